@@ -1,0 +1,264 @@
+//! The configuration: one TOML file, read once into these types, with every mistake reported at once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mail_types::{Domain, Secret};
+
+/// The whole configuration, valid and with every default filled in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// The host's own name: greetings, Received, Message-ID.
+    pub hostname: Domain,
+    /// Where everything lives. Relative paths start from the folder of [`Self::file`].
+    pub data_dir: PathBuf,
+    /// The user to become when started as root.
+    pub user: Option<String>,
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// Receiving and submission.
+    pub smtp: SmtpConfig,
+    /// The outbound queue.
+    pub queue: QueueConfig,
+    /// Where mail for elsewhere goes.
+    pub relay: RelayConfig,
+    /// Reading by IMAP.
+    pub imap: ImapConfig,
+    /// Reading by POP3.
+    pub pop3: Pop3Config,
+    /// Limits that hold for every server.
+    pub limits: LimitsConfig,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// The users' mail: `<mail_dir>/<domain>/<local-part>/…`.
+    #[must_use]
+    pub fn mail_dir(&self) -> PathBuf {
+        self.data_dir.join("mail")
+    }
+
+    /// The outbound queue's folder.
+    #[must_use]
+    pub fn queue_dir(&self) -> PathBuf {
+        self.data_dir.join("queue")
+    }
+
+    /// The database of domains, accounts and aliases.
+    #[must_use]
+    pub fn directory_file(&self) -> PathBuf {
+        self.data_dir.join("directory.sqlite")
+    }
+
+    /// The supervisor's control socket.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.data_dir.join("control.sock")
+    }
+
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] names every mistake in it, each with its line and column.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let _ = path;
+        todo!("PLATFORM")
+    }
+}
+
+/// Every mistake found in one file.
+#[derive(Debug)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+/// One mistake, shown as `file:line:column: key: what is wrong and what to do`.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1; `None` where the mistake is in no line (the file can't be read, a key is missing).
+    pub line: Option<usize>,
+    /// From 1, in characters.
+    pub column: Option<usize>,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// How a listener is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// By STARTTLS or STLS.
+    StartTls,
+    /// From the first byte.
+    Implicit,
+}
+
+/// What an SMTP listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpRole {
+    /// Mail from anywhere to local accounts: port 25.
+    Mx,
+    /// Mail from our own users, after AUTH: ports 587 and 465.
+    Submission,
+}
+
+/// Sockets of one kind. A socket handed down under this name (`LISTEN_FDNAMES`) is served like this too.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// `smtp`, `submission`, `submissions`, `imap`, `imaps`, `pop3`, `pop3s` or what the operator chose.
+    pub name: String,
+    /// Where to listen. Port 0 takes a free port.
+    pub addresses: Vec<SocketAddr>,
+    /// How it is secured.
+    pub tls: TlsMode,
+    /// Of SMTP listeners only; [`SmtpRole::Mx`] elsewhere and without meaning.
+    pub role: SmtpRole,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Default)]
+pub struct TlsConfig {
+    /// `[[tls.certificate]]`; the first one serves clients that send no known name.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// `[[tls.certificate]]`: PEM files. The names served are those in the certificate.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// `[smtp]`
+#[derive(Debug, Clone)]
+pub struct SmtpConfig {
+    /// Started by `mailstead serve`.
+    pub enabled: bool,
+    /// `[[smtp.listener]]`
+    pub listeners: Vec<Listener>,
+    /// Octets.
+    pub max_message_size: u64,
+    /// In one transaction.
+    pub max_recipients: usize,
+    /// Commands refused before the connection is closed.
+    pub max_errors: u32,
+    /// Received headers that make a loop. RFC 5321 §6.3.
+    pub max_hops: usize,
+    /// The longest wait for the peer's next command. RFC 5321 §4.5.3.2.7.
+    pub command_timeout: Duration,
+    /// The longest wait for the next piece of mail data. RFC 5321 §4.5.3.2.5.
+    pub data_timeout: Duration,
+    /// Separates a detail from the local part (`bob+lists@`), or none.
+    pub recipient_delimiter: Option<char>,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone)]
+pub struct QueueConfig {
+    /// Started by `mailstead serve`.
+    pub enabled: bool,
+    /// Wait before the second attempt; doubled for each further one.
+    pub retry_min: Duration,
+    /// The longest wait between attempts.
+    pub retry_max: Duration,
+    /// Age at which a message is given up and bounced.
+    pub expire_after: Duration,
+    /// Deliveries at one time.
+    pub max_concurrent: usize,
+}
+
+/// `[relay]`
+#[derive(Debug, Clone, Default)]
+pub struct RelayConfig {
+    /// Where all mail for elsewhere goes.
+    pub smarthost: Option<Smarthost>,
+}
+
+/// The host that takes our mail for elsewhere.
+#[derive(Debug, Clone)]
+pub struct Smarthost {
+    /// A name or address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// How the connection is secured.
+    pub tls: RelayTls,
+    /// CA certificates to trust besides the system's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// What we log in with.
+    pub credentials: Option<(String, Secret<String>)>,
+}
+
+/// How a connection to the smarthost is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayTls {
+    /// Never.
+    None,
+    /// STARTTLS if offered, unverified.
+    Opportunistic,
+    /// STARTTLS with a verified certificate, or no delivery.
+    Required,
+    /// TLS from the first byte, verified.
+    Implicit,
+}
+
+/// `[imap]`
+#[derive(Debug, Clone)]
+pub struct ImapConfig {
+    /// Started by `mailstead serve`.
+    pub enabled: bool,
+    /// `[[imap.listener]]`
+    pub listeners: Vec<Listener>,
+    /// Octets in one command line without its literals; at least 64 KiB.
+    pub max_line: usize,
+    /// Octets of a literal in APPEND.
+    pub max_append: u64,
+    /// How long a client may be silent. At least 30 minutes after login, RFC 3501 §5.4.
+    pub idle_timeout: Duration,
+    /// How long an unauthenticated client may be silent.
+    pub login_timeout: Duration,
+    /// How often IDLE sends a line to keep NAT alive.
+    pub keep_alive: Duration,
+}
+
+/// `[pop3]`
+#[derive(Debug, Clone)]
+pub struct Pop3Config {
+    /// Started by `mailstead serve`.
+    pub enabled: bool,
+    /// `[[pop3.listener]]`
+    pub listeners: Vec<Listener>,
+    /// At least 10 minutes, RFC 1939 §3.
+    pub idle_timeout: Duration,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct LimitsConfig {
+    /// Open connections of one server process.
+    pub max_connections: usize,
+    /// Of one IP address; loopback is exempt.
+    pub max_connections_per_address: usize,
+    /// Of one account in one server process.
+    pub max_connections_per_account: usize,
+    /// Failed logins of one connection before it is closed.
+    pub max_login_failures: u32,
+    /// How long sessions may go on after SIGTERM or a reload.
+    pub drain_timeout: Duration,
+    /// Offer AUTH and LOGIN without TLS on addresses other than loopback.
+    pub allow_plaintext_login: bool,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// A tracing filter: `info`, `imap_server=debug,info`, …
+    pub filter: String,
+}

@@ -1,0 +1,19 @@
+//! The vocabulary of mail, shared by every layer: addresses, mailbox names, UIDs, sets, flags, secrets.
+//!
+//! Values are parsed once, at the edge, and carried as these types from there on.
+
+mod address;
+mod flag;
+mod internal_date;
+mod mailbox_name;
+mod number;
+mod number_set;
+mod secret;
+
+pub use address::{Address, AddressError, Domain};
+pub use flag::{Flag, Flags, Keyword, KeywordError};
+pub use internal_date::InternalDate;
+pub use mailbox_name::{MailboxName, MailboxNameError, SpecialUse};
+pub use number::{ModSeq, SeqNum, Uid, UidValidity, ZeroError};
+pub use number_set::{Bound, Number, NumberSet, SeqSet, UidSet};
+pub use secret::Secret;

@@ -1,0 +1,16 @@
+//! What the servers share around their sessions: sockets, TLS, limits, drain, and the main function of a server process.
+
+mod connection;
+mod drain;
+mod limits;
+pub mod program;
+mod sockets;
+mod stream;
+mod tls;
+
+pub use connection::{Connection, ServerContext, serve};
+pub use drain::Drain;
+pub use limits::{AccountGuard, ConnectionGuard, Limits};
+pub use sockets::{BindError, BoundListener, bind};
+pub use stream::Stream;
+pub use tls::{TlsContext, TlsError};
