@@ -74,6 +74,20 @@ impl Config {
 #[derive(Debug)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
+impl std::fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, error) in self.0.iter().enumerate() {
+            if position > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
 /// One mistake, shown as `file:line:column: key: what is wrong and what to do`.
 #[derive(Debug)]
 pub struct ConfigError {
@@ -85,6 +99,16 @@ pub struct ConfigError {
     pub column: Option<usize>,
     /// What is wrong and what to do.
     pub message: String,
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
 }
 
 /// How a listener is secured.

@@ -1,54 +1,214 @@
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mail_config::LimitsConfig;
 use mail_types::Address;
 
-/// Counts the open connections of this process: in all, by address, by account.
+/// Failed logins of one address within [`MEMORY`] after which it must wait.
+const TOLERATED_FAILURES: u32 = 20;
+/// How long failed logins are held against an address.
+const MEMORY: Duration = Duration::from_secs(600);
+/// Addresses remembered at most; beyond it the table is cleared of the oldest.
+const REMEMBERED: usize = 10_000;
+
+/// Counts the open connections of this process: in all, by address, by account; and the failed logins by address.
 #[derive(Debug)]
 pub struct Limits {
-    // PLATFORM
+    max_connections: usize,
+    max_per_address: usize,
+    max_per_account: usize,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: usize,
+    by_address: HashMap<IpAddr, usize>,
+    by_account: HashMap<Address, usize>,
+    failures: HashMap<IpAddr, (u32, Instant)>,
 }
 
 impl Limits {
     /// None open yet.
     #[must_use]
     pub fn new(config: &LimitsConfig) -> Arc<Self> {
-        let _ = config;
-        todo!("PLATFORM")
+        Arc::new(Self {
+            max_connections: config.max_connections,
+            max_per_address: config.max_connections_per_address,
+            max_per_account: config.max_connections_per_account,
+            counts: Mutex::default(),
+        })
     }
 
-    /// Counts a connection from `peer`; `None` over a limit.
+    /// Counts a connection from `peer`; `None` over a limit, or while `peer` is banned for its failed logins.
     #[must_use]
     pub fn connect(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionGuard> {
-        let _ = peer;
-        todo!("PLATFORM")
+        let peer = peer.to_canonical();
+        let mut counts = self.counts();
+        let most = if peer.is_loopback() { usize::MAX } else { self.max_per_address };
+        if counts.open >= self.max_connections
+            || counts.is_banned(peer)
+            || !count(&mut counts.by_address, &peer, most)
+        {
+            return None;
+        }
+        counts.open += 1;
+        Some(ConnectionGuard { limits: Arc::clone(self), peer })
     }
 
     /// Connections open now.
     #[must_use]
     pub fn open(&self) -> usize {
-        todo!("PLATFORM")
+        self.counts().open
+    }
+
+    /// Holds a failed login against `peer`; loopback is exempt.
+    pub fn login_failed(&self, peer: IpAddr) {
+        let peer = peer.to_canonical();
+        if !peer.is_loopback() {
+            self.counts().remember_failure(peer);
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn is_banned(&self, peer: IpAddr) -> bool {
+        self.failures
+            .get(&peer)
+            .is_some_and(|(failures, last)| *failures >= TOLERATED_FAILURES && last.elapsed() < MEMORY)
+    }
+
+    fn remember_failure(&mut self, peer: IpAddr) {
+        if self.failures.len() >= REMEMBERED {
+            self.failures.retain(|_, (_, last)| last.elapsed() < MEMORY);
+        }
+        if self.failures.len() >= REMEMBERED {
+            self.failures.clear();
+        }
+        let (failures, last) = self.failures.entry(peer).or_insert_with(|| (0, Instant::now()));
+        *failures = if last.elapsed() < MEMORY { failures.saturating_add(1) } else { 1 };
+        *last = Instant::now();
+    }
+}
+
+/// Adds one to the count of `key`, unless it is `most` already.
+fn count<K: Hash + Eq + Clone>(counts: &mut HashMap<K, usize>, key: &K, most: usize) -> bool {
+    let open = counts.entry(key.clone()).or_default();
+    let below = *open < most;
+    if below {
+        *open += 1;
+    }
+    below
+}
+
+/// Takes one off the count of `key`.
+fn uncount<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(open) = counts.get_mut(key) {
+        *open = open.saturating_sub(1);
+        if *open == 0 {
+            counts.remove(key);
+        }
     }
 }
 
 /// One open connection.
 #[derive(Debug)]
 pub struct ConnectionGuard {
-    // PLATFORM
+    limits: Arc<Limits>,
+    peer: IpAddr,
 }
 
 impl ConnectionGuard {
     /// Counts the connection to `account` too, after login; `None` over the limit.
     #[must_use]
     pub fn login(&self, account: &Address) -> Option<AccountGuard> {
-        let _ = account;
-        todo!("PLATFORM")
+        let below = count(&mut self.limits.counts().by_account, account, self.limits.max_per_account);
+        below.then(|| AccountGuard { limits: Arc::clone(&self.limits), account: account.clone() })
+    }
+
+    /// Holds a failed login against the client's address.
+    pub fn login_failed(&self) {
+        self.limits.login_failed(self.peer);
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let mut counts = self.limits.counts();
+        counts.open = counts.open.saturating_sub(1);
+        uncount(&mut counts.by_address, &self.peer);
     }
 }
 
 /// One open connection of an account.
 #[derive(Debug)]
 pub struct AccountGuard {
-    // PLATFORM
+    limits: Arc<Limits>,
+    account: Address,
+}
+
+impl Drop for AccountGuard {
+    fn drop(&mut self) {
+        uncount(&mut self.limits.counts().by_account, &self.account);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(max_connections: usize, per_address: usize) -> Arc<Limits> {
+        Limits::new(&LimitsConfig {
+            max_connections,
+            max_connections_per_address: per_address,
+            max_connections_per_account: 1,
+            max_login_failures: 3,
+            drain_timeout: Duration::from_secs(1),
+            allow_plaintext_login: false,
+        })
+    }
+
+    #[test]
+    fn a_closed_connection_makes_room_for_the_next() {
+        let limits = limits(2, 1);
+        let [first, second, third] =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| address.parse::<IpAddr>().unwrap());
+        let guard = limits.connect(first).unwrap();
+        assert!(limits.connect(first).is_none(), "one for each address");
+        let _second = limits.connect(second).unwrap();
+        assert!(limits.connect(third).is_none(), "two in all");
+        drop(guard);
+        assert!(limits.connect(third).is_some());
+        assert_eq!(limits.open(), 1);
+    }
+
+    #[test]
+    fn an_account_has_its_own_limit() {
+        let limits = limits(9, 9);
+        let guard = limits.connect("127.0.0.1".parse().unwrap()).unwrap();
+        let bob = "bob@example.org".parse().unwrap();
+        let login = guard.login(&bob).unwrap();
+        assert!(guard.login(&bob).is_none());
+        drop(login);
+        assert!(guard.login(&bob).is_some());
+    }
+
+    #[test]
+    fn an_address_that_guesses_passwords_is_turned_away_and_loopback_never() {
+        let limits = limits(9, 9);
+        let [guesser, own] = ["192.0.2.1", "127.0.0.1"].map(|address| address.parse::<IpAddr>().unwrap());
+        for _ in 0..TOLERATED_FAILURES {
+            limits.login_failed(guesser);
+            limits.login_failed(own);
+        }
+        assert!(limits.connect(guesser).is_none());
+        assert!(limits.connect(own).is_some());
+    }
 }

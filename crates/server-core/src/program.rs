@@ -3,22 +3,247 @@
 //! `mailstead imap` and the executable `imap-server` are both one call of [`run`].
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use clap::Parser;
 use mail_config::{Config, Listener};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
 
-use crate::{BoundListener, ServerContext};
+use crate::{BoundListener, Drain, Limits, ServerContext, TlsContext, bind};
+
+/// Where the config is looked for when nothing is said.
+pub const DEFAULT_CONFIG: &str = "/etc/mailstead/mailstead.toml";
+/// Set by the supervisor for its children: Ctrl-C is the supervisor's to handle, and its death ends them.
+pub const SUPERVISED: &str = "MAILSTEAD_SUPERVISED";
+
+/// The exit code for a config that does not hold.
+const BAD_CONFIG: u8 = 2;
+/// How often the state is told to the service manager and the parent is looked for.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// The command line of an executable that is one server.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, env = "MAILSTEAD_CONFIG", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+/// The main function of the executables `smtp-server`, `imap-server` and `pop3-server`.
+pub fn main<F, S>(name: &'static str, listeners: fn(&Config) -> &[Listener], server: F) -> ExitCode
+where
+    F: FnOnce(ServerContext, Vec<BoundListener>) -> S,
+    S: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
+{
+    run(name, &Arguments::parse().config, listeners, server)
+}
 
 /// Runs one server until SIGTERM or SIGINT: loads the config, sets up logging, binds or inherits the sockets, drops privileges,
 /// starts the runtime, tells the service manager (`READY=1`, `STATUS=sessions=…`), and drains on a signal.
 ///
 /// Returns 0 when it was told to stop, 2 for a bad config, 1 for anything else.
-pub fn run<F, S>(name: &'static str, config: &Path, listeners: fn(&Config) -> &[Listener], server: F) -> ExitCode
+pub fn run<F, S>(
+    name: &'static str,
+    config: &Path,
+    listeners: fn(&Config) -> &[Listener],
+    server: F,
+) -> ExitCode
 where
     F: FnOnce(ServerContext, Vec<BoundListener>) -> S,
     S: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
 {
-    let _ = (name, config, listeners, server);
-    todo!("PLATFORM")
+    let config = match Config::load(config) {
+        Ok(config) => Arc::new(config),
+        Err(errors) => return complain(&errors.to_string(), BAD_CONFIG),
+    };
+    start_logging(&config.log.filter);
+    let sockets = match bind(listeners(&config)) {
+        Ok(sockets) => sockets,
+        Err(errors) => {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return complain(&lines.join("\n"), 1);
+        }
+    };
+    match start(name, config, sockets, server) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{name}: {error}"), 1),
+    }
+}
+
+/// Sends the log to standard error.
+pub fn start_logging(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let under_journald = std::env::var_os("JOURNAL_STREAM").is_some();
+    let format =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // Another logger set up by a test is as good.
+    let _ = if under_journald { format.without_time().try_init() } else { format.try_init() };
+}
+
+/// Tells the operator on standard error what is wrong.
+#[expect(
+    clippy::print_stderr,
+    reason = "before the log is set up, and for people who started the program by hand"
+)]
+fn complain(text: &str, code: u8) -> ExitCode {
+    eprintln!("{text}");
+    ExitCode::from(code)
+}
+
+fn start<F, S>(
+    name: &'static str,
+    config: Arc<Config>,
+    sockets: Vec<BoundListener>,
+    server: F,
+) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    F: FnOnce(ServerContext, Vec<BoundListener>) -> S,
+    S: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
+{
+    raise_file_limit();
+    let tls = TlsContext::load(&config.tls)?;
+    if let Some(user) = &config.user {
+        become_user(user)?;
+    }
+    let limits = Limits::new(&config.limits);
+    let context = ServerContext { config, tls, limits, drain: Drain::new() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(name).build()?;
+    let result = runtime.block_on(supervise(name, context, sockets, server));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Runs the server beside what listens to signals and tells the service manager how it goes.
+async fn supervise<F, S>(
+    name: &str,
+    context: ServerContext,
+    sockets: Vec<BoundListener>,
+    server: F,
+) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    F: FnOnce(ServerContext, Vec<BoundListener>) -> S,
+    S: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
+{
+    let mut signals = Signals::new()?;
+    let parent = nix::unistd::getppid();
+    for socket in &sockets {
+        info!(server = name, listener = socket.listener.name, address = ?socket.socket.local_addr().ok(), "listening");
+    }
+    let server = server(context.clone(), sockets);
+    tokio::pin!(server);
+    notify(&[NotifyState::Ready]);
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    let mut told = None;
+    loop {
+        tokio::select! {
+            result = &mut server => return result,
+            _ = heartbeat.tick() => {
+                tell_state(&context, &mut told);
+                if signals.supervised && nix::unistd::getppid() != parent {
+                    warn!("the supervisor is gone");
+                    context.drain.begin();
+                }
+            }
+            event = signals.next() => match event {
+                Event::Reload => reload(&context),
+                Event::Stop if context.drain.is_draining() => return Ok(()),
+                Event::Stop => {
+                    info!(server = name, "stopping");
+                    notify(&[NotifyState::Stopping]);
+                    context.drain.begin();
+                }
+            },
+        }
+    }
+}
+
+fn tell_state(context: &ServerContext, told: &mut Option<usize>) {
+    let open = context.limits.open();
+    if *told != Some(open) {
+        *told = Some(open);
+        notify(&[NotifyState::Status(&format!("sessions={open}"))]);
+    }
+    notify(&[NotifyState::Watchdog]);
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "can't tell the service manager");
+    }
+}
+
+fn reload(context: &ServerContext) {
+    if let Some(tls) = context.tls.clone() {
+        tokio::task::spawn_blocking(move || tls.refresh());
+    }
+    info!("certificates are looked at again; everything else in the config takes a restart");
+}
+
+/// What a signal asks for.
+enum Event {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    /// Ctrl-C reaches the whole process group, but is the supervisor's to handle.
+    supervised: bool,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            supervised: std::env::var_os(SUPERVISED).is_some(),
+        })
+    }
+
+    async fn next(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Event::Stop,
+                _ = self.interrupt.recv() => if !self.supervised { return Event::Stop },
+                _ = self.hang_up.recv() => return Event::Reload,
+            }
+        }
+    }
+}
+
+/// Every session needs a descriptor or two: take as many as are allowed.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!(%error, "can't raise the limit of open files");
+    }
+}
+
+/// Becomes `name` for good if we are root.
+///
+/// # Errors
+/// If there is no such user, or the system refuses.
+pub fn become_user(name: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let user = nix::unistd::User::from_name(name)?
+        .ok_or_else(|| format!("the user {name} in the config does not exist; make it or correct `user`"))?;
+    let c_name = std::ffi::CString::new(name)?;
+    nix::unistd::initgroups(&c_name, user.gid)?;
+    nix::unistd::setgid(user.gid)?;
+    nix::unistd::setuid(user.uid)?;
+    Ok(())
 }
