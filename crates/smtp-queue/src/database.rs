@@ -1,0 +1,471 @@
+//! The queue's database: all its SQL is here.
+//!
+//! A recipient's `next_attempt` is set exactly while it is pending and its message is not held, so that one partial index
+//! holds what is to be done, in order.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mail_types::Address;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+
+use crate::message::{Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Summary};
+use crate::{QueueError, Status};
+
+const FORMAT: i64 = 1;
+const SCHEMA: &str = "
+    CREATE TABLE message (
+        id TEXT PRIMARY KEY,
+        sender TEXT,
+        size INTEGER NOT NULL,
+        arrived INTEGER NOT NULL,
+        held INTEGER NOT NULL DEFAULT 0,
+        smtputf8 INTEGER NOT NULL,
+        eight_bit INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE recipient (
+        message TEXT NOT NULL REFERENCES message (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        address TEXT NOT NULL,
+        state INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        last_attempt INTEGER,
+        next_attempt INTEGER,
+        status TEXT,
+        host TEXT,
+        text TEXT,
+        PRIMARY KEY (message, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX recipient_due ON recipient (next_attempt) WHERE next_attempt IS NOT NULL;
+    PRAGMA user_version = 1;
+";
+/// How long a writer waits for the writers of other processes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A message whose file is durable, about to get its row.
+#[derive(Debug)]
+pub(crate) struct NewMessage {
+    pub(crate) id: QueueId,
+    pub(crate) envelope: Envelope,
+    pub(crate) size: u64,
+    pub(crate) arrived: Timestamp,
+}
+
+/// What an attempt made of one recipient.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Its place among the message's recipients.
+    pub(crate) position: usize,
+    pub(crate) state: RecipientState,
+    pub(crate) last_attempt: Timestamp,
+    /// For pending ones.
+    pub(crate) next_attempt: Option<Timestamp>,
+    pub(crate) diagnosis: Option<Diagnosis>,
+}
+
+/// What became of a message when an attempt was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// Recipients are pending.
+    Kept,
+    /// It was the last one: the row is gone.
+    Finished,
+    /// An operator removed the message meanwhile; nothing was recorded, nothing added.
+    Gone,
+}
+
+/// What there is to do.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// Messages to be tried now, longest due first.
+    pub(crate) messages: Vec<QueueId>,
+    /// When to look again.
+    pub(crate) next: Option<Timestamp>,
+}
+
+/// Which messages an operator means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Selection<'a> {
+    One(&'a QueueId),
+    All,
+}
+
+impl Selection<'_> {
+    /// A condition on the `column` that holds names, whose parameter is [`Self::id`].
+    fn condition(self, column: &str) -> String {
+        match self {
+            Self::One(_) => format!("{column} = ?1"),
+            Self::All => "?1 IS NULL".to_owned(),
+        }
+    }
+
+    fn id(self) -> Option<String> {
+        match self {
+            Self::One(id) => Some(id.0.clone()),
+            Self::All => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Database {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Database {
+    pub(crate) fn open(path: &Path) -> Result<Self, QueueError> {
+        let failed = |source| QueueError::Database { path: path.to_owned(), source };
+        let mut connection = Connection::open(path).map_err(failed)?;
+        prepare(&connection).map_err(failed)?;
+        let found = create(&mut connection).map_err(failed)?;
+        if found > FORMAT {
+            return Err(QueueError::NewerFormat { path: path.to_owned(), found });
+        }
+        Ok(Self { connection, path: path.to_owned() })
+    }
+
+    /// Runs `work` in one durable transaction.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, QueueError> {
+        let result = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(
+            |transaction| work(&transaction).and_then(|value| transaction.commit().map(|()| value)),
+        );
+        result.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> QueueError {
+        QueueError::Database { path: self.path.clone(), source }
+    }
+
+    /// Queues messages, all or none.
+    pub(crate) fn insert(&mut self, messages: &[NewMessage]) -> Result<(), QueueError> {
+        self.write(|transaction| messages.iter().try_for_each(|message| insert(transaction, message)))
+    }
+
+    /// Records an attempt and queues what came of it (bounces, forwards), both or nothing.
+    pub(crate) fn record(
+        &mut self,
+        id: &QueueId,
+        progress: &[Progress],
+        offspring: &[NewMessage],
+    ) -> Result<Recorded, QueueError> {
+        self.write(|transaction| {
+            let held = "SELECT held FROM message WHERE id = ?1";
+            let Some(held) = transaction.query_row(held, [&id.0], |row| row.get::<_, bool>(0)).optional()?
+            else {
+                return Ok(Recorded::Gone);
+            };
+            for step in progress {
+                record(transaction, id, step, held)?;
+            }
+            offspring.iter().try_for_each(|message| insert(transaction, message))?;
+            let finished = transaction.execute(
+                "DELETE FROM message WHERE id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND state = 0)",
+                [&id.0],
+            )?;
+            Ok(if finished == 0 { Recorded::Kept } else { Recorded::Finished })
+        })
+    }
+
+    /// Up to `limit` messages to be tried at `now`, none of `busy`.
+    pub(crate) fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        busy: &HashSet<QueueId>,
+    ) -> Result<Due, QueueError> {
+        self.read_due(now, limit, busy).map_err(|source| self.failed(source))
+    }
+
+    fn read_due(&self, now: Timestamp, limit: usize, busy: &HashSet<QueueId>) -> rusqlite::Result<Due> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT next_attempt, message FROM recipient WHERE next_attempt IS NOT NULL ORDER BY next_attempt",
+        )?;
+        let mut rows = statement.query([])?;
+        let (mut due, mut seen) = (Due::default(), HashSet::new());
+        while let Some(row) = rows.next()? {
+            let (moment, id) = (timestamp(row, 0)?, QueueId(row.get(1)?));
+            if busy.contains(&id) || seen.contains(&id) {
+                continue;
+            }
+            if moment > now || due.messages.len() >= limit {
+                due.next = Some(moment);
+                break;
+            }
+            seen.insert(id.clone());
+            due.messages.push(id);
+        }
+        Ok(due)
+    }
+
+    pub(crate) fn contains(&self, id: &QueueId) -> Result<bool, QueueError> {
+        self.connection
+            .prepare_cached("SELECT 1 FROM message WHERE id = ?1")
+            .and_then(|mut statement| statement.exists([&id.0]))
+            .map_err(|source| self.failed(source))
+    }
+
+    pub(crate) fn load(&self, id: &QueueId) -> Result<Option<QueuedMessage>, QueueError> {
+        self.read_messages("WHERE id = ?1 LIMIT ?2", &id.0, 1)
+            .map(|mut messages| messages.pop())
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Up to `limit` messages that came after `after`, oldest first.
+    pub(crate) fn list(
+        &self,
+        after: Option<&QueueId>,
+        limit: usize,
+    ) -> Result<Vec<QueuedMessage>, QueueError> {
+        let after = after.map_or("", |id| &id.0);
+        self.read_messages("WHERE id > ?1 ORDER BY id LIMIT ?2", after, limit)
+            .map_err(|source| self.failed(source))
+    }
+
+    fn read_messages(&self, which: &str, id: &str, limit: usize) -> rusqlite::Result<Vec<QueuedMessage>> {
+        // One transaction, so that a message is not read half before and half after another process's change.
+        let snapshot = self.connection.unchecked_transaction()?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut messages = snapshot
+            .prepare_cached(&format!(
+                "SELECT id, sender, size, arrived, held, smtputf8, eight_bit FROM message {which}"
+            ))?
+            .query_map(params![id, limit], message)?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut recipients = snapshot.prepare_cached(
+            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text
+             FROM recipient WHERE message = ?1 ORDER BY position",
+        )?;
+        for message in &mut messages {
+            message.recipients =
+                recipients.query_map([&message.id.0], recipient)?.collect::<rusqlite::Result<_>>()?;
+        }
+        Ok(messages)
+    }
+
+    pub(crate) fn summary(&self) -> Result<Summary, QueueError> {
+        let figures = |row: &Row<'_>| {
+            Ok(Summary { messages: unsigned(row, 0)?, octets: unsigned(row, 1)?, held: unsigned(row, 2)? })
+        };
+        self.connection
+            .query_row(
+                "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(held), 0) FROM message",
+                [],
+                figures,
+            )
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Makes pending recipients due at `now`, but for held messages. Tells how many messages are meant.
+    pub(crate) fn retry(&mut self, which: Selection<'_>, now: Timestamp) -> Result<usize, QueueError> {
+        self.write(|transaction| {
+            transaction.execute(
+                &format!(
+                    "UPDATE recipient SET next_attempt = ?2 WHERE next_attempt IS NOT NULL AND {}",
+                    which.condition("message")
+                ),
+                params![which.id(), now.as_millisecond()],
+            )?;
+            count(transaction, which)
+        })
+    }
+
+    /// Makes recipients due at `now` whose last attempt failed with `status`.
+    pub(crate) fn retry_status(&mut self, status: Status, now: Timestamp) -> Result<usize, QueueError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE recipient SET next_attempt = ?2 WHERE next_attempt IS NOT NULL AND status = ?1",
+                params![status.to_string(), now.as_millisecond()],
+            )
+        })
+    }
+
+    /// Holds messages, or releases them to be tried at `now`. Tells how many are meant.
+    pub(crate) fn hold(
+        &mut self,
+        which: Selection<'_>,
+        held: bool,
+        now: Timestamp,
+    ) -> Result<usize, QueueError> {
+        let next = (!held).then(|| now.as_millisecond());
+        self.write(|transaction| {
+            transaction.execute(
+                &format!(
+                    "UPDATE recipient SET next_attempt = ?3 WHERE state = 0
+                     AND message IN (SELECT id FROM message WHERE {} AND held <> ?2)",
+                    which.condition("id")
+                ),
+                params![which.id(), held, next],
+            )?;
+            transaction.execute(
+                &format!("UPDATE message SET held = ?2 WHERE {}", which.condition("id")),
+                params![which.id(), held],
+            )
+        })
+    }
+
+    /// Removes messages, and tells which.
+    pub(crate) fn remove(&mut self, which: Selection<'_>) -> Result<Vec<QueueId>, QueueError> {
+        self.write(|transaction| {
+            transaction
+                .prepare(&format!("DELETE FROM message WHERE {} RETURNING id", which.condition("id")))?
+                .query_map([which.id()], |row| row.get(0).map(QueueId))?
+                .collect()
+        })
+    }
+}
+
+/// Durable at each commit: WAL with synchronous=FULL syncs the log before COMMIT returns.
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+/// Makes the tables in a new database. Returns the format found or made.
+fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
+    let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    let found = format(connection)?;
+    if found != 0 {
+        return Ok(found);
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been first.
+    if format(&transaction)? == 0 {
+        transaction.execute_batch(SCHEMA)?;
+    }
+    let made = format(&transaction)?;
+    transaction.commit().map(|()| made)
+}
+
+fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Result<()> {
+    let NewMessage { id, envelope, size, arrived } = message;
+    let arrived = arrived.as_millisecond();
+    transaction
+        .prepare_cached(
+            "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit) VALUES (?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            id.0,
+            envelope.sender.as_ref().map(Address::to_string),
+            i64::try_from(*size).unwrap_or(i64::MAX),
+            arrived,
+            envelope.smtputf8,
+            envelope.eight_bit,
+        ])?;
+    let mut recipient = transaction.prepare_cached(
+        "INSERT INTO recipient (message, position, address, state, next_attempt) VALUES (?, ?, ?, 0, ?)",
+    )?;
+    for (position, address) in (0_i64..).zip(&envelope.recipients) {
+        recipient.execute(params![id.0, position, address.to_string(), arrived])?;
+    }
+    Ok(())
+}
+
+fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bool) -> rusqlite::Result<()> {
+    let diagnosis = step.diagnosis.as_ref();
+    transaction
+        .prepare_cached(
+            "UPDATE recipient SET state = ?3, attempts = attempts + 1, last_attempt = ?4, next_attempt = ?5,
+             status = ?6, host = ?7, text = ?8 WHERE message = ?1 AND position = ?2 AND state = 0",
+        )?
+        .execute(params![
+            id.0,
+            i64::try_from(step.position).unwrap_or(i64::MAX),
+            code(step.state),
+            step.last_attempt.as_millisecond(),
+            step.next_attempt.filter(|_| !held).map(Timestamp::as_millisecond),
+            diagnosis.map(|it| it.status.to_string()),
+            diagnosis.and_then(|it| it.host.as_deref()),
+            diagnosis.map(|it| it.text.as_str()),
+        ])
+        .map(|_| ())
+}
+
+fn count(transaction: &Transaction<'_>, which: Selection<'_>) -> rusqlite::Result<usize> {
+    let count = format!("SELECT count(*) FROM message WHERE {}", which.condition("id"));
+    let count: i64 = transaction.query_row(&count, [which.id()], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+const fn code(state: RecipientState) -> i64 {
+    match state {
+        RecipientState::Pending => 0,
+        RecipientState::Delivered => 1,
+        RecipientState::Failed => 2,
+    }
+}
+
+fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
+    let sender: Option<String> = row.get(1)?;
+    Ok(QueuedMessage {
+        id: QueueId(row.get(0)?),
+        sender: sender.map(|sender| address(&sender, 1)).transpose()?,
+        size: unsigned(row, 2)?,
+        arrived: timestamp(row, 3)?,
+        held: row.get(4)?,
+        smtputf8: row.get(5)?,
+        eight_bit: row.get(6)?,
+        recipients: Vec::new(),
+    })
+}
+
+fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
+    Ok(QueuedRecipient {
+        address: address(&row.get::<_, String>(0)?, 0)?,
+        state: state(row, 1)?,
+        attempts: row.get(2)?,
+        last_attempt: row.get::<_, Option<i64>>(3)?.map(|it| moment(it, 3)).transpose()?,
+        next_attempt: row.get::<_, Option<i64>>(4)?.map(|it| moment(it, 4)).transpose()?,
+        diagnosis: diagnosis(row)?,
+    })
+}
+
+fn diagnosis(row: &Row<'_>) -> rusqlite::Result<Option<Diagnosis>> {
+    let status: Option<String> = row.get(5)?;
+    let Some(status) = status.and_then(|status| status.parse().ok()) else {
+        return Ok(None);
+    };
+    Ok(Some(Diagnosis {
+        status,
+        host: row.get(6)?,
+        text: row.get::<_, Option<String>>(7)?.unwrap_or_default(),
+    }))
+}
+
+fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<RecipientState> {
+    match row.get::<_, i64>(column)? {
+        0 => Ok(RecipientState::Pending),
+        1 => Ok(RecipientState::Delivered),
+        2 => Ok(RecipientState::Failed),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
+    }
+}
+
+fn address(text: &str, column: usize) -> rusqlite::Result<Address> {
+    text.parse().map_err(|error: mail_types::AddressError| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    moment(row.get(column)?, column)
+}
+
+fn moment(milliseconds: i64, column: usize) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_millisecond(milliseconds)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, milliseconds))
+}

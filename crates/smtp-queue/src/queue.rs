@@ -1,0 +1,361 @@
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::database::{Database, Due, NewMessage, Progress, Recorded, Selection};
+use crate::writer::NewFile;
+use crate::{Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
+
+/// An open queue. All calls block. Any number of processes may have it open.
+///
+/// In its folder lie `queue.sqlite`, the message files in `messages/`, and `wakeup`, an empty file that is touched to
+/// tell the deliverer of a change.
+#[derive(Debug)]
+pub struct Queue {
+    folder: PathBuf,
+    messages: PathBuf,
+    /// Open for its fsync.
+    messages_handle: File,
+    wakeup: File,
+    database: Mutex<Database>,
+}
+
+impl Queue {
+    /// Opens the queue in `folder`, making it when it does not exist.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
+        let messages = folder.join("messages");
+        make_folder(&messages)?;
+        let wakeup = folder.join("wakeup");
+        let queue = Self {
+            messages_handle: File::open(&messages).map_err(QueueError::io("opening", &messages))?,
+            wakeup: private_file()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&wakeup)
+                .map_err(QueueError::io("making", &wakeup))?,
+            database: Mutex::new(Database::open(&folder.join("queue.sqlite"))?),
+            folder: folder.to_owned(),
+            messages,
+        };
+        sync_folder(folder)?;
+        Ok(Arc::new(queue))
+    }
+
+    /// Starts to add a message, with CRLF line ends. Dropped uncommitted, it leaves nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::Io`].
+    pub fn add(self: &Arc<Self>) -> Result<QueueWriter, QueueError> {
+        let (id, path) = self.new_name()?;
+        let file = private_file()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(QueueError::io("making", &path))?;
+        Ok(QueueWriter::new(Arc::clone(self), NewFile::new(id, path), file))
+    }
+
+    /// Adds a message that is a complete file already, by a hard link where that is possible, else by a copy. A
+    /// Return-Path at its start, as local delivery writes it, is not sent on (RFC 5321 §4.4).
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn add_file(self: &Arc<Self>, path: &Path, envelope: &Envelope) -> Result<QueueId, QueueError> {
+        self.insert(self.persist_file(path, envelope)?)
+    }
+
+    /// Every message in the queue after `after`, oldest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub fn list(&self, after: Option<&QueueId>, limit: usize) -> Result<Vec<QueuedMessage>, QueueError> {
+        self.database().list(after, limit)
+    }
+
+    /// One message; `None` if it is not in the queue.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub fn show(&self, id: &QueueId) -> Result<Option<QueuedMessage>, QueueError> {
+        self.database().load(id)
+    }
+
+    /// How much is queued.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub fn summary(&self) -> Result<Summary, QueueError> {
+        self.database().summary()
+    }
+
+    /// Opens a queued message's file, as it was added.
+    ///
+    /// # Errors
+    /// [`QueueError::NoSuchMessage`], [`QueueError::Io`].
+    pub fn open_message(&self, id: &QueueId) -> Result<File, QueueError> {
+        // An operator's word must not become a path.
+        if !id.0.bytes().all(|c| c.is_ascii_hexdigit()) {
+            return Err(QueueError::NoSuchMessage(id.clone()));
+        }
+        let path = self.path(id);
+        File::open(&path).map_err(QueueError::io("opening", path))
+    }
+
+    /// Has a message tried at once, whatever its schedule; all of them when `None`. Held messages stay held. Tells how
+    /// many messages are meant.
+    ///
+    /// # Errors
+    /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
+    pub fn retry(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
+        let meant = self.database().retry(select(id), Timestamp::now())?;
+        self.changed(id, meant)
+    }
+
+    /// Holds a message back from delivery and expiry; all of them when `None`. An attempt under way is finished.
+    ///
+    /// # Errors
+    /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
+    pub fn hold(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
+        let meant = self.database().hold(select(id), true, Timestamp::now())?;
+        self.changed(id, meant)
+    }
+
+    /// Lets a held message go on, at once; all of them when `None`.
+    ///
+    /// # Errors
+    /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
+    pub fn release(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
+        let meant = self.database().hold(select(id), false, Timestamp::now())?;
+        self.changed(id, meant)
+    }
+
+    /// Removes a message without telling its sender; all of them when `None`. An attempt under way is finished.
+    ///
+    /// # Errors
+    /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
+    pub fn remove(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
+        let removed = self.database().remove(select(id))?;
+        for id in &removed {
+            self.remove_file(id);
+        }
+        self.changed(id, removed.len())
+    }
+
+    fn changed(&self, id: Option<&QueueId>, meant: usize) -> Result<usize, QueueError> {
+        match id {
+            Some(id) if meant == 0 => Err(QueueError::NoSuchMessage(id.clone())),
+            Some(_) | None => {
+                self.wake();
+                Ok(meant)
+            }
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn insert(&self, message: NewMessage) -> Result<QueueId, QueueError> {
+        let id = message.id.clone();
+        self.database().insert(&[message])?;
+        self.wake();
+        Ok(id)
+    }
+
+    /// Links or copies a file in and makes it durable, for a row to be written together with others.
+    pub(crate) fn persist_file(&self, from: &Path, envelope: &Envelope) -> Result<NewMessage, QueueError> {
+        let (id, path) = self.new_name()?;
+        let file = NewFile::new(id, path.clone());
+        // Other file systems, those without links, and files with too many of them get a copy.
+        if fs::hard_link(from, &path).is_err() {
+            copy(from, &path)?;
+        }
+        let handle = File::open(&path).map_err(QueueError::io("opening", &path))?;
+        file.persist(self, &handle, envelope)
+    }
+
+    /// See [`Database::due`].
+    pub(crate) fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        busy: &HashSet<QueueId>,
+    ) -> Result<Due, QueueError> {
+        self.database().due(now, limit, busy)
+    }
+
+    /// Records an attempt and queues what came of it. A message that is done is gone.
+    pub(crate) fn record(
+        &self,
+        id: &QueueId,
+        progress: &[Progress],
+        offspring: &[NewMessage],
+    ) -> Result<Recorded, QueueError> {
+        let recorded = self.database().record(id, progress, offspring)?;
+        match recorded {
+            Recorded::Kept => {}
+            Recorded::Finished => self.remove_file(id),
+            Recorded::Gone => offspring.iter().for_each(|message| self.remove_file(&message.id)),
+        }
+        if !offspring.is_empty() {
+            self.wake();
+        }
+        Ok(recorded)
+    }
+
+    /// Has everything tried at once whose last attempt failed with `status`.
+    pub(crate) fn retry_status(&self, status: Status) -> Result<usize, QueueError> {
+        self.database().retry_status(status, Timestamp::now())
+    }
+
+    /// Removes the files that interrupted steps left: without a row and not touched for `grace`. Tells how many.
+    pub(crate) fn sweep(&self, grace: Duration) -> Result<usize, QueueError> {
+        let failed = || QueueError::io("reading", &self.messages);
+        let mut swept = 0;
+        for entry in fs::read_dir(&self.messages).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            if is_older(&entry, grace) && self.is_orphan(&entry)? {
+                fs::remove_file(entry.path()).map_err(QueueError::io("removing", entry.path()))?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn is_orphan(&self, entry: &fs::DirEntry) -> Result<bool, QueueError> {
+        let id = QueueId(entry.file_name().to_string_lossy().into_owned());
+        self.database().contains(&id).map(|queued| !queued)
+    }
+
+    pub(crate) fn sync_messages(&self) -> Result<(), QueueError> {
+        self.messages_handle.sync_all().map_err(QueueError::io("syncing", &self.messages))
+    }
+
+    /// Unlinks a file whose row is gone; should it come back after a power loss, it is swept.
+    fn remove_file(&self, id: &QueueId) {
+        let path = self.path(id);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "can't remove the file of a finished message");
+        }
+    }
+
+    fn new_name(&self) -> Result<(QueueId, PathBuf), QueueError> {
+        let id = QueueId::new(Timestamp::now()).map_err(|error| {
+            QueueError::io("naming a message in", &self.messages)(io::Error::other(error))
+        })?;
+        let path = self.path(&id);
+        Ok((id, path))
+    }
+
+    fn path(&self, id: &QueueId) -> PathBuf {
+        self.messages.join(&id.0)
+    }
+
+    /// Tells the deliverer, in whatever process it is. If that fails it finds out by itself, a little later.
+    fn wake(&self) {
+        if let Err(error) = self.wakeup.write_all_at(b"\n", 0) {
+            tracing::debug!(%error, "can't wake the deliverer");
+        }
+    }
+
+    fn database(&self) -> MutexGuard<'_, Database> {
+        // A panic inside a transaction rolled it back: the connection is whole.
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn select(id: Option<&QueueId>) -> Selection<'_> {
+    id.map_or(Selection::All, Selection::One)
+}
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// By its ctime, which a link renews, too.
+fn is_older(entry: &fs::DirEntry, grace: Duration) -> bool {
+    let age = |metadata: fs::Metadata| Timestamp::now().as_second().saturating_sub(metadata.ctime());
+    let grace = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+    entry.metadata().is_ok_and(|metadata| metadata.is_file() && age(metadata) >= grace)
+}
+
+/// Makes `folder` and those above it, durably; what is there already stays as it is.
+fn make_folder(folder: &Path) -> Result<(), QueueError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_folder(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        // Another process may have been first.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(QueueError::io("making the folder", folder)(error))
+        }
+        Ok(()) | Err(_) => sync_folder(parent.unwrap_or(Path::new("."))),
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), QueueError> {
+    File::open(folder).and_then(|handle| handle.sync_all()).map_err(QueueError::io("syncing", folder))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), QueueError> {
+    let mut source = File::open(from).map_err(QueueError::io("opening", from))?;
+    let mut target =
+        private_file().write(true).create_new(true).open(to).map_err(QueueError::io("making", to))?;
+    io::copy(&mut source, &mut target).map(|_| ()).map_err(QueueError::io("copying to", to))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn envelope() -> Envelope {
+        Envelope {
+            sender: None,
+            recipients: vec!["bob@example.net".parse().unwrap()],
+            smtputf8: false,
+            eight_bit: false,
+        }
+    }
+
+    #[test]
+    fn only_what_an_interrupted_step_left_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let queued = queue.add().unwrap().commit(&envelope()).unwrap();
+        // Killed before the row was written; the file was complete already.
+        let orphan = queue.add().unwrap().persist(&envelope()).unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+
+        assert_eq!(queue.sweep(Duration::from_secs(3600)).unwrap(), 0, "it may be another process's work");
+        assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
+        assert!(queue.open_message(&queued).is_ok());
+        assert!(queue.open_message(&orphan.id).is_err());
+    }
+
+    #[test]
+    fn a_message_being_written_is_not_in_the_queue() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let mut writer = queue.add().unwrap();
+        writer.write_all(b"half").unwrap();
+        assert!(queue.due(Timestamp::MAX, 10, &HashSet::new()).unwrap().messages.is_empty());
+    }
+}

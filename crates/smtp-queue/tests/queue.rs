@@ -1,0 +1,182 @@
+//! The queue on disk: what is committed stays, what is not leaves nothing, and operators see it from another process.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use mail_types::Address;
+use smtp_queue::{Envelope, Queue, QueueError, QueueId, RecipientState};
+use tempfile::TempDir;
+
+const MESSAGE: &[u8] = b"Subject: hello\r\n\r\n.dots\r\nand \xe4 octets\r\n";
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        sender: Some(address("\"a b\"@example.org")),
+        recipients: vec![address("bob@example.net"), address("josé@bücher.example")],
+        smtputf8: true,
+        eight_bit: true,
+    }
+}
+
+fn open() -> (TempDir, Arc<Queue>) {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = Queue::open(&folder.path().join("data/queue")).unwrap();
+    (folder, queue)
+}
+
+fn add(queue: &Arc<Queue>) -> QueueId {
+    let mut writer = queue.add().unwrap();
+    writer.write_all(MESSAGE).unwrap();
+    writer.commit(&envelope()).unwrap()
+}
+
+fn content(queue: &Queue, id: &QueueId) -> Vec<u8> {
+    let mut content = Vec::new();
+    queue.open_message(id).unwrap().read_to_end(&mut content).unwrap();
+    content
+}
+
+fn files(folder: &Path) -> usize {
+    fs::read_dir(folder.join("data/queue/messages")).unwrap().count()
+}
+
+#[test]
+fn a_committed_message_is_there_after_a_restart() {
+    let (folder, queue) = open();
+    let id = add(&queue);
+    drop(queue);
+    let queue = Queue::open(&folder.path().join("data/queue")).unwrap();
+    let message = queue.show(&id).unwrap().unwrap();
+    assert_eq!(message.sender, envelope().sender);
+    assert_eq!(message.size, MESSAGE.len() as u64);
+    assert!(message.smtputf8 && message.eight_bit && !message.held);
+    let recipients: Vec<_> = message.recipients.iter().map(|it| it.address.clone()).collect();
+    assert_eq!(recipients, envelope().recipients);
+    assert!(message.recipients.iter().all(|it| it.state == RecipientState::Pending && it.attempts == 0));
+    assert_eq!(message.recipients[0].next_attempt, Some(message.arrived));
+    assert_eq!(content(&queue, &id), MESSAGE);
+}
+
+#[test]
+fn an_uncommitted_message_leaves_nothing() {
+    let (folder, queue) = open();
+    let mut writer = queue.add().unwrap();
+    writer.write_all(MESSAGE).unwrap();
+    drop(writer);
+    assert_eq!((queue.summary().unwrap().messages, files(folder.path())), (0, 0));
+}
+
+#[test]
+fn a_message_for_nobody_is_refused() {
+    let (folder, queue) = open();
+    let nobody = Envelope { recipients: Vec::new(), ..envelope() };
+    assert!(matches!(queue.add().unwrap().commit(&nobody), Err(QueueError::NoRecipients)));
+    assert_eq!(files(folder.path()), 0);
+}
+
+#[test]
+fn a_file_is_linked_in_and_outlives_its_first_name() {
+    let (folder, queue) = open();
+    let delivered = folder.path().join("delivered");
+    fs::write(&delivered, MESSAGE).unwrap();
+    let id = queue.add_file(&delivered, &envelope()).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::nlink(&fs::metadata(&delivered).unwrap()), 2);
+    fs::remove_file(&delivered).unwrap();
+    assert_eq!(content(&queue, &id), MESSAGE);
+}
+
+#[test]
+fn a_file_on_another_file_system_is_copied() {
+    let (_folder, queue) = open();
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    let file = elsewhere.path().join("delivered");
+    fs::write(&file, MESSAGE).unwrap();
+    let id = queue.add_file(&file, &envelope()).unwrap();
+    assert_eq!(content(&queue, &id), MESSAGE);
+}
+
+#[test]
+fn a_missing_file_is_not_queued() {
+    let (folder, queue) = open();
+    assert!(queue.add_file(&folder.path().join("nothing"), &envelope()).is_err());
+    assert_eq!((queue.summary().unwrap().messages, files(folder.path())), (0, 0));
+}
+
+#[test]
+fn an_operator_looks_on_and_intervenes_from_another_process() {
+    let (folder, server) = open();
+    let (first, second) = (add(&server), add(&server));
+    let operator = Queue::open(&folder.path().join("data/queue")).unwrap();
+
+    let page = operator.list(None, 1).unwrap();
+    assert_eq!(page[0].id, first);
+    assert_eq!(operator.list(Some(&first), 10).unwrap()[0].id, second);
+
+    operator.hold(Some(&first)).unwrap();
+    let held = server.show(&first).unwrap().unwrap();
+    assert!(held.held && held.recipients.iter().all(|it| it.next_attempt.is_none()));
+    assert_eq!(operator.retry(None).unwrap(), 2);
+    assert!(server.show(&first).unwrap().unwrap().recipients[0].next_attempt.is_none(), "held stays held");
+    operator.release(Some(&first)).unwrap();
+    assert!(server.show(&first).unwrap().unwrap().recipients[0].next_attempt.is_some());
+
+    assert_eq!(operator.remove(Some(&first)).unwrap(), 1);
+    assert_eq!(server.show(&first).unwrap(), None);
+    assert_eq!(files(folder.path()), 1);
+    let summary = server.summary().unwrap();
+    assert_eq!((summary.messages, summary.octets, summary.held), (1, MESSAGE.len() as u64, 0));
+    assert_eq!(operator.remove(None).unwrap(), 1);
+    assert_eq!(files(folder.path()), 0);
+}
+
+#[test]
+fn an_unknown_name_is_said_and_never_becomes_a_path_or_a_pattern() {
+    let (_folder, queue) = open();
+    add(&queue);
+    for name in ["0", "%", "", "../queue.sqlite"] {
+        let id = QueueId(name.to_owned());
+        assert!(matches!(queue.retry(Some(&id)), Err(QueueError::NoSuchMessage(_))), "{name}");
+        assert!(matches!(queue.remove(Some(&id)), Err(QueueError::NoSuchMessage(_))), "{name}");
+        assert!(
+            queue
+                .open_message(&id)
+                .and_then(|mut file| {
+                    file.read_to_end(&mut Vec::new()).map_err(|_| QueueError::NoRecipients)
+                })
+                .is_err()
+        );
+    }
+    assert_eq!(queue.summary().unwrap().messages, 1);
+}
+
+#[test]
+fn a_newer_format_is_not_touched() {
+    let (folder, queue) = open();
+    drop(queue);
+    let path = folder.path().join("data/queue");
+    rusqlite::Connection::open(path.join("queue.sqlite"))
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    assert!(matches!(Queue::open(&path), Err(QueueError::NewerFormat { found: 99, .. })));
+}
+
+#[test]
+fn many_threads_add_at_once() {
+    let (folder, queue) = open();
+    let other = Queue::open(&folder.path().join("data/queue")).unwrap();
+    std::thread::scope(|scope| {
+        for queue in [&queue, &other, &queue, &other] {
+            scope.spawn(move || (0..10).for_each(|_| drop(add(queue))));
+        }
+    });
+    assert_eq!(queue.summary().unwrap().messages, 40);
+    assert_eq!(files(folder.path()), 40);
+}
