@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mail_types::{Address, Domain, Secret};
 
-pub mod sasl {
-    //! SASL mechanisms as pure state machines: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
-}
+pub mod sasl;
 
 /// What went wrong in the directory.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,188 @@
+//! SASL mechanisms as pure state machines: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
+//!
+//! Base64, the cancelling `*` and the wording of replies are the protocols'; [`decode`] and [`encode`] help with the first.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use mail_types::Secret;
+
+/// Base64 as clients send it: some leave out the padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A mechanism that we offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// RFC 4616.
+    Plain,
+    /// What Outlook speaks on submission.
+    Login,
+}
+
+impl Mechanism {
+    /// All, the better ones first.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Login];
+
+    /// The mechanism called `name`, in any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Its registered name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
+}
+
+/// What comes next in an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SaslStep {
+    /// Send this (in base64) and call [`Exchange::respond`] with the answer.
+    Challenge(&'static str),
+    /// The client has said who it is: ask the directory.
+    Credentials {
+        /// What it calls itself.
+        username: String,
+        /// What it knows.
+        password: Secret<String>,
+    },
+    /// Not what the mechanism prescribes.
+    Malformed,
+}
+
+/// One authentication in progress.
+#[derive(Debug)]
+pub struct Exchange {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Plain,
+    LoginUsername,
+    LoginPassword { username: String },
+}
+
+impl Exchange {
+    /// Begins, with the initial response if the client sent one.
+    #[must_use]
+    pub fn start(mechanism: Mechanism, initial: Option<&[u8]>) -> (Self, SaslStep) {
+        let (state, challenge) = match mechanism {
+            Mechanism::Plain => (State::Plain, ""),
+            Mechanism::Login => (State::LoginUsername, "Username:"),
+        };
+        let mut exchange = Self { state };
+        let step = match initial {
+            Some(response) => exchange.respond(response),
+            None => SaslStep::Challenge(challenge),
+        };
+        (exchange, step)
+    }
+
+    /// Goes on with the client's answer to the last challenge.
+    pub fn respond(&mut self, response: &[u8]) -> SaslStep {
+        let Ok(response) = std::str::from_utf8(response) else { return SaslStep::Malformed };
+        match &self.state {
+            State::Plain => plain(response),
+            State::LoginUsername => {
+                self.state = State::LoginPassword { username: response.trim_end_matches('\0').to_owned() };
+                SaslStep::Challenge("Password:")
+            }
+            State::LoginPassword { username } => {
+                let password = response.trim_end_matches('\0').to_owned();
+                SaslStep::Credentials { username: username.clone(), password: Secret::new(password) }
+            }
+        }
+    }
+}
+
+/// `message = [authzid] UTF8NUL authcid UTF8NUL passwd`. RFC 4616 §2.
+///
+/// Nobody may act for somebody else, so an authorization identity must be the authentication identity.
+fn plain(response: &str) -> SaslStep {
+    let mut parts = response.split('\0');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(authorize), Some(username), Some(password), None)
+            if !username.is_empty()
+                && !password.is_empty()
+                && (authorize.is_empty() || authorize.eq_ignore_ascii_case(username)) =>
+        {
+            SaslStep::Credentials {
+                username: username.to_owned(),
+                password: Secret::new(password.to_owned()),
+            }
+        }
+        _ => SaslStep::Malformed,
+    }
+}
+
+/// Decodes a response; `=` stands for an empty initial response (RFC 4954 §4). `None` if it is no base64.
+#[must_use]
+pub fn decode(response: &[u8]) -> Option<Vec<u8>> {
+    if response == b"=" { Some(Vec::new()) } else { BASE64.decode(response).ok() }
+}
+
+/// Encodes a challenge.
+#[must_use]
+pub fn encode(challenge: &str) -> String {
+    BASE64.encode(challenge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(username: &str, password: &str) -> SaslStep {
+        SaslStep::Credentials { username: username.to_owned(), password: Secret::new(password.to_owned()) }
+    }
+
+    #[test]
+    fn plain_takes_its_message_at_once_or_after_an_empty_challenge() {
+        assert_eq!(
+            Exchange::start(Mechanism::Plain, Some(b"\0tim\0tanstaaftanstaaf")).1,
+            credentials("tim", "tanstaaftanstaaf")
+        );
+        let (mut exchange, step) = Exchange::start(Mechanism::Plain, None);
+        assert_eq!(step, SaslStep::Challenge(""));
+        assert_eq!(exchange.respond(b"tim\0tim\0secret"), credentials("tim", "secret"));
+    }
+
+    #[test]
+    fn plain_lets_nobody_act_for_another() {
+        for malformed in ["kurt\0tim\0secret", "tim\0secret", "\0\0secret", "\0tim\0", "\0tim\0sec\0ret", ""]
+        {
+            assert_eq!(
+                Exchange::start(Mechanism::Plain, Some(malformed.as_bytes())).1,
+                SaslStep::Malformed,
+                "{malformed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn login_asks_with_the_words_that_outlook_waits_for() {
+        let (mut exchange, step) = Exchange::start(Mechanism::Login, None);
+        assert_eq!(step, SaslStep::Challenge("Username:"));
+        assert_eq!(encode("Username:"), "VXNlcm5hbWU6");
+        assert_eq!(exchange.respond(b"tim"), SaslStep::Challenge("Password:"));
+        assert_eq!(encode("Password:"), "UGFzc3dvcmQ6");
+        assert_eq!(exchange.respond(b"secret"), credentials("tim", "secret"));
+        assert_eq!(Exchange::start(Mechanism::Login, Some(b"tim")).1, SaslStep::Challenge("Password:"));
+    }
+
+    #[test]
+    fn base64_may_lack_its_padding_but_must_be_base64() {
+        assert_eq!(decode(b"dGlt").as_deref(), Some(&b"tim"[..]));
+        assert_eq!(decode(b"dGlteQ").as_deref(), Some(&b"timy"[..]));
+        assert_eq!(decode(b"=").as_deref(), Some(&b""[..]));
+        assert_eq!(decode(b"d*"), None);
+    }
+}
