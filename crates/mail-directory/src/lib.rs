@@ -3,11 +3,24 @@
 //! It is an SQLite database (`directory.sqlite`). Every question reads it anew, so a change made by another process
 //! is seen at once. All calls block; servers make them off the async threads.
 
+mod database;
+mod password;
+pub mod sasl;
+
 use std::path::{Path, PathBuf};
 
 use mail_types::{Address, Domain, Secret};
+use tracing::{error, warn};
 
-pub mod sasl;
+use database::Database;
+use password::Passwords;
+
+/// Aliases that lead to aliases are followed this far.
+const MAX_ALIAS_DEPTH: usize = 10;
+/// Addresses that one alias may reach in the end.
+const MAX_TARGETS: usize = 1000;
+/// Names that every domain must take mail for (RFC 5321 §4.5.1, RFC 2142 §4).
+const ROLE_NAMES: [&str; 2] = ["postmaster", "abuse"];
 
 /// What went wrong in the directory.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +40,9 @@ pub enum DirectoryError {
     /// The domain, account or alias to be changed is not there.
     #[error("{0} does not exist")]
     NotFound(String),
+    /// No random numbers, or no memory, for hashing a password.
+    #[error("a password can't be hashed: {0}")]
+    Hash(String),
     /// Refused for the reason given, which is meant for the operator.
     #[error("{0}")]
     Refused(String),
@@ -51,7 +67,8 @@ pub enum Resolution {
 /// An open directory.
 #[derive(Debug)]
 pub struct Directory {
-    // PLATFORM: a small pool of connections
+    database: Database,
+    passwords: Passwords,
 }
 
 impl Directory {
@@ -60,8 +77,8 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Database`].
     pub fn open(file: &Path) -> Result<Self, DirectoryError> {
-        let _ = file;
-        todo!("PLATFORM")
+        let passwords = Passwords::new().map_err(|error| DirectoryError::Hash(error.to_string()))?;
+        Ok(Self { database: Database::open(file)?, passwords })
     }
 
     /// Who gets mail for `address`. `delimiter` splits a detail off the local part (`bob+lists@`). `postmaster` of a
@@ -70,11 +87,18 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Database`]: answer 451, not 550.
     pub fn resolve(&self, address: &Address, delimiter: Option<char>) -> Result<Resolution, DirectoryError> {
-        let _ = (address, delimiter);
-        todo!("PLATFORM")
+        if !self.database.is_domain(address.domain().as_str())? {
+            return Ok(Resolution::Foreign);
+        }
+        let mut reached = Reached::default();
+        self.follow(&address.to_lowercase(), delimiter, 0, &mut reached)?;
+        if reached.is_empty() {
+            return Ok(Resolution::UnknownUser);
+        }
+        Ok(Resolution::Ours { accounts: reached.accounts, remote: reached.remote })
     }
 
-    /// The account that `username` (an address; a bare local part where only one domain exists) and `password` open; `None`
+    /// The account that `username` (an address; or its local part alone, where only one domain exists) and `password` open; `None`
     /// if they open none. Takes the same time whether or not the account exists.
     ///
     /// # Errors
@@ -84,8 +108,12 @@ impl Directory {
         username: &str,
         password: &Secret<String>,
     ) -> Result<Option<Address>, DirectoryError> {
-        let _ = (username, password);
-        todo!("PLATFORM")
+        let account = self.named(username)?;
+        let stored = match &account {
+            Some(account) => self.database.password(&account.to_string())?,
+            None => None,
+        };
+        Ok(if self.passwords.verify(stored.as_deref(), password) { account } else { None })
     }
 
     /// True if `account` may send mail as `from`: its own address, with or without a detail, and its aliases.
@@ -98,8 +126,16 @@ impl Directory {
         from: &Address,
         delimiter: Option<char>,
     ) -> Result<bool, DirectoryError> {
-        let _ = (account, from, delimiter);
-        todo!("PLATFORM")
+        let account = account.to_lowercase();
+        if from.to_lowercase() == account
+            || without_detail(from, delimiter).is_some_and(|plain| plain == account)
+        {
+            return Ok(true);
+        }
+        match self.resolve(from, delimiter)? {
+            Resolution::Ours { accounts, .. } => Ok(accounts.contains(&account)),
+            Resolution::UnknownUser | Resolution::Foreign => Ok(false),
+        }
     }
 
     /// The local domains, sorted.
@@ -107,7 +143,7 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Database`].
     pub fn domains(&self) -> Result<Vec<Domain>, DirectoryError> {
-        todo!("PLATFORM")
+        Ok(parsed(self.database.domains()?))
     }
 
     /// Makes `domain` local.
@@ -115,8 +151,14 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Exists`], [`DirectoryError::Database`].
     pub fn add_domain(&self, domain: &Domain) -> Result<(), DirectoryError> {
-        let _ = domain;
-        todo!("PLATFORM")
+        if domain.is_literal() {
+            return Err(DirectoryError::Refused(format!("{domain} is an address literal, not a domain")));
+        }
+        if self.database.add_domain(domain.as_str())? {
+            Ok(())
+        } else {
+            Err(DirectoryError::Exists(domain.to_string()))
+        }
     }
 
     /// Removes a domain that has no account and no alias left.
@@ -124,8 +166,12 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Refused`], [`DirectoryError::Database`].
     pub fn remove_domain(&self, domain: &Domain) -> Result<(), DirectoryError> {
-        let _ = domain;
-        todo!("PLATFORM")
+        if self.database.is_used(domain.as_str())? {
+            return Err(DirectoryError::Refused(format!(
+                "{domain} has accounts or aliases; remove them first"
+            )));
+        }
+        found(self.database.remove_domain(domain.as_str())?, domain.as_str())
     }
 
     /// All accounts, sorted.
@@ -133,7 +179,7 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Database`].
     pub fn accounts(&self) -> Result<Vec<Address>, DirectoryError> {
-        todo!("PLATFORM")
+        Ok(parsed(self.database.accounts()?))
     }
 
     /// Adds an account in a local domain.
@@ -141,8 +187,15 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Exists`] (also as an alias), [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`].
     pub fn add_account(&self, address: &Address, password: &Secret<String>) -> Result<(), DirectoryError> {
-        let _ = (address, password);
-        todo!("PLATFORM")
+        let address = address.to_lowercase();
+        self.is_local(&address)?;
+        let name = address.to_string();
+        if !self.database.targets(&name)?.is_empty() {
+            return Err(DirectoryError::Exists(format!("the alias {name}")));
+        }
+        let hash = hash(password)?;
+        let added = self.database.add_account(&name, address.domain().as_str(), &hash)?;
+        if added { Ok(()) } else { Err(DirectoryError::Exists(format!("the account {name}"))) }
     }
 
     /// Removes an account; its mail stays on disk.
@@ -150,8 +203,8 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
     pub fn remove_account(&self, address: &Address) -> Result<(), DirectoryError> {
-        let _ = address;
-        todo!("PLATFORM")
+        let name = address.to_lowercase().to_string();
+        found(self.database.remove_account(&name)?, &name)
     }
 
     /// Sets a new password.
@@ -159,8 +212,8 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Refused`], [`DirectoryError::Database`].
     pub fn set_password(&self, address: &Address, password: &Secret<String>) -> Result<(), DirectoryError> {
-        let _ = (address, password);
-        todo!("PLATFORM")
+        let name = address.to_lowercase().to_string();
+        found(self.database.set_password(&name, &hash(password)?)?, &name)
     }
 
     /// All aliases with their targets, sorted.
@@ -168,7 +221,15 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Database`].
     pub fn aliases(&self) -> Result<Vec<(Address, Vec<Address>)>, DirectoryError> {
-        todo!("PLATFORM")
+        let mut aliases: Vec<(Address, Vec<Address>)> = Vec::new();
+        for (alias, target) in self.database.aliases()? {
+            let (Some(alias), Some(target)) = (parse(&alias), parse(&target)) else { continue };
+            match aliases.last_mut() {
+                Some((last, targets)) if *last == alias => targets.push(target),
+                _ => aliases.push((alias, vec![target])),
+            }
+        }
+        Ok(aliases)
     }
 
     /// Adds an alias in a local domain, with one or more targets, or adds targets to it.
@@ -176,8 +237,20 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Exists`] as an account, [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`] for a loop.
     pub fn add_alias(&self, alias: &Address, targets: &[Address]) -> Result<(), DirectoryError> {
-        let _ = (alias, targets);
-        todo!("PLATFORM")
+        let alias = alias.to_lowercase();
+        self.is_local(&alias)?;
+        let name = alias.to_string();
+        if self.database.is_account(&name)? {
+            return Err(DirectoryError::Exists(format!("the account {name}")));
+        }
+        let targets = targets.iter().map(|target| self.normalised(target)).collect::<Result<Vec<_>, _>>()?;
+        for target in &targets {
+            if self.leads_to(target, &alias, 0)? {
+                return Err(DirectoryError::Refused(format!("{target} leads back to {alias}")));
+            }
+        }
+        let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        self.database.add_targets(&name, alias.domain().as_str(), &targets)
     }
 
     /// Removes an alias with all its targets.
@@ -185,7 +258,167 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
     pub fn remove_alias(&self, alias: &Address) -> Result<(), DirectoryError> {
-        let _ = alias;
-        todo!("PLATFORM")
+        let name = alias.to_lowercase().to_string();
+        found(self.database.remove_alias(&name)?, &name)
+    }
+
+    /// Where mail for the bare `postmaster` goes; `None` as long as there is no domain. RFC 5321 §4.5.1.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Database`].
+    pub fn postmaster(&self) -> Result<Option<Address>, DirectoryError> {
+        Ok(self.domains()?.into_iter().find_map(|domain| Address::new("postmaster", domain).ok()))
+    }
+
+    /// Adds to `reached` whom mail for `address` reaches in the end.
+    fn follow(
+        &self,
+        address: &Address,
+        delimiter: Option<char>,
+        depth: usize,
+        reached: &mut Reached,
+    ) -> Result<(), DirectoryError> {
+        if depth > MAX_ALIAS_DEPTH || reached.len() >= MAX_TARGETS {
+            warn!(%address, "an alias leads too far; the rest of it is left out");
+            return Ok(());
+        }
+        if !self.database.is_domain(address.domain().as_str())? {
+            reached.add_remote(address);
+            return Ok(());
+        }
+        let Some(known) = self.known(address, delimiter)? else { return Ok(()) };
+        match known {
+            Known::Account(account) => reached.add_account(account),
+            Known::Alias(targets) => {
+                for target in targets {
+                    self.follow(&target, delimiter, depth + 1, reached)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The account or alias that takes mail for a local address: by its full name, without its detail, or by its role.
+    fn known(&self, address: &Address, delimiter: Option<char>) -> Result<Option<Known>, DirectoryError> {
+        for name in std::iter::once(address.clone()).chain(without_detail(address, delimiter)) {
+            let text = name.to_string();
+            if self.database.is_account(&text)? {
+                return Ok(Some(Known::Account(name)));
+            }
+            let targets = self.database.targets(&text)?;
+            if !targets.is_empty() {
+                return Ok(Some(Known::Alias(parsed(targets))));
+            }
+        }
+        if !ROLE_NAMES.contains(&address.local_part()) {
+            return Ok(None);
+        }
+        let first = match self.database.first_account(address.domain().as_str())? {
+            Some(first) => Some(first),
+            None => self.database.accounts()?.into_iter().next(),
+        };
+        Ok(first.and_then(|first| parse(&first)).map(Known::Account))
+    }
+
+    /// True if mail for `address` comes to the alias `wanted`.
+    fn leads_to(&self, address: &Address, wanted: &Address, depth: usize) -> Result<bool, DirectoryError> {
+        if address == wanted || depth > MAX_ALIAS_DEPTH {
+            return Ok(true);
+        }
+        for target in parsed::<Address>(self.database.targets(&address.to_string())?) {
+            if self.leads_to(&target, wanted, depth + 1)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The account that a user name may mean.
+    fn named(&self, username: &str) -> Result<Option<Address>, DirectoryError> {
+        if username.contains('@') {
+            return Ok(username.parse::<Address>().ok().map(|address| address.to_lowercase()));
+        }
+        let mut domains = self.domains()?.into_iter();
+        match (domains.next(), domains.next()) {
+            (Some(only), None) => Ok(Address::new(username, only).ok().map(|address| address.to_lowercase())),
+            _ => Ok(None),
+        }
+    }
+
+    fn is_local(&self, address: &Address) -> Result<(), DirectoryError> {
+        found(
+            self.database.is_domain(address.domain().as_str())?,
+            &format!("the domain {}", address.domain()),
+        )
+    }
+
+    /// In the form under which it is looked up, if it is local.
+    fn normalised(&self, address: &Address) -> Result<Address, DirectoryError> {
+        let local = self.database.is_domain(address.domain().as_str())?;
+        Ok(if local { address.to_lowercase() } else { address.clone() })
     }
 }
+
+/// What a local address is.
+enum Known {
+    Account(Address),
+    Alias(Vec<Address>),
+}
+
+/// Whom an address reaches, each once.
+#[derive(Debug, Default)]
+struct Reached {
+    accounts: Vec<Address>,
+    remote: Vec<Address>,
+}
+
+impl Reached {
+    fn len(&self) -> usize {
+        self.accounts.len() + self.remote.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn add_account(&mut self, account: Address) {
+        if !self.accounts.contains(&account) {
+            self.accounts.push(account);
+        }
+    }
+
+    fn add_remote(&mut self, address: &Address) {
+        if !self.remote.contains(address) {
+            self.remote.push(address.clone());
+        }
+    }
+}
+
+/// `bob@…` for `bob+lists@…`.
+fn without_detail(address: &Address, delimiter: Option<char>) -> Option<Address> {
+    let (user, _) = address.local_part().split_once(delimiter?)?;
+    Address::new(user, address.domain().clone()).ok().map(|plain| plain.to_lowercase())
+}
+
+fn found(found: bool, name: &str) -> Result<(), DirectoryError> {
+    if found { Ok(()) } else { Err(DirectoryError::NotFound(name.to_owned())) }
+}
+
+fn hash(password: &Secret<String>) -> Result<String, DirectoryError> {
+    if password.reveal().is_empty() {
+        return Err(DirectoryError::Refused("the password must not be empty".to_owned()));
+    }
+    password::hash(password).map_err(|error| DirectoryError::Hash(error.to_string()))
+}
+
+/// What we stored ourselves; a row that somebody spoilt is logged and passed over.
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Option<T> {
+    text.parse().inspect_err(|problem| error!(text, %problem, "a row of the directory is spoilt")).ok()
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(texts: Vec<String>) -> Vec<T> {
+    texts.iter().filter_map(|text| parse(text)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::DirectoryError;
+
+/// All SQL of the directory. Addresses are kept in the form that [`mail_types::Address::to_lowercase`] gives.
+#[derive(Debug)]
+pub(crate) struct Database {
+    path: PathBuf,
+    /// Connections not in use.
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// Connections kept open for the next question.
+const KEPT_OPEN: usize = 8;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+    CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
+    CREATE TABLE account (
+        address TEXT PRIMARY KEY,
+        domain TEXT NOT NULL REFERENCES domain (name),
+        password TEXT NOT NULL,
+        created INTEGER NOT NULL DEFAULT (unixepoch())
+    ) STRICT;
+    CREATE TABLE alias (
+        address TEXT NOT NULL,
+        domain TEXT NOT NULL REFERENCES domain (name),
+        target TEXT NOT NULL,
+        PRIMARY KEY (address, target)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX account_domain ON account (domain, created);
+    PRAGMA user_version = 1;
+";
+
+type Result<T> = std::result::Result<T, DirectoryError>;
+
+impl Database {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let this = Self { path: path.to_owned(), idle: Mutex::default() };
+        this.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            if version == 0 {
+                transaction.execute_batch(SCHEMA)?;
+            }
+            transaction.commit()
+        })?;
+        Ok(this)
+    }
+
+    /// Runs `work` on a connection of its own.
+    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let run = || -> rusqlite::Result<T> {
+            let mut connection = idle.map_or_else(|| connect(&self.path), Ok)?;
+            let result = work(&mut connection)?;
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < KEPT_OPEN {
+                idle.push(connection);
+            }
+            Ok(result)
+        };
+        run().map_err(|source| DirectoryError::Database { path: self.path.clone(), source })
+    }
+
+    fn exists(&self, sql: &str, key: &str) -> Result<bool> {
+        self.with(|connection| connection.prepare_cached(sql)?.exists([key]))
+    }
+
+    fn column(&self, sql: &str, key: &[&str]) -> Result<Vec<String>> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_map(rusqlite::params_from_iter(key), |row| row.get(0))?.collect()
+        })
+    }
+
+    pub(crate) fn is_domain(&self, name: &str) -> Result<bool> {
+        self.exists("SELECT 1 FROM domain WHERE name = ?1", name)
+    }
+
+    pub(crate) fn is_account(&self, address: &str) -> Result<bool> {
+        self.exists("SELECT 1 FROM account WHERE address = ?1", address)
+    }
+
+    pub(crate) fn is_used(&self, domain: &str) -> Result<bool> {
+        self.exists(
+            "SELECT 1 FROM account WHERE domain = ?1 UNION ALL SELECT 1 FROM alias WHERE domain = ?1",
+            domain,
+        )
+    }
+
+    pub(crate) fn domains(&self) -> Result<Vec<String>> {
+        self.column("SELECT name FROM domain ORDER BY name", &[])
+    }
+
+    pub(crate) fn accounts(&self) -> Result<Vec<String>> {
+        self.column("SELECT address FROM account ORDER BY domain, address", &[])
+    }
+
+    pub(crate) fn first_account(&self, domain: &str) -> Result<Option<String>> {
+        let sql = "SELECT address FROM account WHERE domain = ?1 ORDER BY created, rowid LIMIT 1";
+        Ok(self.column(sql, &[domain])?.into_iter().next())
+    }
+
+    pub(crate) fn targets(&self, alias: &str) -> Result<Vec<String>> {
+        self.column("SELECT target FROM alias WHERE address = ?1 ORDER BY target", &[alias])
+    }
+
+    pub(crate) fn aliases(&self) -> Result<Vec<(String, String)>> {
+        self.with(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT address, target FROM alias ORDER BY domain, address, target")?;
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
+    pub(crate) fn password(&self, account: &str) -> Result<Option<String>> {
+        self.with(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT password FROM account WHERE address = ?1")?;
+            statement.query_row([account], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Runs one statement and returns how many rows it changed.
+    fn change(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
+        self.with(|connection| connection.prepare_cached(sql)?.execute(values))
+    }
+
+    pub(crate) fn add_domain(&self, name: &str) -> Result<bool> {
+        Ok(self.change("INSERT OR IGNORE INTO domain (name) VALUES (?1)", [name])? > 0)
+    }
+
+    pub(crate) fn remove_domain(&self, name: &str) -> Result<bool> {
+        Ok(self.change("DELETE FROM domain WHERE name = ?1", [name])? > 0)
+    }
+
+    pub(crate) fn add_account(&self, address: &str, domain: &str, password: &str) -> Result<bool> {
+        let sql = "INSERT OR IGNORE INTO account (address, domain, password) VALUES (?1, ?2, ?3)";
+        Ok(self.change(sql, params![address, domain, password])? > 0)
+    }
+
+    pub(crate) fn remove_account(&self, address: &str) -> Result<bool> {
+        Ok(self.change("DELETE FROM account WHERE address = ?1", [address])? > 0)
+    }
+
+    pub(crate) fn set_password(&self, address: &str, password: &str) -> Result<bool> {
+        Ok(self.change("UPDATE account SET password = ?2 WHERE address = ?1", [address, password])? > 0)
+    }
+
+    pub(crate) fn add_targets(&self, alias: &str, domain: &str, targets: &[String]) -> Result<()> {
+        self.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            for target in targets {
+                let sql = "INSERT OR IGNORE INTO alias (address, domain, target) VALUES (?1, ?2, ?3)";
+                transaction.execute(sql, params![alias, domain, target])?;
+            }
+            transaction.commit()
+        })
+    }
+
+    pub(crate) fn remove_alias(&self, alias: &str) -> Result<bool> {
+        Ok(self.change("DELETE FROM alias WHERE address = ?1", [alias])? > 0)
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(connection)
+}
