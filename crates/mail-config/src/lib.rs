@@ -1,13 +1,17 @@
 //! The configuration: one TOML file, read once into these types, with every mistake reported at once.
 
-use std::net::SocketAddr;
+mod load;
+mod reader;
+mod units;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mail_types::{Domain, Secret};
 
 /// The whole configuration, valid and with every default filled in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
@@ -36,6 +40,25 @@ pub struct Config {
 }
 
 impl Config {
+    /// The defaults: no certificate, no relay, every server on its standard ports, without those that need a certificate.
+    #[must_use]
+    pub fn new(hostname: Domain, data_dir: PathBuf) -> Self {
+        Self {
+            file: data_dir.join("mailstead.toml"),
+            hostname,
+            data_dir,
+            user: None,
+            tls: TlsConfig::default(),
+            smtp: SmtpConfig::default(),
+            queue: QueueConfig::default(),
+            relay: RelayConfig::default(),
+            imap: ImapConfig::default(),
+            pop3: Pop3Config::default(),
+            limits: LimitsConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+
     /// The users' mail: `<mail_dir>/<domain>/<local-part>/…`.
     #[must_use]
     pub fn mail_dir(&self) -> PathBuf {
@@ -65,8 +88,7 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] names every mistake in it, each with its line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let _ = path;
-        todo!("PLATFORM")
+        load::load(path)
     }
 }
 
@@ -132,7 +154,7 @@ pub enum SmtpRole {
 }
 
 /// Sockets of one kind. A socket handed down under this name (`LISTEN_FDNAMES`) is served like this too.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// `smtp`, `submission`, `submissions`, `imap`, `imaps`, `pop3`, `pop3s` or what the operator chose.
     pub name: String,
@@ -145,14 +167,14 @@ pub struct Listener {
 }
 
 /// `[tls]`
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsConfig {
     /// `[[tls.certificate]]`; the first one serves clients that send no known name.
     pub certificates: Vec<CertificateFiles>,
 }
 
 /// `[[tls.certificate]]`: PEM files. The names served are those in the certificate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The chain, leaf first.
     pub certificate: PathBuf,
@@ -161,7 +183,7 @@ pub struct CertificateFiles {
 }
 
 /// `[smtp]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmtpConfig {
     /// Started by `mailstead serve`.
     pub enabled: bool,
@@ -184,7 +206,7 @@ pub struct SmtpConfig {
 }
 
 /// `[queue]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueConfig {
     /// Started by `mailstead serve`.
     pub enabled: bool,
@@ -199,14 +221,14 @@ pub struct QueueConfig {
 }
 
 /// `[relay]`
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RelayConfig {
     /// Where all mail for elsewhere goes.
     pub smarthost: Option<Smarthost>,
 }
 
 /// The host that takes our mail for elsewhere.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smarthost {
     /// A name or address.
     pub host: String,
@@ -234,7 +256,7 @@ pub enum RelayTls {
 }
 
 /// `[imap]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImapConfig {
     /// Started by `mailstead serve`.
     pub enabled: bool,
@@ -253,7 +275,7 @@ pub struct ImapConfig {
 }
 
 /// `[pop3]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pop3Config {
     /// Started by `mailstead serve`.
     pub enabled: bool,
@@ -264,7 +286,7 @@ pub struct Pop3Config {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Open connections of one server process.
     pub max_connections: usize,
@@ -281,8 +303,103 @@ pub struct LimitsConfig {
 }
 
 /// `[log]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// A tracing filter: `info`, `imap_server=debug,info`, …
     pub filter: String,
 }
+
+impl Listener {
+    /// A listener on every address of the machine.
+    fn standard(name: &str, port: u16, tls: TlsMode, role: SmtpRole) -> Self {
+        let addresses = vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
+        Self { name: name.to_owned(), addresses, tls, role }
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Default for SmtpConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listeners: vec![
+                Listener::standard("smtp", 25, TlsMode::StartTls, SmtpRole::Mx),
+                Listener::standard("submission", 587, TlsMode::StartTls, SmtpRole::Submission),
+                Listener::standard("submissions", 465, TlsMode::Implicit, SmtpRole::Submission),
+            ],
+            max_message_size: 50 << 20,
+            max_recipients: 1000,
+            max_errors: 20,
+            max_hops: 50,
+            command_timeout: 5 * MINUTE,
+            data_timeout: 3 * MINUTE,
+            recipient_delimiter: Some('+'),
+        }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            retry_min: 5 * MINUTE,
+            retry_max: 240 * MINUTE,
+            expire_after: 5 * DAY,
+            max_concurrent: 20,
+        }
+    }
+}
+
+impl Default for ImapConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listeners: vec![
+                Listener::standard("imap", 143, TlsMode::StartTls, SmtpRole::Mx),
+                Listener::standard("imaps", 993, TlsMode::Implicit, SmtpRole::Mx),
+            ],
+            max_line: 64 << 10,
+            max_append: 100 << 20,
+            idle_timeout: 30 * MINUTE,
+            login_timeout: 3 * MINUTE,
+            keep_alive: 15 * MINUTE,
+        }
+    }
+}
+
+impl Default for Pop3Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listeners: vec![
+                Listener::standard("pop3", 110, TlsMode::StartTls, SmtpRole::Mx),
+                Listener::standard("pop3s", 995, TlsMode::Implicit, SmtpRole::Mx),
+            ],
+            idle_timeout: 10 * MINUTE,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_connections_per_address: 200,
+            max_connections_per_account: 50,
+            max_login_failures: 5,
+            drain_timeout: Duration::from_secs(30),
+            allow_plaintext_login: false,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

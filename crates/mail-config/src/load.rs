@@ -1,0 +1,273 @@
+//! From the text of a config to its types, one function for each table.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mail_types::{Domain, Secret};
+use toml::de::DeTable;
+
+use crate::reader::{Reader, Source};
+use crate::{
+    CertificateFiles, Config, ConfigError, ConfigErrors, ImapConfig, LimitsConfig, Listener, LogConfig,
+    Pop3Config, QueueConfig, RelayConfig, RelayTls, Smarthost, SmtpConfig, SmtpRole, TlsConfig, TlsMode,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let message =
+            format!("can't be read: {error}; make one with `mailstead init`, or name it with --config");
+        ConfigErrors(vec![ConfigError { file: path.to_owned(), line: None, column: None, message }])
+    })?;
+    let source = Source::new(path, &text);
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    for error in errors {
+        source.report(error.span().map(|span| span.start), error.message());
+    }
+    let mut reader = Reader::new(&source, "", table.into_inner(), None);
+    let config = config(&mut reader, &source);
+    reader.finish();
+    let errors = source.into_errors();
+    match config {
+        Some(config) if errors.is_empty() => Ok(config),
+        _ => Err(ConfigErrors(errors)),
+    }
+}
+
+fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
+    let hostname = reader
+        .parsed("hostname", "a host name such as \"mail.example.org\"", |text| text.parse::<Domain>().ok());
+    if hostname.is_none() && !source.text.contains("hostname") {
+        reader.missing(
+            "hostname",
+            "say under which name other servers reach this one, such as hostname = \"mail.example.org\"",
+        );
+    }
+    let data_dir = reader.path("data_dir").unwrap_or_else(|| "/var/lib/mailstead".into());
+    let user = reader.string("user");
+    let tls = reader.table("tls", tls);
+    let has_certificate = !tls.certificates.is_empty();
+    let config = Config {
+        user,
+        smtp: reader.table("smtp", |reader| smtp(reader, has_certificate)),
+        queue: reader.table("queue", queue),
+        relay: reader.table("relay", relay),
+        imap: reader.table("imap", |reader| imap(reader, has_certificate)),
+        pop3: reader.table("pop3", |reader| pop3(reader, has_certificate)),
+        limits: reader.table("limits", limits),
+        log: reader.table("log", log),
+        file: source.file.to_owned(),
+        tls,
+        ..Config::new(hostname?, data_dir)
+    };
+    check_names(&config, reader);
+    Some(config)
+}
+
+/// Sockets are handed down by name, so every listener needs one of its own.
+fn check_names(config: &Config, reader: &Reader<'_, '_>) {
+    let all = [&config.smtp.listeners, &config.imap.listeners, &config.pop3.listeners];
+    let mut names: Vec<&str> = all.into_iter().flatten().map(|listener| listener.name.as_str()).collect();
+    names.sort_unstable();
+    let mut named_twice: Vec<&str> =
+        names.iter().zip(names.iter().skip(1)).filter(|(a, b)| a == b).map(|(a, _)| *a).collect();
+    named_twice.dedup();
+    for name in named_twice {
+        reader.wrong(format!("two listeners are named \"{name}\"; give each a name of its own"));
+    }
+}
+
+fn tls(reader: &mut Reader<'_, '_>) -> TlsConfig {
+    let certificates = reader.tables("certificate", |reader| {
+        let (certificate, key) = (reader.file("certificate"), reader.file("key"));
+        Some(CertificateFiles { certificate: certificate?, key: key? })
+    });
+    TlsConfig { certificates: certificates.unwrap_or_default() }
+}
+
+/// The listeners of one server. Implicit TLS without a certificate is a mistake where it is asked for, and left out of the defaults.
+fn listeners(
+    reader: &mut Reader<'_, '_>,
+    standard: Vec<Listener>,
+    has_certificate: bool,
+    has_roles: bool,
+) -> Vec<Listener> {
+    let found = reader.tables("listener", |reader| {
+        let listener = listener(reader, has_roles);
+        if !has_certificate && listener.as_ref().is_some_and(|listener| listener.tls == TlsMode::Implicit) {
+            reader.wrong("tls = \"implicit\" needs a certificate: add a [[tls.certificate]]");
+        }
+        listener
+    });
+    let usable = |listener: &Listener| has_certificate || listener.tls != TlsMode::Implicit;
+    found.unwrap_or_else(|| standard.into_iter().filter(usable).collect())
+}
+
+fn listener(reader: &mut Reader<'_, '_>, has_roles: bool) -> Option<Listener> {
+    let addresses = reader.list(
+        "addresses",
+        "an address with its port, such as \"0.0.0.0:993\" or \"[::]:993\"",
+        |text| text.parse().ok(),
+    );
+    if addresses.as_ref().is_none_or(Vec::is_empty) {
+        reader
+            .missing("addresses", "say where to listen, such as addresses = [\"0.0.0.0:993\", \"[::]:993\"]");
+    }
+    let name = reader.parsed("name", "a name without spaces and colons", |text| {
+        let valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != ':');
+        valid.then(|| text.to_owned())
+    });
+    if name.is_none() {
+        reader.missing(
+            "name",
+            "the name is shown in the log, and sockets handed down by systemd are known by it",
+        );
+    }
+    let tls = reader.parsed("tls", "\"none\", \"starttls\" or \"implicit\"", |text| match text {
+        "none" => Some(TlsMode::None),
+        "starttls" => Some(TlsMode::StartTls),
+        "implicit" => Some(TlsMode::Implicit),
+        _ => None,
+    });
+    let role = if has_roles { role(reader) } else { SmtpRole::Mx };
+    Some(Listener { name: name?, addresses: addresses?, tls: tls.unwrap_or(TlsMode::StartTls), role })
+}
+
+fn role(reader: &mut Reader<'_, '_>) -> SmtpRole {
+    let role = reader.parsed("role", "\"mx\" or \"submission\"", |text| match text {
+        "mx" => Some(SmtpRole::Mx),
+        "submission" => Some(SmtpRole::Submission),
+        _ => None,
+    });
+    role.unwrap_or(SmtpRole::Mx)
+}
+
+fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
+    let standard = SmtpConfig::default();
+    SmtpConfig {
+        enabled: reader.bool("enabled", standard.enabled),
+        listeners: listeners(reader, standard.listeners, has_certificate, true),
+        // RFC 5321 §4.5.3.1: 64K octets and 100 recipients are the least that a server must take.
+        max_message_size: reader.size("max_message_size", 64 << 10, standard.max_message_size),
+        max_recipients: reader.number("max_recipients", 100, standard.max_recipients),
+        max_errors: reader.number("max_errors", 1, standard.max_errors),
+        max_hops: reader.number("max_hops", 10, standard.max_hops),
+        command_timeout: reader.duration("command_timeout", SECOND, standard.command_timeout),
+        data_timeout: reader.duration("data_timeout", SECOND, standard.data_timeout),
+        recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
+    }
+}
+
+/// One character, or the empty string for none.
+fn delimiter(reader: &mut Reader<'_, '_>, standard: Option<char>) -> Option<char> {
+    let parse = |text: &str| {
+        let mut chars = text.chars();
+        let first = chars.next();
+        (chars.next().is_none() && first.is_none_or(|c| c.is_ascii_punctuation())).then_some(first)
+    };
+    reader
+        .parsed("recipient_delimiter", "one punctuation character, or \"\" for none", parse)
+        .unwrap_or(standard)
+}
+
+fn queue(reader: &mut Reader<'_, '_>) -> QueueConfig {
+    let standard = QueueConfig::default();
+    let queue = QueueConfig {
+        enabled: reader.bool("enabled", standard.enabled),
+        retry_min: reader.duration("retry_min", SECOND, standard.retry_min),
+        retry_max: reader.duration("retry_max", SECOND, standard.retry_max),
+        expire_after: reader.duration("expire_after", SECOND, standard.expire_after),
+        max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),
+    };
+    if queue.retry_max < queue.retry_min {
+        reader.wrong("retry_max must not be shorter than retry_min");
+    }
+    queue
+}
+
+fn relay(reader: &mut Reader<'_, '_>) -> RelayConfig {
+    let host = reader.parsed("smarthost", "\"host:port\", such as \"smtp.example.net:587\"", host_and_port);
+    let tls =
+        reader.parsed(
+            "tls",
+            "\"none\", \"opportunistic\", \"required\" or \"implicit\"",
+            |text| match text {
+                "none" => Some(RelayTls::None),
+                "opportunistic" => Some(RelayTls::Opportunistic),
+                "required" => Some(RelayTls::Required),
+                "implicit" => Some(RelayTls::Implicit),
+                _ => None,
+            },
+        );
+    let ca_file = reader.file("ca_file");
+    let credentials = match (reader.string("username"), reader.file("password_file")) {
+        (Some(username), Some(file)) => {
+            let password = std::fs::read_to_string(file).unwrap_or_default();
+            Some((username, Secret::new(password.trim_end_matches(['\r', '\n']).to_owned())))
+        }
+        (None, None) => None,
+        _ => {
+            reader.wrong("username and password_file go together");
+            None
+        }
+    };
+    let tls = tls.unwrap_or(RelayTls::Opportunistic);
+    RelayConfig { smarthost: host.map(|(host, port)| Smarthost { host, port, tls, ca_file, credentials }) }
+}
+
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let valid = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.parse::<std::net::Ipv4Addr>().is_ok() || host.parse::<Domain>().is_ok(),
+    };
+    Some((bare.unwrap_or(host).to_owned(), port.parse().ok()?)).filter(|_| valid)
+}
+
+fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
+    let standard = ImapConfig::default();
+    ImapConfig {
+        enabled: reader.bool("enabled", standard.enabled),
+        listeners: listeners(reader, standard.listeners, has_certificate, false),
+        max_line: reader.size("max_line", 8 << 10, standard.max_line),
+        max_append: reader.size("max_append", 64 << 10, standard.max_append),
+        idle_timeout: reader.duration("idle_timeout", SECOND, standard.idle_timeout),
+        login_timeout: reader.duration("login_timeout", SECOND, standard.login_timeout),
+        keep_alive: reader.duration("keep_alive", SECOND, standard.keep_alive),
+    }
+}
+
+fn pop3(reader: &mut Reader<'_, '_>, has_certificate: bool) -> Pop3Config {
+    let standard = Pop3Config::default();
+    Pop3Config {
+        enabled: reader.bool("enabled", standard.enabled),
+        listeners: listeners(reader, standard.listeners, has_certificate, false),
+        idle_timeout: reader.duration("idle_timeout", SECOND, standard.idle_timeout),
+    }
+}
+
+fn limits(reader: &mut Reader<'_, '_>) -> LimitsConfig {
+    let standard = LimitsConfig::default();
+    LimitsConfig {
+        max_connections: reader.number("max_connections", 1, standard.max_connections),
+        max_connections_per_address: reader.number(
+            "max_connections_per_address",
+            1,
+            standard.max_connections_per_address,
+        ),
+        max_connections_per_account: reader.number(
+            "max_connections_per_account",
+            1,
+            standard.max_connections_per_account,
+        ),
+        max_login_failures: reader.number("max_login_failures", 1, standard.max_login_failures),
+        drain_timeout: reader.duration("drain_timeout", SECOND, standard.drain_timeout),
+        allow_plaintext_login: reader.bool("allow_plaintext_login", standard.allow_plaintext_login),
+    }
+}
+
+fn log(reader: &mut Reader<'_, '_>) -> LogConfig {
+    LogConfig { filter: reader.string("filter").unwrap_or_else(|| LogConfig::default().filter) }
+}

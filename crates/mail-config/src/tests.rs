@@ -1,0 +1,105 @@
+use super::*;
+
+/// What loading `text` says, one mistake a line, without the file's name.
+fn mistakes(text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    std::fs::write(&file, text).unwrap();
+    match Config::load(&file) {
+        Ok(_) => String::new(),
+        Err(errors) => errors
+            .to_string()
+            .replace(&format!("{}:", file.display()), "")
+            .replace(&folder.path().display().to_string(), "DIR"),
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_line_and_column() {
+    let text = "data_dir = 5\nhostnam = \"x\"\n\n[smtp]\nmax_message_size = \"50 parsecs\"\n[[imap.listener]]\nname = \"imaps\"\n  tls = \"implicit\"\naddresses = [\"0.0.0.0:993\", \"everywhere\"]\n[queue]\nretry_min = \"1h\"\nretry_max = \"1m\"\n";
+    let found = mistakes(text);
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), 7, "{found}");
+    assert!(lines[0].starts_with("1:12: data_dir = 5: expected a string"), "{found}");
+    assert!(lines[1].starts_with("2:1: hostnam: there is no such key; did you mean hostname?"), "{found}");
+    assert!(lines[2].starts_with("5:20: smtp.max_message_size = \"50 parsecs\": expected a size"), "{found}");
+    assert!(lines[3].starts_with("6:1: [imap.listener]: tls = \"implicit\" needs a certificate"), "{found}");
+    assert!(
+        lines[4].starts_with("9:29: imap.listener.addresses: \"everywhere\": expected an address"),
+        "{found}"
+    );
+    assert!(lines[5].starts_with("10:1: [queue]: retry_max must not"), "{found}");
+    assert!(lines[6].contains("hostname is missing"), "{found}");
+}
+
+#[test]
+fn a_mistake_in_the_syntax_does_not_hide_the_others() {
+    let found = mistakes("hostname = \"mail.example.org\"\nuser = \n[smtp]\nmax_hops = 3\n");
+    assert!(found.contains("2:"), "{found}");
+    assert!(found.contains("smtp.max_hops = 3: expected a whole number of at least 10"), "{found}");
+}
+
+#[test]
+fn a_missing_file_is_said_with_what_to_do() {
+    let error = Config::load(Path::new("/nowhere/mailstead.toml")).unwrap_err().to_string();
+    assert!(
+        error.contains("/nowhere/mailstead.toml: can't be read") && error.contains("mailstead init"),
+        "{error}"
+    );
+}
+
+#[test]
+fn two_listeners_can_not_have_one_name() {
+    let listener = "[[pop3.listener]]\nname = \"pop\"\ntls = \"none\"\naddresses = [\"127.0.0.1:1110\"]\n";
+    let found = mistakes(&format!("hostname = \"mail.example.org\"\n{listener}{listener}"));
+    assert!(found.contains("two listeners are named \"pop\""), "{found}");
+}
+
+#[test]
+fn paths_start_from_the_folder_of_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    std::fs::write(&file, "hostname = \"mail.example.org\"\ndata_dir = \"data\"\n").unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.data_dir, folder.path().join("data"));
+    assert!(
+        config.imap.listeners.iter().all(|listener| listener.tls != TlsMode::Implicit),
+        "there is no certificate"
+    );
+}
+
+/// The reference config, every commented-out setting switched on.
+fn reference() -> String {
+    let text = include_str!("../../../config/mailstead.toml");
+    let setting = |line: &str| {
+        line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && !rest.is_empty()).map(str::to_owned)
+    };
+    text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_reference_config_shows_every_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    std::fs::write(&file, include_str!("../../../config/mailstead.toml")).unwrap();
+    let as_shipped = Config::load(&file).unwrap();
+    for name in ["certificate.pem", "key.pem", "ca.pem", "relay-password"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    std::fs::write(&file, reference()).unwrap();
+    let switched_on = Config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
+    let standard =
+        Config { file, ..Config::new("mail.example.org".parse().unwrap(), "/var/lib/mailstead".into()) };
+    let without_implicit = |listeners: &[Listener]| {
+        listeners.iter().filter(|listener| listener.tls != TlsMode::Implicit).cloned().collect()
+    };
+    let smtp = SmtpConfig { listeners: without_implicit(&standard.smtp.listeners), ..standard.smtp.clone() };
+    assert_eq!(as_shipped.smtp, smtp);
+    assert_eq!(switched_on.smtp, standard.smtp);
+    assert_eq!(switched_on.imap, standard.imap);
+    assert_eq!(switched_on.pop3, standard.pop3);
+    assert_eq!(switched_on.queue, standard.queue);
+    assert_eq!(switched_on.limits, standard.limits);
+    assert_eq!(switched_on.log, standard.log);
+    assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
+}

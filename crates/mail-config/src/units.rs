@@ -1,0 +1,57 @@
+//! Sizes and durations as people write them.
+
+use std::time::Duration;
+
+/// `52428800`, `50 MiB`, `50MB`: octets. `K`, `M` and `G` count in powers of 1024 with an `i`, of 1000 without.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    let factor = match unit {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+/// `500ms`, `30s`, `5m`, `1h`, `5d`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split(text)?;
+    let seconds = match unit {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_are_read_as_people_write_them() {
+        assert_eq!(size("50 MiB"), Some(50 << 20));
+        assert_eq!(size("1GB"), Some(1_000_000_000));
+        assert_eq!(size("1024"), Some(1024));
+        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
+        assert_eq!(duration("250 ms"), Some(Duration::from_millis(250)));
+        for text in ["", "MiB", "5 parsecs", "-1 MiB", "1.5 h"] {
+            assert_eq!((size(text), duration(text)), (None, None), "{text}");
+        }
+        assert_eq!(duration("5"), None, "a time needs its unit");
+    }
+}
