@@ -1,1 +1,3 @@
-//!
+//! Framing: bytes become whole protocol units, bounded by limits, before any grammar sees them.
+
+pub mod imap;
