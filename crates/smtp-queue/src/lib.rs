@@ -6,9 +6,11 @@
 //! A message is queued when its row is committed, and its file is durable before that: so a row never lacks its file, and
 //! a file without a row is the rest of an interrupted step, which the deliverer sweeps away.
 
+mod client;
 mod database;
 mod error;
 mod message;
+mod message_file;
 mod queue;
 mod schedule;
 mod writer;

@@ -1,0 +1,313 @@
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::data::DotStuffer;
+use super::extensions::Extensions;
+use super::reply::{Reply, ReplyError};
+use super::session::{self, Policy, Session};
+use super::tls::Trust;
+use super::transaction::{self, Awaited, Body, Outcome, Outgoing, Transaction};
+use crate::{Diagnosis, Status};
+
+/// RFC 5321 §4.5.3.2
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    /// For the TCP handshake with one address.
+    pub(crate) connect: Duration,
+    /// §4.5.3.2.1–3: greeting, EHLO, AUTH, MAIL, RCPT.
+    pub(crate) command: Duration,
+    /// §4.5.3.2.4: the reply to DATA.
+    pub(crate) data: Duration,
+    /// §4.5.3.2.5: one block of the message.
+    pub(crate) block: Duration,
+    /// §4.5.3.2.6: the reply to the message.
+    pub(crate) end: Duration,
+    /// For a TLS handshake.
+    pub(crate) tls: Duration,
+}
+
+impl Timeouts {
+    pub(crate) const RFC: Self = Self {
+        connect: Duration::from_secs(60),
+        command: Duration::from_secs(300),
+        data: Duration::from_secs(120),
+        block: Duration::from_secs(180),
+        end: Duration::from_secs(600),
+        tls: Duration::from_secs(60),
+    };
+}
+
+/// Octets read from the message's file at once.
+const BLOCK: usize = 128 * 1024;
+/// How long a server may take to answer QUIT.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
+    #[error("the server spoke before the TLS handshake")]
+    Injection,
+    #[error("the message file can't be read: {0}")]
+    Message(io::Error),
+}
+
+/// Why there is no connection for mail.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) diagnosis: Diagnosis,
+    /// It was the TLS handshake.
+    pub(crate) tls_failed: bool,
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection over which mail may be sent.
+pub(crate) struct Connection {
+    stream: Box<dyn Io>,
+    buffer: BytesMut,
+    lines: Vec<String>,
+    host: String,
+    extensions: Extensions,
+    timeouts: Timeouts,
+    /// A transaction was left open.
+    open: bool,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// What came of one message over one connection.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) outcomes: Vec<Outcome>,
+    /// For the next message, if the connection is still good.
+    pub(crate) connection: Option<Connection>,
+    /// The server had closed the connection before the message; nothing was tried.
+    pub(crate) stale: bool,
+}
+
+impl Connection {
+    /// Brings a fresh stream to where mail may be sent; `implicit` starts with TLS.
+    pub(crate) async fn start(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        policy: Policy,
+        implicit: bool,
+        trust: Option<&Trust>,
+        timeouts: Timeouts,
+    ) -> Result<Self, Refusal> {
+        let mut connection = Self {
+            stream: Box::new(stream),
+            buffer: BytesMut::new(),
+            lines: Vec::new(),
+            host: policy.host.clone(),
+            extensions: Extensions::default(),
+            timeouts,
+            open: false,
+        };
+        match connection.handshake(Session::new(policy, implicit), implicit, trust).await {
+            Ok(Ok(extensions)) => Ok(Self { extensions, ..connection }),
+            Ok(Err(diagnosis)) => {
+                connection.quit().await;
+                Err(Refusal { diagnosis, tls_failed: false })
+            }
+            Err(broken) => Err(Refusal {
+                diagnosis: connection.lost(&broken),
+                tls_failed: matches!(broken, Broken::Tls(_)),
+            }),
+        }
+    }
+
+    async fn handshake(
+        &mut self,
+        mut session: Session,
+        implicit: bool,
+        trust: Option<&Trust>,
+    ) -> Result<Result<Extensions, Diagnosis>, Broken> {
+        if implicit {
+            self.start_tls(trust).await?;
+        }
+        let greeting = self.read(self.timeouts.command).await?;
+        let mut step = session.replied(&greeting);
+        loop {
+            step = match step {
+                session::Step::Send(line) => {
+                    self.write(format!("{}\r\n", line.reveal()).as_bytes()).await?;
+                    let reply = self.read(self.timeouts.command).await?;
+                    session.replied(&reply)
+                }
+                session::Step::StartTls => {
+                    self.start_tls(trust).await?;
+                    session.secured()
+                }
+                session::Step::Ready(extensions) => return Ok(Ok(extensions)),
+                session::Step::GiveUp(diagnosis) => return Ok(Err(diagnosis)),
+            };
+        }
+    }
+
+    async fn start_tls(&mut self, trust: Option<&Trust>) -> Result<(), Broken> {
+        // What stands in the buffer came in the clear, from anyone: it must not be taken for the server's.
+        if !self.buffer.is_empty() {
+            return Err(Broken::Injection);
+        }
+        let trust = trust.ok_or_else(|| Broken::Tls(io::Error::other("no trust store")))?;
+        let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        let secured = timeout(self.timeouts.tls, trust.connect(plain)).await;
+        let secured = secured.map_err(|_| Broken::Timeout(self.timeouts.tls))?;
+        self.stream = Box::new(secured.map_err(Broken::Tls)?);
+        Ok(())
+    }
+
+    /// Sends one message, `file` standing at its first octet.
+    pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: File) -> Delivered {
+        let mut transaction = Transaction::new(&self.host, outgoing, &self.extensions, self.open);
+        if let Err(broken) = self.run(&mut transaction, outgoing.size, file).await {
+            transaction.abandon(self.lost(&broken));
+        }
+        self.open = transaction.is_open();
+        Delivered {
+            stale: !transaction.is_answered() && !transaction.is_usable(),
+            connection: transaction.is_usable().then_some(self),
+            outcomes: transaction.finish(),
+        }
+    }
+
+    async fn run(&mut self, transaction: &mut Transaction, size: u64, file: File) -> Result<(), Broken> {
+        let mut file = Some(file);
+        loop {
+            match transaction.next() {
+                transaction::Step::Send(lines) => self.write(lines.as_bytes()).await?,
+                transaction::Step::Read(awaited) => {
+                    let reply = self.read(self.patience(awaited)).await?;
+                    tracing::debug!(?awaited, code = reply.code, "reply");
+                    transaction.replied(&reply);
+                }
+                transaction::Step::SendBody(body) => self.send_body(body, size, file.take()).await?,
+                transaction::Step::Done => return Ok(()),
+            }
+        }
+    }
+
+    const fn patience(&self, awaited: Awaited) -> Duration {
+        match awaited {
+            Awaited::Reset | Awaited::Mail | Awaited::Recipient(_) => self.timeouts.command,
+            Awaited::Data => self.timeouts.data,
+            Awaited::Body => self.timeouts.end,
+        }
+    }
+
+    async fn send_body(&mut self, body: Body, size: u64, file: Option<File>) -> Result<(), Broken> {
+        match (body, file) {
+            (Body::Dotted, Some(file)) => self.send_dotted(file).await,
+            (Body::Chunk, Some(file)) => {
+                self.write(format!("BDAT {size} LAST\r\n").as_bytes()).await?;
+                self.send_chunk(file, size).await
+            }
+            (Body::Empty, _) | (_, None) => self.write(b".\r\n").await,
+        }
+    }
+
+    async fn send_dotted(&mut self, mut file: File) -> Result<(), Broken> {
+        let (mut stuffer, mut stuffed) = (DotStuffer::new(), BytesMut::new());
+        let mut block = vec![0; BLOCK];
+        loop {
+            let length = file.read(&mut block).await.map_err(Broken::Message)?;
+            if length == 0 {
+                break;
+            }
+            stuffed.clear();
+            stuffer.write(block.get(..length).unwrap_or_default(), &mut stuffed);
+            self.write_block(&stuffed).await?;
+        }
+        stuffed.clear();
+        stuffer.finish(&mut stuffed);
+        self.write(&stuffed).await
+    }
+
+    /// RFC 3030 §2: exactly as many octets as announced.
+    async fn send_chunk(&mut self, file: File, size: u64) -> Result<(), Broken> {
+        let (mut file, mut left) = (file.take(size), size);
+        let mut block = vec![0; BLOCK];
+        while left > 0 {
+            let length = file.read(&mut block).await.map_err(Broken::Message)?;
+            if length == 0 {
+                return Err(Broken::Message(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.write_block(block.get(..length).unwrap_or_default()).await?;
+            left = left.saturating_sub(length as u64);
+        }
+        self.flush().await
+    }
+
+    async fn write(&mut self, data: &[u8]) -> Result<(), Broken> {
+        self.write_block(data).await?;
+        self.flush().await
+    }
+
+    async fn write_block(&mut self, data: &[u8]) -> Result<(), Broken> {
+        let written = timeout(self.timeouts.block, self.stream.write_all(data)).await;
+        Ok(written.map_err(|_| Broken::Timeout(self.timeouts.block))??)
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        let flushed = timeout(self.timeouts.block, self.stream.flush()).await;
+        Ok(flushed.map_err(|_| Broken::Timeout(self.timeouts.block))??)
+    }
+
+    async fn read(&mut self, patience: Duration) -> Result<Reply, Broken> {
+        timeout(patience, self.read_reply()).await.map_err(|_| Broken::Timeout(patience))?
+    }
+
+    async fn read_reply(&mut self) -> Result<Reply, Broken> {
+        loop {
+            if let Some(reply) = Reply::read(&mut self.buffer, &mut self.lines)? {
+                return Ok(reply);
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(Broken::Closed);
+            }
+        }
+    }
+
+    fn lost(&self, broken: &Broken) -> Diagnosis {
+        let status = match broken {
+            Broken::Timeout(_) | Broken::Closed | Broken::Io(_) => Status::new(4, 4, 2),
+            Broken::Reply(_) | Broken::Injection => Status::new(4, 5, 0),
+            Broken::Tls(_) => Status::new(4, 7, 5),
+            Broken::Message(_) => Status::new(4, 3, 0),
+        };
+        Diagnosis { status, host: None, text: format!("{}: {broken}", self.host) }
+    }
+
+    /// Takes leave, without insisting on an answer.
+    pub(crate) async fn quit(mut self) {
+        let farewell = async {
+            self.write(b"QUIT\r\n").await?;
+            self.read(FAREWELL).await?;
+            self.stream.shutdown().await?;
+            Ok::<(), Broken>(())
+        };
+        if let Ok(Err(broken)) = timeout(FAREWELL, farewell).await {
+            tracing::debug!(%broken, "no farewell");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use super::reply::Reply;
+
+/// What a server offered in its reply to EHLO. RFC 5321 §4.1.1.1.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an extension of its own")]
+pub(crate) struct Extensions {
+    /// RFC 3207
+    pub(crate) starttls: bool,
+    /// RFC 2920
+    pub(crate) pipelining: bool,
+    /// RFC 3030
+    pub(crate) chunking: bool,
+    /// RFC 6152
+    pub(crate) eight_bit_mime: bool,
+    /// RFC 6531
+    pub(crate) smtputf8: bool,
+    /// RFC 1870; the limit, 0 where none is told.
+    pub(crate) size: Option<u64>,
+    /// RFC 4954
+    pub(crate) auth_plain: bool,
+    /// draft-murchison-sasl-login
+    pub(crate) auth_login: bool,
+}
+
+impl Extensions {
+    pub(crate) fn parse(reply: &Reply) -> Self {
+        let mut extensions = Self::default();
+        for line in reply.lines.iter().skip(1) {
+            extensions.add(line);
+        }
+        extensions
+    }
+
+    fn add(&mut self, line: &str) {
+        // `AUTH=LOGIN` is how old servers write it.
+        let mut words = line.split([' ', '=']).filter(|word| !word.is_empty());
+        let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
+        match keyword.as_str() {
+            "STARTTLS" => self.starttls = true,
+            "PIPELINING" => self.pipelining = true,
+            "CHUNKING" => self.chunking = true,
+            "8BITMIME" => self.eight_bit_mime = true,
+            "SMTPUTF8" => self.smtputf8 = true,
+            "SIZE" => self.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0)),
+            "AUTH" => words.for_each(|mechanism| {
+                self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
+                self.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+            }),
+            _ => {}
+        }
+    }
+
+    /// True if a message of this size is not worth sending.
+    pub(crate) fn is_too_large(&self, octets: u64) -> bool {
+        self.size.is_some_and(|limit| limit > 0 && octets > limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_are_read_whatever_their_case() {
+        let lines =
+            ["mx PIPELINING", "pipelining", "Size 100", "AUTH=LOGIN", "AUTH  DIGEST-MD5 plain", "X-NEW"];
+        let reply = Reply { code: 250, lines: lines.map(str::to_owned).to_vec() };
+        let extensions = Extensions::parse(&reply);
+        assert_eq!(
+            extensions,
+            Extensions {
+                pipelining: true,
+                size: Some(100),
+                auth_plain: true,
+                auth_login: true,
+                ..Extensions::default()
+            }
+        );
+        assert!(extensions.is_too_large(101) && !extensions.is_too_large(100));
+        assert!(!Extensions { size: Some(0), ..extensions }.is_too_large(u64::MAX));
+    }
+}

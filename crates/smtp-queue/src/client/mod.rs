@@ -1,0 +1,14 @@
+//! The SMTP client: what we say is decided by pure machines ([`session`], [`transaction`]), [`connection`] does the I/O.
+
+mod connection;
+mod data;
+mod extensions;
+mod relay;
+mod reply;
+mod session;
+mod tls;
+mod transaction;
+
+pub(crate) use relay::Relay;
+pub(crate) use tls::TrustError;
+pub(crate) use transaction::{Outcome, Outgoing};

@@ -1,0 +1,297 @@
+//! From the greeting to where mail may be sent: EHLO, STARTTLS, AUTH. Pure.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use mail_config::RelayTls;
+use mail_types::Secret;
+
+use super::extensions::Extensions;
+use super::reply::Reply;
+use crate::{Diagnosis, Status};
+
+/// What the connection must do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Send this line, read a reply, call [`Session::replied`].
+    Send(Secret<String>),
+    /// Start TLS, then call [`Session::secured`].
+    StartTls,
+    /// Mail may be sent.
+    Ready(Extensions),
+    /// This server won't do now. Never a reason to bounce: it is the operator's to mend.
+    GiveUp(Diagnosis),
+}
+
+/// How we present ourselves and what we ask of the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    /// Our name.
+    pub(crate) hostname: String,
+    /// The server's, for diagnoses.
+    pub(crate) host: String,
+    pub(crate) tls: RelayTls,
+    pub(crate) credentials: Option<(String, Secret<String>)>,
+    /// A password may go in the clear, since it does not leave the machine.
+    pub(crate) loopback: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Connected,
+    Greeted,
+    GreetedPlainly,
+    StartingTls(Extensions),
+    LoginUsername(Extensions),
+    LoginPassword(Extensions),
+    Authenticating(Extensions),
+    Ready,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    policy: Policy,
+    state: State,
+    secure: bool,
+}
+
+impl Session {
+    /// `secure` under implicit TLS. First the greeting is awaited.
+    pub(crate) const fn new(policy: Policy, secure: bool) -> Self {
+        Self { policy, state: State::Connected, secure }
+    }
+
+    /// Advances by one reply.
+    pub(crate) fn replied(&mut self, reply: &Reply) -> Step {
+        match (std::mem::replace(&mut self.state, State::Ready), reply.class()) {
+            (State::Connected, 2) => self.greet(),
+            (State::Greeted, 2) => self.greeted(Extensions::parse(reply)),
+            // RFC 5321 §3.2: a server that does not know EHLO may know HELO.
+            (State::Greeted, 5) if !self.must_secure() => {
+                self.state = State::GreetedPlainly;
+                send(format!("HELO {}", self.policy.hostname))
+            }
+            (State::GreetedPlainly, 2) => self.authenticate(Extensions::default()),
+            (State::StartingTls(_), 2) => Step::StartTls,
+            (State::StartingTls(extensions), _) if !self.must_secure() && reply.code != 421 => {
+                self.authenticate(extensions)
+            }
+            (State::LoginUsername(extensions), 3) => {
+                self.state = State::LoginPassword(extensions);
+                self.send_credential(|(username, _)| username.clone())
+            }
+            (State::LoginPassword(extensions), 3) => {
+                self.state = State::Authenticating(extensions);
+                self.send_credential(|(_, password)| password.reveal().clone())
+            }
+            (State::Authenticating(extensions), 2) => Step::Ready(extensions),
+            (_, _) => Step::GiveUp(self.refused(reply)),
+        }
+    }
+
+    /// The TLS handshake is done. What was learned before it is forgotten: RFC 3207 §4.2.
+    pub(crate) fn secured(&mut self) -> Step {
+        self.secure = true;
+        self.greet()
+    }
+
+    fn greet(&mut self) -> Step {
+        self.state = State::Greeted;
+        send(format!("EHLO {}", self.policy.hostname))
+    }
+
+    fn greeted(&mut self, extensions: Extensions) -> Step {
+        let wanted = match self.policy.tls {
+            RelayTls::None | RelayTls::Implicit => false,
+            RelayTls::Opportunistic | RelayTls::Required => !self.secure,
+        };
+        if wanted && extensions.starttls {
+            self.state = State::StartingTls(extensions);
+            return send("STARTTLS".to_owned());
+        }
+        if self.must_secure() {
+            return self.give_up(
+                Status::new(4, 7, 10),
+                "the server does not offer STARTTLS, which [relay] requires",
+            );
+        }
+        self.authenticate(extensions)
+    }
+
+    fn must_secure(&self) -> bool {
+        self.policy.tls == RelayTls::Required && !self.secure
+    }
+
+    fn authenticate(&mut self, extensions: Extensions) -> Step {
+        let Some((username, password)) = &self.policy.credentials else {
+            return Step::Ready(extensions);
+        };
+        if !self.secure && !self.policy.loopback {
+            return self.give_up(
+                Status::new(4, 7, 11),
+                "the password in [relay] is not sent to a server without TLS",
+            );
+        }
+        if extensions.auth_plain {
+            let message = BASE64_STANDARD.encode(format!("\0{username}\0{}", password.reveal()));
+            self.state = State::Authenticating(extensions);
+            return send(format!("AUTH PLAIN {message}"));
+        }
+        if extensions.auth_login {
+            self.state = State::LoginUsername(extensions);
+            return send("AUTH LOGIN".to_owned());
+        }
+        self.give_up(
+            Status::new(4, 7, 0),
+            "the server offers neither AUTH PLAIN nor AUTH LOGIN, but [relay] has a password",
+        )
+    }
+
+    fn send_credential(&self, choose: impl Fn(&(String, Secret<String>)) -> String) -> Step {
+        send(
+            self.policy
+                .credentials
+                .as_ref()
+                .map(choose)
+                .map(|it| BASE64_STANDARD.encode(it))
+                .unwrap_or_default(),
+        )
+    }
+
+    /// What a server says before a transaction concerns no message: for the sender it is always temporary.
+    fn refused(&self, reply: &Reply) -> Diagnosis {
+        let diagnosis = reply.diagnosis(&self.policy.host);
+        Diagnosis { status: diagnosis.status.with_class(4), ..diagnosis }
+    }
+
+    fn give_up(&self, status: Status, text: &str) -> Step {
+        Step::GiveUp(Diagnosis { status, host: None, text: format!("{}: {text}", self.policy.host) })
+    }
+}
+
+fn send(line: String) -> Step {
+    Step::Send(Secret::new(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(text: &str) -> Reply {
+        let mut buffer = bytes::BytesMut::from(text.replace('|', "\r\n").as_bytes());
+        buffer.extend_from_slice(b"\r\n");
+        Reply::read(&mut buffer, &mut Vec::new()).unwrap().unwrap()
+    }
+
+    fn session(tls: RelayTls, password: bool, loopback: bool) -> Session {
+        let credentials = password.then(|| ("bob".to_owned(), Secret::new("hunter2".to_owned())));
+        let policy = Policy { hostname: "us".to_owned(), host: "mx".to_owned(), tls, credentials, loopback };
+        Session::new(policy, tls == RelayTls::Implicit)
+    }
+
+    /// Plays a dialogue, `TLS` standing for a handshake, and tells how it ends: `ready`, or why not.
+    #[track_caller]
+    fn check(mut session: Session, dialogue: &[(&str, &str)], end: &str) {
+        let mut step = session.replied(&reply("220 mx"));
+        for (expected, answer) in dialogue {
+            step = match step {
+                Step::Send(line) => {
+                    assert_eq!(line.reveal(), expected);
+                    session.replied(&reply(answer))
+                }
+                Step::StartTls => {
+                    assert_eq!(*expected, "TLS");
+                    session.secured()
+                }
+                Step::Ready(_) | Step::GiveUp(_) => panic!("{step:?} before {expected}"),
+            };
+        }
+        match step {
+            Step::Ready(_) => assert_eq!(end, "ready"),
+            Step::GiveUp(diagnosis) => assert_eq!(diagnosis.to_string(), end),
+            Step::Send(_) | Step::StartTls => panic!("{step:?}"),
+        }
+    }
+
+    #[test]
+    fn starttls_and_auth_come_before_mail() {
+        check(
+            session(RelayTls::Required, true, false),
+            &[
+                ("EHLO us", "250-mx|250-AUTH LOGIN|250 STARTTLS"),
+                ("STARTTLS", "220 go"),
+                ("TLS", ""),
+                ("EHLO us", "250-mx|250-STARTTLS|250 AUTH PLAIN LOGIN"),
+                ("AUTH PLAIN AGJvYgBodW50ZXIy", "235 ok"),
+            ],
+            "ready",
+        );
+    }
+
+    #[test]
+    fn auth_login_is_spoken_where_plain_is_not() {
+        check(
+            session(RelayTls::Implicit, true, false),
+            &[
+                ("EHLO us", "250-mx|250 AUTH LOGIN"),
+                ("AUTH LOGIN", "334 VXNlcm5hbWU6"),
+                ("Ym9i", "334 UGFzc3dvcmQ6"),
+                ("aHVudGVyMg==", "235 ok"),
+            ],
+            "ready",
+        );
+    }
+
+    #[test]
+    fn an_old_server_is_greeted_with_helo() {
+        let plain = || session(RelayTls::Opportunistic, false, false);
+        check(plain(), &[("EHLO us", "502 what?"), ("HELO us", "250 mx")], "ready");
+        let required = session(RelayTls::Required, false, false);
+        check(required, &[("EHLO us", "502 what?")], "mx said: 502 what?");
+    }
+
+    #[test]
+    fn no_required_tls_no_mail() {
+        let required = || session(RelayTls::Required, false, false);
+        check(
+            required(),
+            &[("EHLO us", "250 mx")],
+            "4.7.10 mx: the server does not offer STARTTLS, which [relay] requires",
+        );
+        let refused = [("EHLO us", "250-mx|250 STARTTLS"), ("STARTTLS", "454 4.7.0 no")];
+        check(required(), &refused, "mx said: 454 4.7.0 no");
+        check(session(RelayTls::Opportunistic, false, false), &refused, "ready");
+    }
+
+    #[test]
+    fn a_password_never_goes_in_the_clear_but_on_loopback() {
+        let offered = ("EHLO us", "250-mx|250 AUTH PLAIN");
+        check(
+            session(RelayTls::None, true, false),
+            &[offered],
+            "4.7.11 mx: the password in [relay] is not sent to a server without TLS",
+        );
+        let login = ("AUTH PLAIN AGJvYgBodW50ZXIy", "235 ok");
+        check(session(RelayTls::None, true, true), &[offered, login], "ready");
+    }
+
+    #[test]
+    fn a_server_that_refuses_us_is_tried_again() {
+        let refusal = Step::GiveUp(Diagnosis {
+            status: Status::new(4, 7, 1),
+            host: Some("mx".to_owned()),
+            text: "554 5.7.1 go away".to_owned(),
+        });
+        assert_eq!(session(RelayTls::None, false, false).replied(&reply("554 5.7.1 go away")), refusal);
+        check(
+            session(RelayTls::Implicit, true, false),
+            &[("EHLO us", "250-mx|250 AUTH PLAIN"), ("AUTH PLAIN AGJvYgBodW50ZXIy", "535 5.7.8 wrong")],
+            "mx said: 535 5.7.8 wrong",
+        );
+    }
+
+    #[test]
+    fn steps_print_no_password() {
+        let step = send("AUTH PLAIN AGJvYgBodW50ZXIy".to_owned());
+        assert!(!format!("{step:?}").contains("AGJ"));
+    }
+}

@@ -1,0 +1,129 @@
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mail_config::{RelayTls, Smarthost};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::TlsConnector;
+
+/// Why connections to the smarthost can't be secured. The text tells the operator what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrustError {
+    #[error("[relay] ca_file: {path} holds no usable CA certificate: {problem}")]
+    CaFile { path: PathBuf, problem: String },
+    #[error("[relay] host: {0} is no name or address that a certificate could be for")]
+    Name(String),
+    #[error("TLS can't be used: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// How to secure connections to one server.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Trust {
+    /// Trusts the system's CAs and those in `ca_file`; with [`RelayTls::Opportunistic`] anyone. Blocks.
+    pub(crate) fn load(smarthost: &Smarthost) -> Result<Self, TrustError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let config = match smarthost.tls {
+            RelayTls::None | RelayTls::Opportunistic => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
+                .with_no_client_auth(),
+            RelayTls::Required | RelayTls::Implicit => {
+                builder.with_root_certificates(roots(smarthost)?).with_no_client_auth()
+            }
+        };
+        let host = smarthost.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host.clone()).map_err(|_| TrustError::Name(host))?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<tokio_rustls::client::TlsStream<S>>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        self.connector.connect(self.name.clone(), stream).await
+    }
+}
+
+fn roots(smarthost: &Smarthost) -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(%error, "a CA certificate of the system can't be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = &smarthost.ca_file {
+        let failed = |problem: String| TrustError::CaFile { path: path.clone(), problem };
+        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|error| failed(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(failed("it has no BEGIN CERTIFICATE".to_owned()));
+        }
+        for certificate in certificates {
+            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+        }
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            "no CA certificate is known: install the package ca-certificates or set [relay] ca_file"
+        );
+    }
+    Ok(roots)
+}
+
+/// Opportunistic TLS keeps listeners out, not impostors: RFC 7435 §1.2. Signatures are still checked.
+#[derive(Debug)]
+struct TrustAnyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
