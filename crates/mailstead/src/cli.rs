@@ -1,0 +1,166 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use mail_types::{Address, Domain};
+use server_core::program::DEFAULT_CONFIG;
+
+/// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
+#[derive(Debug, Parser)]
+#[command(name = "mailstead", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, env = "MAILSTEAD_CONFIG", default_value = DEFAULT_CONFIG, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 it failed, 2 wrong usage or config.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a domain to try things on, on this machine only, with two accounts and the settings for a mail client
+    Demo(DemoArguments),
+    /// Writes a config and a certificate for testing, and prints the DNS records to publish
+    Init(InitArguments),
+    /// Runs all servers that the config enables
+    Serve,
+    /// Runs the SMTP server alone
+    Smtp,
+    /// Runs the delivery of queued mail alone
+    Queue(QueueArguments),
+    /// Runs the IMAP server alone
+    Imap,
+    /// Runs the POP3 server alone
+    Pop3,
+    /// Shows how the running servers are
+    ///
+    /// Exits with 0 if every server runs, with 1 if one does not.
+    Status(ListArguments),
+    /// Checks the config
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Adds, lists, removes accounts; sets passwords
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Adds, lists, removes local domains
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Adds, lists, removes aliases
+    #[command(subcommand)]
+    Alias(AliasCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// Print one JSON object instead of the table, once every server accepts connections
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the demo's config and mail live
+    #[arg(long, default_value = "mailstead-demo", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The domain whose mail is hosted
+    pub(crate) domain: Domain,
+    /// Where mail, accounts and the queue live; the config is written there too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The host's own name in the DNS [default: mail.DOMAIN]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) hostname: Option<Domain>,
+    /// The user that the servers become when started as root [default: mailstead, where there is such a user]
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueueArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<QueueCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Reports every mistake in the config at once, and certificates that can't be used
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Adds an account; its password is asked for, or read from standard input
+    Add {
+        /// Such as alice@example.org
+        address: Address,
+    },
+    /// Lists the accounts
+    List(ListArguments),
+    /// Removes an account; its mail stays on disk
+    Remove {
+        /// Such as alice@example.org
+        address: Address,
+    },
+    /// Sets a new password, which is asked for, or read from standard input
+    Password {
+        /// Such as alice@example.org
+        address: Address,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DomainCommand {
+    /// Makes a domain local
+    Add {
+        /// Such as example.org
+        domain: Domain,
+    },
+    /// Lists the local domains
+    List(ListArguments),
+    /// Removes a domain that has no account and no alias left
+    Remove {
+        /// Such as example.org
+        domain: Domain,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AliasCommand {
+    /// Adds an alias, or targets to it
+    Add {
+        /// Such as sales@example.org
+        alias: Address,
+        /// Who gets its mail: accounts, other aliases, or addresses elsewhere
+        #[arg(required = true)]
+        targets: Vec<Address>,
+    },
+    /// Lists the aliases
+    List(ListArguments),
+    /// Removes an alias with all its targets
+    Remove {
+        /// Such as sales@example.org
+        alias: Address,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

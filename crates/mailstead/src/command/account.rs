@@ -1,0 +1,57 @@
+use std::path::Path;
+
+use anyhow::Context;
+use mail_directory::Directory;
+use mail_store::Store;
+use mail_types::Address;
+use serde_json::json;
+
+use super::operator::{become_operator, open_directory};
+use crate::cli::AccountCommand;
+use crate::{output, password};
+
+pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> {
+    match command {
+        AccountCommand::Add { address } => add(config, &address.to_lowercase()),
+        AccountCommand::List(arguments) => list(config, arguments.json),
+        AccountCommand::Remove { address } => {
+            open_directory(config)?.remove_account(&address)?;
+            Ok(output::line(&format!("removed {address}; its mail is kept"))?)
+        }
+        AccountCommand::Password { address } => {
+            let directory = open_directory(config)?;
+            directory.set_password(&address, &password::read_new()?)?;
+            Ok(output::line(&format!("the password of {address} is changed"))?)
+        }
+    }
+}
+
+/// The folders come first: an account that can log in always finds its INBOX.
+fn add(config: &Path, address: &Address) -> anyhow::Result<()> {
+    let config = become_operator(config)?;
+    let directory = Directory::open(&config.directory_file())?;
+    refuse_unknown_domain(&directory, address)?;
+    let password = password::read_new()?;
+    let folders = Store::open(&config.mail_dir()).and_then(|store| store.create_account(address));
+    folders.with_context(|| format!("can't make the folders of {address}"))?;
+    directory.add_account(address, &password)?;
+    Ok(output::line(&format!("added {address}"))?)
+}
+
+/// Said before a password is asked for, with what to do.
+fn refuse_unknown_domain(directory: &Directory, address: &Address) -> anyhow::Result<()> {
+    let domain = address.domain();
+    if directory.domains()?.contains(domain) {
+        return Ok(());
+    }
+    anyhow::bail!("{domain} is no domain of this server: add it with `mailstead domain add {domain}`")
+}
+
+fn list(config: &Path, json: bool) -> anyhow::Result<()> {
+    let accounts = open_directory(config)?.accounts()?;
+    if json {
+        let accounts = accounts.iter().map(|address| json!({ "address": address.to_string() }));
+        return output::json(&accounts.collect::<Vec<_>>());
+    }
+    accounts.iter().try_for_each(|address| Ok(output::line(&address.to_string())?))
+}

@@ -1,0 +1,37 @@
+//! What each subcommand does, apart from running servers.
+
+mod account;
+mod alias;
+mod config;
+mod domain;
+mod init;
+mod operator;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::server::Server;
+use crate::{demo, supervisor};
+
+/// Does what the command line asks for.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = cli.config;
+    match cli.command {
+        Command::Demo(arguments) => done(demo::run(&arguments)),
+        Command::Init(arguments) => done(init::run(&arguments)),
+        Command::Serve => done(supervisor::serve(&config)),
+        Command::Smtp => Ok(Server::Smtp.run(&config)),
+        Command::Queue(_) => Ok(Server::Queue.run(&config)),
+        Command::Imap => Ok(Server::Imap.run(&config)),
+        Command::Pop3 => Ok(Server::Pop3.run(&config)),
+        Command::Status(arguments) => supervisor::status(&config, arguments.json),
+        Command::Config(command) => done(config::run(&config, &command)),
+        Command::Account(command) => done(account::run(&config, command)),
+        Command::Domain(command) => done(domain::run(&config, command)),
+        Command::Alias(command) => done(alias::run(&config, command)),
+    }
+}
+
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}

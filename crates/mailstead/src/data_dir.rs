@@ -1,0 +1,84 @@
+//! The data dir: made with the right owner, and checked before anything relies on it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use mail_config::Config;
+use nix::unistd::{Uid, User, chown, geteuid};
+
+/// The user that the servers become, where that is not who we are.
+pub(crate) fn other_owner(user: Option<&str>) -> anyhow::Result<Option<User>> {
+    let Some(name) = user.filter(|_| geteuid().is_root()) else { return Ok(None) };
+    let user = User::from_name(name).with_context(|| format!("can't look up the user {name}"))?;
+    let missing = || anyhow!("the user {name} in the config does not exist: make it or correct `user`");
+    user.map(Some).ok_or_else(missing)
+}
+
+/// Makes the data dir where it is missing, and checks that the servers can write to it.
+pub(crate) fn prepare(config: &Config) -> anyhow::Result<()> {
+    let owner = other_owner(config.user.as_deref())?;
+    make(&config.data_dir, owner.as_ref())?;
+    match owner {
+        Some(owner) => check_owner(&config.data_dir, &owner),
+        None => try_to_write(&config.data_dir),
+    }
+}
+
+/// Makes a folder that only its owner may enter. One that exists is left as it is.
+pub(crate) fn make(folder: &Path, owner: Option<&User>) -> anyhow::Result<()> {
+    let is_new = !folder.exists();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("can't make the folder {}", folder.display()))?;
+    if is_new { give_to(folder, owner) } else { Ok(()) }
+}
+
+/// Hands a file to the user that the servers become.
+pub(crate) fn give_to(path: &Path, owner: Option<&User>) -> anyhow::Result<()> {
+    let Some(owner) = owner else { return Ok(()) };
+    chown(path, Some(owner.uid), Some(owner.gid))
+        .with_context(|| format!("can't give {} to the user {}", path.display(), owner.name))
+}
+
+/// Writes a file that is there as a whole or not at all.
+pub(crate) fn write_whole(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let unfinished = path.with_added_extension("new");
+    let write = || {
+        if unfinished.exists() {
+            std::fs::remove_file(&unfinished)?;
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
+}
+
+fn check_owner(folder: &Path, owner: &User) -> anyhow::Result<()> {
+    let metadata = folder.metadata().with_context(|| format!("can't look at {}", folder.display()))?;
+    if metadata.uid() == owner.uid.as_raw() {
+        return Ok(());
+    }
+    let now = User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten();
+    let now = now.map_or_else(|| metadata.uid().to_string(), |user| user.name);
+    bail!(
+        "the data dir {folder} belongs to {now}, but the servers run as {name}: run chown -R {name}: {folder}",
+        folder = folder.display(),
+        name = owner.name,
+    )
+}
+
+/// Writing is the only sure proof: permissions, a read-only file system, a full disk.
+fn try_to_write(folder: &Path) -> anyhow::Result<()> {
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    let written = File::create(&probe).and_then(|_| std::fs::remove_file(&probe));
+    written.with_context(|| {
+        format!("can't write to the data dir {}: correct its owner, its mode, or `data_dir`", folder.display())
+    })
+}

@@ -1,0 +1,114 @@
+use std::path::{Path, PathBuf};
+
+use mail_config::{Config, SmtpRole, TlsMode};
+use serde::Serialize;
+
+use super::accounts::{Account, Accounts};
+use super::{DOMAIN, HOST};
+use crate::certificate::TestCertificate;
+use crate::output;
+use crate::server::Server;
+use crate::supervisor::Sockets;
+
+/// What a mail client must know: the object that `--json` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Settings {
+    domain: &'static str,
+    /// Relative to the folder that the demo was started in.
+    ca_file: PathBuf,
+    accounts: Vec<Account>,
+    services: Vec<Service>,
+}
+
+/// One port.
+#[derive(Debug, Serialize)]
+struct Service {
+    protocol: &'static str,
+    role: &'static str,
+    tls: &'static str,
+    host: &'static str,
+    port: u16,
+}
+
+impl Settings {
+    /// `folder` as it was given.
+    pub(super) fn new(folder: &Path, accounts: &Accounts, config: &Config, sockets: &Sockets) -> anyhow::Result<Self> {
+        let mut services = Vec::new();
+        for server in Server::enabled(config) {
+            for bound in sockets.of(server, config) {
+                services.push(Service {
+                    protocol: server.name(),
+                    role: role(server, bound.listener.role),
+                    tls: tls(bound.listener.tls),
+                    host: HOST,
+                    port: bound.socket.local_addr()?.port(),
+                });
+            }
+        }
+        let ca_file = TestCertificate::new(&folder.join("tls")).authority();
+        Ok(Self { domain: DOMAIN, ca_file, accounts: accounts.0.clone(), services })
+    }
+
+    /// The settings as a person types them into a mail client.
+    pub(super) fn for_people(&self, folder: &Path) -> String {
+        let indented = |rows: &[Vec<String>]| output::columns(rows).replace('\n', "\n  ");
+        let accounts: Vec<_> = self.accounts.iter().map(account_row).collect();
+        let heading = ["", "server", "port", "security", "user name", "sign-in"].map(ToOwned::to_owned).to_vec();
+        let services: Vec<_> = self.services.iter().filter(|service| service.role != "mx").map(service_row).collect();
+        let services: Vec<_> = std::iter::once(heading).chain(services).collect();
+        let mx = self.services.iter().find(|service| service.role == "mx");
+        let mx = mx.map_or_else(String::new, |mx| {
+            format!("Mail from elsewhere comes in by SMTP at {}:{}, without a password.\n", mx.host, mx.port)
+        });
+        format!(
+            "\nThe domain {domain} runs on this machine, in {folder}.\n\
+             \n  {accounts}\n\
+             \nSettings for Thunderbird, Outlook and other mail clients:\n\
+             \n  {services}\n\
+             \n{mx}\
+             The certificate is signed by {ca}: have your client trust it, or accept the certificate when it asks.\n\
+             Ctrl-C stops everything; the next start goes on with the same mail.\n",
+            domain = self.domain,
+            folder = folder.display(),
+            accounts = indented(&accounts),
+            services = indented(&services),
+            ca = self.ca_file.display(),
+        )
+    }
+}
+
+fn account_row(account: &Account) -> Vec<String> {
+    vec![account.address.clone(), format!("password {}", account.password)]
+}
+
+fn service_row(service: &Service) -> Vec<String> {
+    let what = match service.protocol {
+        "smtp" => "outgoing, SMTP",
+        "imap" => "incoming, IMAP",
+        _ => "incoming, POP3",
+    };
+    let security = match service.tls {
+        "implicit" => "SSL/TLS",
+        "starttls" => "STARTTLS",
+        _ => "none",
+    };
+    [what, service.host, &service.port.to_string(), security, "the whole address", "normal password"]
+        .map(ToOwned::to_owned)
+        .to_vec()
+}
+
+const fn role(server: Server, role: SmtpRole) -> &'static str {
+    match (server, role) {
+        (Server::Smtp, SmtpRole::Mx) => "mx",
+        (Server::Smtp, SmtpRole::Submission) => "submission",
+        (Server::Queue | Server::Imap | Server::Pop3, _) => "access",
+    }
+}
+
+const fn tls(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::None => "none",
+        TlsMode::StartTls => "starttls",
+        TlsMode::Implicit => "implicit",
+    }
+}

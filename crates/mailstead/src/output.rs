@@ -1,0 +1,72 @@
+//! What the operator sees: results on standard output, failures on standard error, and the exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use mail_config::ConfigErrors;
+use serde::Serialize;
+
+/// The exit code for a wrong usage or a config that does not hold.
+pub(crate) const BAD_USAGE: u8 = 2;
+
+/// A usage that the grammar of the command line can't refuse by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Writes one line to standard output, at once.
+pub(crate) fn line(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Writes a value as JSON, on one line.
+pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    Ok(line(&serde_json::to_string(value)?)?)
+}
+
+/// Writes rows as columns that stand below each other, the first row being the headings.
+pub(crate) fn table(rows: &[Vec<String>]) -> std::io::Result<()> {
+    line(&columns(rows))
+}
+
+/// The rows with each column as wide as its widest cell.
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let row = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// Says what failed, and turns a command's result into the exit code of the process.
+#[expect(clippy::print_stderr, reason = "this is where the operator is told")]
+pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
+    let error = match result {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        eprintln!("{errors}");
+        return ExitCode::from(BAD_USAGE);
+    }
+    eprintln!("mailstead: {error:#}");
+    if error.is::<UsageError>() { ExitCode::from(BAD_USAGE) } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other_without_trailing_space() {
+        let rows = [vec!["server".to_owned(), "pid".to_owned()], vec!["imap".to_owned(), "7".to_owned()]];
+        assert_eq!(columns(&rows), "server  pid\nimap    7");
+    }
+}
