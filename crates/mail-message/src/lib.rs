@@ -1,1 +1,10 @@
+//! Pure functions and types over the bytes of one message: header fields, MIME structure with exact byte ranges,
+//! the IMAP ENVELOPE, BODYSTRUCTURE and sections, and the matching that SEARCH asks for.
 //!
+//! Everything is bounded (nesting, parts) and linear in the message's length; nothing panics on odd mail.
+
+mod envelope;
+mod structure;
+
+pub use envelope::{Envelope, EnvelopeAddress};
+pub use structure::{BodyStructure, Content, Disposition, Param};
