@@ -6,13 +6,18 @@
 //! A message is queued when its row is committed, and its file is durable before that: so a row never lacks its file, and
 //! a file without a row is the rest of an interrupted step, which the deliverer sweeps away.
 
+mod attempt;
 mod client;
 mod database;
+mod dsn;
 mod error;
+mod local;
 mod message;
 mod message_file;
 mod queue;
+mod run;
 mod schedule;
+mod wakeup;
 mod writer;
 
 pub use error::QueueError;
@@ -20,4 +25,5 @@ pub use message::{
     Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Status, Summary,
 };
 pub use queue::Queue;
+pub use run::run;
 pub use writer::QueueWriter;

@@ -173,6 +173,13 @@ pub struct Summary {
     pub held: u64,
 }
 
+/// The address as every server understands it, the domain in A-labels.
+pub(crate) fn with_ascii_domain(address: &Address) -> String {
+    let shown = address.to_string();
+    let local_part = shown.rsplit_once('@').map_or(shown.as_str(), |(local_part, _)| local_part);
+    format!("{local_part}@{}", address.domain().to_ascii())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -165,6 +165,11 @@ impl Queue {
         &self.folder
     }
 
+    /// What [`crate::wakeup::Wakeup`] watches.
+    pub(crate) fn wakeup_path(&self) -> PathBuf {
+        self.folder.join("wakeup")
+    }
+
     pub(crate) fn insert(&self, message: NewMessage) -> Result<QueueId, QueueError> {
         let id = message.id.clone();
         self.database().insert(&[message])?;
@@ -257,7 +262,7 @@ impl Queue {
         Ok((id, path))
     }
 
-    fn path(&self, id: &QueueId) -> PathBuf {
+    pub(crate) fn path(&self, id: &QueueId) -> PathBuf {
         self.messages.join(&id.0)
     }
 

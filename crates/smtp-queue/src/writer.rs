@@ -85,6 +85,14 @@ impl QueueWriter {
         queue.insert(self.persist(envelope)?)
     }
 
+    pub(crate) const fn id(&self) -> &QueueId {
+        &self.file.id
+    }
+
+    pub(crate) fn write_message(&mut self, message: &[u8]) -> Result<(), QueueError> {
+        self.writer.write_all(message).map_err(QueueError::io("writing", &self.file.path))
+    }
+
     /// Makes the file durable, for a row to be written together with others.
     pub(crate) fn persist(self, envelope: &Envelope) -> Result<NewMessage, QueueError> {
         let failed = QueueError::io("writing", &self.file.path);

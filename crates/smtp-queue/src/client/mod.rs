@@ -10,5 +10,4 @@ mod tls;
 mod transaction;
 
 pub(crate) use relay::Relay;
-pub(crate) use tls::TrustError;
 pub(crate) use transaction::{Outcome, Outgoing};

@@ -6,6 +6,7 @@ use mail_types::Address;
 
 use super::extensions::Extensions;
 use super::reply::Reply;
+use crate::message::with_ascii_domain;
 use crate::{Diagnosis, Status};
 
 /// What is to be sent to whom.
@@ -319,13 +320,8 @@ fn mail_command(outgoing: &Outgoing, extensions: &Extensions, utf8: bool) -> Str
     command + "\r\n"
 }
 
-/// The domain in A-labels, which every server understands.
 fn path(address: &Address, utf8: bool) -> String {
-    let shown = address.to_string();
-    match shown.rsplit_once('@') {
-        Some((local_part, _)) if !utf8 => format!("{local_part}@{}", address.domain().to_ascii()),
-        Some(_) | None => shown,
-    }
+    if utf8 { address.to_string() } else { with_ascii_domain(address) }
 }
 
 fn outcome(reply: &Reply, host: &str) -> Outcome {

@@ -1,0 +1,337 @@
+//! One attempt at one message: route each recipient, deliver, record what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mail_types::{Address, Domain};
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
+
+use crate::client::{Outcome, Outgoing, Relay};
+use crate::database::{NewMessage, Progress, Recorded};
+use crate::dsn::{Failure, Report, Returned};
+use crate::local::{Local, Route, delivered_locally, mailbox_unavailable};
+use crate::message_file::MessageFile;
+use crate::schedule::Schedule;
+use crate::{Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, RecipientState, Status};
+
+/// Nothing says where mail for elsewhere is to go. RFC 3463 §3.5.
+pub(crate) const NO_ROUTE: Status = Status::new(4, 4, 4);
+/// RFC 3463 §3.5: delivery time expired.
+const EXPIRED: Status = Status::new(5, 4, 7);
+/// How long to wait when the queue itself fails, at first and at most.
+const TROUBLE: Duration = Duration::from_secs(1);
+const MAX_TROUBLE: Duration = Duration::from_secs(300);
+
+/// What attempts need.
+#[derive(Debug)]
+pub(crate) struct Deliverer {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) local: Local,
+    /// `None` while none is configured.
+    pub(crate) relay: Option<Relay>,
+    pub(crate) schedule: Schedule,
+    pub(crate) hostname: Domain,
+}
+
+/// A message under way.
+#[derive(Debug)]
+struct Attempt {
+    message: QueuedMessage,
+    file: Option<MessageFile>,
+    /// By the recipient's position.
+    outcomes: Vec<(usize, Outcome)>,
+    /// Positions of those to be sent to another host.
+    elsewhere: Vec<usize>,
+    /// Addresses that aliases lead to, and accounts whose INBOX failed while others' did not.
+    forwards: Vec<Address>,
+}
+
+impl Deliverer {
+    /// Tries a message's pending recipients, and records what came of it.
+    pub(crate) async fn attempt(self: Arc<Self>, id: QueueId) {
+        let this = Arc::clone(&self);
+        match spawn_blocking(move || this.begin(&id)).await {
+            Ok(Ok(Some(mut attempt))) => {
+                self.send(&mut attempt).await;
+                self.conclude(attempt).await;
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
+                error!(%error, "a queued message can't be read");
+                tokio::time::sleep(TROUBLE).await;
+            }
+            Err(error) => {
+                error!(%error, "a delivery failed unexpectedly");
+                tokio::time::sleep(MAX_TROUBLE).await;
+            }
+        }
+    }
+
+    /// Routes each recipient and delivers to the local ones. Blocks.
+    fn begin(&self, id: &QueueId) -> Result<Option<Attempt>, QueueError> {
+        let Some(message) = self.queue.show(id)?.filter(|message| !message.held) else {
+            return Ok(None);
+        };
+        let mut attempt = Attempt {
+            file: None,
+            outcomes: Vec::new(),
+            elsewhere: Vec::new(),
+            forwards: Vec::new(),
+            message,
+        };
+        match self.open(id) {
+            Ok(file) => self.route(&mut attempt, file),
+            Err(error) => {
+                error!(%id, %error, "the file of a queued message can't be read");
+                attempt.defer_all("the message file can't be read");
+            }
+        }
+        Ok(Some(attempt))
+    }
+
+    fn open(&self, id: &QueueId) -> Result<MessageFile, QueueError> {
+        let file = self.queue.open_message(id)?;
+        MessageFile::new(file).map_err(QueueError::io("reading message", &id.0))
+    }
+
+    fn route(&self, attempt: &mut Attempt, file: MessageFile) {
+        let mut local = Vec::new();
+        for position in attempt.pending() {
+            let Some(recipient) = attempt.message.recipients.get(position) else { continue };
+            match self.local.route(&recipient.address) {
+                Route::Local { accounts, remote } => local.push((position, accounts, remote)),
+                Route::Elsewhere => attempt.elsewhere.push(position),
+                Route::Nowhere(outcome) => attempt.outcomes.push((position, outcome)),
+            }
+        }
+        if !local.is_empty() {
+            self.deliver_locally(attempt, local, &file);
+        }
+        attempt.file = Some(file);
+    }
+
+    /// One file for all accounts, each gets it once, however many recipients lead to it.
+    fn deliver_locally(
+        &self,
+        attempt: &mut Attempt,
+        local: Vec<(usize, Vec<Address>, Vec<Address>)>,
+        file: &MessageFile,
+    ) {
+        let mut accounts: Vec<Address> = local.iter().flat_map(|(_, accounts, _)| accounts.clone()).collect();
+        accounts.sort();
+        accounts.dedup();
+        let delivered = match accounts.is_empty() {
+            true => Vec::new(),
+            false => self.local.deliver(attempt.message.sender.as_ref(), &accounts, file),
+        };
+        let there: Vec<&Address> =
+            accounts.iter().zip(delivered).filter_map(|(account, there)| there.then_some(account)).collect();
+        for (position, accounts, remote) in local {
+            let (done, failed): (Vec<_>, Vec<_>) =
+                accounts.into_iter().partition(|account| there.contains(&account));
+            if done.is_empty() && !failed.is_empty() {
+                attempt.outcomes.push((position, Outcome::Deferred(mailbox_unavailable())));
+            } else {
+                // What is done is not done again: the rest goes on as a message of its own.
+                attempt.forwards.extend(failed.into_iter().chain(remote));
+                attempt.outcomes.push((position, Outcome::Delivered(delivered_locally())));
+            }
+        }
+    }
+
+    /// Sends to the recipients that are elsewhere.
+    async fn send(&self, attempt: &mut Attempt) {
+        let positions = std::mem::take(&mut attempt.elsewhere);
+        let Some(file) = attempt.file.as_ref().filter(|_| !positions.is_empty()) else { return };
+        let message = &attempt.message;
+        let recipients = positions
+            .iter()
+            .filter_map(|position| message.recipients.get(*position))
+            .map(|recipient| recipient.address.clone())
+            .collect::<Vec<_>>();
+        let outcomes = match &self.relay {
+            Some(relay) => {
+                let outgoing = Outgoing {
+                    sender: message.sender.clone(),
+                    recipients,
+                    size: file.size(),
+                    smtputf8: message.smtputf8,
+                    eight_bit: message.eight_bit,
+                };
+                relay.send(&outgoing, file).await
+            }
+            None => vec![Outcome::Deferred(no_route()); recipients.len()],
+        };
+        attempt.outcomes.extend(positions.into_iter().zip(outcomes));
+    }
+
+    /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
+    /// be written down.
+    async fn conclude(self: Arc<Self>, attempt: Attempt) {
+        let attempt = Arc::new(attempt);
+        let mut trouble = TROUBLE;
+        loop {
+            let (this, work) = (Arc::clone(&self), Arc::clone(&attempt));
+            match spawn_blocking(move || this.record(&work)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error!(id = %attempt.message.id, %error, "a delivery can't be recorded"),
+                Err(error) => {
+                    error!(id = %attempt.message.id, %error, "recording a delivery failed unexpectedly")
+                }
+            }
+            tokio::time::sleep(trouble).await;
+            trouble = trouble.saturating_mul(2).min(MAX_TROUBLE);
+        }
+    }
+
+    /// Blocks.
+    fn record(&self, attempt: &Attempt) -> Result<(), QueueError> {
+        let now = Timestamp::now();
+        let expired = self.schedule.is_expired(attempt.message.arrived, now);
+        let (mut progress, mut failures) = (Vec::new(), Vec::new());
+        for (position, outcome) in &attempt.outcomes {
+            let Some(recipient) = attempt.message.recipients.get(*position) else { continue };
+            let step = self.judge(attempt, *position, outcome, expired, now);
+            if let (RecipientState::Failed, Some(diagnosis)) = (step.state, &step.diagnosis) {
+                let expired = matches!(outcome, Outcome::Deferred(_));
+                let (recipient, diagnosis) = (recipient.address.clone(), diagnosis.clone());
+                failures.push(Failure { recipient, diagnosis, expired });
+            }
+            progress.push(step);
+        }
+        let offspring = self.offspring(attempt, &failures, now)?;
+        match self.queue.record(&attempt.message.id, &progress, &offspring)? {
+            Recorded::Kept | Recorded::Finished => attempt.tell(&progress),
+            Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
+        }
+        Ok(())
+    }
+
+    /// What an outcome makes of a recipient.
+    fn judge(
+        &self,
+        attempt: &Attempt,
+        position: usize,
+        outcome: &Outcome,
+        expired: bool,
+        now: Timestamp,
+    ) -> Progress {
+        let attempts = attempt.message.recipients.get(position).map_or(0, |it| it.attempts).saturating_add(1);
+        let (state, next_attempt, diagnosis) = match outcome {
+            Outcome::Delivered(diagnosis) => (RecipientState::Delivered, None, diagnosis.clone()),
+            Outcome::Failed(diagnosis) => (RecipientState::Failed, None, diagnosis.clone()),
+            Outcome::Deferred(diagnosis) if expired => {
+                (RecipientState::Failed, None, Diagnosis { status: EXPIRED, ..diagnosis.clone() })
+            }
+            Outcome::Deferred(diagnosis) => {
+                // Without a random number the attempts of many messages are merely less spread.
+                let chance = getrandom::u32().unwrap_or_default();
+                let next = self.schedule.next_attempt(attempts, attempt.message.arrived, now, chance);
+                (RecipientState::Pending, Some(next), diagnosis.clone())
+            }
+        };
+        Progress { position, state, last_attempt: now, next_attempt, diagnosis: Some(diagnosis) }
+    }
+
+    /// The messages that come of this attempt, their files durable: a bounce, and what goes on to other addresses.
+    fn offspring(
+        &self,
+        attempt: &Attempt,
+        failures: &[Failure],
+        now: Timestamp,
+    ) -> Result<Vec<NewMessage>, QueueError> {
+        let mut offspring = Vec::new();
+        if !attempt.forwards.is_empty() {
+            offspring.push(self.forward(attempt)?);
+        }
+        match &attempt.message.sender {
+            Some(sender) if !failures.is_empty() => {
+                offspring.push(self.bounce(attempt, sender, failures, now)?);
+            }
+            // RFC 5321 §6.1: a message from nobody is not bounced.
+            None if !failures.is_empty() => {
+                warn!(id = %attempt.message.id, "a bounce or report can't be delivered and is dropped");
+            }
+            Some(_) | None => {}
+        }
+        Ok(offspring)
+    }
+
+    fn forward(&self, attempt: &Attempt) -> Result<NewMessage, QueueError> {
+        let message = &attempt.message;
+        let mut recipients = attempt.forwards.clone();
+        recipients.sort();
+        recipients.dedup();
+        let envelope = Envelope {
+            sender: message.sender.clone(),
+            recipients,
+            smtputf8: message.smtputf8,
+            eight_bit: message.eight_bit,
+        };
+        self.queue.persist_file(&self.queue.path(&message.id), &envelope)
+    }
+
+    fn bounce(
+        &self,
+        attempt: &Attempt,
+        sender: &Address,
+        failures: &[Failure],
+        now: Timestamp,
+    ) -> Result<NewMessage, QueueError> {
+        let mut writer = self.queue.add()?;
+        let returned = attempt.file.as_ref().and_then(|file| Returned::read(file).ok());
+        let report = Report {
+            hostname: &self.hostname,
+            sender,
+            queue_id: &attempt.message.id,
+            arrived: attempt.message.arrived,
+            now,
+            failures,
+            returned: returned.as_ref(),
+            unique: &writer.id().0.clone(),
+        };
+        let message = report.compose();
+        let envelope = report.envelope(&message);
+        writer.write_message(&message)?;
+        writer.persist(&envelope)
+    }
+}
+
+impl Attempt {
+    /// The positions of what is still to be delivered.
+    fn pending(&self) -> Vec<usize> {
+        let recipients = self.message.recipients.iter().enumerate();
+        recipients
+            .filter(|(_, it)| it.state == RecipientState::Pending)
+            .map(|(position, _)| position)
+            .collect()
+    }
+
+    fn defer_all(&mut self, text: &str) {
+        let diagnosis = Diagnosis { status: Status::new(4, 3, 0), host: None, text: text.to_owned() };
+        let pending = self.pending().into_iter();
+        self.outcomes.extend(pending.map(|position| (position, Outcome::Deferred(diagnosis.clone()))));
+    }
+
+    /// The log line of each recipient.
+    fn tell(&self, progress: &[Progress]) {
+        let id = &self.message.id;
+        for step in progress {
+            let recipient = self.message.recipients.get(step.position).map(|it| it.address.to_string());
+            let recipient = recipient.unwrap_or_default();
+            let why = step.diagnosis.as_ref().map(ToString::to_string).unwrap_or_default();
+            match (step.state, step.next_attempt) {
+                (RecipientState::Delivered, _) => info!(%id, recipient, why, "delivered"),
+                (RecipientState::Failed, _) => warn!(%id, recipient, why, "failed for good"),
+                (RecipientState::Pending, Some(next)) => info!(%id, recipient, why, %next, "deferred"),
+                (RecipientState::Pending, None) => info!(%id, recipient, why, "deferred"),
+            }
+        }
+    }
+}
+
+fn no_route() -> Diagnosis {
+    Diagnosis { status: NO_ROUTE, host: None, text: "no [relay] smarthost is configured".to_owned() }
+}
