@@ -1,0 +1,1 @@
+//! Real clients and peers against the running program.

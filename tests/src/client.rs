@@ -1,0 +1,110 @@
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// A mail client run once, with its input, output and a deadline.
+#[derive(Debug)]
+pub struct Client {
+    command: Command,
+    input: Vec<u8>,
+}
+
+/// What a client said.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Client {
+    /// The program `name`, found on the PATH.
+    pub fn new(name: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", "60"]).arg(name).env("LC_ALL", "C.UTF-8");
+        Self { command, input: Vec::new() }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The folder it runs in, which is its HOME too, so that no file of the user's is read.
+    #[must_use]
+    pub fn home(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder).env("HOME", folder);
+        self
+    }
+
+    /// What it reads from standard input.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// With all it said, if it can't be started, takes longer than a minute or ends with another code than 0.
+    pub fn run(self) -> Result<Finished> {
+        let shown = format!("{:?}", self.command);
+        let (code, finished) = self.run_to_code()?;
+        if code != Some(0) {
+            bail!("{shown} ended with {code:?}\n--- output\n{}\n--- errors\n{}", finished.output, finished.errors);
+        }
+        Ok(finished)
+    }
+
+    /// Runs it to its end and returns its exit code, `None` after a signal.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn run_to_code(mut self) -> Result<(Option<i32>, Finished)> {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().with_context(|| format!("starting {:?}", self.command))?;
+        let mut stdin = child.stdin.take();
+        let input = self.input;
+        let feeder = std::thread::spawn(move || stdin.take().map(|mut pipe| pipe.write_all(&input)));
+        let output = child.wait_with_output()?;
+        let _ = feeder.join();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code(), Finished { output: text(&output.stdout), errors: text(&output.stderr) }))
+    }
+}
+
+/// A Python program of `tests/python`, which gets `settings` as JSON on standard input.
+///
+/// # Errors
+/// As [`Client::run`].
+pub fn python(script: &str, settings: &serde_json::Value) -> Result<Finished> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
+    Client::new("python3").args(["-u".as_ref(), path.as_os_str()]).input(settings.to_string()).run()
+}
+
+/// Reads `reader` to its end on a thread of its own, so that a full pipe never stops a server.
+pub(crate) fn drain(mut reader: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let _ = reader.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    })
+}
+
+/// How long a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
