@@ -66,7 +66,11 @@ impl Client {
         let shown = format!("{:?}", self.command);
         let (code, finished) = self.run_to_code()?;
         if code != Some(0) {
-            bail!("{shown} ended with {code:?}\n--- output\n{}\n--- errors\n{}", finished.output, finished.errors);
+            bail!(
+                "{shown} ended with {code:?}\n--- output\n{}\n--- errors\n{}",
+                finished.output,
+                finished.errors
+            );
         }
         Ok(finished)
     }

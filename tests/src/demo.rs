@@ -23,7 +23,7 @@ pub struct Demo {
 /// The object that `demo --json` prints.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+struct Settings {
     domain: String,
     ca_file: PathBuf,
     accounts: Vec<Account>,
@@ -84,9 +84,13 @@ impl Demo {
         BufReader::new(stdout).read_line(&mut line)?;
         if line.is_empty() {
             let _ = child.wait();
-            anyhow::bail!("the demo printed nothing; its log:\n{}", log.map(|log| log.join().unwrap_or_default()).unwrap_or_default());
+            anyhow::bail!(
+                "the demo printed nothing; its log:\n{}",
+                log.map(|log| log.join().unwrap_or_default()).unwrap_or_default()
+            );
         }
-        let settings = serde_json::from_str(&line).with_context(|| format!("what the demo printed: {line}"))?;
+        let settings =
+            serde_json::from_str(&line).with_context(|| format!("what the demo printed: {line}"))?;
         Ok(Self { child, log, folder: Some(folder), settings })
     }
 
@@ -114,7 +118,10 @@ impl Demo {
     /// If there are fewer.
     #[must_use]
     pub fn account(&self, number: usize) -> &Account {
-        self.settings.accounts.get(number).unwrap_or_else(|| panic!("the demo has {:?}", self.settings.accounts))
+        self.settings
+            .accounts
+            .get(number)
+            .unwrap_or_else(|| panic!("the demo has {:?}", self.settings.accounts))
     }
 
     /// The service with this protocol, role and TLS mode.
@@ -123,8 +130,14 @@ impl Demo {
     /// If there is none.
     #[must_use]
     pub fn service(&self, protocol: &str, role: &str, tls: &str) -> &Service {
-        let fits = |service: &&Service| (service.protocol.as_str(), service.role.as_str(), service.tls.as_str()) == (protocol, role, tls);
-        self.settings.services.iter().find(fits).unwrap_or_else(|| panic!("no {protocol} {role} {tls} in {:?}", self.settings.services))
+        let fits = |service: &&Service| {
+            (service.protocol.as_str(), service.role.as_str(), service.tls.as_str()) == (protocol, role, tls)
+        };
+        self.settings
+            .services
+            .iter()
+            .find(fits)
+            .unwrap_or_else(|| panic!("no {protocol} {role} {tls} in {:?}", self.settings.services))
     }
 
     /// All services.
@@ -167,7 +180,10 @@ impl Demo {
     /// Runs `mailstead` with these arguments over the demo's configuration.
     #[must_use]
     pub fn mailstead(&self, args: &[&str]) -> crate::Client {
-        crate::Client::new(program("mailstead")).home(self.folder()).env("MAILSTEAD_CONFIG", "mailstead-demo/mailstead.toml").args(args)
+        crate::Client::new(program("mailstead"))
+            .home(self.folder())
+            .env("MAILSTEAD_CONFIG", "mailstead-demo/mailstead.toml")
+            .args(args)
     }
 
     /// The process id of one of the servers, as `mailstead status --json` tells it.
@@ -175,9 +191,15 @@ impl Demo {
     /// # Errors
     /// If it does not tell.
     pub fn pid_of(&self, server: &str) -> Result<i32> {
-        let status: serde_json::Value = serde_json::from_str(&self.mailstead(&["status", "--json"]).run()?.output)?;
-        let servers = status.get("servers").and_then(serde_json::Value::as_array).context("no servers in the status")?;
-        let entry = servers.iter().find(|entry| entry.get("name").and_then(serde_json::Value::as_str) == Some(server));
+        let status: serde_json::Value =
+            serde_json::from_str(&self.mailstead(&["status", "--json"]).run()?.output)?;
+        let servers = status
+            .get("servers")
+            .and_then(serde_json::Value::as_array)
+            .context("no servers in the status")?;
+        let entry = servers
+            .iter()
+            .find(|entry| entry.get("name").and_then(serde_json::Value::as_str) == Some(server));
         let pid = entry.and_then(|entry| entry.get("pid")).and_then(serde_json::Value::as_i64);
         Ok(i32::try_from(pid.with_context(|| format!("no pid of {server} in {status}"))?)?)
     }

@@ -2,6 +2,12 @@
 //!
 //! Every test starts what it needs on free loopback ports and in a temporary folder; dropping it stops it.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness of tests: it fails by panicking and shows the server's log"
+)]
+
 mod client;
 mod demo;
 mod message;

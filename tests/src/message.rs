@@ -25,6 +25,6 @@ impl Mail {
 
 /// A random word.
 #[must_use]
-pub fn token() -> String {
+fn token() -> String {
     format!("{:016x}", getrandom::u64().unwrap_or_default())
 }

@@ -48,11 +48,17 @@ impl Installation {
     pub fn new(domain: &str, accounts: &[&str], more: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("data");
-        Client::new(program("mailstead")).home(folder.path()).args(["init", domain, "--data-dir"]).args([&data]).run()?;
+        Client::new(program("mailstead"))
+            .home(folder.path())
+            .args(["init", domain, "--data-dir"])
+            .args([&data])
+            .run()?;
         let mut this = Self { folder, domain: domain.to_owned(), ports: Vec::new() };
         this.write_config(more)?;
         for account in accounts {
-            this.mailstead(&["account", "add", &format!("{account}@{domain}")]).input(format!("secret-{account}\n")).run()?;
+            this.mailstead(&["account", "add", &format!("{account}@{domain}")])
+                .input(format!("secret-{account}\n"))
+                .run()?;
         }
         Ok(this)
     }
@@ -67,7 +73,9 @@ impl Installation {
         for (server, name, role, tls) in SERVICES {
             let port = free_port();
             self.ports.push((name, port));
-            text += &format!("[[{server}.listener]]\nname = \"{name}\"\ntls = \"{tls}\"\naddresses = [\"127.0.0.1:{port}\"]\n");
+            text += &format!(
+                "[[{server}.listener]]\nname = \"{name}\"\ntls = \"{tls}\"\naddresses = [\"127.0.0.1:{port}\"]\n"
+            );
             if !role.is_empty() {
                 text += &format!("role = \"{role}\"\n");
             }
@@ -94,7 +102,11 @@ impl Installation {
     /// If there is none.
     #[must_use]
     pub fn port(&self, name: &str) -> u16 {
-        self.ports.iter().find(|(known, _)| *known == name).map(|(_, port)| *port).unwrap_or_else(|| panic!("no listener {name}"))
+        self.ports
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, port)| *port)
+            .unwrap_or_else(|| panic!("no listener {name}"))
     }
 
     /// The Maildir of an account's INBOX.
@@ -106,7 +118,10 @@ impl Installation {
     /// `mailstead` with these arguments over this configuration.
     #[must_use]
     pub fn mailstead(&self, args: &[&str]) -> Client {
-        Client::new(program("mailstead")).home(self.folder.path()).env("MAILSTEAD_CONFIG", self.config()).args(args)
+        Client::new(program("mailstead"))
+            .home(self.folder.path())
+            .env("MAILSTEAD_CONFIG", self.config())
+            .args(args)
     }
 
     /// Starts `mailstead serve` and waits until these listeners accept connections.
