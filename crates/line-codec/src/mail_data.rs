@@ -1,0 +1,212 @@
+//! Mail data as SMTP and POP3 carry it: lines with a dot doubled at their start, ended by a lone dot.
+
+use bytes::{Buf, BytesMut};
+
+/// Takes the dots out of DATA. RFC 5321 §4.5.2.
+///
+/// Only CRLF, dot, CRLF ends the data. A bare CR or LF ends no line and is remembered, so that the message can be refused
+/// when its true end is reached: what two servers read differently could smuggle a second message.
+#[derive(Debug, Clone)]
+pub struct DataDecoder {
+    at: At,
+    bare: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    LineStart,
+    /// Behind a dot at the start of a line.
+    Dot,
+    /// Behind that dot and a CR.
+    DotCr,
+    Middle,
+    Cr,
+    End,
+}
+
+impl Default for DataDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DataDecoder {
+    /// At the start of the data.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { at: At::LineStart, bare: false }
+    }
+
+    /// True if a CR or LF stood alone.
+    #[must_use]
+    pub const fn has_bare_cr_or_lf(&self) -> bool {
+        self.bare
+    }
+
+    /// Moves what `input` holds of the message to `output`. True once the end was read: what is left in `input` is behind it.
+    pub fn decode(&mut self, input: &mut BytesMut, output: &mut BytesMut) -> bool {
+        while self.at != At::End && !input.is_empty() {
+            if self.at == At::Middle {
+                self.copy_line(input, output);
+            } else {
+                let octet = input.get_u8();
+                self.step(octet, output);
+            }
+        }
+        self.at == At::End
+    }
+
+    /// Copies up to the next CR or LF, which is where something may happen.
+    fn copy_line(&mut self, input: &mut BytesMut, output: &mut BytesMut) {
+        let end = memchr::memchr2(b'\r', b'\n', input).unwrap_or(input.len());
+        output.extend_from_slice(&input.split_to(end));
+        if !input.is_empty() {
+            let octet = input.get_u8();
+            self.step(octet, output);
+        }
+    }
+
+    fn step(&mut self, octet: u8, output: &mut BytesMut) {
+        self.at = match (self.at, octet) {
+            (At::LineStart, b'.') => At::Dot,
+            (At::Dot, b'\r') => At::DotCr,
+            (At::DotCr, b'\n') => At::End,
+            (At::Cr, b'\n') => {
+                output.extend_from_slice(b"\r\n");
+                At::LineStart
+            }
+            (At::LineStart | At::Middle, b'\r') => At::Cr,
+            (At::Cr | At::DotCr, _) => {
+                self.bare = true;
+                output.extend_from_slice(b"\r");
+                self.at = At::Middle;
+                return self.step(octet, output);
+            }
+            (At::LineStart | At::Dot | At::Middle | At::End, _) => {
+                self.bare |= octet == b'\n';
+                output.extend_from_slice(&[octet]);
+                At::Middle
+            }
+        };
+    }
+}
+
+/// Doubles the dot at the start of a line and ends the data with a lone dot. A bare LF becomes CRLF on the way.
+#[derive(Debug, Clone)]
+pub struct DotStuffer {
+    line_start: bool,
+    after_cr: bool,
+}
+
+impl Default for DotStuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DotStuffer {
+    /// At the start of the data.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { line_start: true, after_cr: false }
+    }
+
+    /// Appends one piece of the message to `output`.
+    pub fn encode(&mut self, mut piece: &[u8], output: &mut BytesMut) {
+        while let Some(first) = piece.first() {
+            if self.line_start && *first == b'.' {
+                output.extend_from_slice(b".");
+            }
+            let (line, rest) = match memchr::memchr(b'\n', piece) {
+                Some(at) => piece.split_at(at),
+                None => (piece, &[][..]),
+            };
+            output.extend_from_slice(line);
+            if let Some(last) = line.last() {
+                self.after_cr = *last == b'\r';
+                self.line_start = false;
+            }
+            if let Some((_, behind)) = rest.split_first() {
+                output.extend_from_slice(if self.after_cr { b"\n" } else { b"\r\n" });
+                (self.line_start, self.after_cr) = (true, false);
+                piece = behind;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Appends the end of the data; a last line without its CRLF gets one.
+    pub fn finish(self, output: &mut BytesMut) {
+        if !self.line_start {
+            output.extend_from_slice(if self.after_cr { b"\n" } else { b"\r\n" });
+        }
+        output.extend_from_slice(b".\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Decoded data, whether something was bare, what is left; `None` without an end.
+    fn decode(input: &[u8], size: usize) -> Option<(Vec<u8>, bool, Vec<u8>)> {
+        let (mut decoder, mut buffer, mut output) = (DataDecoder::new(), BytesMut::new(), BytesMut::new());
+        let mut done = false;
+        for chunk in input.chunks(size) {
+            buffer.extend_from_slice(chunk);
+            done = done || decoder.decode(&mut buffer, &mut output);
+        }
+        done.then(|| (output.to_vec(), decoder.has_bare_cr_or_lf(), buffer.to_vec()))
+    }
+
+    #[track_caller]
+    fn check(input: &[u8], message: &[u8], bare: bool) {
+        let whole = [input, b"\r\n.\r\nQUIT\r\n"].concat();
+        for size in [1, 2, 3, whole.len()] {
+            let expected = [message, b"\r\n"].concat();
+            assert_eq!(
+                decode(&whole, size),
+                Some((expected, bare, b"QUIT\r\n".to_vec())),
+                "pieces of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_lone_dot_between_crlfs_ends_the_data() {
+        check(b"a\r\n..b\r\n.c", b"a\r\n.b\r\nc", false);
+        assert_eq!(decode(b".\r\n", 1), Some((Vec::new(), false, Vec::new())));
+        for smuggled in ["\n.\r\n", "\r\n.\n", "\n.\n", "\r.\r\n", "\r\n.\r", "\r.\r", "\r\n.\r\r\n"] {
+            let input = format!("a{smuggled}MAIL FROM:<x@y.z>");
+            for size in [1, 2, 64] {
+                assert_eq!(decode(input.as_bytes(), size), None, "{smuggled:?}");
+                let ended = [input.as_bytes(), b"\r\n.\r\n"].concat();
+                assert!(decode(&ended, size).unwrap().1, "{smuggled:?} must be reported");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_stuffed_comes_back(lines in prop::collection::vec("[.a-c]{0,4}", 0..8), size in 1_usize..9, cut in 1_usize..9) {
+            let message: String = lines.iter().flat_map(|line| [line, "\r\n"]).collect();
+            let (mut stuffer, mut wire) = (DotStuffer::new(), BytesMut::new());
+            for piece in message.as_bytes().chunks(cut) {
+                stuffer.encode(piece, &mut wire);
+            }
+            stuffer.finish(&mut wire);
+            prop_assert_eq!(decode(&wire, size), Some((message.into_bytes(), false, Vec::new())));
+        }
+    }
+
+    #[test]
+    fn a_foreign_line_end_becomes_crlf() {
+        let (mut stuffer, mut wire) = (DotStuffer::new(), BytesMut::new());
+        stuffer.encode(b"a\n.b\r", &mut wire);
+        stuffer.encode(b"\nc", &mut wire);
+        stuffer.finish(&mut wire);
+        assert_eq!(&wire[..], b"a\r\n..b\r\nc\r\n.\r\n");
+    }
+}
