@@ -6,6 +6,8 @@ mod extensions;
 mod relay;
 mod reply;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transaction;
 

@@ -1,0 +1,287 @@
+//! The client against a scripted server, over real sockets and TLS.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use mail_config::{RelayTls, Smarthost};
+use mail_types::Secret;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream,
+};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::relay::Relay;
+use super::{Outcome, Outgoing};
+use crate::message_file::MessageFile;
+
+const MESSAGE: &[u8] = b"Return-Path: <alice@example.org>\r\nSubject: x\r\n\r\n.dot\r\n";
+const STUFFED: &str = "Subject: x\r\n\r\n..dot\r\n.\r\n";
+const BARE: &str = "Subject: x\r\n\r\n.dot\r\n";
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A server that plays one script for each connection, then closes it. `> text` sends a line, `< text` awaits one, `= text`
+/// awaits exactly these octets, `TLS` is a handshake.
+struct Server {
+    port: u16,
+    scripts: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(tls: Option<TlsAcceptor>, scripts: Vec<Vec<String>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let scripts = tokio::spawn(async move {
+            for script in scripts {
+                let (stream, _) = listener.accept().await.unwrap();
+                play(Box::new(stream), tls.as_ref(), &script).await;
+            }
+        });
+        Self { port, scripts }
+    }
+
+    async fn end(self) {
+        self.scripts.await.unwrap();
+    }
+}
+
+async fn play(stream: Box<dyn Io>, tls: Option<&TlsAcceptor>, script: &[String]) {
+    let mut stream = BufStream::new(stream);
+    for step in script {
+        let (kind, text) = step.split_at_checked(2).unwrap_or((step, ""));
+        match kind {
+            "> " => {
+                stream.write_all(format!("{text}\r\n").as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+            "< " => {
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap();
+                assert_eq!(line, format!("{text}\r\n"));
+            }
+            "= " => {
+                let mut octets = vec![0; text.len()];
+                stream.read_exact(&mut octets).await.unwrap();
+                assert_eq!(String::from_utf8(octets).unwrap(), text);
+            }
+            _ => {
+                let plain: Box<dyn Io> = stream.into_inner();
+                // A client that does not trust us ends the handshake.
+                let Ok(secured) = tls.unwrap().accept(plain).await else { return };
+                stream = BufStream::new(Box::new(secured));
+            }
+        }
+    }
+}
+
+fn script(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
+}
+
+fn smarthost(port: u16, tls: RelayTls) -> Smarthost {
+    Smarthost { host: "localhost".to_owned(), port, tls, ca_file: None, credentials: None }
+}
+
+fn message() -> MessageFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(MESSAGE).unwrap();
+    MessageFile::new(std::fs::File::open(file.path()).unwrap()).unwrap()
+}
+
+async fn send(relay: &Relay, recipients: &[&str]) -> Vec<String> {
+    let message = message();
+    let outgoing = Outgoing {
+        sender: Some("alice@example.org".parse().unwrap()),
+        recipients: recipients.iter().map(|it| it.parse().unwrap()).collect(),
+        size: message.size(),
+        smtputf8: false,
+        eight_bit: false,
+    };
+    let outcomes = relay.send(&outgoing, &message).await.into_iter().map(|outcome| match outcome {
+        Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
+        Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
+        Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
+    });
+    outcomes.collect()
+}
+
+fn relay(smarthost: Smarthost) -> Relay {
+    Relay::new(smarthost, "us.example.org".to_owned()).unwrap()
+}
+
+/// A server's certificate for localhost, and the file of the CA that signed it.
+fn certificate() -> (TlsAcceptor, tempfile::NamedTempFile) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+    let mut ca_file = tempfile::NamedTempFile::new().unwrap();
+    ca_file.write_all(ca.pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), ca_file)
+}
+
+const GREETING: [&str; 3] = ["> 220 mx", "< EHLO us.example.org", "> 250 mx"];
+
+#[tokio::test]
+async fn one_connection_carries_several_messages() {
+    let data = ["> 250 ok", "< RCPT TO:<bob@x.org>", "> 250 ok", "< DATA", "> 354 go"];
+    let one = [&["< MAIL FROM:<alice@example.org>"][..], &data].concat();
+    let body = format!("= {STUFFED}");
+    let mut whole = script(&[&GREETING[..], &one].concat());
+    whole.extend([body.clone(), "> 250 first".to_owned()]);
+    whole.extend(script(&one));
+    whole.extend([body, "> 250 second".to_owned(), "< QUIT".to_owned(), "> 221 bye".to_owned()]);
+    let server = Server::start(None, vec![whole]).await;
+    let relay = relay(smarthost(server.port, RelayTls::None));
+    assert_eq!(send(&relay, &["bob@x.org"]).await, ["+ 250 first"]);
+    assert_eq!(send(&relay, &["bob@x.org"]).await, ["+ 250 second"]);
+    relay.close_idle(true).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_was_closed_is_replaced() {
+    let mut whole = script(&GREETING);
+    whole.extend(script(&[
+        "< MAIL FROM:<alice@example.org>",
+        "> 250 ok",
+        "< RCPT TO:<bob@x.org>",
+        "> 250 ok",
+    ]));
+    whole.extend([
+        "< DATA".to_owned(),
+        "> 354 go".to_owned(),
+        format!("= {STUFFED}"),
+        "> 250 done".to_owned(),
+    ]);
+    let server = Server::start(None, vec![whole.clone(), whole]).await;
+    let relay = relay(smarthost(server.port, RelayTls::None));
+    assert_eq!(send(&relay, &["bob@x.org"]).await, ["+ 250 done"]);
+    assert_eq!(send(&relay, &["bob@x.org"]).await, ["+ 250 done"]);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn mail_goes_in_pipelined_chunks_under_verified_tls_after_login() {
+    let (acceptor, ca_file) = certificate();
+    let mut whole = script(&[
+        "> 220 mx",
+        "< EHLO us.example.org",
+        "> 250-mx",
+        "> 250 STARTTLS",
+        "< STARTTLS",
+        "> 220 go",
+        "TLS",
+    ]);
+    whole.extend(script(&[
+        "< EHLO us.example.org",
+        "> 250-mx",
+        "> 250-PIPELINING",
+        "> 250-CHUNKING",
+        "> 250-SIZE 1000",
+    ]));
+    whole.extend(script(&["> 250 AUTH PLAIN", "< AUTH PLAIN AGJvYgBodW50ZXIy", "> 235 ok"]));
+    whole.extend(script(&[&format!("< MAIL FROM:<alice@example.org> SIZE={}", BARE.len())]));
+    whole.extend(script(&[
+        "< RCPT TO:<a@x.org>",
+        "< RCPT TO:<b@x.org>",
+        "> 250 ok",
+        "> 550 5.1.1 who?",
+        "> 250 ok",
+    ]));
+    whole.extend([format!("< BDAT {} LAST", BARE.len()), format!("= {BARE}"), "> 250 done".to_owned()]);
+    let server = Server::start(Some(acceptor), vec![whole]).await;
+    let relay = relay(Smarthost {
+        ca_file: Some(ca_file.path().to_owned()),
+        credentials: Some(("bob".to_owned(), Secret::new("hunter2".to_owned()))),
+        ..smarthost(server.port, RelayTls::Required)
+    });
+    assert_eq!(send(&relay, &["a@x.org", "b@x.org"]).await, ["- 5.1.1 550 5.1.1 who?", "+ 250 done"]);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_unknown_ca_stops_the_mail() {
+    let (acceptor, _) = certificate();
+    let server = Server::start(Some(acceptor), vec![script(&["TLS"])]).await;
+    let relay = relay(smarthost(server.port, RelayTls::Implicit));
+    let outcomes = send(&relay, &["bob@x.org"]).await;
+    assert!(outcomes[0].starts_with("~ 4.7.5 localhost:"), "{outcomes:?}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn opportunistic_tls_takes_any_certificate() {
+    let (acceptor, _) = certificate();
+    let mut whole = script(&[
+        "> 220 mx",
+        "< EHLO us.example.org",
+        "> 250-mx",
+        "> 250 STARTTLS",
+        "< STARTTLS",
+        "> 220 go",
+        "TLS",
+    ]);
+    whole.extend(script(&[
+        "< EHLO us.example.org",
+        "> 250 mx",
+        "< MAIL FROM:<alice@example.org>",
+        "> 550 no",
+    ]));
+    let server = Server::start(Some(acceptor), vec![whole]).await;
+    let relay = relay(smarthost(server.port, RelayTls::Opportunistic));
+    assert_eq!(send(&relay, &["bob@x.org"]).await, ["- 5.0.0 550 no"]);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_was_slipped_in_before_tls_is_not_obeyed() {
+    let (acceptor, ca_file) = certificate();
+    let whole = script(&[
+        "> 220 mx",
+        "< EHLO us.example.org",
+        "> 250-mx",
+        "> 250 STARTTLS",
+        "< STARTTLS",
+        "> 220 go\r\n250 evil",
+    ]);
+    let server = Server::start(Some(acceptor), vec![whole]).await;
+    let relay = relay(Smarthost {
+        ca_file: Some(ca_file.path().to_owned()),
+        ..smarthost(server.port, RelayTls::Required)
+    });
+    let outcomes = send(&relay, &["bob@x.org"]).await;
+    assert!(outcomes[0].contains("spoke before the TLS handshake"), "{outcomes:?}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_dead_server_defers_and_says_why() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let outcomes = send(&relay(smarthost(port, RelayTls::None)), &["bob@x.org"]).await;
+    assert!(outcomes[0].starts_with("~ 4.4.1") && outcomes[0].contains("can't connect"), "{outcomes:?}");
+    let server = Server::start(None, vec![script(&["> 220 mx", "< EHLO us.example.org"])]).await;
+    let outcomes = send(&relay(smarthost(server.port, RelayTls::None)), &["bob@x.org"]).await;
+    assert!(outcomes[0].starts_with("~ 4.4.2") && outcomes[0].contains("closed"), "{outcomes:?}");
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_said_at_the_start() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let host = Smarthost { ca_file: Some(file.path().to_owned()), ..smarthost(25, RelayTls::Required) };
+    let error = Relay::new(host, "us".to_owned()).unwrap_err().to_string();
+    assert!(error.starts_with("[relay] ca_file: "), "{error}");
+}
