@@ -88,7 +88,16 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] names every mistake in it, each with its line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        load::load(path)
+        load::load(path, path)
+    }
+
+    /// As [`Self::load`] of `file`, but the text is that of `copy`: a server that is started again gets the config that was
+    /// checked, whatever the file holds by now.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`].
+    pub fn load_copy(copy: &Path, file: &Path) -> Result<Self, ConfigErrors> {
+        load::load(copy, file)
     }
 }
 

@@ -14,8 +14,9 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(crate) fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+/// Reads the text at `text_at` as if it stood in the file `path`.
+pub(crate) fn load(text_at: &Path, path: &Path) -> Result<Config, ConfigErrors> {
+    let text = std::fs::read_to_string(text_at).map_err(|error| {
         let message =
             format!("can't be read: {error}; make one with `mailstead init`, or name it with --config");
         ConfigErrors(vec![ConfigError { file: path.to_owned(), line: None, column: None, message }])

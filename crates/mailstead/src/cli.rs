@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Serve,
     /// Runs the SMTP server alone
     Smtp,
-    /// Runs the delivery of queued mail alone
+    /// Runs the delivery of queued mail alone, or, with a command, looks after the queue
     Queue(QueueArguments),
     /// Runs the IMAP server alone
     Imap,
@@ -90,7 +90,39 @@ pub(crate) struct QueueArguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum QueueCommand {}
+pub(crate) enum QueueCommand {
+    /// Lists the queued messages, oldest first
+    List(ListArguments),
+    /// Shows one message, its recipients and what came of the last attempts
+    Show {
+        /// As `queue list` names it
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Print the message itself
+        #[arg(long, conflicts_with = "json")]
+        message: bool,
+    },
+    /// Has messages tried at once
+    Retry(QueueSelection),
+    /// Holds messages back from delivery and expiry
+    Hold(QueueSelection),
+    /// Lets held messages go on
+    Release(QueueSelection),
+    /// Removes messages without telling their senders
+    Remove(QueueSelection),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueueSelection {
+    /// As `queue list` names it
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) id: Option<String>,
+    /// Every message in the queue
+    #[arg(long)]
+    pub(crate) all: bool,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {

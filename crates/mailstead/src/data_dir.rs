@@ -79,6 +79,9 @@ fn try_to_write(folder: &Path) -> anyhow::Result<()> {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
     let written = File::create(&probe).and_then(|_| std::fs::remove_file(&probe));
     written.with_context(|| {
-        format!("can't write to the data dir {}: correct its owner, its mode, or `data_dir`", folder.display())
+        format!(
+            "can't write to the data dir {}: correct its owner, its mode, or `data_dir`",
+            folder.display()
+        )
     })
 }

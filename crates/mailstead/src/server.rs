@@ -73,7 +73,9 @@ impl Server {
         let name = self.name();
         match self {
             Self::Smtp => program::run(name, config, |config| Self::Smtp.listeners(config), smtp_server::run),
-            Self::Queue => program::run(name, config, |config| Self::Queue.listeners(config), smtp_queue::run),
+            Self::Queue => {
+                program::run(name, config, |config| Self::Queue.listeners(config), smtp_queue::run)
+            }
             Self::Imap => program::run(name, config, |config| Self::Imap.listeners(config), imap_server::run),
             Self::Pop3 => program::run(name, config, |config| Self::Pop3.listeners(config), pop3_server::run),
         }

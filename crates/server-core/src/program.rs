@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use mail_config::{Config, Listener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -20,8 +21,12 @@ use crate::{BoundListener, Drain, Limits, ServerContext, TlsContext, bind};
 
 /// Where the config is looked for when nothing is said.
 pub const DEFAULT_CONFIG: &str = "/etc/mailstead/mailstead.toml";
-/// Set by the supervisor for its children: Ctrl-C is the supervisor's to handle, and its death ends them.
+/// Set by the supervisor for its children, to its process id: Ctrl-C is the supervisor's to handle, and its death ends them.
 pub const SUPERVISED: &str = "MAILSTEAD_SUPERVISED";
+
+/// Set by the supervisor: a copy of the config as it checked it. The file itself may hold something else by now, and a server that
+/// is started again must not fail for that.
+pub const CONFIG_COPY: &str = "MAILSTEAD_CONFIG_COPY";
 
 /// The exit code for a config that does not hold.
 const BAD_CONFIG: u8 = 2;
@@ -60,7 +65,11 @@ where
     F: FnOnce(ServerContext, Vec<BoundListener>) -> S,
     S: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
 {
-    let config = match Config::load(config) {
+    let loaded = match std::env::var_os(CONFIG_COPY) {
+        Some(copy) => Config::load_copy(Path::new(&copy), config),
+        None => Config::load(config),
+    };
+    let config = match loaded {
         Ok(config) => Arc::new(config),
         Err(errors) => return complain(&errors.to_string(), BAD_CONFIG),
     };
@@ -133,7 +142,6 @@ where
     S: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
 {
     let mut signals = Signals::new()?;
-    let parent = nix::unistd::getppid();
     for socket in &sockets {
         info!(server = name, listener = socket.listener.name, address = ?socket.socket.local_addr().ok(), "listening");
     }
@@ -147,7 +155,7 @@ where
             result = &mut server => return result,
             _ = heartbeat.tick() => {
                 tell_state(&context, &mut told);
-                if signals.supervised && nix::unistd::getppid() != parent {
+                if signals.is_orphan() {
                     warn!("the supervisor is gone");
                     context.drain.begin();
                 }
@@ -198,7 +206,7 @@ struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     /// Ctrl-C reaches the whole process group, but is the supervisor's to handle.
-    supervised: bool,
+    supervisor: Option<Pid>,
 }
 
 impl Signals {
@@ -207,15 +215,20 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
-            supervised: std::env::var_os(SUPERVISED).is_some(),
+            supervisor: std::env::var(SUPERVISED).ok().and_then(|pid| pid.parse().ok()).map(Pid::from_raw),
         })
+    }
+
+    /// True once the supervisor that started us is gone.
+    fn is_orphan(&self) -> bool {
+        self.supervisor.is_some_and(|supervisor| supervisor != nix::unistd::getppid())
     }
 
     async fn next(&mut self) -> Event {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Event::Stop,
-                _ = self.interrupt.recv() => if !self.supervised { return Event::Stop },
+                _ = self.interrupt.recv() => if self.supervisor.is_none() { return Event::Stop },
                 _ = self.hang_up.recv() => return Event::Reload,
             }
         }

@@ -76,7 +76,8 @@ fn add_domain(file: &Path, domain: &Domain) -> anyhow::Result<()> {
 }
 
 fn config(folder: &Path, certificate: &TestCertificate, hostname: &Domain, user: Option<&str>) -> String {
-    let user = user.map_or_else(|| "# user = \"mailstead\"".to_owned(), |user| format!("user = {}", quoted(user)));
+    let user =
+        user.map_or_else(|| "# user = \"mailstead\"".to_owned(), |user| format!("user = {}", quoted(user)));
     format!(
         "# Mailstead's configuration. Every other key has a default; `config/mailstead.toml` in the sources names them all.\n\
          # Check a change with `mailstead config check`, then put it into force with SIGHUP.\n\
@@ -121,13 +122,18 @@ fn dns_records(domain: &Domain, hostname: &Domain) -> Vec<Vec<String>> {
     let service = |name: &str, priority: u8, port: u16| {
         vec![format!("{name}._tcp.{domain}."), "SRV".to_owned(), format!("{priority} 1 {port} {host}.")]
     };
-    let record = |name: &str, kind: &str, value: &str| vec![format!("{name}."), kind.to_owned(), value.to_owned()];
+    let record =
+        |name: &str, kind: &str, value: &str| vec![format!("{name}."), kind.to_owned(), value.to_owned()];
     vec![
         record(&domain, "MX", &format!("10 {host}.")),
         record(&host, "A", "<this machine's IPv4 address>"),
         record(&host, "AAAA", "<this machine's IPv6 address, if it has one>"),
         record(&domain, "TXT", "\"v=spf1 mx -all\""),
-        record(&format!("_dmarc.{domain}"), "TXT", &format!("\"v=DMARC1; p=none; rua=mailto:postmaster@{domain}\"")),
+        record(
+            &format!("_dmarc.{domain}"),
+            "TXT",
+            &format!("\"v=DMARC1; p=none; rua=mailto:postmaster@{domain}\""),
+        ),
         service("_submissions", 0, 465),
         service("_submission", 10, 587),
         service("_imaps", 0, 993),
@@ -176,7 +182,10 @@ mod tests {
         let records = dns_records(&"example.org".parse().unwrap(), &"mx.example.net".parse().unwrap());
         let text = output::columns(&records);
         assert!(text.contains("example.org.") && text.contains("10 mx.example.net."), "{text}");
-        assert!(text.contains("_imaps._tcp.example.org.") && text.contains("0 1 993 mx.example.net."), "{text}");
+        assert!(
+            text.contains("_imaps._tcp.example.org.") && text.contains("0 1 993 mx.example.net."),
+            "{text}"
+        );
     }
 
     #[test]

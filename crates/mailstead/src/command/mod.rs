@@ -6,10 +6,11 @@ mod config;
 mod domain;
 mod init;
 mod operator;
+mod queue;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, QueueArguments};
 use crate::server::Server;
 use crate::{demo, supervisor};
 
@@ -21,7 +22,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init(arguments) => done(init::run(&arguments)),
         Command::Serve => done(supervisor::serve(&config)),
         Command::Smtp => Ok(Server::Smtp.run(&config)),
-        Command::Queue(_) => Ok(Server::Queue.run(&config)),
+        Command::Queue(QueueArguments { command: Some(command) }) => done(queue::run(&config, command)),
+        Command::Queue(QueueArguments { command: None }) => Ok(Server::Queue.run(&config)),
         Command::Imap => Ok(Server::Imap.run(&config)),
         Command::Pop3 => Ok(Server::Pop3.run(&config)),
         Command::Status(arguments) => supervisor::status(&config, arguments.json),

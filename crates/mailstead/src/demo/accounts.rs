@@ -93,15 +93,21 @@ fn welcome(store: &Arc<Store>, address: &Address) -> anyhow::Result<()> {
 
 /// A message as RFC 5322 has it, its lines ended by CRLF.
 fn welcome_message(address: &Address) -> anyhow::Result<String> {
-    let others: Vec<String> =
-        PEOPLE.iter().map(|name| format!("{name}@{DOMAIN}")).filter(|other| *other != address.to_string()).collect();
+    let others: Vec<String> = PEOPLE
+        .iter()
+        .map(|name| format!("{name}@{DOMAIN}"))
+        .filter(|other| *other != address.to_string())
+        .collect();
     let now = Zoned::now();
     let text = include_str!("welcome.txt")
         .replace("{domain}", DOMAIN)
         .replace("{address}", &address.to_string())
         .replace("{other}", &others.join(", "))
         .replace("{date}", &rfc2822::to_string(&now)?)
-        .replace("{id}", &format!("welcome.{}.{}@{HOSTNAME}", now.timestamp().as_millisecond(), address.local_part()));
+        .replace(
+            "{id}",
+            &format!("welcome.{}.{}@{HOSTNAME}", now.timestamp().as_millisecond(), address.local_part()),
+        );
     Ok(text.replace('\n', "\r\n"))
 }
 

@@ -32,7 +32,12 @@ struct Service {
 
 impl Settings {
     /// `folder` as it was given.
-    pub(super) fn new(folder: &Path, accounts: &Accounts, config: &Config, sockets: &Sockets) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        folder: &Path,
+        accounts: &Accounts,
+        config: &Config,
+        sockets: &Sockets,
+    ) -> anyhow::Result<Self> {
         let mut services = Vec::new();
         for server in Server::enabled(config) {
             for bound in sockets.of(server, config) {
@@ -53,8 +58,10 @@ impl Settings {
     pub(super) fn for_people(&self, folder: &Path) -> String {
         let indented = |rows: &[Vec<String>]| output::columns(rows).replace('\n', "\n  ");
         let accounts: Vec<_> = self.accounts.iter().map(account_row).collect();
-        let heading = ["", "server", "port", "security", "user name", "sign-in"].map(ToOwned::to_owned).to_vec();
-        let services: Vec<_> = self.services.iter().filter(|service| service.role != "mx").map(service_row).collect();
+        let heading =
+            ["", "server", "port", "security", "user name", "sign-in"].map(ToOwned::to_owned).to_vec();
+        let services: Vec<_> =
+            self.services.iter().filter(|service| service.role != "mx").map(service_row).collect();
         let services: Vec<_> = std::iter::once(heading).chain(services).collect();
         let mx = self.services.iter().find(|service| service.role == "mx");
         let mx = mx.map_or_else(String::new, |mx| {

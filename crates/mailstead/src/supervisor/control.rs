@@ -139,7 +139,11 @@ impl Report {
 
 fn show(report: &Report) -> anyhow::Result<()> {
     let Report { pid, uptime_seconds, config, servers } = report;
-    output::line(&format!("mailstead runs as process {pid}, up {}, config {}\n", span(*uptime_seconds), config.display()))?;
+    output::line(&format!(
+        "mailstead runs as process {pid}, up {}, config {}\n",
+        span(*uptime_seconds),
+        config.display()
+    ))?;
     let dash = || "-".to_owned();
     let row = |server: &ServerReport| {
         vec![
@@ -151,7 +155,8 @@ fn show(report: &Report) -> anyhow::Result<()> {
             server.sessions.map_or_else(dash, |sessions| sessions.to_string()),
         ]
     };
-    let heading = ["server", "state", "pid", "uptime", "restarts", "sessions"].map(ToOwned::to_owned).to_vec();
+    let heading =
+        ["server", "state", "pid", "uptime", "restarts", "sessions"].map(ToOwned::to_owned).to_vec();
     Ok(output::table(&std::iter::once(heading).chain(servers.iter().map(row)).collect::<Vec<_>>())?)
 }
 

@@ -14,8 +14,6 @@ use crate::server::Server;
 
 /// How often hung servers are looked for.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A server that has said nothing for this long hangs; they speak every half second.
-const HUNG: Duration = Duration::from_secs(60);
 
 /// The processes of all servers: those that serve, and old ones that finish their sessions.
 pub(super) struct Fleet {

@@ -14,7 +14,8 @@ impl Lock {
     /// Takes the lock of a data dir.
     pub(crate) fn take(data_dir: &Path) -> anyhow::Result<Self> {
         let path = data_dir.join("supervisor.lock");
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = open.with_context(|| format!("can't open {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -22,7 +23,9 @@ impl Lock {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
                 let (dir, pid) = (data_dir.display(), holder.trim());
-                bail!("another mailstead runs over the data dir {dir} (process {pid}): stop it, or use another data dir");
+                bail!(
+                    "another mailstead runs over the data dir {dir} (process {pid}): stop it, or use another data dir"
+                );
             }
             Err(TryLockError::Error(source)) => {
                 return Err(source).with_context(|| format!("can't lock {}", path.display()));

@@ -12,7 +12,6 @@ mod sockets;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,11 +120,12 @@ impl Supervisor {
                 info!("stopped");
                 return std::mem::replace(result, Ok(()));
             }
+            let deadline = self.next_deadline();
             tokio::select! {
                 Some(event) = self.events.recv() => self.fleet.handle(event),
                 signal = signals.next() => self.signalled(signal),
                 Ok((stream, _)) = self.control.accept() => answer(stream, self.report()),
-                () = tokio::time::sleep_until(self.next_deadline()) => {}
+                () = tokio::time::sleep_until(deadline) => {}
                 _ = look.tick() => self.fleet.kill_the_hung(Instant::now()),
                 _ = watchdog.tick() => tell(&[NotifyState::Watchdog]),
             }

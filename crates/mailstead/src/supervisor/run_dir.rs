@@ -18,7 +18,8 @@ pub(super) fn path_below(descriptor: RawFd, name: &str) -> PathBuf {
 
 /// Calls `with` with a short path to `socket`.
 pub(super) fn with_short_path<T>(socket: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name().and_then(|name| name.to_str())) else {
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name().and_then(|name| name.to_str()))
+    else {
         return with(socket);
     };
     let folder = File::open(folder)?;

@@ -28,7 +28,8 @@ impl ConfigCopy {
             Config::load(&path)?;
             bail!("can't read {}", path.display());
         };
-        let mut copy = File::from(memfd_create("config", MFdFlags::MFD_CLOEXEC).context("can't copy the config")?);
+        let mut copy =
+            File::from(memfd_create("config", MFdFlags::MFD_CLOEXEC).context("can't copy the config")?);
         copy.write_all(&text).context("can't copy the config")?;
         let config = Config::load_copy(&PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd())), &path)?;
         Ok(Self { config: Arc::new(config), text: copy })
@@ -78,7 +79,11 @@ impl Setup {
             failures.extend(errors.iter().map(ToString::to_string));
             Sockets::default()
         });
-        if failures.is_empty() { Ok(Self { config, text, sockets }) } else { Err(anyhow!(failures.join("\n"))) }
+        if failures.is_empty() {
+            Ok(Self { config, text, sockets })
+        } else {
+            Err(anyhow!(failures.join("\n")))
+        }
     }
 
     /// The text of the config, for a server.

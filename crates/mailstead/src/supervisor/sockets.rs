@@ -50,7 +50,8 @@ impl Sockets {
         let mut sockets = Vec::new();
         let mut errors = Vec::new();
         for address in &listener.addresses {
-            let bound = self.0.iter().find(|bound| bound.socket.local_addr().is_ok_and(|local| local == *address));
+            let bound =
+                self.0.iter().find(|bound| bound.socket.local_addr().is_ok_and(|local| local == *address));
             if let Some(shared) = bound.and_then(|bound| share(bound, listener)) {
                 sockets.push(shared);
                 continue;
@@ -68,13 +69,9 @@ impl Sockets {
 
     /// The sockets of one server.
     pub(crate) fn of(&self, server: Server, config: &Config) -> Vec<&BoundListener> {
-        let names: Vec<&str> = server.listeners(config).iter().map(|listener| listener.name.as_str()).collect();
+        let names: Vec<&str> =
+            server.listeners(config).iter().map(|listener| listener.name.as_str()).collect();
         self.0.iter().filter(|bound| names.contains(&bound.listener.name.as_str())).collect()
-    }
-
-    /// Every socket.
-    pub(crate) fn all(&self) -> &[BoundListener] {
-        &self.0
     }
 }
 
