@@ -2,6 +2,11 @@
 //!
 //! All calls block; servers make them off the async threads (`tokio::task::spawn_blocking`).
 
+#![expect(
+    clippy::todo,
+    reason = "the interface that its callers are written against; the implementation is being built"
+)]
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,1 +1,1 @@
-//!
+//! POP3 commands and responses: parse and encode, no I/O. Still to be written.

@@ -42,15 +42,15 @@ pub enum BindError {
 }
 
 fn advice(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another program listens there: stop it, or choose another address in the config"
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            "a port below 1024 needs root, CAP_NET_BIND_SERVICE or a socket handed down by systemd"
-        }
-        std::io::ErrorKind::AddrNotAvailable => "it is not an address of this machine",
-        _ => "see the addresses in the config",
+    let kind = error.kind();
+    if kind == std::io::ErrorKind::AddrInUse {
+        "another program listens there: stop it, or choose another address in the config"
+    } else if kind == std::io::ErrorKind::PermissionDenied {
+        "a port below 1024 needs root, CAP_NET_BIND_SERVICE or a socket handed down by systemd"
+    } else if kind == std::io::ErrorKind::AddrNotAvailable {
+        "it is not an address of this machine"
+    } else {
+        "see the addresses in the config"
     }
 }
 

@@ -222,9 +222,8 @@ fn names(key: &CertifiedKey) -> Vec<String> {
     let leaf = key.cert.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
     let Some((_, leaf)) = leaf else { return Vec::new() };
     let Ok(Some(alternative)) = leaf.subject_alternative_name() else { return Vec::new() };
-    let dns = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
+    let dns = |name: &GeneralName<'_>| {
+        if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
     };
     alternative.value.general_names.iter().filter_map(dns).collect()
 }
