@@ -107,9 +107,9 @@ fn config(folder: &Path, certificate: &TestCertificate, hostname: &Domain, user:
     )
 }
 
-/// A TOML basic string.
+/// A TOML basic string, which escapes as JSON does.
 fn quoted(text: &str) -> String {
-    format!("{text:?}").replace("\\'", "'").replace("\\u{", "\\u{")
+    serde_json::Value::from(text).to_string()
 }
 
 fn quoted_path(path: &Path) -> String {

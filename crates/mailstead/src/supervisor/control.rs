@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use mail_config::Config;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
@@ -101,15 +101,11 @@ pub(super) fn answer(mut stream: tokio::net::UnixStream, report: Report) {
 pub(crate) fn status(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(config)?;
     let path = config.control_socket();
-    let report = match with_short_path(&path, |path| ask(path)) {
-        Ok(report) => report,
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                bail!("not running: nothing answers at {}", path.display())
-            }
-            _ => return Err(error).with_context(|| format!("can't ask at {}", path.display())),
-        },
-    };
+    let report = with_short_path(&path, ask).map_err(|error| {
+        let not_running = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind());
+        let context = if not_running { "not running: nothing answers at" } else { "can't ask at" };
+        anyhow::Error::new(error).context(format!("{context} {}", path.display()))
+    })?;
     let report: Report = serde_json::from_slice(&report).context("can't read what the supervisor answers")?;
     if json {
         output::json(&report)?;
