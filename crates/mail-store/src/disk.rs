@@ -1,0 +1,148 @@
+//! The few changes the store makes to the file system. All of them go through here, so that tests can stop at each step.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use crate::error::{IoContext as _, StoreError};
+
+#[cfg(test)]
+pub(crate) mod fault {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// From the `step`-th change on, every one fails as if the disk were gone; `None` mends it.
+    pub(crate) fn after(step: Option<u32>) {
+        STEPS_LEFT.set(step);
+    }
+
+    pub(super) fn check() -> std::io::Result<()> {
+        match STEPS_LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(std::io::Error::from_raw_os_error(5)),
+            Some(left) => {
+                STEPS_LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(not(test))]
+mod fault {
+    #[inline]
+    #[expect(clippy::unnecessary_wraps, reason = "the test's twin fails")]
+    pub(super) fn check() -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A new file that only the owner may read.
+pub(crate) fn create_new(path: &Path) -> Result<File, StoreError> {
+    fault::check()
+        .and_then(|()| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path))
+        .context("creating", path)
+}
+
+/// Makes a folder and those above it; that it is there already is fine.
+pub(crate) fn create_dir(path: &Path) -> Result<(), StoreError> {
+    fault::check()
+        .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o700).create(path))
+        .context("creating the folder", path)
+}
+
+/// Moves `from` to `to`, which must not be there.
+///
+/// Maildir names are unique, so a target that exists is another program's file: it must not be overwritten.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), StoreError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    fault::check().context("renaming", from)?;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS) if !to.exists() => fs::rename(from, to).context("renaming", from),
+        Err(errno) => Err(io::Error::from(errno)).context("renaming", from),
+    }
+}
+
+/// A second name for a file; a copy where the file system can't.
+pub(crate) fn link_or_copy(from: &Path, tmp: &Path, to: &Path) -> Result<(), StoreError> {
+    match fault::check().and_then(|()| fs::hard_link(from, to)) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::CrossesDevices
+                    | ErrorKind::TooManyLinks
+                    | ErrorKind::PermissionDenied
+                    | ErrorKind::Unsupported
+            ) =>
+        {
+            copy(from, tmp).and_then(|()| rename_new(tmp, to)).inspect_err(|_| discard(tmp))
+        }
+        result => result.context("linking", to),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let mut source = File::open(from).context("opening", from)?;
+    let modified = source.metadata().and_then(|it| it.modified()).context("reading", from)?;
+    let mut target = create_new(to)?;
+    io::copy(&mut source, &mut target).context("copying", to)?;
+    target.set_modified(modified).context("dating", to)?;
+    sync_file(&target, to)
+}
+
+/// Brings a file's content to the disk.
+pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
+    fault::check().and_then(|()| file.sync_all()).context("flushing", path)
+}
+
+/// Brings a folder's names to the disk.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    fault::check().and_then(|()| File::open(path)?.sync_all()).context("flushing the folder", path)
+}
+
+/// Removes a file; that it is gone already is fine. True if it was there.
+pub(crate) fn remove(path: &Path) -> Result<bool, StoreError> {
+    match fault::check().and_then(|()| fs::remove_file(path)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context("removing", path),
+    }
+}
+
+/// Removes a temporary file; a stale one is swept later.
+pub(crate) fn discard(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a temporary file stays behind");
+    }
+}
+
+/// Replaces a small file as a whole, durably.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let tmp = folder.join(name);
+    discard(&tmp);
+    let mut file = create_new(&tmp)?;
+    file.write_all(content).context("writing", &tmp)?;
+    sync_file(&file, &tmp)?;
+    fault::check().and_then(|()| fs::rename(&tmp, path)).context("replacing", path)?;
+    sync_dir(folder)
+}
+
+/// The content of a small file, `None` if there is none.
+pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context("reading", path),
+    }
+}

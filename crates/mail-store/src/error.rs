@@ -1,0 +1,60 @@
+use std::path::{Path, PathBuf};
+
+use mail_types::{MailboxName, Uid};
+
+/// What went wrong in the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file system failed. Nothing was acknowledged, nothing was deleted; a later try may succeed.
+    #[error("{context} {path}: {source}")]
+    Io {
+        /// What was being done, "renaming" for one.
+        context: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The index failed; it is rebuilt at the next open.
+    #[error("the index {path} failed: {source}")]
+    Index {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// There is no such mailbox.
+    #[error("the mailbox {0} does not exist")]
+    NoSuchMailbox(MailboxName),
+    /// The mailbox is there already.
+    #[error("the mailbox {0} exists already")]
+    MailboxExists(MailboxName),
+    /// INBOX can't be deleted, a mailbox can't be moved below itself: the text is meant for the user.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// The message was expunged, by us or by another program.
+    #[error("the message with UID {0} is gone")]
+    MessageGone(Uid),
+    /// UIDs or mod-sequences have run out.
+    #[error("the mailbox {0} has no numbers left")]
+    NumbersExhausted(MailboxName),
+}
+
+/// Names what was being done when the file system failed.
+pub(crate) trait IoContext<T> {
+    fn context(self, context: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn context(self, context: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { context, path: path.to_owned(), source })
+    }
+}
+
+impl StoreError {
+    /// True if a file or folder was not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}

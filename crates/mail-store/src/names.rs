@@ -1,0 +1,133 @@
+//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,U=<uid>]:2,<flags>`.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mail_types::{Flag, Uid};
+
+/// A file name, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileName<'a> {
+    /// All before `:2,`, without `,U=`: what stays the same for the message's life.
+    pub(crate) base: String,
+    /// `,S=`
+    pub(crate) size: Option<u64>,
+    /// `,W=`
+    pub(crate) wire: Option<u64>,
+    /// `,U=`
+    pub(crate) uid: Option<Uid>,
+    /// What stands behind `:2,`.
+    pub(crate) info: &'a str,
+}
+
+impl<'a> FileName<'a> {
+    pub(crate) fn parse(name: &'a str) -> Self {
+        let (front, info) = name.split_once(':').unwrap_or((name, ""));
+        let mut parsed =
+            Self { base: String::new(), size: None, wire: None, uid: None, info: info.strip_prefix("2,").unwrap_or("") };
+        for (position, field) in front.split(',').enumerate() {
+            match field.split_once('=') {
+                Some(("U", uid)) if position > 0 => {
+                    parsed.uid = uid.parse().ok().and_then(|uid: u32| Uid::try_from(uid).ok());
+                    continue;
+                }
+                Some(("S", size)) => parsed.size = size.parse().ok(),
+                Some(("W", size)) => parsed.wire = size.parse().ok(),
+                _ => {}
+            }
+            if position > 0 {
+                parsed.base.push(',');
+            }
+            parsed.base.push_str(field);
+        }
+        parsed
+    }
+
+    /// The system flags, as a bit set.
+    pub(crate) fn system(&self) -> u8 {
+        let set = |flag: &Flag| self.info.contains(flag.maildir_letter());
+        Flag::ALL.into_iter().filter(set).fold(0, |bits, flag| bits | flag as u8)
+    }
+
+    /// The letters of keywords, a to z.
+    pub(crate) fn letters(&self) -> impl Iterator<Item = char> + '_ {
+        self.info.chars().filter(char::is_ascii_lowercase)
+    }
+
+    /// Flags of others that we only keep, `P` (passed) for one.
+    fn foreign(&self) -> impl Iterator<Item = char> + '_ {
+        let ours = |c: &char| Flag::ALL.iter().any(|flag| flag.maildir_letter() == *c);
+        self.info.chars().filter(move |c| !ours(c) && !c.is_ascii_lowercase())
+    }
+
+    /// The info with other flags; the foreign ones stay. The letters ascend, as the Maildir rules want.
+    pub(crate) fn info_with(&self, system: u8, letters: impl Iterator<Item = char>) -> String {
+        let ours = Flag::ALL.into_iter().filter(|flag| system & *flag as u8 != 0).map(Flag::maildir_letter);
+        let mut all: Vec<char> = ours.chain(self.foreign()).chain(letters).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().collect()
+    }
+}
+
+/// The name in `cur/`.
+pub(crate) fn in_cur(base: &str, uid: Uid, info: &str) -> String {
+    format!("{base},U={uid}:2,{info}")
+}
+
+/// The name in `new/` of a finished message.
+pub(crate) fn with_sizes(unique: &str, size: u64, wire: u64) -> String {
+    if size == wire { format!("{unique},S={size}") } else { format!("{unique},S={size},W={wire}") }
+}
+
+/// A name that no other process on any machine gives: time, process, counter, randomness, host.
+pub(crate) fn unique() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    static HOST: OnceLock<String> = OnceLock::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let host = HOST.get_or_init(host_name);
+    format!(
+        "{}.M{}P{}Q{counter}R{:08x}.{host}",
+        now.as_secs(),
+        now.subsec_micros(),
+        std::process::id(),
+        getrandom::u32().unwrap_or_default()
+    )
+}
+
+/// The machine's name without what a file name or its grammar can't hold.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_base_whatever_is_put_on() {
+        let name = FileName::parse("1.M2P3.host,S=10,W=12,U=7:2,PSab");
+        assert_eq!(name.base, "1.M2P3.host,S=10,W=12");
+        assert_eq!((name.size, name.wire, name.uid.map(Uid::value)), (Some(10), Some(12), Some(7)));
+        assert_eq!(name.system(), Flag::Seen as u8);
+        assert_eq!(name.letters().collect::<String>(), "ab");
+        assert_eq!(name.info_with(Flag::Flagged as u8, "b".chars()), "FPb");
+    }
+
+    #[test]
+    fn names_of_others_parse() {
+        for (text, base) in [("plain", "plain"), ("a,U=x:2,S", "a"), ("a:1,xyz", "a"), ("a,U=0", "a")] {
+            let name = FileName::parse(text);
+            assert_eq!((name.base.as_str(), name.uid), (base, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn unique_names_differ() {
+        assert_ne!(unique(), unique());
+    }
+}
