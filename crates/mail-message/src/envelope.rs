@@ -1,3 +1,6 @@
+use crate::address_list;
+use crate::header::{self, Field};
+
 /// The IMAP ENVELOPE (RFC 9051 §7.5.2): what a mailbox list shows of a message, as it stands in the header.
 ///
 /// Texts are unfolded but not decoded: encoded words (RFC 2047) and 8-bit octets stay as they are.
@@ -39,4 +42,66 @@ pub struct EnvelopeAddress {
     pub mailbox: Option<Vec<u8>>,
     /// The domain.
     pub host: Option<Vec<u8>>,
+}
+
+impl Envelope {
+    /// Reads the envelope from the header block that `header` starts with.
+    pub fn parse(header: &[u8]) -> Self {
+        let mut envelope = Self::default();
+        for field in header::fields(header) {
+            envelope.add(&field);
+        }
+        envelope.default_senders();
+        envelope
+    }
+
+    /// The first of a text field counts; of address fields all do.
+    fn add(&mut self, field: &Field<'_>) {
+        let text = |slot: &mut Option<Vec<u8>>| {
+            slot.get_or_insert_with(|| field.value());
+        };
+        let list = |slot: &mut Vec<EnvelopeAddress>| slot.extend(address_list::parse(&field.value()));
+        match field.name.to_ascii_lowercase().as_slice() {
+            b"date" => text(&mut self.date),
+            b"subject" => text(&mut self.subject),
+            b"in-reply-to" => text(&mut self.in_reply_to),
+            b"message-id" => text(&mut self.message_id),
+            b"from" => list(&mut self.from),
+            b"sender" => list(&mut self.sender),
+            b"reply-to" => list(&mut self.reply_to),
+            b"to" => list(&mut self.to),
+            b"cc" => list(&mut self.cc),
+            b"bcc" => list(&mut self.bcc),
+            _ => {}
+        }
+    }
+
+    /// RFC 9051 §7.5.2: an absent or empty Sender or Reply-To is From.
+    fn default_senders(&mut self) {
+        for slot in [&mut self.sender, &mut self.reply_to] {
+            if slot.is_empty() {
+                slot.clone_from(&self.from);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sender_and_reply_to_default_to_from() {
+        let envelope = Envelope::parse(b"From: a@b\r\nSender:\r\nReply-To: r@s\r\nSubject: x\r\n y\r\n\r\n");
+        assert_eq!(envelope.sender, envelope.from);
+        assert_eq!(envelope.reply_to[0].mailbox.as_deref(), Some(&b"r"[..]));
+        assert_eq!(envelope.subject.as_deref(), Some(&b"x y"[..]));
+        assert_eq!(envelope.date, None);
+    }
+
+    #[test]
+    fn encoded_words_and_8_bit_octets_stay() {
+        let envelope = Envelope::parse(b"Subject: =?utf-8?q?=C3=BC?= \xfc\r\n");
+        assert_eq!(envelope.subject.as_deref(), Some(&b"=?utf-8?q?=C3=BC?= \xfc"[..]));
+    }
 }

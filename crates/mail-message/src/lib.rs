@@ -3,7 +3,9 @@
 //!
 //! Everything is bounded (nesting, parts) and linear in the message's length; nothing panics on odd mail.
 
+mod address_list;
 mod envelope;
+pub mod header;
 mod structure;
 
 pub use envelope::{Envelope, EnvelopeAddress};
