@@ -6,6 +6,8 @@
 mod address_list;
 mod envelope;
 pub mod header;
+mod mime;
+mod mime_field;
 mod structure;
 
 pub use envelope::{Envelope, EnvelopeAddress};
