@@ -1,0 +1,392 @@
+use mail_directory::sasl::{self, Exchange, Mechanism, SaslStep};
+use mail_types::{Secret, Uid};
+use pop3_proto::{Command, MessageNumber, ParseError, Response, ResponseCode};
+
+use crate::encoder::Encoder;
+use crate::maildrop::Maildrop;
+
+/// What the connection must do next. The session itself does no I/O.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Send this, then read the next line.
+    Reply(Response),
+    /// Send this, negotiate TLS, forget all that came before it, then call [`Session::secured`].
+    StartTls(Response),
+    /// Ask who this is and open the maildrop, then call [`Session::logged_in`].
+    LogIn(Credentials),
+    /// Send the message after a `+OK`, or the refusal of [`Session::no_such_message`].
+    Send(Transfer),
+    /// Remove these messages, then send what [`Session::updated`] says, and close.
+    Update(Vec<Uid>),
+    /// Send this, then close.
+    Close(Response),
+}
+
+/// What a client says it is.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) username: String,
+    pub(crate) password: Secret<String>,
+}
+
+/// A message that was asked for.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub(crate) uid: Uid,
+    /// The text behind `+OK`.
+    pub(crate) text: String,
+    pub(crate) encoder: Encoder,
+}
+
+/// Why a login failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoginError {
+    /// Wrong name or password.
+    Credentials,
+    /// Another session has the maildrop.
+    InUse,
+    /// The account has too many connections.
+    TooManyConnections,
+    /// The directory or the store failed.
+    Failure,
+}
+
+/// What the connection allows at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Security {
+    /// Names and passwords may be sent.
+    pub(crate) may_login: bool,
+    /// STLS may be given.
+    pub(crate) may_start_tls: bool,
+}
+
+/// The dialogue with one client. RFC 1939 §3.
+#[derive(Debug)]
+pub(crate) struct Session {
+    state: State,
+    security: Security,
+    utf8: bool,
+    failures_left: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Authorization,
+    /// After USER.
+    Named(String),
+    /// Within AUTH.
+    Authenticating(Exchange),
+    Transaction(Maildrop),
+}
+
+impl Session {
+    /// A client has connected, or secured its connection.
+    pub(crate) const fn new(security: Security, max_login_failures: u32) -> Self {
+        Self { state: State::Authorization, security, utf8: false, failures_left: max_login_failures }
+    }
+
+    /// TLS was negotiated: what the client said before is forgotten (RFC 2595 §4).
+    pub(crate) fn secured(&mut self, security: Security) {
+        *self = Self::new(security, self.failures_left);
+    }
+
+    /// True after login.
+    pub(crate) const fn is_logged_in(&self) -> bool {
+        matches!(self.state, State::Transaction(_))
+    }
+
+    /// Advances by one line, given without its line end.
+    pub(crate) fn handle(&mut self, line: &[u8]) -> Step {
+        if matches!(self.state, State::Authenticating(_)) {
+            return self.respond(line);
+        }
+        match Command::parse(line) {
+            Ok(command) => self.command(command),
+            Err(ParseError::UnknownCommand) => reply(Response::failed("unknown command")),
+            Err(_) => reply(Response::failed("the arguments don't fit the command")),
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Step {
+        match command {
+            Command::Capa => reply(self.capabilities()),
+            Command::Lang(language) => reply(lang(language.as_deref())),
+            Command::Stls => self.start_tls(),
+            Command::Utf8 => self.enable_utf8(),
+            Command::AuthList => reply(self.mechanisms()),
+            Command::Auth { mechanism, initial } => self.authenticate(&mechanism, initial),
+            Command::User(name) => self.user(name),
+            Command::Pass(password) => self.pass(password),
+            Command::Quit => self.quit(),
+            Command::Noop => self.in_transaction(|_| Response::ok("")),
+            Command::Stat => self.in_transaction(|maildrop| {
+                let (count, size) = maildrop.totals();
+                Response::ok(format!("{count} {size}"))
+            }),
+            Command::List(message) => self.in_transaction(|maildrop| list(maildrop, message)),
+            Command::Uidl(message) => self.in_transaction(|maildrop| uidl(maildrop, message)),
+            Command::Dele(message) => self.in_transaction(|maildrop| dele(maildrop, message)),
+            Command::Rset => self.in_transaction(|maildrop| {
+                maildrop.reset();
+                let (count, size) = maildrop.totals();
+                Response::ok(format!("maildrop has {count} messages ({size} octets)"))
+            }),
+            Command::Retr(message) => self.send(message, Encoder::whole()),
+            Command::Top { message, lines } => self.send(message, Encoder::top(lines)),
+        }
+    }
+
+    /// RFC 2449 §5, §6. No APOP, no LOGIN-DELAY; messages stay until they are deleted (EXPIRE NEVER).
+    fn capabilities(&self) -> Response {
+        let mut lines = vec![
+            "TOP",
+            "UIDL",
+            "RESP-CODES",
+            "AUTH-RESP-CODE",
+            "PIPELINING",
+            "EXPIRE NEVER",
+            "UTF8 USER",
+            "LANG",
+        ];
+        if self.security.may_login {
+            lines.extend(["USER", "SASL PLAIN LOGIN"]);
+        }
+        if self.security.may_start_tls && !self.is_logged_in() {
+            lines.push("STLS");
+        }
+        lines.push("IMPLEMENTATION Mailstead");
+        Response::listing("capabilities follow", lines)
+    }
+
+    /// RFC 2595 §4; not after UTF8 (RFC 6856 §2.1).
+    fn start_tls(&self) -> Step {
+        if self.is_logged_in() || self.utf8 {
+            return reply(Response::failed("STLS must come first"));
+        }
+        if !self.security.may_start_tls {
+            return reply(Response::failed("TLS is not available or in use already"));
+        }
+        Step::StartTls(Response::ok("begin TLS negotiation"))
+    }
+
+    /// RFC 6856 §2.1. Valid in AUTHORIZATION only.
+    ///
+    /// Deviates: RFC 6856 §2.1 wants a message with UTF-8 in its header to be refused without this command. Such messages
+    /// go out as they are, as POP3 servers have always sent them; a refusal would block a mail client on its maildrop.
+    fn enable_utf8(&mut self) -> Step {
+        if self.is_logged_in() {
+            return reply(Response::failed("UTF8 must come before the login"));
+        }
+        self.utf8 = true;
+        reply(Response::ok("UTF8 enabled"))
+    }
+
+    /// `AUTH` alone: Outlook asks so for the mechanisms.
+    fn mechanisms(&self) -> Response {
+        if self.is_logged_in() {
+            return already();
+        }
+        let offered: &[Mechanism] = if self.security.may_login { &Mechanism::ALL } else { &[] };
+        Response::listing("mechanisms follow", offered.iter().map(|mechanism| mechanism.name()))
+    }
+
+    /// RFC 5034 §4
+    fn authenticate(&mut self, mechanism: &str, initial: Option<Secret<String>>) -> Step {
+        if self.is_logged_in() {
+            return reply(already());
+        }
+        if !self.security.may_login {
+            return reply(needs_tls());
+        }
+        let Some(mechanism) = Mechanism::named(mechanism) else {
+            return reply(Response::failed("unknown mechanism; AUTH alone lists those we know"));
+        };
+        let initial = match initial.map(|initial| sasl::decode(initial.reveal().as_bytes())) {
+            Some(None) => return reply(Response::failed("this is no base64")),
+            Some(Some(initial)) => Some(initial),
+            None => None,
+        };
+        let (exchange, step) = Exchange::start(mechanism, initial.as_deref());
+        self.state = State::Authenticating(exchange);
+        self.proceed(step)
+    }
+
+    /// A line within AUTH: base64, or `*` to give up.
+    fn respond(&mut self, line: &[u8]) -> Step {
+        let State::Authenticating(exchange) = &mut self.state else {
+            return reply(Response::failed("unknown command"));
+        };
+        let step = match line {
+            b"*" => None,
+            line => sasl::decode(line).map(|response| exchange.respond(&response)),
+        };
+        match step {
+            Some(step) => self.proceed(step),
+            None => {
+                self.state = State::Authorization;
+                let cancelled = line == b"*";
+                reply(Response::failed(if cancelled { "AUTH cancelled" } else { "this is no base64" }))
+            }
+        }
+    }
+
+    fn proceed(&mut self, step: SaslStep) -> Step {
+        match step {
+            SaslStep::Challenge(challenge) => reply(Response::Challenge(sasl::encode(challenge))),
+            SaslStep::Credentials { username, password } => {
+                self.state = State::Authorization;
+                Step::LogIn(Credentials { username, password })
+            }
+            SaslStep::Malformed => self.login_failed(),
+        }
+    }
+
+    fn user(&mut self, name: String) -> Step {
+        if self.is_logged_in() {
+            return reply(already());
+        }
+        if !self.security.may_login {
+            return reply(needs_tls());
+        }
+        self.state = State::Named(name);
+        reply(Response::ok("send PASS"))
+    }
+
+    fn pass(&mut self, password: Secret<String>) -> Step {
+        match std::mem::replace(&mut self.state, State::Authorization) {
+            State::Named(username) => Step::LogIn(Credentials { username, password }),
+            state @ State::Transaction(_) => {
+                self.state = state;
+                reply(already())
+            }
+            State::Authorization | State::Authenticating(_) => reply(Response::failed("send USER first")),
+        }
+    }
+
+    /// The answer to [`Step::LogIn`].
+    pub(crate) fn logged_in(&mut self, outcome: Result<Maildrop, LoginError>) -> Step {
+        match outcome {
+            Ok(maildrop) => {
+                let (count, size) = maildrop.totals();
+                self.state = State::Transaction(maildrop);
+                reply(Response::ok(format!("maildrop has {count} messages ({size} octets)")))
+            }
+            Err(LoginError::Credentials) => self.login_failed(),
+            Err(LoginError::InUse) => {
+                reply(Response::failed_with(ResponseCode::InUse, "another session has the maildrop"))
+            }
+            Err(LoginError::TooManyConnections) => {
+                reply(Response::failed_with(ResponseCode::SysTemp, "too many connections of this account"))
+            }
+            Err(LoginError::Failure) => reply(temporary()),
+        }
+    }
+
+    /// RFC 3206 §5. After too many the connection is closed.
+    fn login_failed(&mut self) -> Step {
+        self.state = State::Authorization;
+        self.failures_left = self.failures_left.saturating_sub(1);
+        let response = Response::failed_with(ResponseCode::Auth, "wrong name or password");
+        if self.failures_left == 0 { Step::Close(response) } else { Step::Reply(response) }
+    }
+
+    /// RFC 1939 §4, §5: only QUIT after login enters UPDATE.
+    fn quit(&mut self) -> Step {
+        match &self.state {
+            State::Transaction(maildrop) => Step::Update(maildrop.deleted()),
+            State::Authorization | State::Named(_) | State::Authenticating(_) => {
+                Step::Close(Response::ok("goodbye"))
+            }
+        }
+    }
+
+    /// The answer to [`Step::Update`].
+    pub(crate) fn updated(removed: bool) -> Response {
+        if removed {
+            Response::ok("goodbye")
+        } else {
+            Response::failed_with(ResponseCode::SysTemp, "some deleted messages were not removed")
+        }
+    }
+
+    fn send(&mut self, message: MessageNumber, encoder: Encoder) -> Step {
+        let State::Transaction(maildrop) = &self.state else { return reply(login_first()) };
+        match (maildrop.uid(message), maildrop.size(message)) {
+            (Some(uid), Some(size)) => Step::Send(Transfer { uid, text: format!("{size} octets"), encoder }),
+            _ => reply(no_such_message()),
+        }
+    }
+
+    fn in_transaction(&mut self, respond: impl FnOnce(&mut Maildrop) -> Response) -> Step {
+        match &mut self.state {
+            State::Transaction(maildrop) => reply(respond(maildrop)),
+            State::Authorization | State::Named(_) | State::Authenticating(_) => reply(login_first()),
+        }
+    }
+}
+
+const fn reply(response: Response) -> Step {
+    Step::Reply(response)
+}
+
+/// The file of a message can't be read now, or the directory or the store failed.
+pub(crate) fn temporary() -> Response {
+    Response::failed_with(ResponseCode::SysTemp, "a failure on our side, please try again later")
+}
+
+/// Also for a message that was removed by someone else meanwhile.
+pub(crate) fn no_such_message() -> Response {
+    Response::failed("no such message")
+}
+
+fn login_first() -> Response {
+    Response::failed("log in first")
+}
+
+fn already() -> Response {
+    Response::failed("you are logged in already")
+}
+
+fn needs_tls() -> Response {
+    Response::failed_with(ResponseCode::SysPerm, "passwords are taken under TLS only; use STLS first")
+}
+
+fn list(maildrop: &Maildrop, message: Option<MessageNumber>) -> Response {
+    let line = |number| maildrop.size(number).map(|size| format!("{number} {size}"));
+    listing(maildrop, message, "messages follow", line)
+}
+
+fn uidl(maildrop: &Maildrop, message: Option<MessageNumber>) -> Response {
+    let line = |number| maildrop.unique_id(number).map(|unique_id| format!("{number} {unique_id}"));
+    listing(maildrop, message, "unique ids follow", line)
+}
+
+fn listing(
+    maildrop: &Maildrop,
+    message: Option<MessageNumber>,
+    text: &'static str,
+    line: impl Fn(MessageNumber) -> Option<String>,
+) -> Response {
+    match message {
+        None => Response::listing(text, maildrop.numbers().filter_map(line)),
+        Some(message) => line(message).map_or_else(no_such_message, Response::ok),
+    }
+}
+
+fn dele(maildrop: &mut Maildrop, message: MessageNumber) -> Response {
+    if maildrop.delete(message) { Response::ok("marked as deleted") } else { no_such_message() }
+}
+
+/// RFC 6856 §3.2. English is what we speak.
+fn lang(language: Option<&str>) -> Response {
+    match language {
+        None => Response::listing("languages follow", ["en English"]),
+        Some(range) if range == "*" || range.eq_ignore_ascii_case("en") => {
+            Response::ok("en Language is English")
+        }
+        Some(_) => Response::failed("we speak English only"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
