@@ -1,1 +1,47 @@
-//! IMAP commands and responses: parse and encode, no I/O. Still to be written.
+//! IMAP4rev1 commands and responses: parse and encode, no I/O. RFC 3501 and the extensions that the server offers.
+//!
+//! [`line-codec`](../line_codec/imap/index.html) frames whole commands first; the grammars here only ever see complete input.
+
+mod command;
+mod encode;
+mod fetch;
+mod grammar;
+mod search;
+mod structure;
+
+pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, StoreMode};
+pub use encode::{astring, internal_date, nstring, quoted, string};
+pub use fetch::{FetchItem, Part, Section, SectionText};
+pub use search::{Header, SearchKey};
+pub use structure::{body, envelope};
+
+use std::fmt;
+
+/// What a client calls a command, and finds on its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag(Box<str>);
+
+impl Tag {
+    /// The tag written in `bytes`, if it is one. RFC 3501 §9, `tag`.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let valid = !bytes.is_empty() && bytes.iter().all(|c| grammar::is_astring_char(*c) && *c != b'+');
+        let text = std::str::from_utf8(bytes).ok().filter(|_| valid)?;
+        Some(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A set of messages as one command names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageSet {
+    /// By position.
+    Seq(mail_types::SeqSet),
+    /// By UID.
+    Uid(mail_types::UidSet),
+}

@@ -1,0 +1,512 @@
+//! A client's commands. RFC 3501 §6 and the extensions offered.
+
+use mail_types::{Flags, InternalDate, MailboxName, Secret, SpecialUse, UidSet};
+use nom::branch::alt;
+use nom::bytes::complete::{tag, tag_no_case, take_while1};
+use nom::character::complete::char;
+use nom::combinator::{all_consuming, map, map_opt, opt, value};
+use nom::multi::{separated_list0, separated_list1};
+use nom::sequence::{delimited, preceded, separated_pair};
+use nom::{IResult, Parser};
+
+use crate::fetch::fetch_items;
+use crate::grammar::{
+    Parsed, atom, date_time, flag_list, flags, is_astring_char, list_mailbox, mailbox, nstring, sequence_set,
+    sp, string, text,
+};
+use crate::search::search_program;
+use crate::{FetchItem, MessageSet, SearchKey, Tag};
+
+/// A command with its tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What its answer carries.
+    pub tag: Tag,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// Why a command is answered BAD.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// There is no tag to answer with.
+    #[error("a command begins with a tag")]
+    NoTag,
+    /// No such command.
+    #[error("unknown command")]
+    UnknownCommand(Tag),
+    /// The command's arguments are not what its grammar says.
+    #[error("the arguments are not valid")]
+    Arguments(Tag),
+}
+
+/// What STATUS can ask for. RFC 3501 §6.3.10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusItem {
+    /// `MESSAGES`
+    Messages,
+    /// `RECENT`
+    Recent,
+    /// `UIDNEXT`
+    UidNext,
+    /// `UIDVALIDITY`
+    UidValidity,
+    /// `UNSEEN`
+    Unseen,
+}
+
+/// How STORE changes flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// `+FLAGS`
+    Add,
+    /// `-FLAGS`
+    Remove,
+    /// `FLAGS`
+    Replace,
+}
+
+/// SEARCH's arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchRequest {
+    /// True to be answered with UIDs.
+    pub uid: bool,
+    /// What the strings are written in, as the client names it.
+    pub charset: Option<String>,
+    /// What is looked for.
+    pub key: SearchKey,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `CAPABILITY`
+    Capability,
+    /// `NOOP`
+    Noop,
+    /// `LOGOUT`
+    Logout,
+    /// `ID`: pairs of field and value. RFC 2971.
+    Id(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    /// `STARTTLS`
+    StartTls,
+    /// `AUTHENTICATE`, with the initial response in base64. RFC 4959.
+    Authenticate {
+        /// The mechanism's name.
+        mechanism: String,
+        /// In base64, or `=`.
+        initial: Option<Secret<Vec<u8>>>,
+    },
+    /// `LOGIN`
+    Login {
+        /// Who.
+        username: String,
+        /// Proven by.
+        password: Secret<String>,
+    },
+    /// `ENABLE`. RFC 5161.
+    Enable(Vec<String>),
+    /// `SELECT`
+    Select(MailboxName),
+    /// `EXAMINE`
+    Examine(MailboxName),
+    /// `CREATE`, with its use (RFC 6154 §3).
+    Create(MailboxName, Option<SpecialUse>),
+    /// `DELETE`
+    Delete(MailboxName),
+    /// `RENAME`
+    Rename(MailboxName, MailboxName),
+    /// `SUBSCRIBE`
+    Subscribe(MailboxName),
+    /// `UNSUBSCRIBE`
+    Unsubscribe(MailboxName),
+    /// `LIST` with reference and pattern
+    List(Vec<u8>, Vec<u8>),
+    /// `LSUB` with reference and pattern
+    Lsub(Vec<u8>, Vec<u8>),
+    /// `NAMESPACE`. RFC 2342.
+    Namespace,
+    /// `STATUS`
+    Status(MailboxName, Vec<StatusItem>),
+    /// `APPEND` up to its message
+    Append {
+        /// Where to.
+        mailbox: MailboxName,
+        /// Its flags.
+        flags: Flags,
+        /// Its date; now when `None`.
+        date: Option<InternalDate>,
+    },
+    /// `IDLE`. RFC 2177.
+    Idle,
+    /// `CHECK`
+    Check,
+    /// `CLOSE`
+    Close,
+    /// `UNSELECT`. RFC 3691.
+    Unselect,
+    /// `EXPUNGE`
+    Expunge,
+    /// `UID EXPUNGE`. RFC 4315.
+    UidExpunge(UidSet),
+    /// `SEARCH` and `UID SEARCH`
+    Search(SearchRequest),
+    /// `FETCH` and `UID FETCH`
+    Fetch(MessageSet, Vec<FetchItem>),
+    /// `STORE` and `UID STORE`
+    Store {
+        /// Whose flags.
+        set: MessageSet,
+        /// How they change.
+        mode: StoreMode,
+        /// True if the client wants no answer to its own change.
+        silent: bool,
+        /// Which.
+        flags: Flags,
+    },
+    /// `COPY` and `UID COPY`
+    Copy(MessageSet, MailboxName),
+    /// `MOVE` and `UID MOVE`. RFC 6851.
+    Move(MessageSet, MailboxName),
+}
+
+impl Request {
+    /// Parses one command as the framer gives it, without its last CRLF.
+    ///
+    /// # Errors
+    /// [`ParseError`], with the tag where there is one.
+    pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
+        let (tag, rest) = split_word(input);
+        let tag = Tag::new(tag).ok_or(ParseError::NoTag)?;
+        let (verb, arguments) = split_word(rest);
+        match parse_verb(&verb.to_ascii_uppercase(), arguments) {
+            Some(Ok((_, command))) => Ok(Self { tag, command }),
+            Some(Err(_)) => Err(ParseError::Arguments(tag)),
+            None => Err(ParseError::UnknownCommand(tag)),
+        }
+    }
+}
+
+/// The first word, and what stands behind the spaces after it.
+fn split_word(input: &[u8]) -> (&[u8], &[u8]) {
+    let end = input.iter().position(|c| *c == b' ').unwrap_or(input.len());
+    let (word, rest) = input.split_at(end);
+    let spaces = rest.iter().take_while(|c| **c == b' ').count();
+    (word, rest.get(spaces..).unwrap_or_default())
+}
+
+/// The whole of `input` by `parser`; spaces at the end are let pass.
+fn whole<'a, T>(
+    input: &'a [u8],
+    parser: impl Parser<&'a [u8], Output = T, Error = nom::error::Error<&'a [u8]>>,
+) -> Option<Parsed<'a, T>> {
+    let trimmed = input.iter().rposition(|c| *c != b' ').map_or(0, |last| last + 1);
+    Some(all_consuming(parser).parse(input.get(..trimmed).unwrap_or_default()))
+}
+
+fn no_arguments(input: &[u8], command: Command) -> Option<Parsed<'_, Command>> {
+    whole(input, value(command, tag("")))
+}
+
+/// `None` if there is no such command.
+fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
+    match verb {
+        b"CAPABILITY" => no_arguments(input, Command::Capability),
+        b"NOOP" => no_arguments(input, Command::Noop),
+        b"LOGOUT" => no_arguments(input, Command::Logout),
+        b"STARTTLS" => no_arguments(input, Command::StartTls),
+        b"NAMESPACE" => no_arguments(input, Command::Namespace),
+        b"IDLE" => no_arguments(input, Command::Idle),
+        b"CHECK" => no_arguments(input, Command::Check),
+        b"CLOSE" => no_arguments(input, Command::Close),
+        b"UNSELECT" => no_arguments(input, Command::Unselect),
+        b"EXPUNGE" => no_arguments(input, Command::Expunge),
+        b"ID" => whole(input, id),
+        b"AUTHENTICATE" => whole(input, authenticate),
+        b"LOGIN" => whole(input, login),
+        b"ENABLE" => whole(input, enable),
+        b"SELECT" => whole(input, map(mailbox, Command::Select)),
+        b"EXAMINE" => whole(input, map(mailbox, Command::Examine)),
+        b"CREATE" => whole(input, create),
+        b"DELETE" => whole(input, map(mailbox, Command::Delete)),
+        b"RENAME" => {
+            whole(input, map(separated_pair(mailbox, sp, mailbox), |(from, to)| Command::Rename(from, to)))
+        }
+        b"SUBSCRIBE" => whole(input, map(mailbox, Command::Subscribe)),
+        b"UNSUBSCRIBE" => whole(input, map(mailbox, Command::Unsubscribe)),
+        b"LIST" => whole(input, map(list, |(reference, pattern)| Command::List(reference, pattern))),
+        b"LSUB" => whole(input, map(list, |(reference, pattern)| Command::Lsub(reference, pattern))),
+        b"STATUS" => whole(input, status),
+        b"APPEND" => whole(input, append),
+        b"UID" => uid(input),
+        _ => message_command(verb, input, false),
+    }
+}
+
+/// `"UID" SP (copy / fetch / search / store / "EXPUNGE" …)`
+fn uid(input: &[u8]) -> Option<Parsed<'_, Command>> {
+    let (verb, arguments) = split_word(input);
+    match verb.to_ascii_uppercase().as_slice() {
+        b"EXPUNGE" => whole(arguments, map(sequence_set, Command::UidExpunge)),
+        verb => message_command(verb, arguments, true),
+    }
+}
+
+/// The commands that have a UID form.
+fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed<'a, Command>> {
+    let set = move |input| message_set(uid, input);
+    match verb {
+        b"FETCH" => {
+            whole(input, map(separated_pair(set, sp, fetch_items), |(set, items)| Command::Fetch(set, items)))
+        }
+        b"STORE" => whole(input, move |input| store(uid, input)),
+        b"COPY" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Copy(set, to))),
+        b"MOVE" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Move(set, to))),
+        b"SEARCH" => whole(
+            input,
+            map(search_program, move |(charset, key)| Command::Search(SearchRequest { uid, charset, key })),
+        ),
+        _ => None,
+    }
+}
+
+fn message_set(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
+    if uid {
+        map(sequence_set, MessageSet::Uid).parse(input)
+    } else {
+        map(sequence_set, MessageSet::Seq).parse(input)
+    }
+}
+
+/// `id_params_list = "(" *(string SPACE nstring) ")" / nil`. RFC 2971 §4.
+fn id(input: &[u8]) -> Parsed<'_, Command> {
+    let field = separated_pair(map(string, |name| name.into_owned()), sp, nstring);
+    let list = delimited((char('('), opt(sp)), separated_list0(sp, field), (opt(sp), char(')')));
+    map(alt((list, value(Vec::new(), tag_no_case("NIL")))), Command::Id).parse(input)
+}
+
+/// `"AUTHENTICATE" SP auth-type [SP (base64 / "=")]`. RFC 4959 §3.
+fn authenticate(input: &[u8]) -> Parsed<'_, Command> {
+    let initial = opt(preceded(sp, map(take_while1(is_base64), |it: &[u8]| Secret::new(it.to_vec()))));
+    map((atom, initial), |(mechanism, initial)| Command::Authenticate {
+        mechanism: mechanism.to_owned(),
+        initial,
+    })
+    .parse(input)
+}
+
+const fn is_base64(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=')
+}
+
+/// `"LOGIN" SP userid SP password`
+fn login(input: &[u8]) -> Parsed<'_, Command> {
+    map(separated_pair(text, sp, text), |(username, password)| Command::Login {
+        username,
+        password: Secret::new(password),
+    })
+    .parse(input)
+}
+
+/// `"ENABLE" 1*(SP capability)`. RFC 5161 §4.
+fn enable(input: &[u8]) -> Parsed<'_, Command> {
+    map(separated_list1(sp, map(atom, str::to_ascii_uppercase)), Command::Enable).parse(input)
+}
+
+/// `"CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]`. RFC 6154 §6.
+fn create(input: &[u8]) -> Parsed<'_, Command> {
+    let use_attr = map_opt(take_while1(|c| c == b'\\' || is_astring_char(c)), |name: &[u8]| {
+        std::str::from_utf8(name).ok()?.parse().ok()
+    });
+    let uses = delimited((tag_no_case("(USE"), sp, char('(')), opt(use_attr), tag("))"));
+    map((mailbox, opt(preceded(sp, uses))), |(name, uses)| Command::Create(name, uses.flatten())).parse(input)
+}
+
+/// `"LIST" SP mailbox SP list-mailbox`
+fn list(input: &[u8]) -> IResult<&[u8], (Vec<u8>, Vec<u8>)> {
+    let reference = alt((map(string, |it| it.into_owned()), list_mailbox));
+    separated_pair(reference, sp, list_mailbox).parse(input)
+}
+
+/// `"STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
+fn status(input: &[u8]) -> Parsed<'_, Command> {
+    let item = alt((
+        value(StatusItem::Messages, tag_no_case("MESSAGES")),
+        value(StatusItem::Recent, tag_no_case("RECENT")),
+        value(StatusItem::UidNext, tag_no_case("UIDNEXT")),
+        value(StatusItem::UidValidity, tag_no_case("UIDVALIDITY")),
+        value(StatusItem::Unseen, tag_no_case("UNSEEN")),
+    ));
+    let items = delimited((char('('), opt(sp)), separated_list1(sp, item), (opt(sp), char(')')));
+    map(separated_pair(mailbox, sp, items), |(name, items)| Command::Status(name, items)).parse(input)
+}
+
+/// `"APPEND" SP mailbox [SP flag-list] [SP date-time] SP`, the literal left out.
+fn append(input: &[u8]) -> Parsed<'_, Command> {
+    map((mailbox, opt(preceded(sp, flag_list)), opt(preceded(sp, date_time))), |(mailbox, flags, date)| {
+        Command::Append { mailbox, flags: flags.unwrap_or_default(), date }
+    })
+    .parse(input)
+}
+
+/// `"STORE" SP sequence-set SP store-att-flags`
+fn store(uid: bool, input: &[u8]) -> Parsed<'_, Command> {
+    let mode = alt((
+        value(StoreMode::Add, char('+')),
+        value(StoreMode::Remove, char('-')),
+        value(StoreMode::Replace, tag("")),
+    ));
+    let silent = map(opt(tag_no_case(".SILENT")), |silent| silent.is_some());
+    let change = (mode, preceded(tag_no_case("FLAGS"), silent), preceded(sp, flags));
+    map(separated_pair(move |input| message_set(uid, input), sp, change), |(set, (mode, silent, flags))| {
+        Command::Store { set, mode, silent, flags }
+    })
+    .parse(input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Section, SectionText};
+
+    #[track_caller]
+    fn parsed(line: &str) -> Command {
+        Request::parse(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}")).command
+    }
+
+    #[track_caller]
+    fn refused(line: &str) {
+        let error = Request::parse(line.as_bytes()).unwrap_err();
+        assert_eq!(error, ParseError::Arguments(Tag::new(b"a").unwrap()), "{line}");
+    }
+
+    fn name(name: &str) -> MailboxName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn commands_of_one_word_take_no_arguments() {
+        assert_eq!(parsed("a noop"), Command::Noop);
+        assert_eq!(parsed("a NOOP "), Command::Noop);
+        refused("a NOOP x");
+    }
+
+    #[test]
+    fn what_is_no_command_is_told_from_wrong_arguments() {
+        assert_eq!(Request::parse(b""), Err(ParseError::NoTag));
+        assert_eq!(Request::parse(b"* NOOP"), Err(ParseError::NoTag));
+        assert!(matches!(Request::parse(b"a"), Err(ParseError::UnknownCommand(_))));
+        assert!(matches!(Request::parse(b"a UID NOOP"), Err(ParseError::UnknownCommand(_))));
+        refused("a SELECT");
+        refused("a LOGIN bob");
+        refused("a SELECT a//b");
+    }
+
+    #[test]
+    fn strings_are_atoms_quoted_or_literals() {
+        let login =
+            Command::Login { username: "b\"o\\b".to_owned(), password: Secret::new("x\r\ny".to_owned()) };
+        assert_eq!(parsed("a LOGIN \"b\\\"o\\\\b\" {4}\r\nx\r\ny"), login);
+        assert_eq!(parsed("a SELECT {5}\r\ninbox"), Command::Select(name("INBOX")));
+        assert_eq!(parsed("a SELECT &U,BTFw-"), Command::Select(name("台北")));
+        assert_eq!(parsed("a CREATE Lists/"), Command::Create(name("Lists"), None));
+        refused("a SELECT \"x");
+        refused("a SELECT {9}\r\nx");
+    }
+
+    #[test]
+    fn id_takes_nil_and_an_empty_list() {
+        assert_eq!(parsed("a ID NIL"), Command::Id(Vec::new()));
+        assert_eq!(parsed("a ID ()"), Command::Id(Vec::new()));
+        assert_eq!(
+            parsed("a ID (\"name\" \"x\" \"version\" NIL)"),
+            Command::Id(vec![(b"name".to_vec(), Some(b"x".to_vec())), (b"version".to_vec(), None)])
+        );
+    }
+
+    #[test]
+    fn fetch_takes_every_item() {
+        let Command::Fetch(MessageSet::Uid(set), items) = parsed(
+            "a UID FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (From \"To\")]<0.100> BODY[1.2.MIME] RFC822.PEEK)",
+        ) else {
+            panic!("not UID FETCH");
+        };
+        assert_eq!(set.to_string(), "1:*");
+        let section = |peek, part: &[u32], text, partial| FetchItem::Section {
+            peek,
+            section: Section { part: part.to_vec(), text },
+            partial,
+        };
+        let fields = SectionText::HeaderFields(vec!["From".to_owned(), "To".to_owned()]);
+        assert_eq!(
+            items,
+            [
+                FetchItem::Uid,
+                FetchItem::Flags,
+                section(true, &[], Some(fields), Some((0, 100))),
+                section(false, &[1, 2], Some(SectionText::Mime), None),
+                section(true, &[], None, None),
+            ]
+        );
+        for line in ["a FETCH 1 FULL", "a FETCH 1 RFC822.SIZE", "a FETCH 2:4 (BODY BODYSTRUCTURE)"] {
+            parsed(line);
+        }
+        for line in ["a FETCH 0 FLAGS", "a FETCH 1 BODY[MIME]", "a FETCH 1 BODY[]<0.0>", "a FETCH 1 ()"] {
+            refused(line);
+        }
+    }
+
+    #[test]
+    fn a_section_is_answered_under_the_name_it_was_asked_by() {
+        for section in
+            ["BODY[]", "BODY[1.2]", "BODY[TEXT]", "BODY[4.HEADER.FIELDS (From X-Y)]", "BODY[1.MIME]"]
+        {
+            let Command::Fetch(_, items) = parsed(&format!("a FETCH 1 {section}")) else { panic!("FETCH") };
+            let [FetchItem::Section { section: found, .. }] = items.as_slice() else { panic!("section") };
+            assert_eq!(found.response_name(None), section);
+        }
+    }
+
+    #[test]
+    fn search_keys_nest_to_a_limit() {
+        let Command::Search(search) =
+            parsed("a SEARCH CHARSET UTF-8 OR (SEEN LARGER 5) NOT SUBJECT {2}\r\nhi 1:3")
+        else {
+            panic!("SEARCH")
+        };
+        assert_eq!(search.charset.as_deref(), Some("UTF-8"));
+        assert!(matches!(search.key, SearchKey::And(keys) if keys.len() == 2));
+        parsed("a UID SEARCH SINCE 1-Feb-1994 NOT FROM \"Smith\" HEADER X-TUID \"\" UNKEYWORD $Junk");
+        refused(&format!("a SEARCH {}ALL{}", "(".repeat(200), ")".repeat(200)));
+        refused(&format!("a SEARCH {}ALL", "NOT ".repeat(20_000)));
+        refused("a SEARCH");
+        refused("a SEARCH SINCE 31-Feb-1994");
+    }
+
+    #[test]
+    fn store_takes_flags_with_or_without_parentheses() {
+        let Command::Store { mode, silent, flags, .. } =
+            parsed("a STORE 2:4 +flags.silent \\Deleted $Forwarded")
+        else {
+            panic!("STORE")
+        };
+        assert_eq!(
+            (mode, silent, flags.to_string().as_str()),
+            (StoreMode::Add, true, "\\Deleted $Forwarded")
+        );
+        parsed("a UID STORE 1 FLAGS ()");
+        refused("a STORE 1 FLAGS (\\Nonsense)");
+    }
+
+    #[test]
+    fn append_takes_flags_and_a_date() {
+        let Command::Append { date, flags, .. } =
+            parsed("a APPEND Drafts (\\Seen) \" 7-Feb-1994 21:52:25 -0800\" ")
+        else {
+            panic!("APPEND")
+        };
+        assert_eq!(flags.to_string(), "\\Seen");
+        assert_eq!(crate::internal_date(date.unwrap()), "\"07-Feb-1994 21:52:25 -0800\"");
+    }
+}

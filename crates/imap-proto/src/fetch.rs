@@ -1,0 +1,208 @@
+//! What FETCH can ask for. RFC 3501 §6.4.5.
+
+use nom::branch::alt;
+use nom::bytes::complete::{tag, tag_no_case};
+use nom::character::complete::char;
+use nom::combinator::{map, opt, value, verify};
+use nom::multi::separated_list1;
+use nom::sequence::{delimited, pair, preceded, separated_pair};
+use nom::{IResult, Parser};
+
+use crate::encode;
+use crate::grammar::{Parsed, astring, number, sp};
+
+/// The path to a part, `1.2.3`; empty for the message itself.
+pub type Part = Vec<u32>;
+
+/// Deeper paths than any message has.
+const MAX_PART_DEPTH: usize = 100;
+
+/// One item of FETCH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchItem {
+    /// `UID`
+    Uid,
+    /// `FLAGS`
+    Flags,
+    /// `INTERNALDATE`
+    InternalDate,
+    /// `RFC822.SIZE`
+    Size,
+    /// `ENVELOPE`
+    Envelope,
+    /// `BODY`: the structure without extension data
+    Body,
+    /// `BODYSTRUCTURE`
+    BodyStructure,
+    /// `BODY[section]<partial>`
+    Section {
+        /// True if `\Seen` stays as it is.
+        peek: bool,
+        /// Which part of the message.
+        section: Section,
+        /// The first octet and the most octets.
+        partial: Option<(u32, u32)>,
+    },
+    /// `RFC822`: as `BODY[]`, under its own name
+    Rfc822,
+    /// `RFC822.HEADER`: as `BODY.PEEK[HEADER]`
+    Rfc822Header,
+    /// `RFC822.TEXT`: as `BODY[TEXT]`
+    Rfc822Text,
+}
+
+/// `section-spec`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Section {
+    /// Which part.
+    pub part: Part,
+    /// What of it; `None` for all of its body.
+    pub text: Option<SectionText>,
+}
+
+/// `section-text`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SectionText {
+    /// `HEADER`
+    Header,
+    /// `HEADER.FIELDS (…)`
+    HeaderFields(Vec<String>),
+    /// `HEADER.FIELDS.NOT (…)`
+    HeaderFieldsNot(Vec<String>),
+    /// `TEXT`
+    Text,
+    /// `MIME`, only with a part
+    Mime,
+}
+
+impl FetchItem {
+    /// True if answering it sets `\Seen`.
+    #[must_use]
+    pub const fn sets_seen(&self) -> bool {
+        match self {
+            Self::Section { peek, .. } => !*peek,
+            Self::Rfc822 | Self::Rfc822Text => true,
+            Self::Uid
+            | Self::Flags
+            | Self::InternalDate
+            | Self::Size
+            | Self::Envelope
+            | Self::Body
+            | Self::BodyStructure
+            | Self::Rfc822Header => false,
+        }
+    }
+
+    /// True if the message's file must be read for it.
+    #[must_use]
+    pub const fn needs_file(&self) -> bool {
+        !matches!(self, Self::Uid | Self::Flags | Self::InternalDate | Self::Size)
+    }
+}
+
+impl Section {
+    /// The name under which the answer shows it, `BODY[1.HEADER]<0>`.
+    #[must_use]
+    pub fn response_name(&self, partial: Option<(u32, u32)>) -> String {
+        let part = self.part.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+        let dot = if part.is_empty() || self.text.is_none() { "" } else { "." };
+        let text = self.text.as_ref().map(SectionText::encode).unwrap_or_default();
+        let origin = partial.map(|(first, _)| format!("<{first}>")).unwrap_or_default();
+        format!("BODY[{part}{dot}{text}]{origin}")
+    }
+}
+
+impl SectionText {
+    fn encode(&self) -> String {
+        let list =
+            |fields: &[String]| fields.iter().map(|it| encode::astring(it)).collect::<Vec<_>>().join(" ");
+        match self {
+            Self::Header => "HEADER".to_owned(),
+            Self::HeaderFields(fields) => format!("HEADER.FIELDS ({})", list(fields)),
+            Self::HeaderFieldsNot(fields) => format!("HEADER.FIELDS.NOT ({})", list(fields)),
+            Self::Text => "TEXT".to_owned(),
+            Self::Mime => "MIME".to_owned(),
+        }
+    }
+}
+
+/// `"ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")"`
+pub(crate) fn fetch_items(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
+    let list = delimited((char('('), opt(sp)), separated_list1(sp, fetch_att), (opt(sp), char(')')));
+    alt((list, map(fetch_att, |item| vec![item]), fetch_macro)).parse(input)
+}
+
+fn fetch_macro(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
+    let fast = vec![FetchItem::Flags, FetchItem::InternalDate, FetchItem::Size];
+    let mut all = fast.clone();
+    all.push(FetchItem::Envelope);
+    let mut full = all.clone();
+    full.push(FetchItem::Body);
+    alt((value(all, tag_no_case("ALL")), value(full, tag_no_case("FULL")), value(fast, tag_no_case("FAST"))))
+        .parse(input)
+}
+
+/// `fetch-att`. `RFC822.PEEK` is no standard, but Outlook sends it.
+fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
+    let whole = FetchItem::Section { peek: true, section: Section::default(), partial: None };
+    alt((
+        body_section,
+        value(FetchItem::Envelope, tag_no_case("ENVELOPE")),
+        value(FetchItem::Flags, tag_no_case("FLAGS")),
+        value(FetchItem::InternalDate, tag_no_case("INTERNALDATE")),
+        value(FetchItem::Size, tag_no_case("RFC822.SIZE")),
+        value(FetchItem::Rfc822Header, tag_no_case("RFC822.HEADER")),
+        value(FetchItem::Rfc822Text, tag_no_case("RFC822.TEXT")),
+        value(whole, tag_no_case("RFC822.PEEK")),
+        value(FetchItem::Rfc822, tag_no_case("RFC822")),
+        value(FetchItem::BodyStructure, tag_no_case("BODYSTRUCTURE")),
+        value(FetchItem::Body, tag_no_case("BODY")),
+        value(FetchItem::Uid, tag_no_case("UID")),
+    ))
+    .parse(input)
+}
+
+/// `"BODY" [".PEEK"] section ["<" number "." nz-number ">"]`
+fn body_section(input: &[u8]) -> Parsed<'_, FetchItem> {
+    let peek = preceded(tag_no_case("BODY"), map(opt(tag_no_case(".PEEK")), |peek| peek.is_some()));
+    let section = delimited(char('['), section_spec, char(']'));
+    let most = verify(number, |most| *most > 0);
+    let partial = opt(delimited(char('<'), separated_pair(number, char('.'), most), char('>')));
+    map((peek, section, partial), |(peek, section, partial)| FetchItem::Section { peek, section, partial })
+        .parse(input)
+}
+
+/// `section-spec = section-msgtext / (section-part ["." section-text])`, or nothing.
+fn section_spec(input: &[u8]) -> Parsed<'_, Section> {
+    let within = pair(section_part, opt(preceded(char('.'), section_text)));
+    let of_message = verify(opt(section_text), |text| *text != Some(SectionText::Mime));
+    alt((
+        map(within, |(part, text)| Section { part, text }),
+        map(of_message, |text| Section { part: Part::new(), text }),
+    ))
+    .parse(input)
+}
+
+/// `section-part = nz-number *("." nz-number)`
+fn section_part(input: &[u8]) -> Parsed<'_, Part> {
+    let nz_number = verify(number, |number| *number > 0);
+    verify(separated_list1(char('.'), nz_number), |part: &Part| part.len() <= MAX_PART_DEPTH).parse(input)
+}
+
+/// `section-text = section-msgtext / "MIME"`
+fn section_text(input: &[u8]) -> IResult<&[u8], SectionText> {
+    alt((
+        map(preceded(tag_no_case("HEADER.FIELDS.NOT"), header_list), SectionText::HeaderFieldsNot),
+        map(preceded(tag_no_case("HEADER.FIELDS"), header_list), SectionText::HeaderFields),
+        value(SectionText::Header, tag_no_case("HEADER")),
+        value(SectionText::Text, tag_no_case("TEXT")),
+        value(SectionText::Mime, tag_no_case("MIME")),
+    ))
+    .parse(input)
+}
+
+/// `header-list = "(" header-fld-name *(SP header-fld-name) ")"`
+fn header_list(input: &[u8]) -> Parsed<'_, Vec<String>> {
+    let name = nom::combinator::map_opt(astring, |name| String::from_utf8(name.into_owned()).ok());
+    delimited((opt(sp), tag("("), opt(sp)), separated_list1(sp, name), (opt(sp), char(')'))).parse(input)
+}

@@ -1,0 +1,214 @@
+//! The terminals and small rules of RFC 3501 §9 that several commands share.
+
+use std::borrow::Cow;
+
+use mail_types::{Bound, Flags, InternalDate, MailboxName, Number, NumberSet};
+use nom::branch::alt;
+use nom::bytes::complete::{tag, tag_no_case, take, take_while, take_while_m_n, take_while1};
+use nom::character::complete::{char, digit1, one_of};
+use nom::combinator::{map, map_opt, map_res, opt, recognize, value, verify};
+use nom::multi::{separated_list0, separated_list1};
+use nom::sequence::{delimited, pair, preceded, separated_pair, terminated};
+use nom::{IResult, Parser};
+
+pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T>;
+
+/// `ATOM-CHAR`
+pub(crate) const fn is_atom_char(c: u8) -> bool {
+    c.is_ascii_graphic() && !matches!(c, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
+}
+
+/// `ASTRING-CHAR = ATOM-CHAR / resp-specials`
+pub(crate) const fn is_astring_char(c: u8) -> bool {
+    is_atom_char(c) || c == b']'
+}
+
+/// `SP`; some clients send several.
+pub(crate) fn sp(input: &[u8]) -> Parsed<'_, ()> {
+    value((), take_while1(|c| c == b' ')).parse(input)
+}
+
+/// `atom = 1*ATOM-CHAR`
+pub(crate) fn atom(input: &[u8]) -> Parsed<'_, &str> {
+    map_res(take_while1(is_atom_char), std::str::from_utf8).parse(input)
+}
+
+/// `number = 1*DIGIT`, of 32 bits.
+pub(crate) fn number(input: &[u8]) -> Parsed<'_, u32> {
+    decimal(input)
+}
+
+pub(crate) fn decimal<T: std::str::FromStr>(input: &[u8]) -> Parsed<'_, T> {
+    map_opt(digit1, |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok()).parse(input)
+}
+
+/// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`, with any octet but CR, LF and NUL inside.
+fn quoted(input: &[u8]) -> Parsed<'_, Cow<'_, [u8]>> {
+    let (mut rest, _) = char('"').parse(input)?;
+    let mut content = Cow::Borrowed(&b""[..]);
+    loop {
+        let plain = |c| !matches!(c, b'"' | b'\\' | b'\r' | b'\n' | 0);
+        let (behind, piece) = take_while(plain).parse(rest)?;
+        if content.is_empty() {
+            content = Cow::Borrowed(piece);
+        } else {
+            content.to_mut().extend_from_slice(piece);
+        }
+        let (behind, end) = one_of("\"\\").parse(behind)?;
+        rest = behind;
+        if end == '"' {
+            return Ok((rest, content));
+        }
+        let (behind, escaped) = verify(take(1_usize), |c: &[u8]| !matches!(c, b"\r" | b"\n")).parse(rest)?;
+        content.to_mut().extend_from_slice(escaped);
+        rest = behind;
+    }
+}
+
+/// `literal = "{" number ["+"] "}" CRLF *CHAR8`
+fn literal(input: &[u8]) -> Parsed<'_, &[u8]> {
+    let (rest, size) = delimited(tag("{"), decimal::<usize>, (opt(char('+')), tag("}\r\n"))).parse(input)?;
+    verify(take(size), |octets: &[u8]| !octets.contains(&0)).parse(rest)
+}
+
+/// `string = quoted / literal`
+pub(crate) fn string(input: &[u8]) -> Parsed<'_, Cow<'_, [u8]>> {
+    alt((quoted, map(literal, Cow::Borrowed))).parse(input)
+}
+
+/// `astring = 1*ASTRING-CHAR / string`
+pub(crate) fn astring(input: &[u8]) -> Parsed<'_, Cow<'_, [u8]>> {
+    alt((map(take_while1(is_astring_char), Cow::Borrowed), string)).parse(input)
+}
+
+/// An `astring` in UTF-8.
+pub(crate) fn text(input: &[u8]) -> Parsed<'_, String> {
+    map_opt(astring, |octets| String::from_utf8(octets.into_owned()).ok()).parse(input)
+}
+
+/// `nstring = string / nil`
+pub(crate) fn nstring(input: &[u8]) -> Parsed<'_, Option<Vec<u8>>> {
+    alt((value(None, tag_no_case("NIL")), map(string, |octets| Some(octets.into_owned())))).parse(input)
+}
+
+/// `mailbox = "INBOX" / astring`. Octets beyond ASCII in an atom are let pass as some clients send them.
+pub(crate) fn mailbox(input: &[u8]) -> Parsed<'_, MailboxName> {
+    let octets = alt((map(take_while1(|c| is_astring_char(c) || c >= 0x80), Cow::Borrowed), string));
+    map_opt(octets, |name| MailboxName::from_imap(&name).ok()).parse(input)
+}
+
+/// `list-mailbox = 1*list-char / string`
+pub(crate) fn list_mailbox(input: &[u8]) -> Parsed<'_, Vec<u8>> {
+    let list_char = |c| is_astring_char(c) || matches!(c, b'%' | b'*') || c >= 0x80;
+    alt((map(take_while1(list_char), <[u8]>::to_vec), map(string, Cow::into_owned))).parse(input)
+}
+
+/// `seq-number = nz-number / "*"`
+fn bound<T: Number>(input: &[u8]) -> Parsed<'_, Bound<T>> {
+    let nz_number = map_opt(number, |number| T::try_from(number).ok().map(Bound::Number));
+    alt((value(Bound::Star, char('*')), nz_number)).parse(input)
+}
+
+/// `sequence-set = (seq-number / seq-range) *("," sequence-set)`
+pub(crate) fn sequence_set<T: Number>(input: &[u8]) -> Parsed<'_, NumberSet<T>> {
+    let range = alt((separated_pair(bound, char(':'), bound), map(bound, |number| (number, number))));
+    map(separated_list1(char(','), range), NumberSet::from_ranges).parse(input)
+}
+
+/// `flag`; `\Recent` is let pass and dropped, it can't be set (RFC 3501 §2.3.2).
+fn flag(input: &[u8]) -> Parsed<'_, &str> {
+    map_res(recognize(pair(opt(char('\\')), atom)), std::str::from_utf8).parse(input)
+}
+
+fn flags_of(names: Vec<&str>) -> Option<Flags> {
+    let mut flags = Flags::new();
+    for name in names {
+        if name.eq_ignore_ascii_case("\\Recent") {
+            continue;
+        }
+        if name.starts_with('\\') {
+            flags.insert(name.parse().ok()?);
+        } else {
+            flags.insert_keyword(name.parse().ok()?);
+        }
+    }
+    Some(flags)
+}
+
+/// `flag-list = "(" [flag *(SP flag)] ")"`
+pub(crate) fn flag_list(input: &[u8]) -> Parsed<'_, Flags> {
+    let list = delimited((char('('), opt(sp)), separated_list0(sp, flag), (opt(sp), char(')')));
+    map_opt(list, flags_of).parse(input)
+}
+
+/// `flag *(SP flag)`: STORE's form without parentheses.
+pub(crate) fn flags(input: &[u8]) -> Parsed<'_, Flags> {
+    alt((flag_list, map_opt(separated_list1(sp, flag), flags_of))).parse(input)
+}
+
+/// `date-month`
+fn month(input: &[u8]) -> Parsed<'_, i8> {
+    const MONTHS: [&[u8]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    map_opt(take(3_usize), |name: &[u8]| {
+        let position = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
+        i8::try_from(position + 1).ok()
+    })
+    .parse(input)
+}
+
+/// `date = date-text / DQUOTE date-text DQUOTE`, in days since 1970-01-01.
+pub(crate) fn date(input: &[u8]) -> Parsed<'_, i64> {
+    alt((delimited(char('"'), date_text, char('"')), date_text)).parse(input)
+}
+
+/// `date-text = date-day "-" date-month "-" date-year`
+fn date_text(input: &[u8]) -> Parsed<'_, i64> {
+    map_opt(
+        (terminated(decimal::<i8>, char('-')), terminated(month, char('-')), year),
+        |(day, month, year)| Some(days(jiff::civil::Date::new(year, month, day).ok()?)),
+    )
+    .parse(input)
+}
+
+fn days(date: jiff::civil::Date) -> i64 {
+    let epoch = jiff::civil::date(1970, 1, 1);
+    i64::from(date.duration_since(epoch).as_secs() / 86_400)
+}
+
+fn year(input: &[u8]) -> Parsed<'_, i16> {
+    map_opt(digits(4), |digits| digits.try_into().ok()).parse(input)
+}
+
+/// Exactly `count` digits.
+fn digits(count: usize) -> impl FnMut(&[u8]) -> Parsed<'_, u32> {
+    move |input| {
+        map_opt(take_while_m_n(count, count, |c: u8| c.is_ascii_digit()), |digits| {
+            std::str::from_utf8(digits).ok()?.parse().ok()
+        })
+        .parse(input)
+    }
+}
+
+/// `date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE`
+pub(crate) fn date_time(input: &[u8]) -> Parsed<'_, InternalDate> {
+    let day = preceded(opt(char(' ')), decimal::<i8>);
+    let date = (terminated(day, char('-')), terminated(month, char('-')), year);
+    let time = (terminated(digits(2), char(':')), terminated(digits(2), char(':')), digits(2));
+    let zone = (one_of("+-"), digits(2), digits(2));
+    let whole = (terminated(date, sp), terminated(time, sp), zone);
+    map_opt(
+        delimited(char('"'), whole, char('"')),
+        |((day, month, year), (hour, minute, second), (sign, zone_hours, zone_minutes))| {
+            let date = jiff::civil::Date::new(year, month, day).ok()?;
+            if hour > 23 || minute > 59 || second > 60 || zone_hours > 23 || zone_minutes > 59 {
+                return None;
+            }
+            let east = i16::try_from(zone_hours * 60 + zone_minutes).ok()?;
+            let east = if sign == '-' { -east } else { east };
+            let local = days(date) * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
+            Some(InternalDate::from_unix(local - i64::from(east) * 60).with_offset(east))
+        },
+    )
+    .parse(input)
+}
