@@ -173,7 +173,7 @@ fn date_text(input: &[u8]) -> Parsed<'_, i64> {
 
 fn days(date: jiff::civil::Date) -> i64 {
     let epoch = jiff::civil::date(1970, 1, 1);
-    i64::from(date.duration_since(epoch).as_secs() / 86_400)
+    date.duration_since(epoch).as_secs() / 86_400
 }
 
 fn year(input: &[u8]) -> Parsed<'_, i16> {
