@@ -143,4 +143,33 @@ mod tests {
         assert_eq!(read(&[b'2'; MAX_LINE + 1]), Err(ReplyError::TooLong));
         assert_eq!(read(&b"250-x\r\n".repeat(MAX_LINES + 1)), Err(ReplyError::TooLong));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_replies_and_no_bytes_panic(
+            bytes in proptest::collection::vec(proptest::prop_oneof![
+                proptest::strategy::Just(b"250-a\r\n".to_vec()),
+                proptest::strategy::Just(b"250 5.1.1 b\r\n".to_vec()),
+                proptest::collection::vec(proptest::num::u8::ANY, 0..8),
+            ], 0..12),
+            size in 1_usize..9,
+        ) {
+            let bytes = bytes.concat();
+            let read_all = |chunk: usize| {
+                let (mut buffer, mut lines, mut replies) = (BytesMut::new(), Vec::new(), Vec::new());
+                for piece in bytes.chunks(chunk) {
+                    buffer.extend_from_slice(piece);
+                    loop {
+                        match Reply::read(&mut buffer, &mut lines) {
+                            Ok(Some(reply)) => replies.push(reply),
+                            Ok(None) => break,
+                            Err(error) => return (replies, Some(error)),
+                        }
+                    }
+                }
+                (replies, None)
+            };
+            proptest::prop_assert_eq!(read_all(size), read_all(bytes.len().max(1)));
+        }
+    }
 }
