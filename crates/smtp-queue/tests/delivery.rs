@@ -1,5 +1,5 @@
 //! The queue process as a whole, against a server on loopback: what is queued is delivered once, tried again, or bounced.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fs;
 use std::io::Write as _;
