@@ -1,13 +1,10 @@
-//! The POP3 server. Its sessions are not built yet; the supervisor does not offer it.
+//! The POP3 server. RFC 1939 without APOP; CAPA, STLS, SASL, UTF8 and LANG.
 
-use std::error::Error;
+mod connection;
+mod encoder;
+mod lock;
+mod maildrop;
+mod server;
+mod session;
 
-use server_core::{BoundListener, ServerContext};
-
-/// Serves POP3 until the context drains.
-///
-/// # Errors
-/// Always, as long as there are no sessions to serve.
-pub async fn run(_: ServerContext, _: Vec<BoundListener>) -> Result<(), Box<dyn Error + Send + Sync>> {
-    Err("the POP3 server is not part of this version yet".into())
-}
+pub use server::run;

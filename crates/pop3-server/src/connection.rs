@@ -1,0 +1,259 @@
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use mail_types::Uid;
+use pop3_proto::Response;
+use server_core::{AccountGuard, Connection, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::{debug, error, info};
+
+use crate::maildrop::Maildrop;
+use crate::server::{Mail, OpenMaildrop};
+use crate::session::{
+    Credentials, LoginError, Security, Session, Step, Transfer, no_such_message, temporary,
+};
+
+/// RFC 2449 §4 wants 255 octets; a response of SASL may be longer.
+const MAX_LINE: usize = 8192;
+/// Octets of a message read and sent at a time.
+const CHUNK: usize = 64 << 10;
+/// How long a client may be silent before its login.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a client may be silent once we are to stop.
+const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Speaks with one client until it goes.
+pub(crate) async fn serve(connection: Connection, mail: Arc<Mail>) {
+    let mut session =
+        Session::new(security(&connection, &mail), mail.config.limits.max_login_failures.max(1));
+    let mut client = Client { connection, mail, input: BytesMut::new(), output: Vec::new(), login: None };
+    client.queue(&Response::ok("Mailstead POP3 ready"));
+    loop {
+        let step = match client.line(session.is_logged_in()).await {
+            Ok(Line::Complete(line)) => session.handle(&line),
+            Ok(Line::TooLong) => Step::Reply(Response::failed("the line is too long")),
+            Ok(Line::Closed) => break,
+            Err(error) => {
+                debug!(%error, "the connection ended");
+                break;
+            }
+        };
+        match client.perform(step, &mut session).await {
+            Ok(Some(same)) => client = same,
+            Ok(None) => break,
+            Err(error) => {
+                debug!(%error, "the connection ended");
+                break;
+            }
+        }
+    }
+}
+
+fn security(connection: &Connection, mail: &Mail) -> Security {
+    Security {
+        may_login: connection.may_login(&mail.config),
+        may_start_tls: connection.may_start_tls(),
+    }
+}
+
+/// What a client sent.
+enum Line {
+    /// Without its line end.
+    Complete(Vec<u8>),
+    TooLong,
+    Closed,
+}
+
+/// A client's connection and, after login, its maildrop.
+struct Client {
+    connection: Connection,
+    mail: Arc<Mail>,
+    input: BytesMut,
+    /// Responses to pipelined commands, sent together.
+    output: Vec<u8>,
+    login: Option<Login>,
+}
+
+struct Login {
+    maildrop: Arc<OpenMaildrop>,
+    _counted: AccountGuard,
+}
+
+impl Client {
+    fn queue(&mut self, response: &Response) {
+        self.output.extend_from_slice(&response.encode());
+    }
+
+    /// Does what the session decided; `None` once the connection is to be closed.
+    async fn perform(mut self, step: Step, session: &mut Session) -> io::Result<Option<Self>> {
+        let step = match step {
+            Step::LogIn(credentials) => {
+                let outcome = self.log_in(credentials).await;
+                session.logged_in(outcome)
+            }
+            other => other,
+        };
+        match step {
+            Step::Reply(response) => self.queue(&response),
+            Step::StartTls(response) => {
+                self.queue(&response);
+                self = self.start_tls().await?;
+                session.secured(security(&self.connection, &self.mail));
+            }
+            Step::Send(transfer) => self.transfer(transfer).await?,
+            Step::Update(uids) => return self.update(uids).await.map(|()| None),
+            Step::Close(response) => {
+                self.queue(&response);
+                return self.close().await.map(|()| None);
+            }
+            // A login is never answered by another one.
+            Step::LogIn(_) => return Ok(None),
+        }
+        Ok(Some(self))
+    }
+
+    async fn log_in(&mut self, credentials: Credentials) -> Result<Maildrop, LoginError> {
+        let mail = Arc::clone(&self.mail);
+        let account = spawn_blocking(move || mail.authenticate(&credentials));
+        let account = account.await.map_err(|_| LoginError::Failure)?;
+        let account = account.inspect_err(|error| {
+            if *error == LoginError::Credentials {
+                self.connection.guard.login_failed();
+            }
+        })?;
+        let counted = self.connection.guard.login(&account).ok_or(LoginError::TooManyConnections)?;
+        let (mail, owner) = (Arc::clone(&self.mail), account.clone());
+        let opened = spawn_blocking(move || mail.open_maildrop(&owner));
+        let (open, maildrop) = opened.await.map_err(|_| LoginError::Failure)??;
+        info!(%account, "logged in");
+        self.login = Some(Login { maildrop: Arc::new(open), _counted: counted });
+        Ok(maildrop)
+    }
+
+    /// RFC 1939 §6. The maildrop is free again before the client hears of it.
+    async fn update(mut self, uids: Vec<Uid>) -> io::Result<()> {
+        let removed = match self.login.take() {
+            Some(login) => spawn_blocking(move || login.maildrop.remove(&uids)).await.unwrap_or(false),
+            None => true,
+        };
+        self.queue(&Session::updated(removed));
+        self.close().await
+    }
+
+    async fn close(mut self) -> io::Result<()> {
+        self.flush().await?;
+        self.connection.stream.shutdown().await
+    }
+
+    /// RFC 2595 §4. What the client sent in the clear behind STLS is thrown away unread.
+    async fn start_tls(mut self) -> io::Result<Self> {
+        self.flush().await?;
+        self.input.clear();
+        let Connection { stream, peer, local, listener, tls, guard, drain } = self.connection;
+        let (Stream::Plain(stream), Some(context)) = (stream, &tls) else {
+            return Err(io::Error::other("TLS is not to be had"));
+        };
+        let stream = timeout(HANDSHAKE_TIMEOUT, context.accept(stream)).await??;
+        let connection = Connection { stream, peer, local, listener, tls, guard, drain };
+        Ok(Self { connection, ..self })
+    }
+
+    /// Sends a message from its file, chunk by chunk. Nothing is sent before its first chunk was read.
+    async fn transfer(&mut self, mut transfer: Transfer) -> io::Result<()> {
+        let Some(login) = &self.login else { return Ok(()) };
+        let (maildrop, uid) = (Arc::clone(&login.maildrop), transfer.uid);
+        let opened = spawn_blocking(move || {
+            maildrop.message(uid)?.map(|message| read(message.file, Vec::with_capacity(CHUNK))).transpose()
+        });
+        let (mut file, mut chunk) = match opened.await? {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                self.queue(&no_such_message());
+                return Ok(());
+            }
+            Err(error) => {
+                error!(%error, %uid, "a message can't be read");
+                self.queue(&temporary());
+                return Ok(());
+            }
+        };
+        self.queue(&Response::ok(transfer.text));
+        while !chunk.is_empty() && !transfer.encoder.is_complete() {
+            transfer.encoder.encode(&chunk, &mut self.output);
+            if chunk.len() < CHUNK {
+                break;
+            }
+            self.flush().await?;
+            (file, chunk) = spawn_blocking(move || read(file, chunk)).await?.inspect_err(|error| {
+                // The terminating octet is never sent, so the client knows that it has half a message.
+                error!(%error, %uid, "a message can't be read to its end");
+            })?;
+        }
+        transfer.encoder.finish(&mut self.output);
+        Ok(())
+    }
+
+    /// The client's next line. Whatever is to be sent is sent before we wait for it.
+    async fn line(&mut self, logged_in: bool) -> io::Result<Line> {
+        let mut too_long = false;
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.input) {
+                let line = self.input.split_to(end);
+                self.input.advance(1);
+                let line = line.strip_suffix(b"\r").unwrap_or(&line);
+                let fits = !too_long && line.len() <= MAX_LINE;
+                return Ok(if fits { Line::Complete(line.to_vec()) } else { Line::TooLong });
+            }
+            if self.input.len() > MAX_LINE {
+                too_long = true;
+                self.input.clear();
+            }
+            self.flush().await?;
+            if self.read(logged_in).await? == 0 {
+                return Ok(Line::Closed);
+            }
+        }
+    }
+
+    /// RFC 1939 §3: the connection of a client that is silent for too long is closed, and nothing is deleted.
+    async fn read(&mut self, logged_in: bool) -> io::Result<usize> {
+        let patience = self.mail.config.pop3.idle_timeout;
+        let patience = if logged_in { patience } else { patience.min(LOGIN_TIMEOUT) };
+        let drain = self.connection.drain.clone();
+        let draining = async {
+            drain.begun().await;
+            tokio::time::sleep(DRAIN_GRACE).await;
+        };
+        tokio::select! {
+            read = timeout(patience, self.connection.stream.read_buf(&mut self.input)) => read?,
+            () = draining => Ok(0),
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let stream = &mut self.connection.stream;
+        let write = async {
+            stream.write_all(&self.output).await?;
+            stream.flush().await
+        };
+        timeout(self.mail.config.pop3.idle_timeout, write).await??;
+        self.output.clear();
+        // An idle session shall not keep the space of its largest message.
+        self.output.shrink_to(CHUNK / 8);
+        Ok(())
+    }
+}
+
+/// Reads the next [`CHUNK`] octets, or fewer at the end of the file.
+fn read(mut file: File, mut chunk: Vec<u8>) -> io::Result<(File, Vec<u8>)> {
+    chunk.clear();
+    file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
+    Ok((file, chunk))
+}

@@ -1,0 +1,130 @@
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use mail_config::Config;
+use mail_directory::Directory;
+use mail_store::{Mailbox, MessageFile, Store, StoreError};
+use mail_types::{Address, MailboxName, Uid};
+use server_core::{BoundListener, ServerContext};
+use tokio::task::spawn_blocking;
+use tracing::{error, info};
+
+use crate::connection;
+use crate::lock::MaildropLock;
+use crate::maildrop::Maildrop;
+use crate::session::{Credentials, LoginError};
+
+/// Told to a client over a limit.
+const REFUSAL: &[u8] = b"-ERR [SYS/TEMP] too many connections\r\n";
+
+/// Serves POP3 on `sockets` until the context drains.
+///
+/// # Errors
+/// The directory or the store can't be opened.
+pub async fn run(
+    context: ServerContext,
+    sockets: Vec<BoundListener>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let config = Arc::clone(&context.config);
+    let mail = spawn_blocking(move || Mail::open(config)).await??;
+    let mail = Arc::new(mail);
+    server_core::serve(sockets, context, REFUSAL, move |connection| {
+        connection::serve(connection, Arc::clone(&mail))
+    })
+    .await;
+    Ok(())
+}
+
+/// What the sessions share.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    pub(crate) config: Arc<Config>,
+    directory: Directory,
+    store: Arc<Store>,
+}
+
+/// A maildrop that is ours until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenMaildrop {
+    mailbox: Arc<Mailbox>,
+    _lock: MaildropLock,
+}
+
+impl Mail {
+    fn open(config: Arc<Config>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let directory = Directory::open(&config.directory_file())?;
+        let store = Store::open(&config.mail_dir())?;
+        Ok(Self { config, directory, store })
+    }
+
+    /// Who this is; blocks.
+    pub(crate) fn authenticate(&self, credentials: &Credentials) -> Result<Address, LoginError> {
+        match self.directory.authenticate(&credentials.username, &credentials.password) {
+            Ok(Some(account)) => Ok(account),
+            Ok(None) => {
+                info!(username = credentials.username, "wrong name or password");
+                Err(LoginError::Credentials)
+            }
+            Err(error) => {
+                error!(%error, "the directory failed at a login");
+                Err(LoginError::Failure)
+            }
+        }
+    }
+
+    /// Locks the maildrop of `owner` and takes down what it holds; blocks.
+    pub(crate) fn open_maildrop(&self, owner: &Address) -> Result<(OpenMaildrop, Maildrop), LoginError> {
+        let folder = self.config.data_dir.join("locks");
+        let lock = MaildropLock::take(&folder, owner).map_err(|error| {
+            error!(%error, folder = %folder.display(), "a maildrop can't be locked");
+            LoginError::Failure
+        })?;
+        let Some(lock) = lock else {
+            info!(account = %owner, "the maildrop is in use");
+            return Err(LoginError::InUse);
+        };
+        let (mailbox, maildrop) = self.inbox(owner).map_err(|error| {
+            error!(%error, account = %owner, "the maildrop can't be opened");
+            LoginError::Failure
+        })?;
+        Ok((OpenMaildrop { mailbox, _lock: lock }, maildrop))
+    }
+
+    fn inbox(&self, owner: &Address) -> Result<(Arc<Mailbox>, Maildrop), StoreError> {
+        let mailbox = self.store.account(owner)?.open(&MailboxName::inbox())?;
+        let snapshot = mailbox.sync()?;
+        let messages = (0..snapshot.len()).filter_map(|position| snapshot.get(position));
+        let maildrop =
+            Maildrop::new(mailbox.uid_validity(), messages.map(|message| (message.uid, message.size)));
+        Ok((mailbox, maildrop))
+    }
+}
+
+impl OpenMaildrop {
+    /// Opens a message; `None` if it is gone. Blocks.
+    pub(crate) fn message(&self, uid: Uid) -> io::Result<Option<MessageFile>> {
+        match self.mailbox.open_message(uid) {
+            Ok(message) => Ok(Some(message)),
+            Err(StoreError::MessageGone(_)) => Ok(None),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Removes messages; false if that failed. Blocks.
+    pub(crate) fn remove(&self, uids: &[Uid]) -> bool {
+        if uids.is_empty() {
+            return true;
+        }
+        match self.mailbox.expunge(uids) {
+            Ok(_) => {
+                info!(messages = uids.len(), "expunged");
+                true
+            }
+            Err(error) => {
+                error!(%error, "deleted messages can't be removed");
+                false
+            }
+        }
+    }
+}
