@@ -1,0 +1,122 @@
+//! What a command is answered with.
+
+use std::fs::File;
+
+use imap_proto::Tag;
+use mail_store::StoreError;
+use tracing::{error, warn};
+
+/// A piece of what goes to the client.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// These octets.
+    Octets(Vec<u8>),
+    /// So many octets of a file, from where it stands.
+    File(File, u64),
+}
+
+/// Pieces in the order in which they go out.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pieces: Vec<Piece>,
+    octets: Vec<u8>,
+}
+
+impl Output {
+    /// Adds one line; its CRLF comes by itself.
+    pub(crate) fn line(&mut self, line: impl AsRef<[u8]>) {
+        self.octets.extend_from_slice(line.as_ref());
+        self.octets.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds octets as they are.
+    pub(crate) fn octets(&mut self, octets: &[u8]) {
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// Adds a file's octets, which are read when they are sent.
+    pub(crate) fn file(&mut self, file: File, size: u64) {
+        let before = std::mem::take(&mut self.octets);
+        self.pieces.extend([Piece::Octets(before), Piece::File(file, size)]);
+    }
+
+    /// Octets held in memory.
+    pub(crate) fn len(&self) -> usize {
+        let held = |piece: &Piece| match piece {
+            Piece::Octets(octets) => octets.len(),
+            Piece::File(..) => 0,
+        };
+        self.octets.len() + self.pieces.iter().map(held).sum::<usize>()
+    }
+
+    /// How many pieces there are; each may hold a file open.
+    pub(crate) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Everything so far.
+    pub(crate) fn take(&mut self) -> Vec<Piece> {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.push(Piece::Octets(std::mem::take(&mut self.octets)));
+        pieces
+    }
+
+    /// Adds the tagged line that ends a command.
+    pub(crate) fn complete(&mut self, tag: &Tag, result: &Result<String, Failure>) {
+        match result {
+            Ok(text) => self.line(format!("{tag} OK {text}")),
+            Err(failure) => self.line(format!("{tag} {}", failure.text())),
+        }
+    }
+}
+
+/// Why a command failed, as the client is told. RFC 5530.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The client's mistake.
+    Bad(&'static str),
+    /// `NO`, with the response code and text.
+    No(String),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn no(text: &str) -> Self {
+        Self::No(text.to_owned())
+    }
+
+    /// Everything behind the tag. What the store failed of goes to the log, never to the client.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Bad(text) => format!("BAD {text}"),
+            Self::No(text) => format!("NO {text}"),
+            Self::Store(StoreError::NoSuchMailbox(_)) => "NO [NONEXISTENT] No such mailbox".to_owned(),
+            Self::Store(StoreError::MailboxExists(_)) => "NO [ALREADYEXISTS] The mailbox exists".to_owned(),
+            Self::Store(StoreError::Refused(why)) => format!("NO [CANNOT] {why}"),
+            Self::Store(StoreError::MessageGone(_)) => "NO [EXPUNGEISSUED] The message is gone".to_owned(),
+            Self::Store(error @ StoreError::NumbersExhausted(_)) => {
+                warn!(%error, "the command failed");
+                "NO [LIMIT] The mailbox has no numbers left".to_owned()
+            }
+            Self::Store(error) => {
+                error!(%error, "the store failed");
+                "NO [SERVERBUG] The mail store failed; try again later".to_owned()
+            }
+        }
+    }
+
+    /// The same failure where a target mailbox that is missing may be made by the client. RFC 3501 §6.4.7.
+    pub(crate) fn try_create(self) -> Self {
+        match self {
+            Self::Store(StoreError::NoSuchMailbox(_)) => Self::no("[TRYCREATE] No such mailbox"),
+            Self::Bad(_) | Self::No(_) | Self::Store(_) => self,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! COPY (RFC 3501 §6.4.7) and MOVE (RFC 6851), with COPYUID (RFC 4315 §3).
+
+use std::sync::Arc;
+
+use imap_proto::MessageSet;
+use mail_store::Mailbox;
+use mail_types::{MailboxName, Uid, UidSet};
+
+use crate::answer::{Failure, Output};
+use crate::session::Session;
+
+pub(crate) fn copy(session: &mut Session, set: &MessageSet, target: &MailboxName) -> Result<String, Failure> {
+    let target = open_target(session, target)?;
+    let selected = session.selected()?;
+    let uids = selected.uids(set);
+    let pairs = selected.mailbox().copy(&uids, &target)?;
+    Ok(copy_uid(&target, &pairs).map_or_else(|| "Nothing to copy".to_owned(), |code| format!("{code} Copied")))
+}
+
+pub(crate) fn move_to(
+    session: &mut Session,
+    set: &MessageSet,
+    target: &MailboxName,
+    out: &mut Output,
+) -> Result<String, Failure> {
+    let target = open_target(session, target)?;
+    let selected = session.selected()?;
+    if selected.is_read_only() {
+        return Err(Failure::no("[CANNOT] The mailbox is selected read-only"));
+    }
+    let uids = selected.uids(set);
+    let pairs = selected.mailbox().move_to(&uids, &target)?;
+    // RFC 6851 §4.3: COPYUID comes before the EXPUNGEs.
+    match copy_uid(&target, &pairs) {
+        Some(code) => out.line(format!("* OK {code} Moved")),
+        None => return Ok("Nothing to move".to_owned()),
+    }
+    Ok("Moved".to_owned())
+}
+
+fn open_target(session: &Session, target: &MailboxName) -> Result<Arc<Mailbox>, Failure> {
+    session.account()?.open(target).map_err(|error| Failure::from(error).try_create())
+}
+
+/// `COPYUID`, both sets in the same order and compact; `None` if nothing was copied.
+fn copy_uid(target: &Mailbox, pairs: &[(Uid, Uid)]) -> Option<String> {
+    if pairs.is_empty() {
+        return None;
+    }
+    let from = UidSet::from_ascending(pairs.iter().map(|(from, _)| *from));
+    let to = UidSet::from_ascending(pairs.iter().map(|(_, to)| *to));
+    Some(format!("[COPYUID {} {from} {to}]", target.uid_validity()))
+}

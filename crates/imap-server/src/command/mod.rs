@@ -1,0 +1,10 @@
+//! The commands that work on the store, a file for each kind. None of them touches the socket.
+
+pub(crate) mod append;
+pub(crate) mod copy;
+pub(crate) mod expunge;
+pub(crate) mod fetch;
+pub(crate) mod mailbox;
+pub(crate) mod search;
+pub(crate) mod select;
+pub(crate) mod store;

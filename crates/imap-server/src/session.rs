@@ -1,0 +1,229 @@
+//! A session: in which state it is, and what each command does in it. It never touches the socket; it may call the store,
+//! so it runs off the async threads.
+
+use std::sync::Arc;
+
+use imap_proto::{Command, MessageSet, Request, Tag};
+use mail_store::Account;
+
+use crate::answer::{Failure, Output};
+use crate::command::{append, copy, expunge, fetch, mailbox, search, select, store};
+use crate::command::fetch::FetchJob;
+use crate::selected::SelectedMailbox;
+
+/// RFC 3501 §3.
+#[derive(Debug)]
+pub(crate) enum State {
+    NotAuthenticated,
+    Authenticated(Arc<Account>),
+    Selected(Arc<Account>, Box<SelectedMailbox>),
+}
+
+/// In which states a command is legal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AllowedIn {
+    Any,
+    NotAuthenticated,
+    Authenticated,
+    Selected,
+}
+
+impl AllowedIn {
+    /// RFC 3501 §6. IDLE before SELECT is legal too (RFC 2177 §3).
+    pub(crate) const fn of(command: &Command) -> Self {
+        match command {
+            Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => Self::Any,
+            Command::StartTls | Command::Authenticate { .. } | Command::Login { .. } => Self::NotAuthenticated,
+            Command::Enable(_)
+            | Command::Select(_)
+            | Command::Examine(_)
+            | Command::Create(..)
+            | Command::Delete(_)
+            | Command::Rename(..)
+            | Command::Subscribe(_)
+            | Command::Unsubscribe(_)
+            | Command::List(..)
+            | Command::Lsub(..)
+            | Command::Namespace
+            | Command::Status(..)
+            | Command::Append { .. }
+            | Command::Idle => Self::Authenticated,
+            Command::Check
+            | Command::Close
+            | Command::Unselect
+            | Command::Expunge
+            | Command::UidExpunge(_)
+            | Command::Search(_)
+            | Command::Fetch(..)
+            | Command::Store { .. }
+            | Command::Copy(..)
+            | Command::Move(..) => Self::Selected,
+        }
+    }
+
+    const fn holds(self, state: &State) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NotAuthenticated => matches!(state, State::NotAuthenticated),
+            Self::Authenticated => !matches!(state, State::NotAuthenticated),
+            Self::Selected => matches!(state, State::Selected(..)),
+        }
+    }
+}
+
+/// How far a command came.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// It is answered.
+    Done,
+    /// Send what there is, then call [`Session::go_on`].
+    Fetching(Box<FetchJob>),
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) state: State,
+}
+
+impl Session {
+    pub(crate) const fn new() -> Self {
+        Self { state: State::NotAuthenticated }
+    }
+
+    /// The account, after login.
+    pub(crate) fn account(&self) -> Result<&Arc<Account>, Failure> {
+        match &self.state {
+            State::NotAuthenticated => Err(Failure::Bad("Log in first")),
+            State::Authenticated(account) | State::Selected(account, _) => Ok(account),
+        }
+    }
+
+    /// The selected mailbox.
+    pub(crate) fn selected(&mut self) -> Result<&mut SelectedMailbox, Failure> {
+        match &mut self.state {
+            State::Selected(_, selected) => Ok(selected),
+            State::NotAuthenticated | State::Authenticated(_) => Err(Failure::Bad("Select a mailbox first")),
+        }
+    }
+
+    /// Leaves the selected mailbox.
+    pub(crate) fn unselect(&mut self) {
+        if let State::Selected(account, _) = &self.state {
+            self.state = State::Authenticated(Arc::clone(account));
+        }
+    }
+
+    /// True if `command` is legal now.
+    pub(crate) fn allows(&self, command: &Command) -> bool {
+        AllowedIn::of(command).holds(&self.state)
+    }
+
+    /// Performs a command that needs the store, and answers it. Blocks.
+    pub(crate) fn handle(&mut self, request: Request, out: &mut Output) -> Progress {
+        let Request { tag, command } = request;
+        if let Command::Fetch(set, items) = command {
+            match self.selected().and_then(|selected| FetchJob::start(tag.clone(), selected, &set, items)) {
+                Ok(job) => return self.go_on(job, out),
+                Err(failure) => out.complete(&tag, &Err(failure)),
+            }
+            return Progress::Done;
+        }
+        let allow_expunge = may_expunge(&command);
+        let result = self.perform(command, out);
+        self.finish(&tag, result, allow_expunge, out);
+        Progress::Done
+    }
+
+    /// The next part of a FETCH. Blocks.
+    pub(crate) fn go_on(&mut self, mut job: FetchJob, out: &mut Output) -> Progress {
+        let result = match self.selected().and_then(|selected| fetch::step(&mut job, selected, out)) {
+            Ok(false) => return Progress::Fetching(Box::new(job)),
+            Ok(true) => job.result(),
+            Err(failure) => Err(failure),
+        };
+        self.finish(job.tag(), result, job.by_uid(), out);
+        Progress::Done
+    }
+
+    /// Tells what changed meanwhile, then ends the command.
+    pub(crate) fn finish(
+        &mut self,
+        tag: &Tag,
+        result: Result<String, Failure>,
+        allow_expunge: bool,
+        out: &mut Output,
+    ) {
+        let result = match self.tell_changes(allow_expunge, out) {
+            Ok(()) => result,
+            Err(failure) => result.and(Err(failure)),
+        };
+        out.complete(tag, &result);
+    }
+
+    /// Tells what changed in the selected mailbox. Blocks.
+    pub(crate) fn tell_changes(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), Failure> {
+        match &mut self.state {
+            State::Selected(_, selected) => Ok(selected.sync(allow_expunge, out)?),
+            State::NotAuthenticated | State::Authenticated(_) => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, command: Command, out: &mut Output) -> Result<String, Failure> {
+        match command {
+            Command::Noop | Command::Check => Ok("Done".to_owned()),
+            Command::Select(name) => select::select(self, &name, false, out),
+            Command::Examine(name) => select::select(self, &name, true, out),
+            Command::Close => select::close(self),
+            Command::Unselect => {
+                self.unselect();
+                Ok("Unselected".to_owned())
+            }
+            Command::Create(name, special_use) => mailbox::create(self, &name, special_use),
+            Command::Delete(name) => mailbox::delete(self, &name),
+            Command::Rename(from, to) => mailbox::rename(self, &from, &to),
+            Command::Subscribe(name) => mailbox::subscribe(self, &name, true),
+            Command::Unsubscribe(name) => mailbox::subscribe(self, &name, false),
+            Command::List(reference, pattern) => mailbox::list(self, &reference, &pattern, out),
+            Command::Lsub(reference, pattern) => mailbox::lsub(self, &reference, &pattern, out),
+            Command::Namespace => {
+                out.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
+                Ok("Done".to_owned())
+            }
+            Command::Status(name, items) => mailbox::status(self, &name, &items, out),
+            Command::Expunge => expunge::expunge(self, None),
+            Command::UidExpunge(set) => expunge::expunge(self, Some(set)),
+            Command::Search(request) => search::search(self, &request, out),
+            Command::Store { set, mode, silent, flags } => {
+                store::store(self, &set, store::change(mode, flags), silent, out)
+            }
+            Command::Copy(set, target) => copy::copy(self, &set, &target),
+            Command::Move(set, target) => copy::move_to(self, &set, &target, out),
+            Command::Capability
+            | Command::Logout
+            | Command::Id(_)
+            | Command::StartTls
+            | Command::Authenticate { .. }
+            | Command::Login { .. }
+            | Command::Enable(_)
+            | Command::Append { .. }
+            | Command::Idle
+            | Command::Fetch(..) => Err(Failure::Bad("Not now")),
+        }
+    }
+
+    /// Begins an APPEND. Blocks.
+    pub(crate) fn append(&self, command: Command) -> Result<append::Appending, Failure> {
+        append::start(self, command)
+    }
+}
+
+/// RFC 3501 §7.4.1: FETCH, STORE and SEARCH by sequence number must not see them move.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the standard names the exceptions")]
+const fn may_expunge(command: &Command) -> bool {
+    match command {
+        Command::Fetch(set, _) | Command::Store { set, .. } => matches!(set, MessageSet::Uid(_)),
+        Command::Search(request) => request.uid,
+        _ => true,
+    }
+}
