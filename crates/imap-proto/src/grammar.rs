@@ -173,11 +173,7 @@ fn date_text(input: &[u8]) -> Parsed<'_, i64> {
 
 fn days(date: jiff::civil::Date) -> i64 {
     let epoch = jiff::civil::date(1970, 1, 1);
-<<<<<<< HEAD
     date.duration_since(epoch).as_secs() / 86_400
-=======
-    i64::from(date.duration_since(epoch).as_secs() / 86_400)
->>>>>>> 3e8d00f (IMAP's commands are parsed, ENVELOPE and BODYSTRUCTURE written)
 }
 
 fn year(input: &[u8]) -> Parsed<'_, i16> {
