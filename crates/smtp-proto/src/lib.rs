@@ -1,1 +1,7 @@
-//! SMTP commands and replies: parse and encode, no I/O. Still to be written.
+//! SMTP commands and replies as values: RFC 5321 and the extensions that the server offers. No I/O.
+
+mod command;
+mod reply;
+
+pub use command::{Body, Command, MailParameters, ParseError, Recipient, ReversePath};
+pub use reply::Reply;

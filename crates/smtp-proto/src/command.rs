@@ -1,0 +1,298 @@
+use mail_types::Address;
+use nom::branch::alt;
+use nom::bytes::complete::{is_not, tag, tag_no_case, take_till, take_while};
+use nom::combinator::{map, map_res, opt, recognize, value};
+use nom::multi::separated_list1;
+use nom::sequence::{delimited, preceded, terminated};
+use nom::{IResult, Parser};
+
+/// Where a message comes from; `None` for `<>`.
+pub type ReversePath = Option<Address>;
+
+/// Whom RCPT names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// Any address.
+    Address(Address),
+    /// `<postmaster>` without a domain. RFC 5321 §4.1.1.3.
+    Postmaster,
+}
+
+/// `BODY=`. RFC 6152 §2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Body {
+    /// 7BIT
+    #[default]
+    SevenBit,
+    /// 8BITMIME
+    EightBit,
+}
+
+/// What may stand behind the path in MAIL.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MailParameters {
+    /// RFC 1870, octets.
+    pub size: Option<u64>,
+    /// RFC 6152.
+    pub body: Body,
+    /// RFC 6531.
+    pub smtputf8: bool,
+}
+
+/// A client's command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants are the verbs of RFC 5321 §4.1.1")]
+pub enum Command {
+    Ehlo(String),
+    Helo(String),
+    Mail {
+        from: ReversePath,
+        parameters: MailParameters,
+    },
+    Rcpt(Recipient),
+    Data,
+    /// RFC 3030 §2.
+    Bdat {
+        size: u64,
+        last: bool,
+    },
+    Rset,
+    Noop,
+    Quit,
+    Vrfy,
+    Expn,
+    Help,
+    /// RFC 3207.
+    StartTls,
+    /// RFC 4954; the initial response is still in base64.
+    Auth {
+        mechanism: String,
+        initial: Option<Vec<u8>>,
+    },
+}
+
+/// Why a line is no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// 500
+    #[error("no such command")]
+    UnknownCommand,
+    /// 501
+    #[error("syntax error in the arguments")]
+    Arguments,
+    /// 555
+    #[error("unknown parameter of MAIL or RCPT")]
+    Parameter,
+}
+
+impl Command {
+    /// Parses one line, given without its CRLF.
+    ///
+    /// # Errors
+    /// [`ParseError`].
+    pub fn parse(line: &[u8]) -> Result<Self, ParseError> {
+        let line =
+            std::str::from_utf8(line).map_err(|_| ParseError::Arguments)?.trim_end_matches([' ', '\t']);
+        let (verb, arguments) = line.split_once(' ').unwrap_or((line, ""));
+        let arguments = arguments.trim_matches(' ');
+        match verb.to_ascii_uppercase().as_str() {
+            "EHLO" => host(arguments).map(Self::Ehlo),
+            "HELO" => host(arguments).map(Self::Helo),
+            "MAIL" => mail(arguments),
+            "RCPT" => rcpt(arguments),
+            "DATA" => bare(arguments, Self::Data),
+            "BDAT" => bdat(arguments),
+            "RSET" => bare(arguments, Self::Rset),
+            "QUIT" => bare(arguments, Self::Quit),
+            "STARTTLS" => bare(arguments, Self::StartTls),
+            "NOOP" => Ok(Self::Noop),
+            "HELP" => Ok(Self::Help),
+            "VRFY" if !arguments.is_empty() => Ok(Self::Vrfy),
+            "EXPN" if !arguments.is_empty() => Ok(Self::Expn),
+            "AUTH" => auth(arguments),
+            "VRFY" | "EXPN" => Err(ParseError::Arguments),
+            _ => Err(ParseError::UnknownCommand),
+        }
+    }
+}
+
+fn bare(arguments: &str, command: Command) -> Result<Command, ParseError> {
+    if arguments.is_empty() { Ok(command) } else { Err(ParseError::Arguments) }
+}
+
+/// The name in a greeting: anything visible, as real clients send what they like.
+fn host(arguments: &str) -> Result<String, ParseError> {
+    let valid = !arguments.is_empty()
+        && arguments.len() <= 255
+        && !arguments.contains(|c: char| c.is_control() || c == ' ');
+    if valid { Ok(arguments.to_owned()) } else { Err(ParseError::Arguments) }
+}
+
+/// `"BDAT" SP chunk-size [ SP "LAST" ]`. RFC 3030 §2.
+fn bdat(arguments: &str) -> Result<Command, ParseError> {
+    let (size, rest) = arguments.split_once(' ').unwrap_or((arguments, ""));
+    let digits = !size.is_empty() && size.bytes().all(|c| c.is_ascii_digit());
+    let last = rest.trim().eq_ignore_ascii_case("LAST");
+    if !digits || !(last || rest.is_empty()) {
+        return Err(ParseError::Arguments);
+    }
+    size.parse().map(|size| Command::Bdat { size, last }).map_err(|_| ParseError::Arguments)
+}
+
+fn auth(arguments: &str) -> Result<Command, ParseError> {
+    let mut words = arguments.split_ascii_whitespace();
+    let mechanism = words.next().ok_or(ParseError::Arguments)?.to_owned();
+    let initial = words.next().map(|word| word.as_bytes().to_vec());
+    if words.next().is_some() { Err(ParseError::Arguments) } else { Ok(Command::Auth { mechanism, initial }) }
+}
+
+/// `"MAIL FROM:" Reverse-path [SP Mail-parameters]`, a space before the path forgiven.
+fn mail(arguments: &str) -> Result<Command, ParseError> {
+    let mut path = preceded((tag_no_case("FROM:"), take_while(|c| c == ' ')), reverse_path);
+    let (rest, from) = path.parse(arguments).map_err(|_| ParseError::Arguments)?;
+    let mut parameters = MailParameters::default();
+    for (keyword, text) in esmtp_parameters(rest)? {
+        match (keyword.to_ascii_uppercase().as_str(), text) {
+            ("SIZE", Some(size)) => parameters.size = Some(size.parse().map_err(|_| ParseError::Arguments)?),
+            ("BODY", Some(body)) => parameters.body = body_value(body)?,
+            ("SMTPUTF8", None) => parameters.smtputf8 = true,
+            // RFC 4954 §5: taken, and not passed on.
+            ("AUTH", Some(_)) => {}
+            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(ParseError::Arguments),
+            _ => return Err(ParseError::Parameter),
+        }
+    }
+    Ok(Command::Mail { from, parameters })
+}
+
+fn body_value(text: &str) -> Result<Body, ParseError> {
+    match text.to_ascii_uppercase().as_str() {
+        "7BIT" => Ok(Body::SevenBit),
+        "8BITMIME" => Ok(Body::EightBit),
+        _ => Err(ParseError::Arguments),
+    }
+}
+
+fn rcpt(arguments: &str) -> Result<Command, ParseError> {
+    let mut path = preceded((tag_no_case("TO:"), take_while(|c| c == ' ')), recipient);
+    let (rest, to) = path.parse(arguments).map_err(|_| ParseError::Arguments)?;
+    if esmtp_parameters(rest)?.is_empty() { Ok(Command::Rcpt(to)) } else { Err(ParseError::Parameter) }
+}
+
+/// `esmtp-param *(SP esmtp-param)`, behind a space.
+fn esmtp_parameters(rest: &str) -> Result<Vec<(&str, Option<&str>)>, ParseError> {
+    if !rest.is_empty() && !rest.starts_with(' ') {
+        return Err(ParseError::Arguments);
+    }
+    let split = |word: &'_ str| -> usize { word.find('=').unwrap_or(word.len()) };
+    Ok(rest
+        .split_ascii_whitespace()
+        .map(|word| {
+            let (keyword, text) = word.split_at_checked(split(word)).unwrap_or((word, ""));
+            (keyword, text.strip_prefix('='))
+        })
+        .collect())
+}
+
+/// `Reverse-path = Path / "<>"`
+fn reverse_path(input: &str) -> IResult<&str, ReversePath> {
+    alt((value(None, tag("<>")), map(path, Some))).parse(input)
+}
+
+fn recipient(input: &str) -> IResult<&str, Recipient> {
+    let postmaster = value(Recipient::Postmaster, tag_no_case("<postmaster>"));
+    alt((postmaster, map(path, Recipient::Address))).parse(input)
+}
+
+/// `Path = "<" [ A-d-l ":" ] Mailbox ">"`; the source route is ignored (RFC 5321 §4.1.1.3).
+fn path(input: &str) -> IResult<&str, Address> {
+    let route = terminated(separated_list1(tag(","), preceded(tag("@"), is_not(",:>"))), tag(":"));
+    delimited((tag("<"), opt(route)), mailbox, tag(">")).parse(input)
+}
+
+/// `Mailbox = Local-part "@" ( Domain / address-literal )`
+fn mailbox(input: &str) -> IResult<&str, Address> {
+    let local_part = alt((quoted_string, is_not("@<>\" ")));
+    let domain = take_till(|c| c == '>' || c == ' ');
+    map_res(recognize((local_part, tag("@"), domain)), str::parse::<Address>).parse(input)
+}
+
+/// `Quoted-string`, with its quotes.
+fn quoted_string(input: &str) -> IResult<&str, &str> {
+    let content = nom::bytes::complete::escaped(is_not("\"\\"), '\\', nom::character::complete::anychar);
+    recognize(delimited(tag("\""), opt(content), tag("\""))).parse(input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn commands_are_read_in_every_form_that_clients_send() {
+        let mail = |from: Option<&str>, parameters| Command::Mail { from: from.map(address), parameters };
+        let plain = MailParameters::default;
+        for (line, expected) in [
+            ("EHLO [127.0.0.1]", Command::Ehlo("[127.0.0.1]".to_owned())),
+            ("mail from:<bob@x.org>", mail(Some("bob@x.org"), plain())),
+            ("MAIL FROM: <bob@x.org> ", mail(Some("bob@x.org"), plain())),
+            ("MAIL FROM:<>", mail(None, plain())),
+            ("MAIL FROM:<@a.org,@b.org:bob@x.org>", mail(Some("bob@x.org"), plain())),
+            (
+                "MAIL FROM:<\"a b>\"@x.org> SIZE=12 body=8bitmime SMTPUTF8 AUTH=<>",
+                mail(
+                    Some("\"a b>\"@x.org"),
+                    MailParameters { size: Some(12), body: Body::EightBit, smtputf8: true },
+                ),
+            ),
+            ("RCPT TO:<Postmaster>", Command::Rcpt(Recipient::Postmaster)),
+            ("RCPT TO:<é@x.org>", Command::Rcpt(Recipient::Address(address("é@x.org")))),
+            ("BDAT 86 LAST", Command::Bdat { size: 86, last: true }),
+            ("BDAT 0", Command::Bdat { size: 0, last: false }),
+            (
+                "AUTH PLAIN  AA==",
+                Command::Auth { mechanism: "PLAIN".to_owned(), initial: Some(b"AA==".to_vec()) },
+            ),
+            ("NOOP x", Command::Noop),
+            ("quit", Command::Quit),
+        ] {
+            assert_eq!(Command::parse(line.as_bytes()), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_decides_between_500_501_and_555() {
+        for (line, expected) in [
+            ("", ParseError::UnknownCommand),
+            ("XYZZY", ParseError::UnknownCommand),
+            ("EHLO", ParseError::Arguments),
+            ("DATA now", ParseError::Arguments),
+            ("MAIL FROM:bob@x.org", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org>SIZE=1", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> SIZE=big", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> BODY=BINARYMIME", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> RET=FULL", ParseError::Parameter),
+            ("RCPT TO:<bob>", ParseError::Arguments),
+            ("RCPT TO:<>", ParseError::Arguments),
+            ("RCPT TO:<bob@x.org> NOTIFY=NEVER", ParseError::Parameter),
+            ("BDAT -1", ParseError::Arguments),
+            ("BDAT 1 FIRST", ParseError::Arguments),
+            ("VRFY", ParseError::Arguments),
+        ] {
+            assert_eq!(Command::parse(line.as_bytes()), Err(expected), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_answer(line in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Command::parse(&line);
+            let _ = Command::parse(&[b"MAIL FROM:<".as_slice(), &line].concat());
+        }
+    }
+}
