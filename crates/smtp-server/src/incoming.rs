@@ -138,8 +138,7 @@ impl Files {
     fn open(to: &Destinations, transaction: &Transaction, added: &str) -> Result<Self, String> {
         let mut files = Self { delivery: None, queued: None };
         if !transaction.accounts.is_empty() {
-            let mut delivery =
-                to.store.deliver(&transaction.accounts).map_err(|error| error.to_string())?;
+            let mut delivery = to.store.deliver(&transaction.accounts).map_err(|error| error.to_string())?;
             let from = transaction.from.as_ref().map(ToString::to_string).unwrap_or_default();
             write!(delivery, "Return-Path: <{from}>\r\n").map_err(|error| error.to_string())?;
             files.delivery = Some(delivery);
@@ -233,7 +232,8 @@ fn header_of(piece: &[u8]) -> &[u8] {
 
 /// How many fields of this name (in lower case, with its colon) the header holds.
 fn count(header: &[u8], name: &str) -> usize {
-    let is_named =
-        |line: &&[u8]| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()));
+    let is_named = |line: &&[u8]| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+    };
     header.split(|octet| *octet == b'\n').filter(is_named).count()
 }

@@ -254,6 +254,11 @@ impl Session {
         }
     }
 
+    /// Puts a transaction back whose message has not arrived whole.
+    pub(crate) fn resume(&mut self, transaction: Transaction) {
+        self.state = State::Chunks(transaction);
+    }
+
     fn start_tls(&self) -> Step {
         if self.policy.may_start_tls {
             Step::StartTls
