@@ -57,10 +57,7 @@ pub(crate) async fn serve(connection: Connection, mail: Arc<Mail>) {
 }
 
 fn security(connection: &Connection, mail: &Mail) -> Security {
-    Security {
-        may_login: connection.may_login(&mail.config),
-        may_start_tls: connection.may_start_tls(),
-    }
+    Security { may_login: connection.may_login(&mail.config), may_start_tls: connection.may_start_tls() }
 }
 
 /// What a client sent.

@@ -23,9 +23,13 @@ enum Line {
 enum Part {
     Everything,
     /// The header of TOP; so many lines of the body are to follow.
-    Header { lines: u64 },
+    Header {
+        lines: u64,
+    },
     /// The body of TOP; so many lines are left.
-    Body { lines: u64 },
+    Body {
+        lines: u64,
+    },
 }
 
 impl Encoder {

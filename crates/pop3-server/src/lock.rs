@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn a_maildrop_has_one_session_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let [bob, alice] = ["bob@example.org", "alice@example.org"].map(|name| name.parse::<Address>().unwrap());
+        let [bob, alice] =
+            ["bob@example.org", "alice@example.org"].map(|name| name.parse::<Address>().unwrap());
         let first = MaildropLock::take(folder.path(), &bob).unwrap();
         assert!(first.is_some());
         assert!(MaildropLock::take(folder.path(), &"BOB@example.org".parse().unwrap()).unwrap().is_none());

@@ -87,7 +87,8 @@ fn only_quit_after_login_removes_messages() {
 #[test]
 fn commands_out_of_their_state_are_refused() {
     let mut session = Session::new(OPEN, 3);
-    for line in ["STAT", "LIST", "UIDL", "RETR 1", "TOP 1 1", "DELE 1", "RSET", "NOOP", "PASS x", "APOP a b"] {
+    for line in ["STAT", "LIST", "UIDL", "RETR 1", "TOP 1 1", "DELE 1", "RSET", "NOOP", "PASS x", "APOP a b"]
+    {
         assert!(answer(&mut session, line).starts_with("-ERR"), "{line}");
     }
     let mut session = logged_in();
