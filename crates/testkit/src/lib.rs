@@ -1,1 +1,31 @@
-//! Development: transcript runner, failing store, sample mail. Still to be written.
+//! For tests: a server running in process with real accounts and a real store ([`Fixture`]), and golden dialogues with it
+//! ([`Transcript`]).
+//!
+//! A transcript is a text file, one step a line:
+//! ```text
+//! # RFC 1939 §5: the rule that it proves
+//! given: user dave                       another account; alice and bob (password `<name>-secret`) are always there
+//! given: message in INBOX of alice       a message, whose lines follow, each behind a bar
+//! |Subject: hello
+//! |
+//! |Hello.
+//! given: over plain                      run in the clear only (for STLS); otherwise it runs over TLS too
+//! C: STAT                                send this line
+//! S: +OK 1 $size                         expect this line; $name binds at first sight
+//! S: +OK...                              expect a line that begins so
+//! 2C: QUIT                               a second client
+//! C-raw: QU\x49T\r\n                     send exactly these octets (\r \n \t \\ \xNN)
+//! TLS                                    negotiate TLS now
+//! S: <close>                             the server closes the connection
+//! C: <close>                             the client does
+//! ```
+//! Lines that begin with `* ` and stand together may come in any order. `$Name` with a capital is no variable.
+
+mod client;
+mod fixture;
+mod pattern;
+mod transcript;
+
+pub use client::Security;
+pub use fixture::{Fixture, Server};
+pub use transcript::{Transcript, run_folder};

@@ -1,0 +1,144 @@
+//! Delivery into `new/`: it never opens an index.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::disk;
+use crate::error::{IoContext as _, StoreError};
+use crate::names;
+
+/// A file in `tmp/` that counts what is written, and is removed unless it is kept.
+#[derive(Debug)]
+pub(crate) struct TmpFile {
+    pub(crate) path: PathBuf,
+    file: BufWriter<File>,
+    unique: String,
+    size: u64,
+    bare_lfs: u64,
+    last: u8,
+}
+
+impl TmpFile {
+    pub(crate) fn create(maildir: &Path) -> Result<Self, StoreError> {
+        let unique = names::unique();
+        let path = maildir.join("tmp").join(&unique);
+        let file = BufWriter::with_capacity(64 << 10, disk::create_new(&path)?);
+        Ok(Self { path, file, unique, size: 0, bare_lfs: 0, last: 0 })
+    }
+
+    /// Octets on the wire.
+    pub(crate) const fn wire(&self) -> u64 {
+        self.size + self.bare_lfs
+    }
+
+    pub(crate) fn set_modified(&mut self, seconds: i64) -> Result<(), StoreError> {
+        let age = std::time::Duration::from_secs(seconds.unsigned_abs());
+        let epoch = std::time::UNIX_EPOCH;
+        let time = if seconds < 0 { epoch.checked_sub(age) } else { epoch.checked_add(age) };
+        self.flush().context("writing", &self.path)?;
+        self.file.get_ref().set_modified(time.unwrap_or(epoch)).context("dating", &self.path)
+    }
+
+    /// Brings the content to the disk, and gives the name for `new/`, or the base of that for `cur/`.
+    pub(crate) fn finish(&mut self) -> Result<String, StoreError> {
+        self.flush().context("writing", &self.path)?;
+        disk::sync_file(self.file.get_ref(), &self.path)?;
+        Ok(names::with_sizes(&self.unique, self.size, self.wire()))
+    }
+}
+
+impl Write for TmpFile {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(data)?;
+        for position in memchr::memchr_iter(b'\n', data.get(..written).unwrap_or_default()) {
+            let before = position.checked_sub(1).and_then(|it| data.get(it)).copied().unwrap_or(self.last);
+            self.bare_lfs += u64::from(before != b'\r');
+        }
+        self.last = data.get(..written).and_then(<[u8]>::last).copied().unwrap_or(self.last);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for TmpFile {
+    fn drop(&mut self) {
+        disk::discard(&self.path);
+    }
+}
+
+/// A message on its way into one or more INBOXes: a file in the first one's `tmp/`. Dropped uncommitted, it leaves nothing.
+#[derive(Debug)]
+pub struct Delivery {
+    tmp: TmpFile,
+    maildirs: Vec<PathBuf>,
+}
+
+impl Delivery {
+    /// `maildirs` are those of the recipients, at least one.
+    pub(crate) fn start(maildirs: Vec<PathBuf>) -> Result<Self, StoreError> {
+        let first = maildirs.first().ok_or(StoreError::Refused("a delivery needs a recipient"))?;
+        Ok(Self { tmp: TmpFile::create(first)?, maildirs })
+    }
+
+    /// The file in `tmp/`, for the queue to link to or copy. Complete after a flush.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.tmp.path
+    }
+
+    /// Makes the message durable and visible: fsync, link into each `new/`, fsync of each directory.
+    /// The results stand in the order of the recipients; where one is `Ok` the message is there for good.
+    #[must_use]
+    pub fn commit(mut self) -> Vec<Result<(), StoreError>> {
+        let name = match self.tmp.finish() {
+            Ok(name) => name,
+            Err(error) => return self.all_failed(&error),
+        };
+        let mut done: Vec<&Path> = Vec::new();
+        let mut results = Vec::with_capacity(self.maildirs.len());
+        for maildir in &self.maildirs {
+            let again = done.contains(&maildir.as_path());
+            let result = if again { Ok(()) } else { self.place(maildir, &name) };
+            if result.is_ok() {
+                done.push(maildir);
+            }
+            results.push(result);
+        }
+        results
+    }
+
+    fn place(&self, maildir: &Path, name: &str) -> Result<(), StoreError> {
+        let new = maildir.join("new");
+        disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &new.join(name))?;
+        disk::sync_dir(&new)
+    }
+
+    fn all_failed(&self, error: &StoreError) -> Vec<Result<(), StoreError>> {
+        let copy = || match error {
+            StoreError::Io { context, path, source } => {
+                StoreError::Io { context, path: path.clone(), source: source.kind().into() }
+            }
+            other => StoreError::Io {
+                context: "delivering",
+                path: self.tmp.path.clone(),
+                source: std::io::Error::other(other.to_string()),
+            },
+        };
+        self.maildirs.iter().map(|_| Err(copy())).collect()
+    }
+}
+
+impl Write for Delivery {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.tmp.write(data)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.tmp.flush()
+    }
+}

@@ -1,0 +1,238 @@
+//! The index of one account, SQLite; all SQL is here. It is a cache of the Maildir and may be deleted at any time.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+
+use crate::error::{IoContext as _, StoreError};
+
+const SCHEMA: &str = "
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS mailbox (
+    folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
+    first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
+    log_floor INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS message (
+    folder TEXT NOT NULL, uid INTEGER NOT NULL, base TEXT NOT NULL, info TEXT NOT NULL, extra TEXT NOT NULL,
+    seconds INTEGER NOT NULL, offset_minutes INTEGER NOT NULL, wire INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
+    PRIMARY KEY (folder, uid)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS message_change ON message (folder, mod_seq);
+CREATE TABLE IF NOT EXISTS expunged (
+    folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
+";
+
+/// What is known of a mailbox as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MailboxRow {
+    pub(crate) uid_validity: u32,
+    pub(crate) uid_next: u32,
+    pub(crate) mod_seq: u64,
+    pub(crate) first_recent: u32,
+    pub(crate) boot: String,
+    /// The modification times of `cur` and `new` at the last comparison, in nanoseconds; 0 if they can't be relied on.
+    pub(crate) cur: i64,
+    pub(crate) new: i64,
+    /// The log of expunged UIDs is whole from this mod-sequence on.
+    pub(crate) log_floor: u64,
+}
+
+/// What is known of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MessageRow {
+    pub(crate) uid: u32,
+    pub(crate) base: String,
+    /// Behind `:2,`.
+    pub(crate) info: String,
+    /// Keywords without a letter, as positions, divided by spaces.
+    pub(crate) extra: String,
+    pub(crate) seconds: i64,
+    pub(crate) offset_minutes: i16,
+    pub(crate) wire: u64,
+    pub(crate) mod_seq: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    path: PathBuf,
+    inode: u64,
+    connection: Connection,
+}
+
+impl Index {
+    /// Opens or makes it. One that is damaged is set aside.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        match Self::try_open(path) {
+            Err(StoreError::Index { source, .. }) if is_damage(&source) => {
+                set_aside(path, &source)?;
+                Self::try_open(path)
+            }
+            result => result,
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Index { path: path.to_owned(), source };
+        let connection = Connection::open(path).map_err(failed)?;
+        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        connection.execute_batch(SCHEMA).map_err(failed)?;
+        let inode = std::fs::metadata(path).context("looking at", path)?.ino();
+        Ok(Self { path: path.to_owned(), inode, connection })
+    }
+
+    /// Opens the file anew if somebody removed or replaced it.
+    pub(crate) fn refresh(&mut self) -> Result<(), StoreError> {
+        if std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode) {
+            return Ok(());
+        }
+        tracing::warn!(index = %self.path.display(), "the index was removed; it is rebuilt from the Maildir");
+        for suffix in ["-wal", "-shm"] {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            crate::disk::discard(Path::new(&name));
+        }
+        let path = self.path.clone();
+        *self = Self::open(&path)?;
+        Ok(())
+    }
+
+    /// After [`is_damage`]: sets the file aside and begins a new one.
+    pub(crate) fn recover(&mut self, error: &rusqlite::Error) -> Result<(), StoreError> {
+        set_aside(&self.path, error)?;
+        let path = self.path.clone();
+        *self = Self::open(&path)?;
+        Ok(())
+    }
+
+    fn failed(&self) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+        |source| StoreError::Index { path: self.path.clone(), source }
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<(), StoreError> {
+        self.connection.prepare_cached(sql).and_then(|mut it| it.execute(values)).map_err(self.failed())?;
+        Ok(())
+    }
+
+    pub(crate) fn begin(&self) -> Result<(), StoreError> {
+        self.execute("BEGIN IMMEDIATE", [])
+    }
+
+    pub(crate) fn commit(&self) -> Result<(), StoreError> {
+        self.execute("COMMIT", [])
+    }
+
+    pub(crate) fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK", [])
+        {
+            tracing::error!(%error, "a transaction can't be taken back");
+        }
+    }
+
+    pub(crate) fn mailbox(&self, folder: &str) -> Result<Option<MailboxRow>, StoreError> {
+        let sql = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, log_floor FROM mailbox WHERE folder = ?1";
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(MailboxRow {
+                uid_validity: row.get(0)?,
+                uid_next: row.get(1)?,
+                mod_seq: row.get(2)?,
+                first_recent: row.get(3)?,
+                boot: row.get(4)?,
+                cur: row.get(5)?,
+                new: row.get(6)?,
+                log_floor: row.get(7)?,
+            })
+        };
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        statement.query_row([folder], row).optional().map_err(self.failed())
+    }
+
+    pub(crate) fn put_mailbox(&self, folder: &str, row: &MailboxRow) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                folder, row.uid_validity, row.uid_next, row.mod_seq, row.first_recent, row.boot, row.cur, row.new, row.log_floor
+            ],
+        )
+    }
+
+    /// All messages, ascending by UID.
+    pub(crate) fn messages(&self, folder: &str) -> Result<Vec<MessageRow>, StoreError> {
+        let sql = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 ORDER BY uid";
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        let rows = statement.query_map([folder], message_row).map_err(self.failed())?;
+        rows.collect::<Result<_, _>>().map_err(self.failed())
+    }
+
+    pub(crate) fn message(&self, folder: &str, uid: u32) -> Result<Option<MessageRow>, StoreError> {
+        let sql = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 AND uid = ?2";
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        statement.query_row(params![folder, uid], message_row).optional().map_err(self.failed())
+    }
+
+    pub(crate) fn put_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                folder, row.uid, row.base, row.info, row.extra, row.seconds, row.offset_minutes, row.wire, row.mod_seq
+            ],
+        )
+    }
+
+    /// Takes a message out and logs that.
+    pub(crate) fn expunge(&self, folder: &str, uid: u32, mod_seq: u64) -> Result<(), StoreError> {
+        self.execute("DELETE FROM message WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
+        self.execute("INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3)", params![folder, mod_seq, uid])
+    }
+
+    /// Forgets a mailbox.
+    pub(crate) fn forget(&self, folder: &str) -> Result<(), StoreError> {
+        for table in ["mailbox", "message", "expunged"] {
+            self.execute(&format!("DELETE FROM {table} WHERE folder = ?1"), [folder])?;
+        }
+        Ok(())
+    }
+}
+
+fn message_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<MessageRow> {
+    Ok(MessageRow {
+        uid: row.get(0)?,
+        base: row.get(1)?,
+        info: row.get(2)?,
+        extra: row.get(3)?,
+        seconds: row.get(4)?,
+        offset_minutes: row.get(5)?,
+        wire: row.get(6)?,
+        mod_seq: row.get(7)?,
+    })
+}
+
+/// True if the database's content is at fault, not the moment.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, text) => {
+            matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                || text.as_deref().is_some_and(|it| it.contains("no such") || it.contains("has no column"))
+        }
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..) => true,
+        _ => false,
+    }
+}
+
+fn set_aside(path: &Path, error: &rusqlite::Error) -> Result<(), StoreError> {
+    let mut aside = path.to_owned().into_os_string();
+    aside.push(format!(".damaged-{}", crate::names::unique()));
+    tracing::error!(index = %path.display(), %error, "the index is damaged; it is set aside and rebuilt from the Maildir");
+    std::fs::rename(path, &aside).context("setting aside", path)?;
+    for suffix in ["-wal", "-shm"] {
+        let mut name = path.to_owned().into_os_string();
+        name.push(suffix);
+        crate::disk::discard(Path::new(&name));
+    }
+    Ok(())
+}

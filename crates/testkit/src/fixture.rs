@@ -1,0 +1,148 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use mail_config::{CertificateFiles, Config, Listener, SmtpRole, TlsMode};
+use mail_directory::Directory;
+use mail_store::Store;
+use mail_types::{Address, Flags, MailboxName, Secret};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::CertificateDer;
+use server_core::{Drain, Limits, ServerContext, TlsContext, bind};
+use tempfile::TempDir;
+
+use crate::Security;
+
+/// A domain of its own, `example.org`, in a folder that goes with it.
+#[derive(Debug)]
+pub struct Fixture {
+    /// Change it before [`Fixture::start`].
+    pub config: Config,
+    /// The accounts.
+    pub directory: Directory,
+    /// Their mail.
+    pub store: Arc<Store>,
+    /// What clients must trust.
+    pub ca: CertificateDer<'static>,
+    _folder: TempDir,
+}
+
+/// A server running in this process until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it takes clients in the clear.
+    pub plain: SocketAddr,
+    /// Where it takes clients under TLS.
+    pub tls: SocketAddr,
+    drain: Drain,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.drain.begin();
+    }
+}
+
+impl Server {
+    /// Where it takes clients of this kind.
+    #[must_use]
+    pub const fn address(&self, security: Security) -> SocketAddr {
+        match security {
+            Security::Plain => self.plain,
+            Security::Tls => self.tls,
+        }
+    }
+}
+
+impl Fixture {
+    /// With the accounts alice and bob, a certificate for `localhost`, and no mail. Blocks.
+    ///
+    /// # Errors
+    /// What the file system, the directory or the store says.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut config = Config::new("mail.example.org".parse()?, folder.path().to_owned());
+        let (ca, files) = certificate(folder.path())?;
+        config.tls.certificates = vec![files];
+        let directory = Directory::open(&config.directory_file())?;
+        directory.add_domain(&"example.org".parse()?)?;
+        let store = Store::open(&config.mail_dir())?;
+        let fixture = Self { config, directory, store, ca, _folder: folder };
+        fixture.add_user("alice")?;
+        fixture.add_user("bob")?;
+        Ok(fixture)
+    }
+
+    /// Adds the account `name`, whose password is `<name>-secret`. Blocks.
+    ///
+    /// # Errors
+    /// What the directory or the store says.
+    pub fn add_user(&self, name: &str) -> Result<()> {
+        let address = address(name)?;
+        self.directory.add_account(&address, &Secret::new(format!("{name}-secret")))?;
+        Ok(self.store.create_account(&address)?)
+    }
+
+    /// Puts a message into a mailbox. Blocks.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn add_message(&self, user: &str, mailbox: &str, message: &[u8]) -> Result<()> {
+        let name = mailbox.parse::<MailboxName>().map_err(|error| anyhow!("{mailbox}: {error}"))?;
+        let mailbox = self.store.account(&address(user)?)?.open(&name)?;
+        let mut append = mailbox.append(Flags::default(), None)?;
+        std::io::Write::write_all(&mut append, message)?;
+        append.commit()?;
+        Ok(())
+    }
+
+    /// Starts a server's `run` on two free loopback ports, one with STARTTLS and one under TLS.
+    ///
+    /// # Errors
+    /// The sockets or the certificate can't be had.
+    pub fn start<F, S, E>(&self, run: F) -> Result<Server>
+    where
+        F: FnOnce(ServerContext, Vec<server_core::BoundListener>) -> S,
+        S: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        let listeners = [listener("plain", TlsMode::StartTls), listener("tls", TlsMode::Implicit)];
+        let sockets = bind(&listeners).map_err(|errors| anyhow!("{errors:?}"))?;
+        let mut addresses = sockets.iter().map(|bound| bound.socket.local_addr());
+        let plain = addresses.next().context("no socket")??;
+        let tls = addresses.next().context("no socket")??;
+        let drain = Drain::new();
+        let context = ServerContext {
+            config: Arc::new(self.config.clone()),
+            tls: TlsContext::load(&self.config.tls)?,
+            limits: Limits::new(&self.config.limits),
+            drain: drain.clone(),
+        };
+        tokio::spawn(run(context, sockets));
+        Ok(Server { plain, tls, drain })
+    }
+}
+
+fn address(name: &str) -> Result<Address> {
+    Ok(Address::new(name, "example.org".parse()?)?)
+}
+
+fn listener(name: &str, tls: TlsMode) -> Listener {
+    let addresses = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+    Listener { name: name.to_owned(), addresses, tls, role: SmtpRole::Mx }
+}
+
+/// Makes a certificate authority and has it sign a certificate for `localhost`.
+fn certificate(folder: &Path) -> Result<(CertificateDer<'static>, CertificateFiles)> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let signed = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
+    let files = CertificateFiles { certificate: folder.join("certificate.pem"), key: folder.join("key.pem") };
+    std::fs::write(&files.certificate, signed.pem())?;
+    std::fs::write(&files.key, key.serialize_pem())?;
+    Ok((issuer.der().clone(), files))
+}
