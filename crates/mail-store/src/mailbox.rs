@@ -328,3 +328,398 @@ fn bare_lfs(content: &[u8]) -> u64 {
     let bare = |at: &usize| at.checked_sub(1).and_then(|it| content.get(it)) != Some(&b'\r');
     memchr::memchr_iter(b'\n', content).filter(bare).count() as u64
 }
+
+impl Mailbox {
+    pub(crate) fn open(account: &Arc<Account>, name: &MailboxName) -> Result<Arc<Self>, StoreError> {
+        let (key, folder) = (name.to_maildir(), account.folder(name));
+        let (uid_validity, snapshot) = account.locked(|index| {
+            let mut work = Self::work(account, index, name, &key, &folder)?;
+            work.save()?;
+            Ok((work.file.uid_validity, work.snapshot()?))
+        })?;
+        let shown = watch::Sender::new(Arc::new(snapshot));
+        let mailbox = Self { account: Arc::clone(account), name: name.clone(), key, folder, uid_validity, shown };
+        Ok(Arc::new(mailbox))
+    }
+
+    /// Brings file, row and folder in step.
+    fn work<'a>(
+        account: &Account,
+        index: &'a Index,
+        name: &'a MailboxName,
+        key: &'a str,
+        folder: &'a Path,
+    ) -> Result<Work<'a>, StoreError> {
+        if !folder.join("cur").try_exists().context("looking at", folder)? {
+            return Err(StoreError::NoSuchMailbox(name.clone()));
+        }
+        let (file, foreign) = match MailboxFile::read(folder)? {
+            Some(file) => (file, Foreign::default()),
+            None => {
+                let foreign = Foreign::read(folder)?;
+                let uid_validity = foreign.uid_validity.map_or_else(|| account.new_uid_validity(), Ok)?;
+                let mut file = MailboxFile::new(uid_validity, None);
+                file.uid_limit = foreign.uid_next.max(1);
+                file.keywords.clone_from(&foreign.keywords);
+                file.write(folder)?;
+                (file, foreign)
+            }
+        };
+        let boot = account.boot();
+        let known = index.mailbox(key)?.filter(|row| row.uid_validity == file.uid_validity.value());
+        // After a crash of the machine the index may lack its last changes: go on above all that was ever given.
+        let recovering = known.as_ref().is_none_or(|row| row.boot != boot);
+        let row = match known {
+            Some(row) if !recovering => row,
+            Some(row) => MailboxRow {
+                uid_next: file.uid_limit,
+                mod_seq: file.mod_seq_limit,
+                boot: boot.to_owned(),
+                log_floor: file.mod_seq_limit,
+                ..row
+            },
+            None => {
+                index.forget(key)?;
+                MailboxRow {
+                    uid_validity: file.uid_validity.value(),
+                    uid_next: file.uid_limit,
+                    mod_seq: file.mod_seq_limit,
+                    first_recent: if file.uid_limit > 1 && foreign.uids.is_empty() { file.uid_limit } else { 1 },
+                    boot: boot.to_owned(),
+                    cur: 0,
+                    new: 0,
+                    log_floor: file.mod_seq_limit,
+                }
+            }
+        };
+        let mut work = Work { index, name, key, folder, written: file.clone(), file, row };
+        work.scan(&foreign, recovering)?;
+        Ok(work)
+    }
+
+    /// Works under the account's lock, in step with the folder, and shows the outcome to all sessions.
+    fn change<T>(
+        &self,
+        act: impl Fn(&mut Work<'_>) -> Result<T, StoreError>,
+    ) -> Result<(T, Arc<Snapshot>), StoreError> {
+        self.account.locked(|index| {
+            let mut work = Self::work(&self.account, index, &self.name, &self.key, &self.folder)?;
+            if work.file.uid_validity != self.uid_validity {
+                return Err(StoreError::NoSuchMailbox(self.name.clone()));
+            }
+            let outcome = act(&mut work)?;
+            work.save()?;
+            Ok((outcome, self.show(&work)?))
+        })
+    }
+
+    fn show(&self, work: &Work<'_>) -> Result<Arc<Snapshot>, StoreError> {
+        let last = self.snapshot();
+        let (mod_seq, uid_next) = (last.highest_mod_seq.value(), last.uid_next.value());
+        let same = mod_seq == work.row.mod_seq && uid_next == work.row.uid_next;
+        if same && last.first_recent.value() == work.row.first_recent {
+            return Ok(last);
+        }
+        let snapshot = Arc::new(work.snapshot()?);
+        self.shown.send_replace(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// The generation of its UIDs.
+    #[must_use]
+    pub fn uid_validity(&self) -> UidValidity {
+        self.uid_validity
+    }
+
+    /// What is known now, without looking at the disk.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shown.borrow())
+    }
+
+    /// Looks for changes on disk, cheap when there are none, and tells what is known then.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`] once it was deleted, [`StoreError::Io`], [`StoreError::Index`].
+    pub fn sync(&self) -> Result<Arc<Snapshot>, StoreError> {
+        self.change(|_| Ok(())).map(|(_, snapshot)| snapshot)
+    }
+
+    /// Wakes whenever the snapshot changed, whoever changed it. While a receiver is awaited, changes by other processes and
+    /// programs are found within a second.
+    pub fn watch(self: &Arc<Self>) -> watch::Receiver<Arc<Snapshot>> {
+        crate::watch::look_after(self);
+        self.shown.subscribe()
+    }
+
+    /// True while somebody waits for changes.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.shown.receiver_count() > 0
+    }
+
+    /// The times by which a change on disk shows.
+    pub(crate) fn times(&self) -> Option<(i64, i64)> {
+        Some((modified(&self.folder, "cur").ok()?, modified(&self.folder, "new").ok()?))
+    }
+
+    /// Takes the recent messages for this session: `\Recent` is what it returns, lowest and highest UID, and nobody gets again.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn claim_recent(&self) -> Result<Option<(Uid, Uid)>, StoreError> {
+        let ((first, next), _) = self.change(|work| {
+            let first = std::mem::replace(&mut work.row.first_recent, work.row.uid_next);
+            Ok((first, work.row.uid_next))
+        })?;
+        let last = Uid::try_from(next.saturating_sub(1)).ok();
+        Ok(Uid::try_from(first).ok().zip(last).filter(|(first, last)| first <= last))
+    }
+
+    /// Starts to add a message. The date is now when `None`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn append(self: &Arc<Self>, flags: Flags, date: Option<InternalDate>) -> Result<Append, StoreError> {
+        let tmp = TmpFile::create(&self.folder)?;
+        let date = date.unwrap_or_else(|| InternalDate::from_unix(now_nanos() / 1_000_000_000));
+        Ok(Append { mailbox: Arc::clone(self), flags, date, tmp })
+    }
+
+    /// Changes the flags of the messages named; those that are gone are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`].
+    pub fn store(&self, uids: &[Uid], change: &FlagChange) -> Result<Arc<Snapshot>, StoreError> {
+        let (_, snapshot) = self.change(|work| {
+            let mut mod_seq = None;
+            for uid in uids {
+                let Some(mut row) = work.index.message(work.key, uid.value())? else { continue };
+                let old = work.path(&row);
+                let before = work.flags(&row);
+                let after = changed(&before, change);
+                let text = format!("x:2,{}", row.info);
+                let (info, extra) = work.encode(&FileName::parse(&text), row.uid, &after);
+                if (&info, &extra) == (&row.info, &row.extra) {
+                    continue;
+                }
+                (row.info, row.extra) = (info, extra);
+                let new = work.path(&row);
+                work.write_file()?;
+                if new != old {
+                    match disk::rename_new(&old, &new) {
+                        Err(error) if error.is_not_found() => {
+                            work.row.cur = 0; // renamed or removed by another program this instant
+                            continue;
+                        }
+                        result => result?,
+                    }
+                }
+                row.mod_seq = work.change(&mut mod_seq)?;
+                work.index.put_message(work.key, &row)?;
+            }
+            Ok(())
+        })?;
+        Ok(snapshot)
+    }
+
+    /// Removes the messages named, whatever their flags; those that are gone are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`].
+    pub fn expunge(&self, uids: &[Uid]) -> Result<Arc<Snapshot>, StoreError> {
+        let (_, snapshot) = self.change(|work| {
+            let mut mod_seq = None;
+            for uid in uids {
+                let Some(row) = work.index.message(work.key, uid.value())? else { continue };
+                if !disk::remove(&work.path(&row))? {
+                    work.row.cur = 0; // the next comparison tells whether it was renamed or removed
+                    continue;
+                }
+                let mod_seq = work.change(&mut mod_seq)?;
+                work.file.extra.remove(&row.uid);
+                work.index.expunge(work.key, row.uid, mod_seq)?;
+            }
+            Ok(())
+        })?;
+        Ok(snapshot)
+    }
+
+    /// Copies messages with flags and dates, all or none, and pairs each UID here with its UID there (ascending).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`] for the target, [`StoreError::Io`], [`StoreError::Index`].
+    pub fn copy(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        let (sources, _) = self.change(|work| {
+            let rows = uids.iter().filter_map(|uid| work.index.message(work.key, uid.value()).transpose());
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            Ok(rows.into_iter().map(|row| (work.path(&row), work.flags(&row), row)).collect::<Vec<_>>())
+        })?;
+        let placed = std::cell::RefCell::new(Vec::new());
+        let result = target.change(|work| {
+            let mut pairs = Vec::with_capacity(sources.len());
+            let mod_seq = work.next_mod_seq()?;
+            for (path, flags, row) in &sources {
+                let uid = work.next_uid()?;
+                let wire = FileName::parse(&row.base).size.filter(|size| *size != row.wire).map(|_| row.wire);
+                let size = FileName::parse(&row.base).size.unwrap_or(row.wire);
+                let base = names::with_sizes(&names::unique(), size, wire.unwrap_or(size));
+                let text = format!("x:2,{}", row.info);
+                let (info, extra) = work.encode(&FileName::parse(&text), uid.value(), flags);
+                let copy = MessageRow { uid: uid.value(), base, info, extra, mod_seq, ..row.clone() };
+                let to = work.path(&copy);
+                disk::link_or_copy(path, &work.folder.join("tmp").join(&copy.base), &to)?;
+                placed.borrow_mut().push(to);
+                work.index.put_message(work.key, &copy)?;
+                pairs.extend(Uid::try_from(row.uid).ok().map(|from| (from, uid)));
+            }
+            disk::sync_dir(&work.folder.join("cur"))?;
+            Ok(pairs)
+        });
+        match result {
+            Ok((pairs, _)) => Ok(pairs),
+            Err(error) => {
+                placed.borrow().iter().for_each(|path| disk::discard(path));
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves messages: links them there, durably, and only then removes them here. RFC 6851.
+    ///
+    /// # Errors
+    /// As [`Self::copy`].
+    pub fn move_to(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        let pairs = self.copy(uids, target)?;
+        self.expunge(&pairs.iter().map(|(from, _)| *from).collect::<Vec<_>>())?;
+        disk::sync_dir(&self.folder.join("cur"))?;
+        Ok(pairs)
+    }
+
+    /// Opens a message's file, also when another program has just renamed it.
+    ///
+    /// # Errors
+    /// [`StoreError::MessageGone`], [`StoreError::Io`].
+    pub fn open_message(&self, uid: Uid) -> Result<MessageFile, StoreError> {
+        for _ in 0..3 {
+            let (found, _) = self.change(|work| {
+                let row = work.index.message(work.key, uid.value())?;
+                Ok(row.map(|row| (work.path(&row), row.wire)))
+            })?;
+            let (path, wire_size) = found.ok_or(StoreError::MessageGone(uid))?;
+            match File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.change(|work| {
+                        (work.row.cur, work.row.new) = (0, 0);
+                        Ok(())
+                    })?;
+                }
+                result => {
+                    let file = result.context("opening", &path)?;
+                    let file_size = file.metadata().context("looking at", &path)?.len();
+                    return Ok(MessageFile { file, file_size, wire_size });
+                }
+            }
+        }
+        Err(StoreError::MessageGone(uid))
+    }
+}
+
+fn changed(before: &Flags, change: &FlagChange) -> Flags {
+    match change {
+        FlagChange::Replace(flags) => flags.clone(),
+        FlagChange::Add(flags) => Flags::from_parts(
+            before.system_bits() | flags.system_bits(),
+            before.keywords().iter().chain(flags.keywords()).cloned(),
+        ),
+        FlagChange::Remove(flags) => Flags::from_parts(
+            before.system_bits() & !flags.system_bits(),
+            before.keywords().iter().filter(|it| !flags.keywords().contains(it)).cloned(),
+        ),
+    }
+}
+
+/// A message's file, open for reading.
+#[derive(Debug)]
+pub struct MessageFile {
+    /// At its start.
+    pub file: File,
+    /// Octets in the file.
+    pub file_size: u64,
+    /// Octets on the wire; greater than `file_size` when a foreign program wrote bare LFs.
+    pub wire_size: u64,
+}
+
+impl MessageFile {
+    /// The whole message as it goes over the wire, each line ended by CRLF.
+    ///
+    /// # Errors
+    /// What reading the file says.
+    pub fn read(mut self) -> std::io::Result<Vec<u8>> {
+        let mut content = Vec::with_capacity(usize::try_from(self.file_size).unwrap_or_default());
+        self.file.read_to_end(&mut content)?;
+        if self.wire_size == self.file_size {
+            return Ok(content);
+        }
+        let mut wire = Vec::with_capacity(content.len() + content.len() / 32);
+        for line in content.split_inclusive(|c| *c == b'\n') {
+            match line.strip_suffix(b"\n") {
+                Some(text) => {
+                    wire.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
+                    wire.extend_from_slice(b"\r\n");
+                }
+                None => wire.extend_from_slice(line),
+            }
+        }
+        Ok(wire)
+    }
+}
+
+/// A message on its way into a mailbox by APPEND. Dropped uncommitted, it leaves nothing.
+#[derive(Debug)]
+pub struct Append {
+    mailbox: Arc<Mailbox>,
+    flags: Flags,
+    date: InternalDate,
+    tmp: TmpFile,
+}
+
+impl Write for Append {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.tmp.write(data)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.tmp.flush()
+    }
+}
+
+impl Append {
+    /// Makes the message durable and visible.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`] if it was deleted meanwhile, [`StoreError::Io`], [`StoreError::Index`].
+    pub fn commit(mut self) -> Result<Uid, StoreError> {
+        self.tmp.set_modified(self.date.unix_seconds())?;
+        let base = self.tmp.finish()?;
+        let (uid, _) = self.mailbox.change(|work| {
+            let (uid, mod_seq) = (work.next_uid()?, work.next_mod_seq()?);
+            let (info, extra) = work.encode(&FileName::parse("x"), uid.value(), &self.flags);
+            work.write_file()?;
+            let row = MessageRow {
+                uid: uid.value(),
+                base: base.clone(),
+                info,
+                extra,
+                seconds: self.date.unix_seconds(),
+                offset_minutes: self.date.offset_minutes(),
+                wire: self.tmp.wire(),
+                mod_seq,
+            };
+            disk::rename_new(&self.tmp.path, &work.path(&row))?;
+            work.index.put_message(work.key, &row)?;
+            disk::sync_dir(&work.folder.join("cur"))?;
+            Ok(uid)
+        })?;
+        Ok(uid)
+    }
+}
