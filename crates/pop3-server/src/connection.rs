@@ -90,12 +90,11 @@ impl Client {
 
     /// Does what the session decided; `None` once the connection is to be closed.
     async fn perform(mut self, step: Step, session: &mut Session) -> io::Result<Option<Self>> {
-        let step = match step {
-            Step::LogIn(credentials) => {
-                let outcome = self.log_in(credentials).await;
-                session.logged_in(outcome)
-            }
-            other => other,
+        let step = if let Step::LogIn(credentials) = step {
+            let outcome = self.log_in(credentials).await;
+            session.logged_in(outcome)
+        } else {
+            step
         };
         match step {
             Step::Reply(response) => self.queue(&response),
