@@ -1,13 +1,14 @@
-//! The IMAP server. Its sessions are not built yet; the supervisor does not offer it.
+//! The IMAP4rev1 server. RFC 3501 and the extensions that `README.md` lists.
 
-use std::error::Error;
+mod answer;
+mod command;
+mod connection;
+mod idle;
+mod login;
+mod section;
+mod selected;
+mod server;
+mod session;
+mod wire;
 
-use server_core::{BoundListener, ServerContext};
-
-/// Serves IMAP until the context drains.
-///
-/// # Errors
-/// Always, as long as there are no sessions to serve.
-pub async fn run(_: ServerContext, _: Vec<BoundListener>) -> Result<(), Box<dyn Error + Send + Sync>> {
-    Err("the IMAP server is not part of this version yet".into())
-}
+pub use server::run;

@@ -7,8 +7,8 @@ use imap_proto::{Command, MessageSet, Request, Tag};
 use mail_store::Account;
 
 use crate::answer::{Failure, Output};
-use crate::command::{append, copy, expunge, fetch, mailbox, search, select, store};
 use crate::command::fetch::FetchJob;
+use crate::command::{append, copy, expunge, fetch, mailbox, search, select, store};
 use crate::selected::SelectedMailbox;
 
 /// RFC 3501 §3.
@@ -33,7 +33,9 @@ impl AllowedIn {
     pub(crate) const fn of(command: &Command) -> Self {
         match command {
             Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => Self::Any,
-            Command::StartTls | Command::Authenticate { .. } | Command::Login { .. } => Self::NotAuthenticated,
+            Command::StartTls | Command::Authenticate { .. } | Command::Login { .. } => {
+                Self::NotAuthenticated
+            }
             Command::Enable(_)
             | Command::Select(_)
             | Command::Examine(_)

@@ -14,7 +14,8 @@ pub(crate) fn copy(session: &mut Session, set: &MessageSet, target: &MailboxName
     let selected = session.selected()?;
     let uids = selected.uids(set);
     let pairs = selected.mailbox().copy(&uids, &target)?;
-    Ok(copy_uid(&target, &pairs).map_or_else(|| "Nothing to copy".to_owned(), |code| format!("{code} Copied")))
+    Ok(copy_uid(&target, &pairs)
+        .map_or_else(|| "Nothing to copy".to_owned(), |code| format!("{code} Copied")))
 }
 
 pub(crate) fn move_to(

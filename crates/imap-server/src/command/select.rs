@@ -42,9 +42,8 @@ fn tell(selected: &SelectedMailbox, out: &mut Output) {
     }
     out.line(format!("* {} EXISTS", snapshot.len()));
     out.line(format!("* {} RECENT", selected.recent_count()));
-    let unseen = |position: &usize| {
-        snapshot.get(*position).is_some_and(|message| !message.flags.contains(Flag::Seen))
-    };
+    let unseen =
+        |position: &usize| snapshot.get(*position).is_some_and(|message| !message.flags.contains(Flag::Seen));
     if let Some(first) = (0..snapshot.len()).find(unseen) {
         out.line(format!("* OK [UNSEEN {}] The first unseen message", first + 1));
     }

@@ -1,0 +1,451 @@
+//! One connection: the only place that knows the socket, its deadlines, TLS and the flow of continuations.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use imap_proto::{Command, ParseError, Request, Tag};
+use line_codec::imap::{Event, Refusal};
+use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
+use tokio::time::timeout;
+use tracing::{debug, error, info};
+
+use crate::answer::Output;
+use crate::command::append::Appending;
+use crate::idle::Idled;
+use crate::login::{Authenticating, Authentication, log_in};
+use crate::server::Shared;
+use crate::session::{Progress, Session, State};
+use crate::wire::Wire;
+
+/// Commands answered BAD in a row before the connection is closed.
+const MAX_ERRORS: u32 = 50;
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) wire: Wire,
+    pub(crate) drain: Drain,
+    /// `None` only while a blocking task works with it.
+    session: Option<Session>,
+    tls: Option<Arc<TlsContext>>,
+    /// Login is allowed without TLS: on loopback, or by the operator's will.
+    trusted: bool,
+    offers_tls: bool,
+    guard: ConnectionGuard,
+    account: Option<AccountGuard>,
+    errors: u32,
+    failed_logins: u32,
+}
+
+/// What comes after a command.
+enum Next {
+    Command,
+    Close,
+    StartTls,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn run(connection: Connection, shared: Arc<Shared>) {
+    let mut client = Client {
+        trusted: connection.may_login(&shared.config),
+        offers_tls: connection.may_start_tls(),
+        wire: Wire::new(connection.stream, &shared.config.imap),
+        drain: connection.drain,
+        session: Some(Session::new()),
+        tls: connection.tls,
+        guard: connection.guard,
+        account: None,
+        errors: 0,
+        failed_logins: 0,
+        shared,
+    };
+    let greeting = format!("* OK [CAPABILITY {}] Mailstead ready", client.capabilities());
+    if let Err(error) = client.wire.line(&greeting).await {
+        debug!(%error, "the client did not take the greeting");
+        return;
+    }
+    loop {
+        match client.serve().await {
+            Ok(Next::StartTls) => match client.start_tls().await {
+                Ok(secured) => client = secured,
+                Err(error) => {
+                    info!(%error, "STARTTLS failed");
+                    return;
+                }
+            },
+            Ok(Next::Command | Next::Close) => break,
+            Err(error) => {
+                debug!(%error, "the connection broke");
+                break;
+            }
+        }
+    }
+    client.wire.shutdown().await;
+}
+
+impl Client {
+    /// Takes commands until the connection is to be closed or secured.
+    async fn serve(&mut self) -> io::Result<Next> {
+        loop {
+            let wait = self.patience();
+            let event = tokio::select! {
+                event = timeout(wait, self.wire.event()) => event,
+                () = self.drain.begun() => {
+                    self.wire.line("* BYE The server is restarting").await?;
+                    return Ok(Next::Close);
+                }
+            };
+            let Ok(event) = event else {
+                self.wire.line("* BYE Too long silent").await?;
+                return Ok(Next::Close);
+            };
+            let Some(event) = event? else { return Ok(Next::Close) };
+            match self.on_event(event).await? {
+                Next::Command => {}
+                next @ (Next::Close | Next::StartTls) => return Ok(next),
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let config = &self.shared.config.imap;
+        if self.account.is_some() { config.idle_timeout } else { config.login_timeout }
+    }
+
+    async fn on_event(&mut self, event: Event) -> io::Result<Next> {
+        match event {
+            Event::Command(line) => match Request::parse(&line) {
+                Ok(request) => {
+                    self.errors = 0;
+                    self.on_request(request).await
+                }
+                Err(error) => self.refuse(&error).await,
+            },
+            Event::Continue => {
+                self.wire.line("+ OK").await?;
+                Ok(Next::Command)
+            }
+            Event::Append { head, synchronising, .. } => self.append(&head, synchronising).await,
+            Event::Refused { tag, refusal } => {
+                let tag = tag.as_deref().map_or("*".into(), String::from_utf8_lossy);
+                let text = match refusal {
+                    Refusal::LineTooLong => "BAD The command line is too long",
+                    Refusal::LiteralTooBig => "BAD [TOOBIG] The literal is too big",
+                    Refusal::MessageTooBig => "NO [TOOBIG] The message is too big",
+                };
+                self.wire.line(&format!("{tag} {text}")).await?;
+                self.count_error().await
+            }
+            Event::AppendEnd(_) | Event::Flood => {
+                self.wire.line("* BYE [TOOBIG] Too much at once").await?;
+                Ok(Next::Close)
+            }
+        }
+    }
+
+    async fn refuse(&mut self, error: &ParseError) -> io::Result<Next> {
+        let tag = match error {
+            ParseError::UnknownCommand(tag) | ParseError::Arguments(tag) => tag.to_string(),
+            _ => "*".to_owned(),
+        };
+        self.wire.line(&format!("{tag} BAD {error}")).await?;
+        self.count_error().await
+    }
+
+    async fn count_error(&mut self) -> io::Result<Next> {
+        self.errors += 1;
+        if self.errors < MAX_ERRORS {
+            return Ok(Next::Command);
+        }
+        self.wire.line("* BYE Too many errors").await?;
+        Ok(Next::Close)
+    }
+
+    async fn on_request(&mut self, request: Request) -> io::Result<Next> {
+        let Request { tag, command } = request;
+        if !self.session()?.allows(&command) {
+            self.wire.line(&format!("{tag} BAD Not in this state")).await?;
+            return self.count_error().await;
+        }
+        match command {
+            Command::Capability => {
+                let capabilities = self.capabilities();
+                self.wire.line(&format!("* CAPABILITY {capabilities}\r\n{tag} OK Done")).await?;
+            }
+            Command::Logout => {
+                self.wire.line(&format!("* BYE Goodbye\r\n{tag} OK Done")).await?;
+                return Ok(Next::Close);
+            }
+            Command::Id(_) => {
+                self.wire.line(&format!("* ID (\"name\" \"Mailstead\")\r\n{tag} OK Done")).await?;
+            }
+            Command::Enable(_) => self.wire.line(&format!("* ENABLED\r\n{tag} OK Done")).await?,
+            Command::StartTls => return self.agree_to_tls(&tag).await,
+            Command::Login { username, password } => return self.log_in(&tag, username, password).await,
+            Command::Authenticate { mechanism, initial } => {
+                let initial = initial.as_ref().map(|initial| initial.reveal().as_slice());
+                return self.authenticate(&tag, &mechanism, initial).await;
+            }
+            Command::Idle => return self.on_idle(&tag).await,
+            Command::Append { .. } => {
+                self.wire.line(&format!("{tag} BAD The message must be a literal")).await?;
+                return self.count_error().await;
+            }
+            command => self.perform(Request { tag, command }).await?,
+        }
+        Ok(Next::Command)
+    }
+
+    /// Only what is whole is advertised.
+    fn capabilities(&self) -> String {
+        let mut capabilities = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE".to_owned();
+        if self.account.is_some() {
+            capabilities.push_str(" CHILDREN SPECIAL-USE UIDPLUS UNSELECT MOVE");
+            return capabilities;
+        }
+        if self.offers_tls && !self.wire.is_tls() {
+            capabilities.push_str(" STARTTLS");
+        }
+        let login = if self.may_login() { " AUTH=PLAIN AUTH=LOGIN" } else { " LOGINDISABLED" };
+        capabilities.push_str(login);
+        capabilities
+    }
+
+    /// Promise 5: never a password in the clear.
+    const fn may_login(&self) -> bool {
+        self.trusted || self.wire.is_tls()
+    }
+
+    async fn agree_to_tls(&mut self, tag: &Tag) -> io::Result<Next> {
+        if !self.offers_tls || self.wire.is_tls() || self.tls.is_none() {
+            self.wire.line(&format!("{tag} BAD STARTTLS is not offered")).await?;
+            return self.count_error().await;
+        }
+        self.wire.line(&format!("{tag} OK Begin TLS now")).await?;
+        Ok(Next::StartTls)
+    }
+
+    async fn start_tls(self) -> io::Result<Self> {
+        let tls = self.tls.clone().ok_or_else(|| io::Error::other("no certificate"))?;
+        let wire = self.wire.start_tls(&tls, &self.shared.config.imap).await?;
+        Ok(Self { wire, ..self })
+    }
+
+    async fn authenticate(&mut self, tag: &Tag, mechanism: &str, initial: Option<&[u8]>) -> io::Result<Next> {
+        if !self.may_login() {
+            return self.refuse_login(tag).await;
+        }
+        let mut step = Authentication::start(mechanism, initial);
+        loop {
+            match step {
+                Authenticating::Challenge(authentication, challenge) => {
+                    self.wire.line(&format!("+ {challenge}")).await?;
+                    let event = timeout(self.patience(), self.wire.event()).await??;
+                    let Some(Event::Command(line)) = event else { return Ok(Next::Close) };
+                    step = authentication.respond(&line);
+                }
+                Authenticating::Credentials(username, password) => {
+                    return self.log_in(tag, username, password).await;
+                }
+                Authenticating::Refused(text) => {
+                    self.wire.line(&format!("{tag} {text}")).await?;
+                    return self.count_error().await;
+                }
+            }
+        }
+    }
+
+    async fn refuse_login(&mut self, tag: &Tag) -> io::Result<Next> {
+        self.wire.line(&format!("{tag} NO [PRIVACYREQUIRED] Use STARTTLS first")).await?;
+        self.count_error().await
+    }
+
+    async fn log_in(
+        &mut self,
+        tag: &Tag,
+        username: String,
+        password: mail_types::Secret<String>,
+    ) -> io::Result<Next> {
+        if !self.may_login() {
+            return self.refuse_login(tag).await;
+        }
+        match log_in(&self.shared, &self.guard, username, password).await {
+            Ok(login) => {
+                debug!(account = %login.address, "session begins");
+                self.account = Some(login.guard);
+                self.session = Some(Session { state: State::Authenticated(login.account) });
+                let capabilities = self.capabilities();
+                self.wire.line(&format!("{tag} OK [CAPABILITY {capabilities}] Logged in")).await?;
+                Ok(Next::Command)
+            }
+            Err(text) => {
+                self.wire.line(&format!("{tag} {text}")).await?;
+                self.failed_logins += 1;
+                if self.failed_logins < self.shared.config.limits.max_login_failures {
+                    return Ok(Next::Command);
+                }
+                self.wire.line("* BYE Too many failed logins").await?;
+                Ok(Next::Close)
+            }
+        }
+    }
+
+    async fn on_idle(&mut self, tag: &Tag) -> io::Result<Next> {
+        match self.idle().await? {
+            Idled::Done => self.wire.line(&format!("{tag} OK Done idling")).await?,
+            Idled::Bad => self.wire.line(&format!("{tag} BAD DONE was expected")).await?,
+            Idled::Gone => {
+                let _ = self.wire.line("* BYE Goodbye").await;
+                return Ok(Next::Close);
+            }
+        }
+        Ok(Next::Command)
+    }
+
+    pub(crate) fn session(&self) -> io::Result<&Session> {
+        self.session.as_ref().ok_or_else(lost)
+    }
+
+    /// Works with the session off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Session, &mut Output) -> T + Send + 'static,
+    ) -> io::Result<(T, Output)> {
+        let mut session = self.session.take().ok_or_else(lost)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let mut out = Output::default();
+            let result = work(&mut session, &mut out);
+            (session, result, out)
+        });
+        let (session, result, out) = done.await.map_err(|error| {
+            error!(%error, "a command failed to end");
+            lost()
+        })?;
+        self.session = Some(session);
+        Ok((result, out))
+    }
+
+    /// Performs a command that needs the store. Its answer goes out in steps, each only when the last was taken.
+    async fn perform(&mut self, request: Request) -> io::Result<()> {
+        let (mut progress, mut out) = self.blocking(move |session, out| session.handle(request, out)).await?;
+        loop {
+            self.wire.send(out.take()).await?;
+            match progress {
+                Progress::Done => return Ok(()),
+                Progress::Fetching(job) => {
+                    (progress, out) = self.blocking(move |session, out| session.go_on(*job, out)).await?;
+                }
+            }
+        }
+    }
+
+    /// Tells what changed in the selected mailbox, during IDLE.
+    pub(crate) async fn tell_changes(&mut self) -> io::Result<()> {
+        let (told, mut out) = self.blocking(|session, out| session.tell_changes(true, out)).await?;
+        self.wire.send(out.take()).await?;
+        told.map_err(|failure| io::Error::other(failure.text()))
+    }
+
+    /// APPEND: the message goes to the store piece by piece.
+    async fn append(&mut self, head: &Bytes, synchronising: bool) -> io::Result<Next> {
+        let (tag, opened) = match self.open_append(head).await? {
+            Ok((tag, opened)) => (tag.to_string(), opened),
+            Err((tag, text)) => (tag, Err(text)),
+        };
+        match opened {
+            Ok(appending) => {
+                if synchronising {
+                    self.wire.line("+ OK").await?;
+                }
+                let stored = self.receive(appending).await?;
+                self.end_append(&tag, stored).await
+            }
+            Err(text) if synchronising => {
+                self.wire.refuse_message();
+                self.wire.line(&format!("{tag} {text}")).await?;
+                Ok(Next::Command)
+            }
+            Err(text) => {
+                while self.piece().await?.is_some() {}
+                self.end_append(&tag, Err(text)).await
+            }
+        }
+    }
+
+    /// The tag, and the message's way into the store or the text of a refusal.
+    async fn open_append(&mut self, head: &Bytes) -> io::Result<Opened> {
+        let request = match Request::parse(head) {
+            Ok(request) => request,
+            Err(ParseError::Arguments(tag) | ParseError::UnknownCommand(tag)) => {
+                return Ok(Err((tag.to_string(), "BAD the arguments are not valid".to_owned())));
+            }
+            Err(error) => return Ok(Err(("*".to_owned(), format!("BAD {error}")))),
+        };
+        if !self.session()?.allows(&request.command) {
+            return Ok(Err((request.tag.to_string(), "BAD Not in this state".to_owned())));
+        }
+        let command = request.command;
+        let (opened, _) = self.blocking(move |session, _| session.append(command)).await?;
+        Ok(Ok((request.tag, opened.map_err(|failure| failure.text()))))
+    }
+
+    async fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        timeout(self.patience(), self.wire.message()).await?
+    }
+
+    /// Writes the message; on a failure of the disk the rest of it is still read.
+    async fn receive(&mut self, appending: Appending) -> io::Result<Result<Appending, String>> {
+        let mut state = Ok(appending);
+        while let Some(piece) = self.piece().await? {
+            if let Ok(mut appending) = state {
+                let written =
+                    tokio::task::spawn_blocking(move || appending.write(&piece).map(|()| appending));
+                state = written.await.map_err(|_| lost())?.map_err(|error| {
+                    error!(%error, "a message could not be written");
+                    "NO [SERVERBUG] The mail store failed; try again later".to_owned()
+                });
+            }
+        }
+        Ok(state)
+    }
+
+    async fn end_append(&mut self, tag: &str, stored: Result<Appending, String>) -> io::Result<Next> {
+        let event = timeout(self.patience(), self.wire.event()).await??;
+        let rest = match event {
+            Some(Event::AppendEnd(rest)) => rest,
+            Some(_) | None => return Ok(Next::Close),
+        };
+        let appending = match stored {
+            Ok(_) if !rest.is_empty() => Err("BAD Only one message at a time".to_owned()),
+            stored => stored,
+        };
+        let (text, mut out) = self
+            .blocking(move |session, out| {
+                let text = match appending {
+                    Ok(appending) => match appending.commit() {
+                        Ok(text) => format!("OK {text}"),
+                        Err(failure) => failure.text(),
+                    },
+                    Err(text) => text,
+                };
+                if let Err(failure) = session.tell_changes(true, out) {
+                    debug!(failure = failure.text(), "changes can't be told");
+                }
+                text
+            })
+            .await?;
+        out.line(format!("{tag} {text}"));
+        self.wire.send(out.take()).await?;
+        Ok(Next::Command)
+    }
+}
+
+/// A tag with the opened store, or with a refusal.
+type Opened = Result<(Tag, Result<Appending, String>), (String, String)>;
+
+fn lost() -> io::Error {
+    io::Error::other("the session was lost")
+}

@@ -1,0 +1,122 @@
+//! LOGIN and AUTHENTICATE: who the client is. RFC 3501 §6.2, RFC 4959.
+
+use std::sync::Arc;
+
+use mail_directory::sasl::{Exchange, Mechanism, SaslStep, decode, encode};
+use mail_store::Account;
+use mail_types::{Address, Secret};
+use server_core::{AccountGuard, ConnectionGuard};
+use tracing::{error, info};
+
+use crate::server::Shared;
+
+/// A login that succeeded.
+#[derive(Debug)]
+pub(crate) struct LoggedIn {
+    pub(crate) address: Address,
+    pub(crate) account: Arc<Account>,
+    pub(crate) guard: AccountGuard,
+}
+
+/// What the directory and the store say.
+enum Answer {
+    Wrong,
+    Failed,
+    Right(Address, Arc<Account>),
+}
+
+/// Asks the directory and opens the account; the error is what stands behind the tag. RFC 5530.
+pub(crate) async fn log_in(
+    shared: &Arc<Shared>,
+    guard: &ConnectionGuard,
+    username: String,
+    password: Secret<String>,
+) -> Result<LoggedIn, &'static str> {
+    let shared = Arc::clone(shared);
+    let asked = tokio::task::spawn_blocking(move || ask(&shared, &username, &password)).await;
+    match asked {
+        Ok(Answer::Right(address, account)) => {
+            // Clients take AUTHENTICATIONFAILED for a wrong password, so a limit must be told from it.
+            let guard = guard.login(&address).ok_or("NO [LIMIT] Too many connections of this account")?;
+            info!(account = %address, "logged in");
+            Ok(LoggedIn { address, account, guard })
+        }
+        Ok(Answer::Wrong) => {
+            info!("login failed");
+            guard.login_failed();
+            Err("NO [AUTHENTICATIONFAILED] Wrong user name or password")
+        }
+        Ok(Answer::Failed) | Err(_) => Err("NO [UNAVAILABLE] Try again later"),
+    }
+}
+
+fn ask(shared: &Shared, username: &str, password: &Secret<String>) -> Answer {
+    let address = match shared.directory.authenticate(username, password) {
+        Ok(Some(address)) => address,
+        Ok(None) => return Answer::Wrong,
+        Err(error) => {
+            error!(%error, "the directory failed");
+            return Answer::Failed;
+        }
+    };
+    match shared.store.account(&address) {
+        Ok(account) => Answer::Right(address, account),
+        Err(error) => {
+            error!(%error, account = %address, "the account's mail can't be opened");
+            Answer::Failed
+        }
+    }
+}
+
+/// An AUTHENTICATE in progress.
+#[derive(Debug)]
+pub(crate) struct Authentication {
+    exchange: Exchange,
+}
+
+/// What an AUTHENTICATE needs next.
+pub(crate) enum Authenticating {
+    /// Send `+ ` and this, then give the answer to [`Authentication::respond`].
+    Challenge(Authentication, String),
+    Credentials(String, Secret<String>),
+    /// What stands behind the tag.
+    Refused(&'static str),
+}
+
+impl Authentication {
+    pub(crate) fn start(mechanism: &str, initial: Option<&[u8]>) -> Authenticating {
+        let Some(mechanism) = Mechanism::named(mechanism) else {
+            return Authenticating::Refused("NO [CANNOT] Unknown mechanism");
+        };
+        let initial = match initial.map(decode) {
+            Some(None) => return Authenticating::Refused("BAD Not base64"),
+            Some(Some(initial)) => Some(initial),
+            None => None,
+        };
+        let (exchange, step) = Exchange::start(mechanism, initial.as_deref());
+        Self { exchange }.then(step)
+    }
+
+    /// Goes on with a line of the client's; `*` cancels.
+    pub(crate) fn respond(mut self, line: &[u8]) -> Authenticating {
+        if line == b"*" {
+            return Authenticating::Refused("BAD Cancelled");
+        }
+        let response = if line.is_empty() { Some(Vec::new()) } else { decode(line) };
+        match response {
+            Some(response) => {
+                let step = self.exchange.respond(&response);
+                self.then(step)
+            }
+            None => Authenticating::Refused("BAD Not base64"),
+        }
+    }
+
+    fn then(self, step: SaslStep) -> Authenticating {
+        match step {
+            SaslStep::Challenge(challenge) => Authenticating::Challenge(self, encode(challenge)),
+            SaslStep::Credentials { username, password } => Authenticating::Credentials(username, password),
+            SaslStep::Malformed => Authenticating::Refused("BAD Malformed response"),
+        }
+    }
+}

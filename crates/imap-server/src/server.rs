@@ -1,0 +1,41 @@
+//! The server process: the store, the directory, and a session for each connection.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use mail_config::Config;
+use mail_directory::Directory;
+use mail_store::Store;
+use server_core::{BoundListener, ServerContext, serve};
+
+use crate::connection;
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) store: Arc<Store>,
+}
+
+/// Serves IMAP until the context drains.
+///
+/// # Errors
+/// When the store or the directory can't be opened; the text tells the operator which.
+pub async fn run(
+    context: ServerContext,
+    sockets: Vec<BoundListener>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let config = Arc::clone(&context.config);
+    let shared = tokio::task::spawn_blocking(move || open(config)).await??;
+    let refusal = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n";
+    serve(sockets, context, refusal, move |connection| connection::run(connection, Arc::clone(&shared)))
+        .await;
+    Ok(())
+}
+
+fn open(config: Arc<Config>) -> Result<Arc<Shared>, Box<dyn Error + Send + Sync>> {
+    let store = Store::open(&config.mail_dir())?;
+    let directory = Arc::new(Directory::open(&config.directory_file())?);
+    Ok(Arc::new(Shared { config, directory, store }))
+}

@@ -1,0 +1,130 @@
+//! Octets in and out: the framer over the stream, and pieces written with back-pressure.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use line_codec::imap::{Event, ImapFramer, ImapLimits};
+use mail_config::ImapConfig;
+use server_core::{Stream, TlsContext};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::answer::Piece;
+
+/// Octets read at one time. The buffer is given back between commands, so an idle session holds none.
+const READ: usize = 8 * 1024;
+/// How long a client may take to accept what we write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A client's stream.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: Stream,
+    framer: ImapFramer,
+    buffer: BytesMut,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Stream, config: &ImapConfig) -> Self {
+        let limits = ImapLimits {
+            max_line: config.max_line.max(64 * 1024),
+            max_append: config.max_append,
+            ..ImapLimits::default()
+        };
+        Self { stream, framer: ImapFramer::new(limits), buffer: BytesMut::new() }
+    }
+
+    pub(crate) const fn is_tls(&self) -> bool {
+        self.stream.is_tls()
+    }
+
+    /// The next event; `None` when the client is gone. Safe to drop and call again.
+    pub(crate) async fn event(&mut self) -> io::Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.framer.next(&mut self.buffer) {
+                return Ok(Some(event));
+            }
+            if !self.fill().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next piece of APPEND's message; `None` when it is complete.
+    pub(crate) async fn message(&mut self) -> io::Result<Option<Bytes>> {
+        while self.framer.message_missing() > 0 {
+            if let Some(piece) = self.framer.message(&mut self.buffer) {
+                return Ok(Some(piece));
+            }
+            if !self.fill().await? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn refuse_message(&mut self) {
+        self.framer.refuse_message();
+    }
+
+    async fn fill(&mut self) -> io::Result<bool> {
+        if self.buffer.is_empty() {
+            // The octets land on the stack first: a waiting session owns no buffer.
+            let mut first = [0_u8; 1024];
+            self.buffer = BytesMut::new();
+            let read = self.stream.read(&mut first).await?;
+            self.buffer.extend_from_slice(first.get(..read).unwrap_or_default());
+            return Ok(read > 0);
+        }
+        self.buffer.reserve(READ);
+        Ok(self.stream.read_buf(&mut self.buffer).await? > 0)
+    }
+
+    pub(crate) async fn line(&mut self, line: &str) -> io::Result<()> {
+        self.send(vec![Piece::Octets(format!("{line}\r\n").into_bytes())]).await
+    }
+
+    /// Sends everything; returns only when the client's end took it.
+    pub(crate) async fn send(&mut self, pieces: Vec<Piece>) -> io::Result<()> {
+        for piece in pieces {
+            match piece {
+                Piece::Octets(octets) => timeout(WRITE_TIMEOUT, self.stream.write_all(&octets)).await??,
+                Piece::File(file, size) => self.file(tokio::fs::File::from_std(file), size).await?,
+            }
+        }
+        timeout(WRITE_TIMEOUT, self.stream.flush()).await?
+    }
+
+    async fn file(&mut self, mut file: tokio::fs::File, size: u64) -> io::Result<()> {
+        let mut missing = size;
+        let mut piece = vec![0_u8; 64 * 1024];
+        while missing > 0 {
+            let most = usize::try_from(missing).unwrap_or(usize::MAX).min(piece.len());
+            let read = file.read(piece.get_mut(..most).unwrap_or_default()).await?;
+            if read == 0 {
+                // The literal was announced longer: nothing but closing tells the client so.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let octets = piece.get(..read).unwrap_or_default();
+            timeout(WRITE_TIMEOUT, self.stream.write_all(octets)).await??;
+            missing = missing.saturating_sub(read as u64);
+        }
+        Ok(())
+    }
+
+    /// Goes over to TLS. What the client sent before is thrown away: it may be somebody else's (RFC 3501 §6.2.1).
+    pub(crate) async fn start_tls(self, tls: &TlsContext, config: &ImapConfig) -> io::Result<Self> {
+        match self.stream {
+            Stream::Plain(stream) => {
+                let stream = timeout(config.login_timeout, tls.accept(stream)).await??;
+                Ok(Self::new(stream, config))
+            }
+            Stream::Tls(_) => Err(io::Error::other("under TLS already")),
+        }
+    }
+
+    pub(crate) async fn shutdown(&mut self) {
+        let _ = timeout(Duration::from_secs(5), self.stream.shutdown()).await;
+    }
+}
