@@ -149,7 +149,7 @@ impl Client {
     async fn refuse(&mut self, error: &ParseError) -> io::Result<Next> {
         let tag = match error {
             ParseError::UnknownCommand(tag) | ParseError::Arguments(tag) => tag.to_string(),
-            _ => "*".to_owned(),
+            ParseError::NoTag | _ => "*".to_owned(),
         };
         self.wire.line(&format!("{tag} BAD {error}")).await?;
         self.count_error().await
@@ -194,7 +194,28 @@ impl Client {
                 self.wire.line(&format!("{tag} BAD The message must be a literal")).await?;
                 return self.count_error().await;
             }
-            command => self.perform(Request { tag, command }).await?,
+            command @ (Command::Noop
+            | Command::Select(_)
+            | Command::Examine(_)
+            | Command::Create(..)
+            | Command::Delete(_)
+            | Command::Rename(..)
+            | Command::Subscribe(_)
+            | Command::Unsubscribe(_)
+            | Command::List(..)
+            | Command::Lsub(..)
+            | Command::Namespace
+            | Command::Status(..)
+            | Command::Check
+            | Command::Close
+            | Command::Unselect
+            | Command::Expunge
+            | Command::UidExpunge(_)
+            | Command::Search(_)
+            | Command::Fetch(..)
+            | Command::Store { .. }
+            | Command::Copy(..)
+            | Command::Move(..)) => self.perform(Request { tag, command }).await?,
         }
         Ok(Next::Command)
     }

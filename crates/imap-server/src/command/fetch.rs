@@ -142,7 +142,7 @@ enum Contents {
     File(Option<MessageFile>),
     Read {
         octets: Vec<u8>,
-        structure: Option<BodyStructure>,
+        structure: Option<Box<BodyStructure>>,
     },
 }
 
@@ -180,7 +180,7 @@ impl Contents {
             source,
         })?;
         let structured = needing.iter().any(|item| section::needs_structure(item));
-        let structure = structured.then(|| BodyStructure::parse(&octets));
+        let structure = structured.then(|| Box::new(BodyStructure::parse(&octets)));
         Ok(Self::Read { octets, structure })
     }
 }
@@ -221,7 +221,7 @@ fn write_content(item: &FetchItem, contents: &mut Contents, out: &mut Output) {
         }
         Contents::Read { octets, structure } => {
             let mut written = Vec::new();
-            section::write(&mut written, item, octets, structure.as_ref());
+            section::write(&mut written, item, octets, structure.as_deref());
             out.octets(&written);
         }
     }
