@@ -1,0 +1,347 @@
+//! One account's mailboxes: list, create, delete, rename, subscriptions.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use mail_types::{MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::disk;
+use crate::error::{IoContext as _, StoreError};
+use crate::index::{Index, is_damage};
+use crate::mailbox::Mailbox;
+use crate::mailbox_file::MailboxFile;
+
+/// One account's mailboxes.
+#[derive(Debug)]
+pub struct Account {
+    /// `<domain>/<local-part>`
+    home: PathBuf,
+    boot: String,
+    /// Orders the processes that change this account, even when the index is lost.
+    lock: File,
+    index: Mutex<Index>,
+    open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
+}
+
+/// A line of LIST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailboxEntry {
+    /// Its name.
+    pub name: MailboxName,
+    /// False for a name that exists only because something lies below it.
+    pub selectable: bool,
+    /// What it is for.
+    pub special_use: Option<SpecialUse>,
+}
+
+/// What STATUS asks for. RFC 3501 §6.3.10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxStatus {
+    /// Messages in it.
+    pub messages: u32,
+    /// Messages no read-write session has been told of.
+    pub recent: u32,
+    /// Messages without `\Seen`.
+    pub unseen: u32,
+    /// The next UID to be given.
+    pub uid_next: Uid,
+    /// The generation of its UIDs.
+    pub uid_validity: UidValidity,
+    /// The highest mod-sequence in it.
+    pub highest_mod_seq: ModSeq,
+    /// Octets of all messages.
+    pub size: u64,
+}
+
+/// Makes `cur`, `new` and `tmp`; `cur`, by which a mailbox is known, last.
+pub(crate) fn create_maildir(folder: &Path) -> Result<(), StoreError> {
+    for part in ["tmp", "new", "cur"] {
+        disk::create_dir(&folder.join(part))?;
+    }
+    disk::sync_dir(folder)?;
+    folder.parent().map_or(Ok(()), disk::sync_dir)
+}
+
+impl Account {
+    pub(crate) fn open_home(home: &Path) -> Result<Self, StoreError> {
+        let path = home.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
+        let boot = disk::read_optional(Path::new("/proc/sys/kernel/random/boot_id"))?.unwrap_or_default();
+        Ok(Self {
+            home: home.to_owned(),
+            boot: String::from_utf8_lossy(&boot).trim().to_owned(),
+            lock,
+            index: Mutex::new(Index::open(&home.join("index.sqlite"))?),
+            open: Mutex::default(),
+        })
+    }
+
+    fn maildir(&self) -> PathBuf {
+        self.home.join("Maildir")
+    }
+
+    pub(crate) fn folder(&self, name: &MailboxName) -> PathBuf {
+        if name.is_inbox() { self.maildir() } else { self.maildir().join(name.to_maildir()) }
+    }
+
+    pub(crate) fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Acts in one transaction while no other process changes the account. A damaged index is rebuilt, once.
+    pub(crate) fn locked<T>(&self, act: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.home.join("lock");
+        flock(&self.lock, FlockOperation::LockExclusive).map_err(std::io::Error::from).context("locking", &path)?;
+        let outcome = self.in_transaction(&mut index, &act);
+        flock(&self.lock, FlockOperation::Unlock).map_err(std::io::Error::from).context("unlocking", &path)?;
+        outcome
+    }
+
+    fn in_transaction<T>(
+        &self,
+        index: &mut Index,
+        act: &impl Fn(&Index) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        index.refresh()?;
+        let attempt = |index: &Index| {
+            index.begin()?;
+            let outcome = act(index).and_then(|value| index.commit().map(|()| value));
+            index.roll_back();
+            outcome
+        };
+        match attempt(index) {
+            Err(StoreError::Index { source, .. }) if is_damage(&source) => {
+                index.recover(&source)?;
+                attempt(index)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A UIDVALIDITY greater than every one given before in this account. Call it under the lock.
+    pub(crate) fn new_uid_validity(&self) -> Result<UidValidity, StoreError> {
+        let path = self.maildir().join("mailstead-uidvalidity");
+        let last = disk::read_optional(&path)?.unwrap_or_default();
+        let last: u32 = String::from_utf8_lossy(&last).trim().parse().unwrap_or_default();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let next = u32::try_from(now.as_secs()).unwrap_or(u32::MAX).max(last.saturating_add(1));
+        disk::replace(&path, format!("{next}\n").as_bytes())?;
+        UidValidity::try_from(next).map_err(|_| StoreError::NumbersExhausted(MailboxName::inbox()))
+    }
+
+    fn exists(&self, name: &MailboxName) -> Result<bool, StoreError> {
+        let cur = self.folder(name).join("cur");
+        cur.try_exists().context("looking at", &cur)
+    }
+
+    /// The names of the folders there are.
+    fn names(&self) -> Result<BTreeSet<MailboxName>, StoreError> {
+        let maildir = self.maildir();
+        let mut names = BTreeSet::from([MailboxName::inbox()]);
+        for entry in std::fs::read_dir(&maildir).context("reading the folder", &maildir)? {
+            let entry = entry.context("reading the folder", &maildir)?;
+            let Ok(folder) = entry.file_name().into_string() else { continue };
+            if !folder.starts_with('.') || !entry.path().join("cur").is_dir() {
+                continue;
+            }
+            match MailboxName::from_maildir(&folder) {
+                Ok(name) if name.to_maildir() == folder => {
+                    names.insert(name);
+                }
+                Ok(_) | Err(_) => tracing::warn!(folder, "passed over: not the name of a mailbox"),
+            }
+        }
+        Ok(names)
+    }
+
+    /// Every mailbox, sorted by name, and the names above them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn mailboxes(&self) -> Result<Vec<MailboxEntry>, StoreError> {
+        let mut all: BTreeMap<MailboxName, MailboxEntry> = BTreeMap::new();
+        for name in self.names()? {
+            let mut above = name.parent();
+            while let Some(parent) = above {
+                let entry = MailboxEntry { name: parent.clone(), selectable: false, special_use: None };
+                all.entry(parent.clone()).or_insert(entry);
+                above = parent.parent();
+            }
+            let special_use = MailboxFile::read(&self.folder(&name))?.and_then(|file| file.special_use);
+            all.insert(name.clone(), MailboxEntry { name, selectable: true, special_use });
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// The subscribed names, sorted; they need not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn subscriptions(&self) -> Result<Vec<MailboxName>, StoreError> {
+        let dovecot = disk::read_optional(&self.maildir().join("subscriptions"))?;
+        let courier = || disk::read_optional(&self.maildir().join("courierimapsubscribed"));
+        let text = dovecot.map_or_else(courier, |it| Ok(Some(it)))?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let name = |line: &str| {
+            let line = line.strip_prefix("INBOX.").unwrap_or(line).replace('\t', ".");
+            if line.eq_ignore_ascii_case("INBOX") {
+                return Some(MailboxName::inbox());
+            }
+            MailboxName::from_maildir(&format!(".{line}")).ok()
+        };
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("V\t"));
+        Ok(lines.filter_map(name).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    /// Subscribes to `name` (`true`) or ends that (`false`).
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn subscribe(&self, name: &MailboxName, subscribed: bool) -> Result<(), StoreError> {
+        self.locked(|_| {
+            let mut names: BTreeSet<_> = self.subscriptions()?.into_iter().collect();
+            let changed = if subscribed { names.insert(name.clone()) } else { names.remove(name) };
+            if !changed {
+                return Ok(());
+            }
+            let line = |name: &MailboxName| match name.to_maildir().strip_prefix('.') {
+                Some(folder) => format!("{folder}\n"),
+                None => "INBOX\n".to_owned(),
+            };
+            let text: String = names.iter().map(line).collect();
+            disk::replace(&self.maildir().join("subscriptions"), text.as_bytes())
+        })
+    }
+
+    /// Makes a mailbox, and those above it (RFC 3501 §6.3.3).
+    ///
+    /// # Errors
+    /// [`StoreError::MailboxExists`], [`StoreError::Io`].
+    pub fn create(&self, name: &MailboxName, special_use: Option<SpecialUse>) -> Result<(), StoreError> {
+        self.locked(|index| {
+            if self.exists(name)? {
+                return Err(StoreError::MailboxExists(name.clone()));
+            }
+            let mut above = name.parent();
+            while let Some(parent) = above {
+                if !self.exists(&parent)? {
+                    self.make(index, &parent, None)?;
+                }
+                above = parent.parent();
+            }
+            self.make(index, name, special_use)
+        })
+    }
+
+    fn make(&self, index: &Index, name: &MailboxName, special_use: Option<SpecialUse>) -> Result<(), StoreError> {
+        let folder = self.folder(name);
+        disk::create_dir(&folder)?;
+        // A file left by an attempt that was cut short is replaced: its UIDs were never shown.
+        MailboxFile::new(self.new_uid_validity()?, special_use).write(&folder)?;
+        index.forget(&name.to_maildir())?;
+        create_maildir(&folder)
+    }
+
+    /// Deletes a mailbox with its messages; what lies below it stays (RFC 3501 §6.3.4).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`], [`StoreError::Refused`], [`StoreError::Io`].
+    pub fn delete(&self, name: &MailboxName) -> Result<(), StoreError> {
+        if name.is_inbox() {
+            return Err(StoreError::Refused("INBOX can't be deleted"));
+        }
+        let trash = self.home.join(format!("deleted-{}", crate::names::unique()));
+        self.locked(|index| {
+            if !self.exists(name)? {
+                return Err(StoreError::NoSuchMailbox(name.clone()));
+            }
+            disk::rename_new(&self.folder(name), &trash)?;
+            disk::sync_dir(&self.maildir())?;
+            index.forget(&name.to_maildir())
+        })?;
+        self.forget_open(name);
+        std::fs::remove_dir_all(&trash).context("removing", &trash)
+    }
+
+    fn forget_open(&self, name: &MailboxName) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Renames a mailbox and all below it; renaming INBOX moves its messages (RFC 3501 §6.3.5).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`], [`StoreError::MailboxExists`], [`StoreError::Refused`], [`StoreError::Io`].
+    pub fn rename(self: &Arc<Self>, from: &MailboxName, to: &MailboxName) -> Result<(), StoreError> {
+        if from.is_inbox() {
+            self.create(to, None)?;
+            let (inbox, target) = (self.open(from)?, self.open(to)?);
+            return inbox.move_to(inbox.snapshot().uids(), &target).map(|_| ());
+        }
+        if to.is_below(from) || to == from || to.is_inbox() {
+            return Err(StoreError::Refused("a mailbox can't be moved to this name"));
+        }
+        let moves: Vec<_> =
+            self.names()?.into_iter().filter_map(|it| Some((it.renamed(from, to)?, it))).collect();
+        if moves.is_empty() {
+            return Err(StoreError::NoSuchMailbox(from.clone()));
+        }
+        self.locked(|index| {
+            for (new, _) in &moves {
+                if self.exists(new)? {
+                    return Err(StoreError::MailboxExists(new.clone()));
+                }
+            }
+            for (new, old) in &moves {
+                disk::rename_new(&self.folder(old), &self.folder(new))?;
+                index.forget(&old.to_maildir())?;
+                index.forget(&new.to_maildir())?;
+            }
+            disk::sync_dir(&self.maildir())
+        })?;
+        moves.iter().for_each(|(_, old)| self.forget_open(old));
+        Ok(())
+    }
+
+    /// Opens a mailbox, in step with its folder. One [`Mailbox`] per process and name.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`], [`StoreError::Io`], [`StoreError::Index`].
+    pub fn open(self: &Arc<Self>, name: &MailboxName) -> Result<Arc<Mailbox>, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mailbox) = open.get(name).and_then(Weak::upgrade) {
+            match mailbox.sync() {
+                Ok(_) => return Ok(mailbox),
+                Err(StoreError::NoSuchMailbox(_)) => {} // perhaps made anew
+                Err(error) => return Err(error),
+            }
+        }
+        open.retain(|_, mailbox| mailbox.strong_count() > 0);
+        let mailbox = Mailbox::open(self, name)?;
+        open.insert(name.clone(), Arc::downgrade(&mailbox));
+        Ok(mailbox)
+    }
+
+    /// The figures of a mailbox, without keeping it open.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`], [`StoreError::Io`], [`StoreError::Index`].
+    pub fn status(self: &Arc<Self>, name: &MailboxName) -> Result<MailboxStatus, StoreError> {
+        let mailbox = self.open(name)?;
+        let snapshot = mailbox.snapshot();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let recent = snapshot.uids().partition_point(|uid| *uid < snapshot.first_recent());
+        Ok(MailboxStatus {
+            messages: count(snapshot.len()),
+            recent: count(snapshot.len() - recent),
+            unseen: count(snapshot.unseen()),
+            uid_next: snapshot.uid_next(),
+            uid_validity: mailbox.uid_validity(),
+            highest_mod_seq: snapshot.highest_mod_seq(),
+            size: snapshot.rows.iter().map(|row| row.size).sum(),
+        })
+    }
+}

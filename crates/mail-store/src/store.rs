@@ -1,0 +1,114 @@
+//! All accounts' mail, below one folder.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use mail_types::{Address, MailboxName, SpecialUse};
+
+use crate::account::{Account, create_maildir};
+use crate::delivery::Delivery;
+use crate::disk;
+use crate::error::{IoContext as _, StoreError};
+
+/// All accounts' mail, below one folder.
+#[derive(Debug)]
+pub struct Store {
+    mail_dir: PathBuf,
+    open: Mutex<HashMap<PathBuf, Weak<Account>>>,
+}
+
+impl Store {
+    /// Opens the store at `mail_dir`, making the folder when it does not exist. Touches no account.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the folder can't be made or written.
+    pub fn open(mail_dir: &Path) -> Result<Arc<Self>, StoreError> {
+        disk::create_dir(mail_dir)?;
+        Ok(Arc::new(Self { mail_dir: mail_dir.to_owned(), open: Mutex::default() }))
+    }
+
+    fn home(&self, owner: &Address) -> PathBuf {
+        let local_part = encode(&owner.local_part().to_lowercase());
+        self.mail_dir.join(encode(owner.domain().as_str())).join(local_part)
+    }
+
+    /// Makes an account's folders: INBOX, Drafts, Sent, Junk, Trash and Archive, subscribed, each with its special use.
+    /// What is there already stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn create_account(&self, owner: &Address) -> Result<(), StoreError> {
+        let home = self.home(owner);
+        let foreign = home.join("Maildir").join("cur").try_exists().context("looking at", &home)?;
+        create_maildir(&home.join("Maildir"))?;
+        let account = Account::open_home(&home)?;
+        if !foreign {
+            account.subscribe(&MailboxName::inbox(), true)?;
+        }
+        for special_use in
+            [SpecialUse::Drafts, SpecialUse::Sent, SpecialUse::Junk, SpecialUse::Trash, SpecialUse::Archive]
+        {
+            let Ok(name) = special_use.as_str().trim_start_matches('\\').parse::<MailboxName>() else { continue };
+            match account.create(&name, Some(special_use)) {
+                Ok(()) => account.subscribe(&name, true)?,
+                Err(StoreError::MailboxExists(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for folder in [home.as_path(), &self.mail_dir].into_iter().chain(home.parent()) {
+            disk::sync_dir(folder)?;
+        }
+        Ok(())
+    }
+
+    /// The mail of `owner`, whose folders are made at first use. One [`Account`] per process and owner.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`].
+    pub fn account(self: &Arc<Self>, owner: &Address) -> Result<Arc<Account>, StoreError> {
+        let home = self.home(owner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = open.get(&home).and_then(Weak::upgrade) {
+            return Ok(account);
+        }
+        if !home.join("index.sqlite").try_exists().context("looking at", &home)? {
+            self.create_account(owner)?;
+        }
+        let account = Arc::new(Account::open_home(&home)?);
+        open.retain(|_, account| account.strong_count() > 0);
+        open.insert(home, Arc::downgrade(&account));
+        Ok(account)
+    }
+
+    /// Starts to deliver one message to the INBOXes of `recipients` (at least one). Never opens an index.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn deliver(&self, recipients: &[Address]) -> Result<Delivery, StoreError> {
+        let mut maildirs = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            let maildir = self.home(recipient).join("Maildir");
+            if !maildir.join("cur").try_exists().context("looking at", &maildir)? {
+                create_maildir(&maildir)?;
+                let home = self.home(recipient);
+                [home.as_path(), &self.mail_dir].into_iter().chain(home.parent()).try_for_each(disk::sync_dir)?;
+            }
+            maildirs.push(maildir);
+        }
+        Delivery::start(maildirs)
+    }
+}
+
+/// A name that is one folder's, whatever the text holds: all but letters, digits and a few marks is written `%XX`.
+fn encode(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for (position, byte) in text.bytes().enumerate() {
+        if byte.is_ascii_alphanumeric() || b"-_+=".contains(&byte) || (byte == b'.' && position > 0) {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    name
+}
