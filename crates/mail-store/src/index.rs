@@ -154,7 +154,15 @@ impl Index {
         self.execute(
             "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
-                folder, row.uid_validity, row.uid_next, row.mod_seq, row.first_recent, row.boot, row.cur, row.new, row.log_floor
+                folder,
+                row.uid_validity,
+                row.uid_next,
+                row.mod_seq,
+                row.first_recent,
+                row.boot,
+                row.cur,
+                row.new,
+                row.log_floor
             ],
         )
     }
@@ -177,7 +185,15 @@ impl Index {
         self.execute(
             "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
-                folder, row.uid, row.base, row.info, row.extra, row.seconds, row.offset_minutes, row.wire, row.mod_seq
+                folder,
+                row.uid,
+                row.base,
+                row.info,
+                row.extra,
+                row.seconds,
+                row.offset_minutes,
+                row.wire,
+                row.mod_seq
             ],
         )
     }

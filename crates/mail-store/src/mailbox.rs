@@ -148,7 +148,12 @@ impl Work<'_> {
     }
 
     /// A message we knew: flags may have changed, the file may be back in `new/`, or have lost its UID.
-    fn refresh(&mut self, mut row: MessageRow, file: &Seen, change: &mut Option<u64>) -> Result<(), StoreError> {
+    fn refresh(
+        &mut self,
+        mut row: MessageRow,
+        file: &Seen,
+        change: &mut Option<u64>,
+    ) -> Result<(), StoreError> {
         let info = FileName::parse(&file.name).info.to_owned();
         let flags_changed = row.info != info;
         row.info = info;
@@ -220,7 +225,8 @@ impl Work<'_> {
             let name = format!("x:2,{}", row.info);
             let name = FileName::parse(&name);
             let letters = name.letters().map(|letter| usize::from((letter as u8) - b'a'));
-            let set: Vec<usize> = letters.chain(row.extra.split(' ').filter_map(|it| it.parse().ok())).collect();
+            let set: Vec<usize> =
+                letters.chain(row.extra.split(' ').filter_map(|it| it.parse().ok())).collect();
             let keywords = *known.entry(set).or_insert_with_key(|set| {
                 sets.push(set.clone());
                 u32::try_from(sets.len() - 1).unwrap_or_default()
@@ -254,7 +260,11 @@ impl Work<'_> {
         let extra: Vec<usize> = positions.iter().copied().filter(|it| letter_of(*it).is_none()).collect();
         let info = name.info_with(flags.system_bits(), positions.into_iter().filter_map(letter_of));
         let text = joined(&extra);
-        if extra.is_empty() { self.file.extra.remove(&uid) } else { self.file.extra.insert(uid, extra) };
+        if extra.is_empty() {
+            self.file.extra.remove(&uid)
+        } else {
+            self.file.extra.insert(uid, extra)
+        };
         (info, text)
     }
 
@@ -338,7 +348,8 @@ impl Mailbox {
             Ok((work.file.uid_validity, work.snapshot()?))
         })?;
         let shown = watch::Sender::new(Arc::new(snapshot));
-        let mailbox = Self { account: Arc::clone(account), name: name.clone(), key, folder, uid_validity, shown };
+        let mailbox =
+            Self { account: Arc::clone(account), name: name.clone(), key, folder, uid_validity, shown };
         Ok(Arc::new(mailbox))
     }
 
@@ -384,7 +395,11 @@ impl Mailbox {
                     uid_validity: file.uid_validity.value(),
                     uid_next: file.uid_limit,
                     mod_seq: file.mod_seq_limit,
-                    first_recent: if file.uid_limit > 1 && foreign.uids.is_empty() { file.uid_limit } else { 1 },
+                    first_recent: if file.uid_limit > 1 && foreign.uids.is_empty() {
+                        file.uid_limit
+                    } else {
+                        1
+                    },
                     boot: boot.to_owned(),
                     cur: 0,
                     new: 0,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use mail_types::{Keyword, ModSeq, SpecialUse, Uid, UidValidity};
+use mail_types::{Keyword, SpecialUse, Uid, UidValidity};
 
 use crate::disk;
 use crate::error::StoreError;
@@ -92,7 +92,9 @@ impl MailboxFile {
         for line in lines {
             let (key, value) = line.split_once(' ')?;
             match key {
-                "uidvalidity" => file.uid_validity = UidValidity::try_from(value.parse::<u32>().ok()?).ok()?,
+                "uidvalidity" => {
+                    file.uid_validity = UidValidity::try_from(value.parse::<u32>().ok()?).ok()?
+                }
                 "uidnext" => file.uid_limit = value.parse().ok()?,
                 "modseq" => file.mod_seq_limit = value.parse().ok()?,
                 "specialuse" => file.special_use = value.parse().ok(),
@@ -171,16 +173,19 @@ impl Foreign {
                 self.uid_next = value.parse().unwrap_or_default();
             }
         }
-        lines.filter_map(|line| line.split_once(" :").or_else(|| line.split_once(' '))).for_each(|(uid, name)| {
-            self.message(uid.split(' ').next().unwrap_or_default(), name);
-        });
+        lines.filter_map(|line| line.split_once(" :").or_else(|| line.split_once(' '))).for_each(
+            |(uid, name)| {
+                self.message(uid.split(' ').next().unwrap_or_default(), name);
+            },
+        );
     }
 
     /// `1 <uidvalidity> <next uid>`, then `<uid> <file name>`.
     fn courier(&mut self, list: &str) {
         let mut lines = list.lines();
         let mut header = lines.next().unwrap_or_default().split(' ').skip(1);
-        self.uid_validity = header.next().and_then(|it| it.parse::<u32>().ok()).and_then(|it| it.try_into().ok());
+        self.uid_validity =
+            header.next().and_then(|it| it.parse::<u32>().ok()).and_then(|it| it.try_into().ok());
         self.uid_next = header.next().and_then(|it| it.parse().ok()).unwrap_or_default();
         lines.filter_map(|line| line.split_once(' ')).for_each(|(uid, name)| self.message(uid, name));
     }

@@ -24,8 +24,13 @@ pub(crate) struct FileName<'a> {
 impl<'a> FileName<'a> {
     pub(crate) fn parse(name: &'a str) -> Self {
         let (front, info) = name.split_once(':').unwrap_or((name, ""));
-        let mut parsed =
-            Self { base: String::new(), size: None, wire: None, uid: None, info: info.strip_prefix("2,").unwrap_or("") };
+        let mut parsed = Self {
+            base: String::new(),
+            size: None,
+            wire: None,
+            uid: None,
+            info: info.strip_prefix("2,").unwrap_or(""),
+        };
         for (position, field) in front.split(',').enumerate() {
             match field.split_once('=') {
                 Some(("U", uid)) if position > 0 => {
@@ -101,7 +106,10 @@ pub(crate) fn unique() -> String {
 fn host_name() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy();
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).take(64).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .take(64)
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,107 @@
+use std::io::Write as _;
+use std::sync::Arc;
+
+use mail_types::{Address, Flag, Flags, MailboxName, Uid};
+
+use crate::{FlagChange, Mailbox, Store};
+
+fn bob() -> Address {
+    "bob@example.org".parse().unwrap()
+}
+
+fn inbox(store: &Arc<Store>) -> Arc<Mailbox> {
+    store.account(&bob()).unwrap().open(&MailboxName::inbox()).unwrap()
+}
+
+fn deliver(store: &Store, text: &[u8]) {
+    let mut delivery = store.deliver(&[bob()]).unwrap();
+    delivery.write_all(text).unwrap();
+    delivery.commit().into_iter().for_each(|result| result.unwrap());
+}
+
+fn keyword(flags: &[Flag], name: &str) -> Flags {
+    let mut flags: Flags = flags.iter().copied().collect();
+    flags.insert_keyword(name.parse().unwrap());
+    flags
+}
+
+#[test]
+fn a_rebuilt_index_gives_the_same_uids_flags_and_keywords() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    deliver(&store, b"Subject: a\r\n\r\none\r\n");
+    deliver(&store, b"Subject: b\n\ntwo\n");
+    let mailbox = inbox(&store);
+    let mut append = mailbox.append(keyword(&[Flag::Seen], "$Forwarded"), None).unwrap();
+    append.write_all(b"x\r\n").unwrap();
+    let third = append.commit().unwrap();
+    mailbox.store(&[Uid::MIN], &FlagChange::Add(keyword(&[Flag::Flagged], "Work"))).unwrap();
+    mailbox.expunge(&[Uid::try_from(2).unwrap()]).unwrap();
+    let all = |mailbox: &Mailbox| {
+        let it = mailbox.sync().unwrap();
+        (0..it.len())
+            .map(|n| it.get(n).unwrap())
+            .map(|m| (m.uid, m.flags, m.size, m.internal_date))
+            .collect::<Vec<_>>()
+    };
+    let (before, validity) = (all(&mailbox), mailbox.uid_validity());
+    assert_eq!(before.len(), 2);
+    std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    assert_eq!(all(&mailbox), before);
+    let again = Store::open(dir.path()).unwrap();
+    let mailbox = inbox(&again);
+    assert_eq!((all(&mailbox), mailbox.uid_validity()), (before, validity));
+    deliver(&again, b"new\r\n");
+    assert!(*mailbox.sync().unwrap().uids().last().unwrap() > third);
+}
+
+#[test]
+fn two_processes_see_each_others_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (Store::open(dir.path()).unwrap(), Store::open(dir.path()).unwrap());
+    let (a, b) = (inbox(&one), inbox(&two));
+    deliver(&one, b"hello\r\n");
+    assert_eq!(b.sync().unwrap().len(), 1);
+    a.store(&[Uid::MIN], &FlagChange::Add([Flag::Seen].into_iter().collect())).unwrap();
+    assert!(b.sync().unwrap().get(0).unwrap().flags.contains(Flag::Seen));
+    b.expunge(&[Uid::MIN]).unwrap();
+    assert!(a.sync().unwrap().is_empty());
+}
+
+#[test]
+fn copies_and_moves_keep_flags_and_a_bare_lf_counts_as_crlf() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let account = store.account(&bob()).unwrap();
+    deliver(&store, b"a\nb\n");
+    let (inbox, trash) = (inbox(&store), account.open(&"Trash".parse().unwrap()).unwrap());
+    inbox.store(&[Uid::MIN], &FlagChange::Replace(keyword(&[Flag::Answered], "k"))).unwrap();
+    assert_eq!(inbox.move_to(&[Uid::MIN], &trash).unwrap(), [(Uid::MIN, Uid::MIN)]);
+    let message = trash.snapshot().get(0).unwrap();
+    assert_eq!((message.size, message.flags.to_string()), (6, "\\Answered k".to_owned()));
+    assert_eq!(trash.open_message(Uid::MIN).unwrap().read().unwrap(), b"a\r\nb\r\n");
+    assert!(inbox.sync().unwrap().is_empty());
+    account.delete(&"Trash".parse().unwrap()).unwrap();
+    assert!(trash.sync().is_err());
+}
+
+#[test]
+fn a_failure_at_any_step_of_an_append_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mailbox = inbox(&store);
+    for step in 0..12 {
+        let before = mailbox.sync().unwrap().uids().to_vec();
+        crate::disk::fault::after(Some(step));
+        let result = mailbox.append(Flags::new(), None).and_then(|mut it| {
+            it.write_all(b"x\r\n").unwrap();
+            it.commit()
+        });
+        crate::disk::fault::after(None);
+        let after = mailbox.sync().unwrap().uids().to_vec();
+        assert!(after.starts_with(&before), "step {step}");
+        if let Ok(uid) = result {
+            assert!(after.contains(&uid), "step {step}");
+        }
+    }
+}
