@@ -106,11 +106,21 @@ fn bind_all(listener: &Listener) -> Vec<Result<TcpListener, BindError>> {
         address: *address,
         source,
     };
+    let usable = |address: &&SocketAddr| listener.addresses.len() == 1 || !is_missing_ipv6(**address);
     listener
         .addresses
         .iter()
+        .filter(usable)
         .map(|address| bind_one(*address).map_err(|source| failed(address, source)))
         .collect()
+}
+
+/// True for `[::]` on a machine without IPv6, where the other addresses of the listener are enough.
+fn is_missing_ipv6(address: SocketAddr) -> bool {
+    address.is_ipv6()
+        && address.ip().is_unspecified()
+        && Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))
+            .is_err_and(|error| error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32))
 }
 
 /// Listens on `address` alone: an IPv6 address does not take the IPv4 one with it.
