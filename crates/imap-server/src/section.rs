@@ -124,7 +124,7 @@ fn part<'a>(message: &'a BodyStructure, path: &[u32]) -> Option<&'a BodyStructur
     let mut found = part_of_message(message, *first)?;
     for number in rest {
         found = match &found.content {
-            Content::Multipart { parts } => parts.get(*number as usize - 1)?,
+            Content::Multipart { parts } => parts.get((*number as usize).checked_sub(1)?)?,
             Content::Message { structure, .. } => part_of_message(structure, *number)?,
             Content::Basic | Content::Text { .. } => return None,
         };
