@@ -68,7 +68,8 @@ pub(crate) fn create_maildir(folder: &Path) -> Result<(), StoreError> {
 impl Account {
     pub(crate) fn open_home(home: &Path) -> Result<Self, StoreError> {
         let path = home.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
         let boot = disk::read_optional(Path::new("/proc/sys/kernel/random/boot_id"))?.unwrap_or_default();
         Ok(Self {
             home: home.to_owned(),
@@ -95,9 +96,13 @@ impl Account {
     pub(crate) fn locked<T>(&self, act: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.home.join("lock");
-        flock(&self.lock, FlockOperation::LockExclusive).map_err(std::io::Error::from).context("locking", &path)?;
+        flock(&self.lock, FlockOperation::LockExclusive)
+            .map_err(std::io::Error::from)
+            .context("locking", &path)?;
         let outcome = self.in_transaction(&mut index, &act);
-        flock(&self.lock, FlockOperation::Unlock).map_err(std::io::Error::from).context("unlocking", &path)?;
+        flock(&self.lock, FlockOperation::Unlock)
+            .map_err(std::io::Error::from)
+            .context("unlocking", &path)?;
         outcome
     }
 
@@ -237,7 +242,12 @@ impl Account {
         })
     }
 
-    fn make(&self, index: &Index, name: &MailboxName, special_use: Option<SpecialUse>) -> Result<(), StoreError> {
+    fn make(
+        &self,
+        index: &Index,
+        name: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> Result<(), StoreError> {
         let folder = self.folder(name);
         disk::create_dir(&folder)?;
         // A file left by an attempt that was cut short is replaced: its UIDs were never shown.

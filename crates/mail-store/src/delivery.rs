@@ -119,15 +119,12 @@ impl Delivery {
     }
 
     fn all_failed(&self, error: &StoreError) -> Vec<Result<(), StoreError>> {
-        let copy = || match error {
-            StoreError::Io { context, path, source } => {
-                StoreError::Io { context, path: path.clone(), source: source.kind().into() }
+        let copy = || {
+            if let StoreError::Io { context, path, source } = error {
+                return StoreError::Io { context, path: path.clone(), source: source.kind().into() };
             }
-            other => StoreError::Io {
-                context: "delivering",
-                path: self.tmp.path.clone(),
-                source: std::io::Error::other(other.to_string()),
-            },
+            let source = std::io::Error::other(error.to_string());
+            StoreError::Io { context: "delivering", path: self.tmp.path.clone(), source }
         };
         self.maildirs.iter().map(|_| Err(copy())).collect()
     }

@@ -7,31 +7,6 @@ use std::path::Path;
 
 use crate::error::{IoContext as _, StoreError};
 
-#[cfg(test)]
-pub(crate) mod fault {
-    use std::cell::Cell;
-
-    thread_local! {
-        static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
-    }
-
-    /// From the `step`-th change on, every one fails as if the disk were gone; `None` mends it.
-    pub(crate) fn after(step: Option<u32>) {
-        STEPS_LEFT.set(step);
-    }
-
-    pub(super) fn check() -> std::io::Result<()> {
-        match STEPS_LEFT.get() {
-            None => Ok(()),
-            Some(0) => Err(std::io::Error::from_raw_os_error(5)),
-            Some(left) => {
-                STEPS_LEFT.set(Some(left - 1));
-                Ok(())
-            }
-        }
-    }
-}
-
 #[cfg(not(test))]
 mod fault {
     #[inline]
@@ -144,5 +119,30 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StoreError> 
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context("reading", path),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fault {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// From the `step`-th change on, every one fails as if the disk were gone; `None` mends it.
+    pub(crate) fn after(step: Option<u32>) {
+        STEPS_LEFT.set(step);
+    }
+
+    pub(super) fn check() -> std::io::Result<()> {
+        match STEPS_LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(std::io::Error::from_raw_os_error(5)),
+            Some(left) => {
+                STEPS_LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
     }
 }

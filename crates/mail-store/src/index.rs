@@ -228,16 +228,16 @@ fn message_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<MessageRow> {
 
 /// True if the database's content is at fault, not the moment.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
-    match error {
-        rusqlite::Error::SqliteFailure(failure, text) => {
-            matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-                || text.as_deref().is_some_and(|it| it.contains("no such") || it.contains("has no column"))
-        }
-        rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..) => true,
-        _ => false,
+    if let rusqlite::Error::SqliteFailure(failure, text) = error {
+        return matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            || text.as_deref().is_some_and(|it| it.contains("no such") || it.contains("has no column"));
     }
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+    )
 }
 
 fn set_aside(path: &Path, error: &rusqlite::Error) -> Result<(), StoreError> {

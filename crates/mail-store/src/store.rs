@@ -49,7 +49,9 @@ impl Store {
         for special_use in
             [SpecialUse::Drafts, SpecialUse::Sent, SpecialUse::Junk, SpecialUse::Trash, SpecialUse::Archive]
         {
-            let Ok(name) = special_use.as_str().trim_start_matches('\\').parse::<MailboxName>() else { continue };
+            let Ok(name) = special_use.as_str().trim_start_matches('\\').parse::<MailboxName>() else {
+                continue;
+            };
             match account.create(&name, Some(special_use)) {
                 Ok(()) => account.subscribe(&name, true)?,
                 Err(StoreError::MailboxExists(_)) => {}
@@ -92,7 +94,10 @@ impl Store {
             if !maildir.join("cur").try_exists().context("looking at", &maildir)? {
                 create_maildir(&maildir)?;
                 let home = self.home(recipient);
-                [home.as_path(), &self.mail_dir].into_iter().chain(home.parent()).try_for_each(disk::sync_dir)?;
+                [home.as_path(), &self.mail_dir]
+                    .into_iter()
+                    .chain(home.parent())
+                    .try_for_each(disk::sync_dir)?;
             }
             maildirs.push(maildir);
         }

@@ -7,7 +7,9 @@ use crate::mailbox::Mailbox;
 
 type Times = Option<(i64, i64)>;
 
-static WATCHED: OnceLock<Mutex<Vec<(Weak<Mailbox>, Times)>>> = OnceLock::new();
+type Watched = Mutex<Vec<(Weak<Mailbox>, Times)>>;
+
+static WATCHED: OnceLock<Watched> = OnceLock::new();
 
 /// Looks after `mailbox` from now on, as long as it is open.
 pub(crate) fn look_after(mailbox: &Arc<Mailbox>) {
