@@ -49,6 +49,11 @@ impl<'a> FileName<'a> {
         parsed
     }
 
+    /// A name of which only what stands behind `:2,` is known.
+    pub(crate) const fn of_info(info: &'a str) -> Self {
+        Self { base: String::new(), size: None, wire: None, uid: None, info }
+    }
+
     /// The system flags, as a bit set.
     pub(crate) fn system(&self) -> u8 {
         let set = |flag: &Flag| self.info.contains(flag.maildir_letter());
