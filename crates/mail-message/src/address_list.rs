@@ -1,4 +1,5 @@
 use crate::EnvelopeAddress;
+use crate::scanner::Scanner;
 
 /// What Dovecot and others put where IMAP must not say NIL, which would mean a group.
 const MISSING_HOST: &[u8] = b"MISSING_DOMAIN";
@@ -6,7 +7,7 @@ const MISSING_MAILBOX: &[u8] = b"MISSING_MAILBOX";
 
 /// Reads an unfolded `address-list` (RFC 5322 §3.4) with its obsolete forms, making something of whatever is there.
 pub(crate) fn parse(text: &[u8]) -> Vec<EnvelopeAddress> {
-    let mut list = List { scanner: Scanner { text, at: 0 }, addresses: Vec::new(), in_group: false };
+    let mut list = List { scanner: Scanner::new(text), addresses: Vec::new(), in_group: false };
     list.read();
     list.addresses
 }
@@ -100,28 +101,8 @@ impl List<'_> {
     }
 }
 
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
+/// Addresses.
 impl Scanner<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn take(&mut self, wanted: u8) -> bool {
-        let found = self.peek() == Some(wanted);
-        self.at += usize::from(found);
-        found
-    }
-
     /// Words and comments up to a character that is neither.
     fn phrase(&mut self) -> Phrase {
         let mut phrase = Phrase::default();
@@ -138,48 +119,7 @@ impl Scanner<'_> {
     }
 
     fn atom(&mut self) -> Vec<u8> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| !b" \t(\",;:<>@".contains(&byte)) {
-            self.at += 1;
-        }
-        self.text.get(start..self.at).unwrap_or_default().to_vec()
-    }
-
-    fn quoted(&mut self) -> Vec<u8> {
-        self.at += 1;
-        let mut text = Vec::new();
-        while let Some(byte) = self.next() {
-            match byte {
-                b'"' => break,
-                b'\\' => text.extend(self.next()),
-                _ => text.push(byte),
-            }
-        }
-        text
-    }
-
-    /// A comment with the comments inside it; `None` if it is blank.
-    fn comment(&mut self) -> Option<Vec<u8>> {
-        self.at += 1;
-        let mut depth = 1_usize;
-        let mut text = Vec::new();
-        while let Some(byte) = self.next() {
-            match byte {
-                b'\\' => {
-                    text.extend(self.next());
-                    continue;
-                }
-                b'(' => depth += 1,
-                b')' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-            text.push(byte);
-        }
-        let text = text.trim_ascii().to_vec();
-        (!text.is_empty()).then_some(text)
+        self.take_while(|byte| !b" \t(\",;:<>@".contains(&byte)).to_vec()
     }
 
     /// `obs-route = "@" domain *("," "@" domain) ":"`, without its colon.
@@ -188,11 +128,7 @@ impl Scanner<'_> {
         if self.peek() != Some(b'@') {
             return None;
         }
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte != b':' && byte != b'>') {
-            self.at += 1;
-        }
-        let route = self.text.get(start..self.at).unwrap_or_default().trim_ascii().to_vec();
+        let route = self.take_while(|byte| byte != b':' && byte != b'>').trim_ascii().to_vec();
         self.take(b':');
         Some(route)
     }
@@ -212,9 +148,11 @@ impl Scanner<'_> {
     }
 
     fn literal(&mut self) -> Vec<u8> {
-        let start = self.at;
-        while self.next().is_some_and(|byte| byte != b']') {}
-        self.text.get(start..self.at).unwrap_or_default().to_vec()
+        let mut literal = self.take_while(|byte| byte != b']').to_vec();
+        if self.take(b']') {
+            literal.push(b']');
+        }
+        literal
     }
 
     fn skip_behind_angle(&mut self) {

@@ -8,6 +8,7 @@ mod envelope;
 pub mod header;
 mod mime;
 mod mime_field;
+mod scanner;
 mod structure;
 
 pub use envelope::{Envelope, EnvelopeAddress};

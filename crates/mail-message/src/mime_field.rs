@@ -1,12 +1,13 @@
 //! The values of the Content-* fields (RFC 2045 §5, RFC 2183), read with tolerance for what mailers write.
 
+use crate::scanner::Scanner;
 use crate::{Disposition, Param};
 
 /// Content-Type's `type "/" subtype` and parameters; `None` where the value is not of that form.
 pub(crate) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<Param>)> {
-    let mut scanner = Scanner { text: value, at: 0 };
+    let mut scanner = Scanner::new(value);
     let media_type = scanner.token()?;
-    if !scanner.take(b'/') {
+    if !scanner.take_mark(b'/') {
         return None;
     }
     let subtype = scanner.token()?;
@@ -15,13 +16,13 @@ pub(crate) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<Param>
 
 /// Content-Disposition's type and parameters.
 pub(crate) fn disposition(value: &[u8]) -> Option<Disposition> {
-    let mut scanner = Scanner { text: value, at: 0 };
+    let mut scanner = Scanner::new(value);
     Some(Disposition { kind: scanner.token()?, params: scanner.params() })
 }
 
 /// The first token of a value, as of Content-Transfer-Encoding.
 pub(crate) fn token(value: &[u8]) -> Option<Vec<u8>> {
-    Scanner { text: value, at: 0 }.token()
+    Scanner::new(value).token()
 }
 
 /// Content-Language's tags.
@@ -29,35 +30,12 @@ pub(crate) fn tags(value: &[u8]) -> Vec<Vec<u8>> {
     value.split(|byte| *byte == b',').filter_map(token).collect()
 }
 
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn take(&mut self, wanted: u8) -> bool {
+/// Content-* values.
+impl Scanner<'_> {
+    /// Takes `wanted` behind blanks and comments.
+    fn take_mark(&mut self, wanted: u8) -> bool {
         self.skip_blanks();
-        let found = self.peek() == Some(wanted);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
-        let start = self.at;
-        while self.peek().is_some_and(&wanted) {
-            self.at += 1;
-        }
-        self.text.get(start..self.at).unwrap_or_default()
+        self.take(wanted)
     }
 
     /// Skips blanks and comments.
@@ -67,20 +45,7 @@ impl<'a> Scanner<'a> {
             if self.peek() != Some(b'(') {
                 return;
             }
-            self.skip_comment();
-        }
-    }
-
-    fn skip_comment(&mut self) {
-        let mut depth = 0_usize;
-        while let Some(byte) = self.next() {
-            match byte {
-                b'\\' => self.at += 1,
-                b'(' => depth += 1,
-                b')' if depth <= 1 => return,
-                b')' => depth -= 1,
-                _ => {}
-            }
+            self.comment();
         }
     }
 
@@ -104,9 +69,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn param(&mut self) -> Option<Param> {
-        while self.take(b';') {}
+        while self.take_mark(b';') {}
         let name = self.token()?;
-        self.take(b'=').then(|| (name, self.value()))
+        self.take_mark(b'=').then(|| (name, self.value()))
     }
 
     fn skip_to_next(&mut self) {
@@ -124,19 +89,6 @@ impl<'a> Scanner<'a> {
         let text = self.take_while(|byte| byte != b';');
         let end = text.windows(2).position(|pair| pair == b" (").unwrap_or(text.len());
         text.get(..end).unwrap_or_default().trim_ascii().to_vec()
-    }
-
-    fn quoted(&mut self) -> Vec<u8> {
-        self.at += 1;
-        let mut text = Vec::new();
-        while let Some(byte) = self.next() {
-            match byte {
-                b'"' => break,
-                b'\\' => text.extend(self.next()),
-                _ => text.push(byte),
-            }
-        }
-        text
     }
 }
 

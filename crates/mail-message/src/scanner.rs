@@ -1,0 +1,73 @@
+/// Reads an unfolded header value octet by octet. The grammars of addresses and of MIME fields build on it.
+pub(crate) struct Scanner<'a> {
+    text: &'a [u8],
+    pub(crate) at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) const fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    pub(crate) fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    pub(crate) fn take(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
+        let start = self.at;
+        while self.peek().is_some_and(&wanted) {
+            self.at += 1;
+        }
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// A quoted string without its quoting.
+    pub(crate) fn quoted(&mut self) -> Vec<u8> {
+        self.at += 1;
+        let mut text = Vec::new();
+        while let Some(byte) = self.next() {
+            match byte {
+                b'"' => break,
+                b'\\' => text.extend(self.next()),
+                _ => text.push(byte),
+            }
+        }
+        text
+    }
+
+    /// A comment with the comments inside it; `None` if it is blank.
+    pub(crate) fn comment(&mut self) -> Option<Vec<u8>> {
+        self.at += 1;
+        let mut depth = 1_usize;
+        let mut text = Vec::new();
+        while let Some(byte) = self.next() {
+            match byte {
+                b'\\' => {
+                    text.extend(self.next());
+                    continue;
+                }
+                b'(' => depth += 1,
+                b')' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+            text.push(byte);
+        }
+        let text = text.trim_ascii().to_vec();
+        (!text.is_empty()).then_some(text)
+    }
+}
