@@ -91,11 +91,12 @@ impl DataDecoder {
     }
 }
 
-/// Doubles the dot at the start of a line and ends the data with a lone dot. A bare LF becomes CRLF on the way.
-#[derive(Debug, Clone)]
+/// Writes mail data for DATA: a dot at a line's start is doubled, the end is a line with a dot. RFC 5321 §4.5.2.
+///
+/// A bare LF counts as a line's end too, so that no server can be made to see the end early.
+#[derive(Debug)]
 pub struct DotStuffer {
-    line_start: bool,
-    after_cr: bool,
+    at_line_start: bool,
 }
 
 impl Default for DotStuffer {
@@ -105,43 +106,27 @@ impl Default for DotStuffer {
 }
 
 impl DotStuffer {
-    /// At the start of the data.
+    /// At the start of a message.
     #[must_use]
     pub const fn new() -> Self {
-        Self { line_start: true, after_cr: false }
+        Self { at_line_start: true }
     }
 
-    /// Appends one piece of the message to `output`.
-    pub fn encode(&mut self, mut piece: &[u8], output: &mut BytesMut) {
-        while let Some(first) = piece.first() {
-            if self.line_start && *first == b'.' {
-                output.extend_from_slice(b".");
+    /// Adds the encoding of the next octets to `out`.
+    pub fn write(&mut self, data: &[u8], out: &mut BytesMut) {
+        out.reserve(data.len());
+        for line in data.split_inclusive(|octet| *octet == b'\n') {
+            if self.at_line_start && line.starts_with(b".") {
+                out.extend_from_slice(b".");
             }
-            let (line, rest) = match memchr::memchr(b'\n', piece) {
-                Some(at) => piece.split_at(at),
-                None => (piece, &[][..]),
-            };
-            output.extend_from_slice(line);
-            if let Some(last) = line.last() {
-                self.after_cr = *last == b'\r';
-                self.line_start = false;
-            }
-            if let Some((_, behind)) = rest.split_first() {
-                output.extend_from_slice(if self.after_cr { b"\n" } else { b"\r\n" });
-                (self.line_start, self.after_cr) = (true, false);
-                piece = behind;
-            } else {
-                return;
-            }
+            out.extend_from_slice(line);
+            self.at_line_start = line.ends_with(b"\n");
         }
     }
 
-    /// Appends the end of the data; a last line without its CRLF gets one.
-    pub fn finish(self, output: &mut BytesMut) {
-        if !self.line_start {
-            output.extend_from_slice(if self.after_cr { b"\n" } else { b"\r\n" });
-        }
-        output.extend_from_slice(b".\r\n");
+    /// Ends the last line where that is missing, and the data.
+    pub fn finish(self, out: &mut BytesMut) {
+        out.extend_from_slice(if self.at_line_start { b".\r\n" } else { b"\r\n.\r\n" });
     }
 }
 
@@ -194,19 +179,26 @@ mod tests {
             let message: String = lines.iter().flat_map(|line| [line, "\r\n"]).collect();
             let (mut stuffer, mut wire) = (DotStuffer::new(), BytesMut::new());
             for piece in message.as_bytes().chunks(cut) {
-                stuffer.encode(piece, &mut wire);
+                stuffer.write(piece, &mut wire);
             }
             stuffer.finish(&mut wire);
             prop_assert_eq!(decode(&wire, size), Some((message.into_bytes(), false, Vec::new())));
         }
     }
 
+    #[track_caller]
+    fn check_stuffed(pieces: &[&str], expected: &str) {
+        let (mut stuffer, mut out) = (DotStuffer::new(), BytesMut::new());
+        pieces.iter().for_each(|piece| stuffer.write(piece.as_bytes(), &mut out));
+        stuffer.finish(&mut out);
+        assert_eq!(out, expected.as_bytes());
+    }
+
     #[test]
-    fn a_foreign_line_end_becomes_crlf() {
-        let (mut stuffer, mut wire) = (DotStuffer::new(), BytesMut::new());
-        stuffer.encode(b"a\n.b\r", &mut wire);
-        stuffer.encode(b"\nc", &mut wire);
-        stuffer.finish(&mut wire);
-        assert_eq!(&wire[..], b"a\r\n..b\r\nc\r\n.\r\n");
+    fn dots_at_the_start_of_lines_are_doubled() {
+        check_stuffed(&[], ".\r\n");
+        check_stuffed(&["a\r\n.b\r\n..\r\nc.\r\n"], "a\r\n..b\r\n...\r\nc.\r\n.\r\n");
+        check_stuffed(&[".", "\r", "\n", ".", "x"], "..\r\n..x\r\n.\r\n");
+        check_stuffed(&["a\n.\r\nb"], "a\n..\r\nb\r\n.\r\n");
     }
 }

@@ -2,11 +2,11 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use line_codec::mail_data::DotStuffer;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::data::DotStuffer;
 use super::extensions::Extensions;
 use super::reply::{Reply, ReplyError};
 use super::session::{self, Policy, Session};

@@ -1,7 +1,6 @@
 //! The SMTP client: what we say is decided by pure machines ([`session`], [`transaction`]), [`connection`] does the I/O.
 
 mod connection;
-mod data;
 mod extensions;
 mod relay;
 mod reply;
