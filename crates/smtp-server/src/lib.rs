@@ -2,42 +2,7 @@
 
 mod connection;
 mod incoming;
+mod server;
 mod session;
 
-use std::error::Error;
-use std::sync::Arc;
-
-use mail_directory::Directory;
-use mail_store::Store;
-use server_core::{BoundListener, ServerContext};
-use smtp_queue::Queue;
-
-use connection::Shared;
-use incoming::Destinations;
-
-/// Told to a client over a limit.
-const REFUSAL: &[u8] = b"421 4.7.0 Too many connections; come back later\r\n";
-
-/// Serves SMTP until the context drains.
-///
-/// # Errors
-/// If the directory, the store or the queue can't be opened.
-pub async fn run(
-    context: ServerContext,
-    sockets: Vec<BoundListener>,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let config = Arc::clone(&context.config);
-    let shared = tokio::task::spawn_blocking(move || open(config)).await??;
-    server_core::serve(sockets, context, REFUSAL, move |connection| {
-        connection::serve(connection, shared.clone())
-    })
-    .await;
-    Ok(())
-}
-
-fn open(config: Arc<mail_config::Config>) -> Result<Shared, Box<dyn Error + Send + Sync>> {
-    let directory = Arc::new(Directory::open(&config.directory_file())?);
-    let to =
-        Destinations { store: Store::open(&config.mail_dir())?, queue: Queue::open(&config.queue_dir())? };
-    Ok(Shared { config, directory, to })
-}
+pub use server::run;
