@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use imap_proto::{FetchItem, Section, SectionText, body, envelope};
-use mail_message::{BodyStructure, Content, Envelope, header};
+use mail_message::{BodyStructure, Envelope, header};
 
 /// True if the MIME structure must be known for `item`.
 pub(crate) fn needs_structure(item: &FetchItem) -> bool {
@@ -84,72 +84,38 @@ fn cut(octets: Cow<'_, [u8]>, partial: Option<(u32, u32)>) -> Cow<'_, [u8]> {
 
 /// The octets of a section.
 fn find<'a>(section: &Section, octets: &'a [u8], structure: Option<&BodyStructure>) -> Option<Cow<'a, [u8]>> {
-    let (header, body, mime) = ranges(section, octets, structure)?;
-    let slice = |range: Option<Range<usize>>| range.and_then(|range| octets.get(range));
-    let found = match &section.text {
-        None if section.part.is_empty() => octets,
-        None => slice(mime.map(|(_, body)| body))?,
-        Some(SectionText::Mime) => slice(mime.map(|(header, _)| header))?,
-        Some(SectionText::Header) => slice(header)?,
-        Some(SectionText::Text) => slice(body)?,
-        Some(SectionText::HeaderFields(names)) => return Some(fields(slice(header)?, names, true).into()),
-        Some(SectionText::HeaderFieldsNot(names)) => {
-            return Some(fields(slice(header)?, names, false).into());
+    let range = match &section.text {
+        None if section.part.is_empty() => 0..octets.len(),
+        None => structure?.part(&section.part)?.body.clone(),
+        Some(SectionText::Mime) => structure?.part(&section.part)?.header.clone(),
+        Some(SectionText::Text) => message(section, octets, structure)?.1,
+        Some(SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)) => {
+            message(section, octets, structure)?.0
         }
     };
-    Some(Cow::Borrowed(found))
-}
-
-/// Header and body of the message that a section means, and header and body of the part itself.
-type Ranges = (Option<Range<usize>>, Option<Range<usize>>, Option<(Range<usize>, Range<usize>)>);
-
-fn ranges(section: &Section, octets: &[u8], structure: Option<&BodyStructure>) -> Option<Ranges> {
-    if section.part.is_empty() {
-        let split = header::header_end(octets);
-        return Some((Some(0..split), Some(split..octets.len()), None));
-    }
-    let part = part(structure?, &section.part)?;
-    let mime = Some((part.header.clone(), part.body.clone()));
-    Some(match &part.content {
-        Content::Message { structure, .. } => {
-            (Some(structure.header.clone()), Some(structure.body.clone()), mime)
+    let found = octets.get(range)?;
+    let is_in = |names: &[String], field: &header::Field<'_>| names.iter().any(|name| field.is(name));
+    Some(match &section.text {
+        Some(SectionText::HeaderFields(names)) => header::select(found, |field| is_in(names, field)).into(),
+        Some(SectionText::HeaderFieldsNot(names)) => {
+            header::select(found, |field| !is_in(names, field)).into()
         }
-        Content::Basic | Content::Text { .. } | Content::Multipart { .. } => (None, None, mime),
+        Some(SectionText::Mime | SectionText::Header | SectionText::Text) | None => found.into(),
     })
 }
 
-/// The part with this path.
-fn part<'a>(message: &'a BodyStructure, path: &[u32]) -> Option<&'a BodyStructure> {
-    let (first, rest) = path.split_first()?;
-    let mut found = part_of_message(message, *first)?;
-    for number in rest {
-        found = match &found.content {
-            Content::Multipart { parts } => parts.get((*number as usize).checked_sub(1)?)?,
-            Content::Message { structure, .. } => part_of_message(structure, *number)?,
-            Content::Basic | Content::Text { .. } => return None,
-        };
+/// Header and body of the message that HEADER and TEXT mean: the whole one, or that which the part encapsulates.
+fn message(
+    section: &Section,
+    octets: &[u8],
+    structure: Option<&BodyStructure>,
+) -> Option<(Range<usize>, Range<usize>)> {
+    if section.part.is_empty() {
+        let split = header::header_end(octets);
+        return Some((0..split, split..octets.len()));
     }
-    Some(found)
-}
-
-/// A message that is no multipart has one part, 1: its body.
-fn part_of_message(message: &BodyStructure, number: u32) -> Option<&BodyStructure> {
-    match &message.content {
-        Content::Multipart { parts } => parts.get((number as usize).checked_sub(1)?),
-        Content::Basic | Content::Text { .. } | Content::Message { .. } => (number == 1).then_some(message),
-    }
-}
-
-/// The fields that are (or are not) in `names`, as they stand in the header, and the empty line.
-fn fields(header: &[u8], names: &[String], wanted: bool) -> Vec<u8> {
-    let mut found = Vec::new();
-    for field in header::fields(header) {
-        if names.iter().any(|name| field.is(name)) == wanted {
-            found.extend_from_slice(header.get(field.range).unwrap_or_default());
-        }
-    }
-    found.extend_from_slice(b"\r\n");
-    found
+    let message = structure?.part(&section.part)?.message()?;
+    Some((message.header.clone(), message.body.clone()))
 }
 
 #[cfg(test)]

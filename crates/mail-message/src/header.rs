@@ -62,6 +62,13 @@ pub fn count(bytes: &[u8], name: &str) -> usize {
     fields(bytes).filter(|field| field.is(name)).count()
 }
 
+/// The fields of the header block that `bytes` starts with whose names are `wanted`, as they stand there, and an empty
+/// line: what HEADER.FIELDS and HEADER.FIELDS.NOT mean (RFC 3501 §6.4.5).
+pub fn select(bytes: &[u8], wanted: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
+    let selected = fields(bytes).filter(wanted).flat_map(|field| slice(bytes, field.range));
+    selected.chain(b"\r\n").copied().collect()
+}
+
 /// Iterator of [`fields`].
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
@@ -145,6 +152,13 @@ mod tests {
         assert_eq!(header_end(b"A: b\r\n\r\nbody"), 8);
         assert_eq!(header_end(b"A: b\nC: d"), 9);
         assert_eq!(header_end(b"\nbody"), 1);
+    }
+
+    #[test]
+    fn selected_fields_stand_as_they_are_before_an_empty_line() {
+        let header = b"A: b\r\n c\r\nD: e\r\na: f\n\r\nA: body";
+        assert_eq!(select(header, |field| field.is("a")), b"A: b\r\n c\r\na: f\n\r\n");
+        assert_eq!(select(header, |_| false), b"\r\n");
     }
 
     #[test]

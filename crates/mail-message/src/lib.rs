@@ -9,6 +9,7 @@ pub mod header;
 mod mime;
 mod mime_field;
 mod scanner;
+pub mod search;
 mod structure;
 
 pub use envelope::{Envelope, EnvelopeAddress};

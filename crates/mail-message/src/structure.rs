@@ -42,6 +42,41 @@ impl BodyStructure {
     pub fn size(&self) -> usize {
         self.body.len()
     }
+
+    /// The part with this number, such as `[1, 2]` for 1.2 (RFC 3501 §6.4.5). No number at all is the message itself.
+    pub fn part(&self, number: &[u32]) -> Option<&Self> {
+        let Some((first, rest)) = number.split_first() else { return Some(self) };
+        let mut found = self.part_of_message(*first)?;
+        for number in rest {
+            found = match &found.content {
+                Content::Multipart { parts } => nth(parts, *number)?,
+                Content::Message { structure, .. } => structure.part_of_message(*number)?,
+                Content::Basic | Content::Text { .. } => return None,
+            };
+        }
+        Some(found)
+    }
+
+    /// A message that is no multipart has one part, 1: its body.
+    fn part_of_message(&self, number: u32) -> Option<&Self> {
+        match &self.content {
+            Content::Multipart { parts } => nth(parts, number),
+            Content::Basic | Content::Text { .. } | Content::Message { .. } => (number == 1).then_some(self),
+        }
+    }
+
+    /// The message that this part encapsulates: what HEADER and TEXT behind its number mean (RFC 3501 §6.4.5).
+    pub fn message(&self) -> Option<&Self> {
+        match &self.content {
+            Content::Message { structure, .. } => Some(structure),
+            Content::Basic | Content::Text { .. } | Content::Multipart { .. } => None,
+        }
+    }
+}
+
+/// Parts count from 1.
+fn nth(parts: &[BodyStructure], number: u32) -> Option<&BodyStructure> {
+    parts.get(usize::try_from(number).ok()?.checked_sub(1)?)
 }
 
 /// What BODYSTRUCTURE says beyond the common fields.

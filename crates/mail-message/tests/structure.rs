@@ -77,6 +77,25 @@ fn messages_are_read_unless_encoded() {
 }
 
 #[test]
+fn parts_are_found_by_their_numbers() {
+    let message = format!(
+        "{MIXED}--b\r\n\r\none\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ninner\r\n--b--\r\n"
+    );
+    let structure = BodyStructure::parse(message.as_bytes());
+    let body = |number: &[u32]| structure.part(number).map(|part| &message[part.body.clone()]);
+    assert_eq!(structure.part(&[]), Some(&structure));
+    assert_eq!(body(&[1]), Some("one"));
+    assert_eq!(body(&[2]), Some("Subject: in\r\n\r\ninner"));
+    assert_eq!(body(&[2, 1]), Some("inner"));
+    for missing in [&[0][..], &[3], &[1, 1], &[2, 0], &[2, 2], &[2, 1, 1]] {
+        assert_eq!(body(missing), None, "{missing:?}");
+    }
+    let inner = structure.part(&[2]).and_then(BodyStructure::message).unwrap();
+    assert_eq!(&message[inner.header.clone()], "Subject: in\r\n\r\n");
+    assert_eq!(structure.message(), None);
+}
+
+#[test]
 fn parts_and_depth_are_bounded() {
     let many = format!("{MIXED}{}", "--b\r\n\r\nx\r\n".repeat(100_000));
     let Content::Multipart { parts } = BodyStructure::parse(many.as_bytes()).content else { panic!() };

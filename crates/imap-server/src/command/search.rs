@@ -4,8 +4,7 @@ use std::cell::OnceCell;
 
 use encoding_rs::Encoding;
 use imap_proto::{SearchKey, SearchRequest};
-use mail_message::header;
-use mail_parser::{MessageParser, PartType};
+use mail_message::search::{Needle, body_holds, header_holds, text_holds};
 use mail_store::StoreError;
 
 use crate::answer::{Failure, Output};
@@ -73,12 +72,7 @@ impl Candidate<'_> {
 
     /// The Date field's day on the calendar, zone and time left out.
     fn sent_day(&self) -> Result<Option<i64>, StoreError> {
-        let octets = self.octets()?;
-        let date = MessageParser::default().parse_headers(octets).and_then(|message| message.date().cloned());
-        Ok(date.map(|date| {
-            let local = date.to_timestamp_local();
-            local.div_euclid(86_400)
-        }))
+        Ok(mail_message::search::sent_day(self.octets()?))
     }
 }
 
@@ -136,8 +130,8 @@ impl Search<'_> {
         Ok(true)
     }
 
-    fn needle(&self, text: &[u8]) -> String {
-        self.charset.decode_without_bom_handling(text).0.to_lowercase()
+    fn needle(&self, text: &[u8]) -> Needle {
+        Needle::new(&self.charset.decode_without_bom_handling(text).0)
     }
 }
 
@@ -165,57 +159,5 @@ fn reads_file(key: &SearchKey) -> bool {
         | SearchKey::Since(_)
         | SearchKey::Larger(_)
         | SearchKey::Smaller(_) => false,
-    }
-}
-
-/// A field's text with its encoded words (RFC 2047) decoded, in lower case.
-fn decoded(value: &[u8]) -> String {
-    let header = [b"Subject: ", value, b"\r\n\r\n"].concat();
-    let parsed = MessageParser::default().parse_headers(&header);
-    let decoded = parsed.as_ref().and_then(|message| message.subject());
-    decoded.map_or_else(|| String::from_utf8_lossy(value).to_lowercase(), str::to_lowercase)
-}
-
-/// The empty string is in every field that exists.
-fn header_holds(octets: &[u8], name: &str, needle: &str) -> bool {
-    header::fields(octets).any(|field| field.is(name) && decoded(&field.value()).contains(needle))
-}
-
-fn body_holds(octets: &[u8], needle: &str) -> bool {
-    if needle.is_empty() {
-        return true;
-    }
-    let Some(message) = MessageParser::default().parse(octets) else { return false };
-    message.parts.iter().any(|part| match &part.body {
-        PartType::Text(text) | PartType::Html(text) => text.to_lowercase().contains(needle),
-        PartType::Message(inner) => text_holds(inner.raw_message(), needle),
-        PartType::Binary(_) | PartType::InlineBinary(_) | PartType::Multipart(_) => false,
-    })
-}
-
-fn text_holds(octets: &[u8], needle: &str) -> bool {
-    let in_field = |field: header::Field<'_>| {
-        decoded(&field.value()).contains(needle)
-            || String::from_utf8_lossy(field.raw_value).to_lowercase().contains(needle)
-    };
-    header::fields(octets).any(in_field) || body_holds(octets, needle)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MESSAGE: &[u8] = b"From: =?utf-8?q?J=C3=BCrgen?= <j@x.org>\r\nSubject: Plan\r\nX-TUID: abc\r\n\
-        Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nR3LDvMOfZQ==\r\n";
-
-    #[test]
-    fn texts_are_found_decoded_and_in_any_case() {
-        assert!(header_holds(MESSAGE, "from", "jürgen"));
-        assert!(header_holds(MESSAGE, "X-TUID", "abc"));
-        assert!(header_holds(MESSAGE, "subject", ""));
-        assert!(!header_holds(MESSAGE, "Cc", ""));
-        assert!(body_holds(MESSAGE, "grüße"));
-        assert!(!body_holds(MESSAGE, "plan"));
-        assert!(text_holds(MESSAGE, "plan"));
     }
 }
