@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mail_types::{Flag, Uid};
 
@@ -91,7 +91,7 @@ pub(crate) fn with_sizes(unique: &str, size: u64, wire: u64) -> String {
     if size == wire { format!("{unique},S={size}") } else { format!("{unique},S={size},W={wire}") }
 }
 
-/// A name that no other process on any machine gives: time, process, counter, randomness, host.
+/// A name that no other process on any machine gives: time, process, counter, randomness, host. Names sort in the order of time.
 pub(crate) fn unique() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     static HOST: OnceLock<String> = OnceLock::new();
@@ -99,12 +99,16 @@ pub(crate) fn unique() -> String {
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
     let host = HOST.get_or_init(host_name);
     format!(
-        "{}.M{}P{}Q{counter}R{:08x}.{host}",
-        now.as_secs(),
-        now.subsec_micros(),
+        "{}P{}Q{counter}R{:08x}.{host}",
+        stamp(now),
         std::process::id(),
         getrandom::u32().unwrap_or_default()
     )
+}
+
+/// The time since the epoch, with as many digits for the fraction as it can have.
+fn stamp(time: Duration) -> String {
+    format!("{}.M{:06}", time.as_secs(), time.subsec_micros())
 }
 
 /// The machine's name without what a file name or its grammar can't hold.
@@ -137,6 +141,12 @@ mod tests {
             let name = FileName::parse(text);
             assert_eq!((name.base.as_str(), name.uid), (base, None), "{text}");
         }
+    }
+
+    #[test]
+    fn names_sort_in_the_order_of_time() {
+        let stamps = [9, 10, 99_999, 100_000, 999_999, 1_000_000].map(Duration::from_micros).map(stamp);
+        assert!(stamps.is_sorted(), "{stamps:?}");
     }
 
     #[test]
