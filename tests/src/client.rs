@@ -1,10 +1,12 @@
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::Site;
 
 /// A mail client run once, with its input, output and a deadline.
 #[derive(Debug)]
@@ -92,23 +94,13 @@ impl Client {
     }
 }
 
-/// A Python program of `tests/python`, which gets `settings` as JSON on standard input.
+/// A Python program of `tests/python`, which is told of `site`, and of `more` under that name, as JSON on standard input.
 ///
 /// # Errors
 /// As [`Client::run`].
-pub fn python(script: &str, settings: &serde_json::Value) -> Result<Finished> {
+pub fn python(script: &str, site: &Site, more: Value) -> Result<Finished> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
-    Client::new("python3").args(["-u".as_ref(), path.as_os_str()]).input(settings.to_string()).run()
+    let mut told = site.to_json();
+    told["more"] = more;
+    Client::new("python3").args(["-u".as_ref(), path.as_os_str()]).input(told.to_string()).run()
 }
-
-/// Reads `reader` to its end on a thread of its own, so that a full pipe never stops a server.
-pub(crate) fn drain(mut reader: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut all = Vec::new();
-        let _ = reader.read_to_end(&mut all);
-        String::from_utf8_lossy(&all).into_owned()
-    })
-}
-
-/// How long a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

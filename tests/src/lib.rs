@@ -5,18 +5,25 @@
 #![allow(
     clippy::panic,
     clippy::print_stderr,
+    clippy::indexing_slicing,
     reason = "a harness of tests: it fails by panicking and shows the server's log"
 )]
 
 mod client;
 mod demo;
-mod message;
-mod server;
+mod installation;
+mod mail;
+mod process;
+mod site;
+mod status;
 
 pub use client::{Client, Finished, python};
-pub use demo::{Account, Demo, Service};
-pub use message::Mail;
-pub use server::{Alone, Installation, Serving, free_port};
+pub use demo::Demo;
+pub use installation::{Installation, free_port};
+pub use mail::{Mail, messages_in};
+pub use process::{PATIENCE, Process};
+pub use site::{HOST, Person, Site};
+pub use status::Status;
 
 use std::path::PathBuf;
 

@@ -1,3 +1,7 @@
+use std::path::Path;
+
+use anyhow::Result;
+
 /// A message with CRLF line ends, for sending and for comparing with what comes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
@@ -5,7 +9,7 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// A short message with a subject that no other message has.
+    /// A short message with a Message-ID that no other message has.
     #[must_use]
     pub fn new(from: &str, to: &str, subject: &str, body: &str) -> Self {
         let body = body.replace("\r\n", "\n").replace('\n', "\r\n");
@@ -24,7 +28,21 @@ impl Mail {
 }
 
 /// A random word.
-#[must_use]
 fn token() -> String {
     format!("{:016x}", getrandom::u64().unwrap_or_default())
+}
+
+/// Every message of a Maildir as it lies there, `new` and `cur` together; none if the Maildir is not there yet.
+///
+/// # Errors
+/// If one can't be read.
+pub fn messages_in(maildir: &Path) -> Result<Vec<String>> {
+    let mut messages = Vec::new();
+    for folder in ["new", "cur"] {
+        let Ok(entries) = std::fs::read_dir(maildir.join(folder)) else { continue };
+        for entry in entries {
+            messages.push(String::from_utf8_lossy(&std::fs::read(entry?.path())?).into_owned());
+        }
+    }
+    Ok(messages)
 }
