@@ -24,3 +24,4 @@ pub use mailbox::{Append, FlagChange, Mailbox};
 pub use message_file::MessageFile;
 pub use snapshot::{Message, Snapshot};
 pub use store::Store;
+pub use watch::Changes;

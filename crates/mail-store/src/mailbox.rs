@@ -5,8 +5,9 @@ mod scan;
 mod work;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mail_types::{Flags, InternalDate, MailboxName, Uid, UidValidity};
 use tokio::sync::watch;
@@ -19,14 +20,16 @@ use crate::index::MessageRow;
 use crate::message_file::MessageFile;
 use crate::names::{self, FileName};
 use crate::snapshot::Snapshot;
+use crate::watch::{Changes, Watcher};
 
 pub use append::Append;
-use scan::{modified, now_nanos};
+use scan::{is_settled, modified, now_nanos};
 use work::Work;
 
 /// An open mailbox, shared by all sessions of the process that have it open.
 #[derive(Debug)]
 pub struct Mailbox {
+    id: u64,
     account: Arc<Account>,
     name: MailboxName,
     key: String,
@@ -55,9 +58,10 @@ impl Mailbox {
             Ok((work.file.uid_validity, work.snapshot()?))
         })?;
         let shown = watch::Sender::new(Arc::new(snapshot));
-        let mailbox =
-            Self { account: Arc::clone(account), name: name.clone(), key, folder, uid_validity, shown };
-        Ok(Arc::new(mailbox))
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let id = COUNT.fetch_add(1, Ordering::Relaxed);
+        let account = Arc::clone(account);
+        Ok(Arc::new(Self { id, account, name: name.clone(), key, folder, uid_validity, shown }))
     }
 
     /// Works under the account's lock, in step with the folder, and shows the outcome to all sessions.
@@ -108,21 +112,39 @@ impl Mailbox {
         self.change(|_| Ok(())).map(|(_, snapshot)| snapshot)
     }
 
-    /// Wakes whenever the snapshot changed, whoever changed it. While a receiver is awaited, changes by other processes and
-    /// programs are found within a second.
-    pub fn watch(self: &Arc<Self>) -> watch::Receiver<Arc<Snapshot>> {
-        crate::watch::look_after(self);
-        self.shown.subscribe()
+    /// Wakes whenever the snapshot changes, whoever changes it. As long as one waits so, changes by other processes and
+    /// programs are found within some tens of milliseconds (a quarter of a second where the system has no inotify).
+    /// Doesn't block.
+    #[must_use]
+    pub fn watch(self: &Arc<Self>) -> Changes {
+        Changes::new(self, self.shown.subscribe(), Watcher::of_process())
     }
 
-    /// True while somebody waits for changes.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.shown.receiver_count() > 0
+    #[cfg(test)]
+    pub(crate) fn watch_by(self: &Arc<Self>, watcher: &Watcher) -> Changes {
+        Changes::new(self, self.shown.subscribe(), Some(watcher))
     }
 
-    /// The times by which a change on disk shows.
+    /// Which one of the process it is.
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Wakes all who wait, although the snapshot is as it was: they find the mailbox gone.
+    pub(crate) fn wake_all(&self) {
+        self.shown.send_modify(|_| ());
+    }
+
+    /// The times of `cur` and `new`, 0 for one that can't be relied on; `None` if they are gone.
     pub(crate) fn times(&self) -> Option<(i64, i64)> {
-        Some((modified(&self.folder, "cur").ok()?, modified(&self.folder, "new").ok()?))
+        let now = now_nanos();
+        let settled = |time: i64| if is_settled(time, now) { time } else { 0 };
+        let time = |part| modified(&self.folder, part).ok().map(settled);
+        time("cur").zip(time("new"))
     }
 
     /// Takes the recent messages for this session: `\Recent` is what it returns, lowest and highest UID, and nobody gets again.

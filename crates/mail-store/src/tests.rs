@@ -1,9 +1,12 @@
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mail_types::{Address, Flag, Flags, MailboxName, Uid};
 
 use crate::{FlagChange, Mailbox, Store};
+
+mod watch;
 
 fn bob() -> Address {
     "bob@example.org".parse().unwrap()

@@ -1,48 +1,338 @@
-//! One thread for the process looks after the mailboxes that sessions wait on.
+//! One thread for the process looks after the mailboxes that sessions wait on: by inotify, or by the folders' times.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::watch;
+
+use crate::error::StoreError;
 use crate::mailbox::Mailbox;
+use crate::snapshot::Snapshot;
 
-type Times = Option<(i64, i64)>;
+/// How often the folders are looked at that have no inotify watch.
+const POLL: Duration = Duration::from_millis(200);
+/// How long changes are gathered after some were told, so that a burst of them is told in few steps.
+const GATHER: Duration = Duration::from_millis(10);
 
-type Watched = Mutex<Vec<(Weak<Mailbox>, Times)>>;
+/// A session's wait for changes of a mailbox. While one is held, what other processes and programs do is found too.
+#[derive(Debug)]
+pub struct Changes {
+    shown: watch::Receiver<Arc<Snapshot>>,
+    mailbox: u64,
+    watcher: Option<Watcher>,
+}
 
-static WATCHED: OnceLock<Watched> = OnceLock::new();
+impl Changes {
+    pub(crate) fn new(
+        mailbox: &Arc<Mailbox>,
+        shown: watch::Receiver<Arc<Snapshot>>,
+        watcher: Option<&Watcher>,
+    ) -> Self {
+        let changes = Self { shown, mailbox: mailbox.id(), watcher: watcher.cloned() };
+        changes.order(Order::Watch(mailbox.id(), Arc::downgrade(mailbox)));
+        changes
+    }
 
-/// Looks after `mailbox` from now on, as long as it is open.
-pub(crate) fn look_after(mailbox: &Arc<Mailbox>) {
-    let watched = WATCHED.get_or_init(|| {
-        if let Err(error) = std::thread::Builder::new().name("mailbox-watch".to_owned()).spawn(run) {
-            tracing::error!(%error, "no thread to look for changes by other programs");
+    fn order(&self, order: Order) {
+        if let Some(watcher) = &self.watcher {
+            watcher.order(order);
         }
-        Mutex::default()
-    });
-    let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-    if !watched.iter().any(|(it, _)| std::ptr::eq(it.as_ptr(), Arc::as_ptr(mailbox))) {
-        watched.push((Arc::downgrade(mailbox), None));
+    }
+
+    /// Waits for the next change; also wakes once when the mailbox was deleted or renamed.
+    ///
+    /// # Errors
+    /// When nobody has the mailbox open any more.
+    pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        self.shown.changed().await
     }
 }
 
-fn run() {
-    loop {
-        std::thread::sleep(Duration::from_millis(200));
-        let Some(watched) = WATCHED.get() else { continue };
-        let mut changed = Vec::new();
-        watched.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|(mailbox, last)| {
-            let Some(mailbox) = mailbox.upgrade() else { return false };
-            let times = mailbox.times();
-            if mailbox.is_watched() && times != *last {
-                *last = times;
-                changed.push(mailbox);
-            }
-            true
-        });
-        for mailbox in changed {
-            if let Err(error) = mailbox.sync() {
-                tracing::debug!(%error, "a watched mailbox can't be compared with its folder");
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.order(Order::Forget(self.mailbox));
+    }
+}
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+enum Order {
+    Watch(u64, Weak<Mailbox>),
+    Forget(u64),
+}
+
+/// The way to the thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Watcher {
+    orders: Sender<Order>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Watcher {
+    /// The one of the process, started at first use; `None` when the system gives no thread or no file.
+    pub(crate) fn of_process() -> Option<&'static Self> {
+        static WATCHER: OnceLock<Option<Watcher>> = OnceLock::new();
+        WATCHER.get_or_init(|| Self::start(start_inotify())).as_ref()
+    }
+
+    fn start(inotify: Option<Inotify>) -> Option<Self> {
+        let (orders, received) = mpsc::channel();
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .inspect_err(|error| tracing::error!(%error, "changes by other programs can't be watched"));
+        let wake = Arc::new(wake.ok()?);
+        let watching = Watching::new(inotify, received, Arc::clone(&wake));
+        std::thread::Builder::new()
+            .name("mailbox-watch".to_owned())
+            .spawn(move || watching.run())
+            .inspect_err(|error| tracing::error!(%error, "no thread to look for changes by other programs"))
+            .ok()?;
+        Some(Self { orders, wake })
+    }
+
+    fn order(&self, order: Order) {
+        // The thread never ends, and a full counter wakes it as well.
+        let _ = self.orders.send(order);
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+fn start_inotify() -> Option<Inotify> {
+    let warn = |error: &std::io::Error| {
+        tracing::warn!(%error, "no inotify: watched mailboxes are looked at five times a second");
+    };
+    Inotify::init().inspect_err(warn).ok()
+}
+
+/// A mailbox that sessions wait on.
+struct Waited {
+    mailbox: Weak<Mailbox>,
+    sessions: usize,
+    /// Those on its folder, `cur` and `new`; none while it is looked at by the clock.
+    watches: Vec<WatchDescriptor>,
+}
+
+/// What the thread knows.
+struct Watching {
+    inotify: Option<Inotify>,
+    orders: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    waited: HashMap<u64, Waited>,
+    by_watch: HashMap<WatchDescriptor, Vec<u64>>,
+    /// Without watches, so looked at by the clock, with the folders' times at the last look; `None` once they are gone.
+    polled: HashMap<u64, Option<(i64, i64)>>,
+    polled_at: Instant,
+    /// When mailboxes are to be compared again although nothing is told of them.
+    due: BTreeSet<(Instant, u64)>,
+}
+
+impl Watching {
+    fn new(inotify: Option<Inotify>, orders: Receiver<Order>, wake: Arc<OwnedFd>) -> Self {
+        Self {
+            inotify,
+            orders,
+            wake,
+            waited: HashMap::new(),
+            by_watch: HashMap::new(),
+            polled: HashMap::new(),
+            polled_at: Instant::now(),
+            due: BTreeSet::new(),
+        }
+    }
+
+    fn run(mut self) {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            self.wait();
+            let mut dirty = self.obey();
+            let events = self.read_events(&mut buffer);
+            let told = !events.is_empty();
+            dirty.extend(events);
+            dirty.extend(self.look_by_clock());
+            dirty.extend(self.take_due());
+            dirty.into_iter().for_each(|id| self.compare(id));
+            if told {
+                std::thread::sleep(GATHER);
             }
         }
+    }
+
+    /// Until an order or an event comes, or the clock calls.
+    fn wait(&self) {
+        let now = Instant::now();
+        let polls_at = (!self.polled.is_empty()).then(|| self.polled_at + POLL);
+        let next = self.due.first().map(|(at, _)| *at).into_iter().chain(polls_at).min();
+        let left = next.map(|at| at.saturating_duration_since(now) + Duration::from_millis(1));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        fds.extend(self.inotify.as_ref().map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN)));
+        if let Err(error) = poll(&mut fds, left.as_ref())
+            && error != rustix::io::Errno::INTR
+        {
+            tracing::error!(%error, "the wait for changes by other programs failed");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Carries out the orders; tells which mailboxes are watched from now on.
+    fn obey(&mut self) -> HashSet<u64> {
+        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        let mut new = HashSet::new();
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Watch(id, mailbox) => {
+                    let waited =
+                        self.waited.entry(id).or_insert(Waited { mailbox, sessions: 0, watches: Vec::new() });
+                    waited.sessions += 1;
+                    if waited.sessions == 1 {
+                        self.arm(id);
+                        new.insert(id);
+                    }
+                }
+                Order::Forget(id) => self.forget(id),
+            }
+        }
+        new
+    }
+
+    fn forget(&mut self, id: u64) {
+        let Some(waited) = self.waited.get_mut(&id) else { return };
+        waited.sessions = waited.sessions.saturating_sub(1);
+        if waited.sessions == 0 {
+            self.disarm(id);
+            self.waited.remove(&id);
+        }
+    }
+
+    /// Sets the watches of a mailbox, or has it looked at by the clock.
+    fn arm(&mut self, id: u64) {
+        let Some(mailbox) = self.waited.get(&id).and_then(|it| it.mailbox.upgrade()) else { return };
+        self.polled.remove(&id);
+        if let Err(error) = self.add_watches(id, &mailbox) {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(folder = %mailbox.folder().display(), %error, "no inotify watch: looked at five times a second");
+            }
+            self.disarm(id);
+            self.polled.insert(id, Some((0, 0)));
+        }
+    }
+
+    fn add_watches(&mut self, id: u64, mailbox: &Mailbox) -> std::io::Result<()> {
+        let Some(inotify) = &self.inotify else {
+            self.polled.insert(id, Some((0, 0)));
+            return Ok(());
+        };
+        let names = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
+        let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
+        let folder = mailbox.folder();
+        for (path, mask) in [
+            (folder.to_owned(), WatchMask::MOVED_TO | itself),
+            (folder.join("cur"), names | itself),
+            (folder.join("new"), names | itself),
+        ] {
+            let watch = inotify.watches().add(path, mask)?;
+            let waiting = self.by_watch.entry(watch.clone()).or_default();
+            if !waiting.contains(&id) {
+                waiting.push(id);
+            }
+            if let Some(waited) = self.waited.get_mut(&id) {
+                waited.watches.push(watch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the watches away that no other mailbox needs (two stores in one process may share a folder).
+    fn disarm(&mut self, id: u64) {
+        self.polled.remove(&id);
+        let watches = self.waited.get_mut(&id).map(|it| std::mem::take(&mut it.watches)).unwrap_or_default();
+        for watch in watches {
+            let Some(waiting) = self.by_watch.get_mut(&watch) else { continue };
+            waiting.retain(|it| *it != id);
+            if waiting.is_empty() {
+                self.by_watch.remove(&watch);
+                // That it is gone with its folder is fine.
+                let _ = self.inotify.as_ref().map(|inotify| inotify.watches().remove(watch));
+            }
+        }
+    }
+
+    /// The mailboxes that events tell of.
+    fn read_events(&mut self, buffer: &mut [u8]) -> HashSet<u64> {
+        let (mut dirty, mut moved) = (HashSet::new(), HashSet::new());
+        while let Some(inotify) = &mut self.inotify {
+            let Ok(events) = inotify.read_events(buffer) else { break };
+            let mut any = false;
+            for event in events {
+                any = true;
+                if event.mask.contains(EventMask::Q_OVERFLOW) {
+                    tracing::warn!("more changes than inotify holds: every watched mailbox is compared");
+                    dirty.extend(self.waited.keys());
+                }
+                let Some(waiting) = self.by_watch.get(&event.wd) else { continue };
+                if event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED) {
+                    moved.extend(waiting);
+                } else if event.mask.contains(EventMask::ISDIR) || is_passed_over(event.name) {
+                    continue;
+                }
+                dirty.extend(waiting);
+            }
+            if !any {
+                break;
+            }
+        }
+        for id in moved {
+            self.disarm(id);
+            self.arm(id);
+        }
+        dirty
+    }
+
+    fn look_by_clock(&mut self) -> Vec<u64> {
+        if self.polled.is_empty() || self.polled_at.elapsed() < POLL {
+            return Vec::new();
+        }
+        self.polled_at = Instant::now();
+        let times = |id: &u64| self.waited.get(id)?.mailbox.upgrade()?.times();
+        let look = |(id, last): (&u64, &mut Option<(i64, i64)>)| {
+            let now = times(id);
+            let unsettled = now.is_some_and(|(cur, new)| cur == 0 || new == 0);
+            (std::mem::replace(last, now) != now || unsettled).then_some(*id)
+        };
+        self.polled.iter_mut().filter_map(look).collect()
+    }
+
+    fn take_due(&mut self) -> Vec<u64> {
+        let later = self.due.split_off(&(Instant::now(), u64::MAX));
+        std::mem::replace(&mut self.due, later).into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn compare(&mut self, id: u64) {
+        let Some(mailbox) = self.waited.get(&id).and_then(|it| it.mailbox.upgrade()) else { return };
+        match mailbox.sync() {
+            Ok(_) => {}
+            Err(StoreError::NoSuchMailbox(_)) => mailbox.wake_all(),
+            Err(error) => {
+                tracing::warn!(folder = %mailbox.folder().display(), %error, "a watched mailbox can't be compared with its folder");
+                self.due.insert((Instant::now() + Duration::from_secs(1), id));
+            }
+        }
+    }
+}
+
+/// Names that are no message and not the mailbox's file: in INBOX's folder lie all other mailboxes.
+fn is_passed_over(name: Option<&std::ffi::OsStr>) -> bool {
+    name.is_some_and(|name| name.as_encoded_bytes().starts_with(b".") || name == "subscriptions")
+}
+
+#[cfg(test)]
+impl Watcher {
+    /// One that has no inotify.
+    pub(crate) fn by_clock() -> Self {
+        Self::start(None).unwrap()
     }
 }

@@ -48,8 +48,7 @@ impl Work<'_> {
             }
         }
         self.adopt(seen, foreign, recovering, &mut taken, &mut change)?;
-        // A change within the same tick of the clock leaves the time as it is: such a time can't be relied on.
-        let settled = |time: i64| if began - time > 1_000_000_000 { time } else { 0 };
+        let settled = |time: i64| if is_settled(time, began) { time } else { 0 };
         (self.row.cur, self.row.new) = (settled(times.0), settled(times.1));
         Ok(())
     }
@@ -141,6 +140,13 @@ pub(super) fn modified(folder: &Path, part: &str) -> Result<i64, StoreError> {
     let path = folder.join(part);
     let data = std::fs::metadata(&path).context("looking at", &path)?;
     Ok(data.mtime() * 1_000_000_000 + data.mtime_nsec())
+}
+
+/// True if a change after `now` gives a folder another time than `time`, so that the time can be relied on. A change within
+/// the same tick of the clock doesn't: ticks are 10 ms at most, two seconds on file systems that keep whole seconds.
+pub(super) const fn is_settled(time: i64, now: i64) -> bool {
+    let tick = if time % 1_000_000_000 == 0 { 2_000_000_000 } else { 20_000_000 };
+    now - time > tick
 }
 
 /// Every message file by the base of its name. What is no plain file is passed over.
