@@ -171,7 +171,7 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// How it is secured.
     pub tls: TlsMode,
-    /// Of SMTP listeners only; [`SmtpRole::Mx`] elsewhere and without meaning.
+    /// Who comes: other mail servers to SMTP listeners of the role [`SmtpRole::Mx`], our own users to all others.
     pub role: SmtpRole,
 }
 
@@ -366,8 +366,8 @@ impl Default for ImapConfig {
         Self {
             enabled: true,
             listeners: vec![
-                Listener::standard("imap", 143, TlsMode::StartTls, SmtpRole::Mx),
-                Listener::standard("imaps", 993, TlsMode::Implicit, SmtpRole::Mx),
+                Listener::standard("imap", 143, TlsMode::StartTls, SmtpRole::Submission),
+                Listener::standard("imaps", 993, TlsMode::Implicit, SmtpRole::Submission),
             ],
             max_line: 64 << 10,
             max_append: 100 << 20,
@@ -383,8 +383,8 @@ impl Default for Pop3Config {
         Self {
             enabled: true,
             listeners: vec![
-                Listener::standard("pop3", 110, TlsMode::StartTls, SmtpRole::Mx),
-                Listener::standard("pop3s", 995, TlsMode::Implicit, SmtpRole::Mx),
+                Listener::standard("pop3", 110, TlsMode::StartTls, SmtpRole::Submission),
+                Listener::standard("pop3s", 995, TlsMode::Implicit, SmtpRole::Submission),
             ],
             idle_timeout: 10 * MINUTE,
         }

@@ -131,7 +131,7 @@ fn listener(reader: &mut Reader<'_, '_>, has_roles: bool) -> Option<Listener> {
         "implicit" => Some(TlsMode::Implicit),
         _ => None,
     });
-    let role = if has_roles { role(reader) } else { SmtpRole::Mx };
+    let role = if has_roles { role(reader) } else { SmtpRole::Submission };
     Some(Listener { name: name?, addresses: addresses?, tls: tls.unwrap_or(TlsMode::StartTls), role })
 }
 

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use crate::{BoundListener, ConnectionGuard, Drain, Limits, Stream, TlsContext};
+use crate::{BoundListener, ConnectionGuard, Drain, Limits, Stream, TlsContext, program};
 
 /// What a server process is made of, handed to its `run`.
 #[derive(Debug, Clone)]
@@ -82,6 +82,7 @@ pub async fn serve<F, S>(
             Err(error) => error!(listener = accepting.listener.name, %error, "the socket can't be served"),
         }
     }
+    program::tell_ready();
     context.drain.begun().await;
     sessions.close();
     let deadline = context.config.limits.drain_timeout;
@@ -159,12 +160,13 @@ async fn open(
 ) -> std::io::Result<Connection> {
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
-    let stream = match (&context.tls, listener.tls) {
+    let tls = context.tls.as_ref().map(|tls| tls.for_role(listener.role));
+    let stream = match (&tls, listener.tls) {
         (Some(tls), TlsMode::Implicit) => {
             tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??
         }
         (None, TlsMode::Implicit) => return Err(std::io::Error::other("no certificate is configured")),
         (_, TlsMode::None | TlsMode::StartTls) => Stream::Plain(stream),
     };
-    Ok(Connection { stream, peer, local, listener, tls: context.tls, guard, drain: context.drain })
+    Ok(Connection { stream, peer, local, listener, tls, guard, drain: context.drain })
 }

@@ -3,6 +3,7 @@
 mod connection;
 mod drain;
 mod limits;
+mod privileges;
 pub mod program;
 mod sockets;
 mod stream;
@@ -11,6 +12,7 @@ mod tls;
 pub use connection::{Connection, ServerContext, serve};
 pub use drain::Drain;
 pub use limits::{AccountGuard, ConnectionGuard, Limits};
+pub use privileges::{become_user, restrict_new_files};
 pub use sockets::{BindError, BoundListener, bind};
 pub use stream::Stream;
 pub use tls::{TlsContext, TlsError};

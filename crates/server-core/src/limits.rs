@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Limits {
     /// Counts a connection from `peer`; `None` over a limit, or while `peer` is banned for its failed logins.
     #[must_use]
     pub fn connect(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionGuard> {
-        let peer = peer.to_canonical();
+        let peer = one_peer(peer);
         let mut counts = self.counts();
         let most = if peer.is_loopback() { usize::MAX } else { self.max_per_address };
         if counts.open >= self.max_connections
@@ -67,7 +67,7 @@ impl Limits {
 
     /// Holds a failed login against `peer`; loopback is exempt.
     pub fn login_failed(&self, peer: IpAddr) {
-        let peer = peer.to_canonical();
+        let peer = one_peer(peer);
         if !peer.is_loopback() {
             self.counts().remember_failure(peer);
         }
@@ -95,6 +95,17 @@ impl Counts {
         let (failures, last) = self.failures.entry(peer).or_insert_with(|| (0, Instant::now()));
         *failures = if last.elapsed() < MEMORY { failures.saturating_add(1) } else { 1 };
         *last = Instant::now();
+    }
+}
+
+/// The address by which a peer is counted. One host has a whole /64 of IPv6 addresses to choose from: RFC 6177 §2.
+fn one_peer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::from([a, b, c, d, 0, 0, 0, 0]).into()
+        }
+        address @ (IpAddr::V4(_) | IpAddr::V6(_)) => address,
     }
 }
 
@@ -127,9 +138,15 @@ pub struct ConnectionGuard {
 
 impl ConnectionGuard {
     /// Counts the connection to `account` too, after login; `None` over the limit.
+    ///
+    /// The failed logins of the client's address are forgotten: behind one address may live a whole office, in which a
+    /// single phone keeps an old password.
     #[must_use]
     pub fn login(&self, account: &Address) -> Option<AccountGuard> {
-        let below = count(&mut self.limits.counts().by_account, account, self.limits.max_per_account);
+        let mut counts = self.limits.counts();
+        counts.failures.remove(&self.peer);
+        let below = count(&mut counts.by_account, account, self.limits.max_per_account);
+        drop(counts);
         below.then(|| AccountGuard { limits: Arc::clone(&self.limits), account: account.clone() })
     }
 
@@ -210,5 +227,27 @@ mod tests {
         }
         assert!(limits.connect(guesser).is_none());
         assert!(limits.connect(own).is_some());
+    }
+
+    #[test]
+    fn a_login_that_succeeds_clears_the_failures_of_its_address() {
+        let limits = limits(9, 9);
+        let office = "192.0.2.1".parse::<IpAddr>().unwrap();
+        let bob = "bob@example.org".parse().unwrap();
+        for _ in 0..2 {
+            (1..TOLERATED_FAILURES).for_each(|_| limits.login_failed(office));
+            let guard = limits.connect(office).unwrap();
+            assert!(guard.login(&bob).is_some());
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_count_as_one_peer() {
+        let limits = limits(9, 1);
+        let [first, same, other] = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"]
+            .map(|address| address.parse::<IpAddr>().unwrap());
+        let _guard = limits.connect(first).unwrap();
+        assert!(limits.connect(same).is_none());
+        assert!(limits.connect(other).is_some());
     }
 }

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use clap::Parser;
 use mail_config::{Config, Listener};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::Pid;
+use nix::sys::prctl::set_pdeathsig;
+use nix::unistd::{Pid, getppid};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::{BoundListener, Drain, Limits, ServerContext, TlsContext, bind};
+use crate::privileges::{give_up_privileges, raise_file_limit, restrict_new_files};
+use crate::{BoundListener, Drain, Limits, ServerContext, TlsContext, become_user, bind};
 
 /// Where the config is looked for when nothing is said.
 pub const DEFAULT_CONFIG: &str = "/etc/mailstead/mailstead.toml";
@@ -69,6 +70,7 @@ where
         Some(copy) => Config::load_copy(Path::new(&copy), config),
         None => Config::load(config),
     };
+    restrict_new_files();
     let config = match loaded {
         Ok(config) => Arc::new(config),
         Err(errors) => return complain(&errors.to_string(), BAD_CONFIG),
@@ -118,9 +120,16 @@ where
     S: Future<Output = Result<(), Box<dyn Error + Send + Sync>>>,
 {
     raise_file_limit();
-    let tls = TlsContext::load(&config.tls)?;
     if let Some(user) = &config.user {
         become_user(user)?;
+    }
+    give_up_privileges()?;
+    end_with_the_supervisor()?;
+    // Only now: a key that this user can't read would be missed when the certificate is renewed, months from here.
+    let tls = TlsContext::load(&config.tls)?;
+    let hostname = config.hostname.to_ascii();
+    for warning in tls.iter().flat_map(|tls| tls.warnings(&hostname)) {
+        warn!("{warning}");
     }
     let limits = Limits::new(&config.limits);
     let context = ServerContext { config, tls, limits, drain: Drain::new() };
@@ -145,9 +154,11 @@ where
     for socket in &sockets {
         info!(server = name, listener = socket.listener.name, address = ?socket.socket.local_addr().ok(), "listening");
     }
+    if sockets.is_empty() {
+        tell_ready();
+    }
     let server = server(context.clone(), sockets);
     tokio::pin!(server);
-    notify(&[NotifyState::Ready]);
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut told = None;
     loop {
@@ -155,8 +166,8 @@ where
             result = &mut server => return result,
             _ = heartbeat.tick() => {
                 tell_state(&context, &mut told);
-                if signals.is_orphan() {
-                    warn!("the supervisor is gone");
+                if signals.is_orphan() && !context.drain.is_draining() {
+                    warn!(server = name, "the supervisor is gone; stopping");
                     context.drain.begin();
                 }
             }
@@ -182,6 +193,11 @@ fn tell_state(context: &ServerContext, told: &mut Option<usize>) {
     notify(&[NotifyState::Watchdog]);
 }
 
+/// Tells the service manager that connections are accepted.
+pub(crate) fn tell_ready() {
+    notify(&[NotifyState::Ready]);
+}
+
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!(%error, "can't tell the service manager");
@@ -193,6 +209,17 @@ fn reload(context: &ServerContext) {
         tokio::task::spawn_blocking(move || tls.refresh());
     }
     info!("certificates are looked at again; everything else in the config takes a restart");
+}
+
+/// The process that started us, if it is the supervisor.
+fn supervisor() -> Option<Pid> {
+    std::env::var(SUPERVISED).ok().and_then(|pid| pid.parse().ok()).map(Pid::from_raw)
+}
+
+/// Has the system send SIGTERM at once when the supervisor dies, so that a new one finds the ports free. One that died
+/// before this is noticed by the heartbeat.
+fn end_with_the_supervisor() -> nix::Result<()> {
+    if supervisor().is_some() { set_pdeathsig(nix::sys::signal::Signal::SIGTERM) } else { Ok(()) }
 }
 
 /// What a signal asks for.
@@ -215,13 +242,13 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
-            supervisor: std::env::var(SUPERVISED).ok().and_then(|pid| pid.parse().ok()).map(Pid::from_raw),
+            supervisor: supervisor(),
         })
     }
 
     /// True once the supervisor that started us is gone.
     fn is_orphan(&self) -> bool {
-        self.supervisor.is_some_and(|supervisor| supervisor != nix::unistd::getppid())
+        self.supervisor.is_some_and(|supervisor| supervisor != getppid())
     }
 
     async fn next(&mut self) -> Event {
@@ -233,30 +260,4 @@ impl Signals {
             }
         }
     }
-}
-
-/// Every session needs a descriptor or two: take as many as are allowed.
-fn raise_file_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        warn!(%error, "can't raise the limit of open files");
-    }
-}
-
-/// Becomes `name` for good if we are root.
-///
-/// # Errors
-/// If there is no such user, or the system refuses.
-pub fn become_user(name: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let user = nix::unistd::User::from_name(name)?
-        .ok_or_else(|| format!("the user {name} in the config does not exist; make it or correct `user`"))?;
-    let c_name = std::ffi::CString::new(name)?;
-    nix::unistd::initgroups(&c_name, user.gid)?;
-    nix::unistd::setgid(user.gid)?;
-    nix::unistd::setuid(user.uid)?;
-    Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mail_config::Listener;
 use socket2::{Domain, Protocol, Socket, Type};
+use tracing::warn;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -56,7 +57,7 @@ fn advice(error: &std::io::Error) -> &'static str {
 
 /// The sockets for `listeners`: those handed down by systemd or the supervisor (`LISTEN_FDS`, `LISTEN_FDNAMES`), else newly bound.
 ///
-/// A handed-down socket whose name is no listener's is left alone.
+/// A handed-down socket whose name is no listener's is left alone, and told of in the log: its clients would wait for ever.
 ///
 /// # Errors
 /// [`BindError`], naming each one that failed.
@@ -76,6 +77,9 @@ pub fn bind(listeners: &[Listener]) -> Result<Vec<BoundListener>, Vec<BindError>
                 Err(error) => errors.push(error),
             }
         }
+    }
+    for name in inherited.keys() {
+        warn!("a socket was handed down as {name}, but no listener has that name: it is not served");
     }
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }

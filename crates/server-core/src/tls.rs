@@ -5,21 +5,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use mail_config::{CertificateFiles, TlsConfig};
+use mail_config::{CertificateFiles, SmtpRole, TlsConfig};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::Stream;
 
 /// How often, at most, the files are looked at for a change.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A certificate that is good for less than this should have been renewed.
+const RENEW_DAYS: i64 = 7;
 
 /// Why the certificates can't be used. The text tells the operator which file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,8 @@ pub enum TlsError {
 pub struct TlsContext {
     config: Arc<rustls::ServerConfig>,
     resolver: Arc<Resolver>,
+    /// The same for other mail servers.
+    without_resumption: Option<Arc<Self>>,
 }
 
 impl TlsContext {
@@ -60,12 +65,24 @@ impl TlsContext {
             return Ok(None);
         }
         let resolver = Arc::new(Resolver::load(config.certificates.clone())?);
-        let server = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|error| resolver.invalid(error.to_string()))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
-        Ok(Some(Arc::new(Self { config: Arc::new(server), resolver })))
+        let failed = |error: rustls::Error| resolver.invalid(error.to_string());
+        let mut server = server_config(&resolver).map_err(failed)?;
+        let mut to_servers = server.clone();
+        server.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
+        to_servers.session_storage = Arc::new(NoServerSessionStorage {});
+        to_servers.send_tls13_tickets = 0;
+        let to_servers =
+            Self { config: Arc::new(to_servers), resolver: Arc::clone(&resolver), without_resumption: None };
+        let without_resumption = Some(Arc::new(to_servers));
+        Ok(Some(Arc::new(Self { config: Arc::new(server), resolver, without_resumption })))
+    }
+
+    /// What a listener of this role uses. Clients that come back resume their sessions; other mail servers are offered no
+    /// tickets, over which some of them stumble.
+    #[must_use]
+    pub fn for_role(self: &Arc<Self>, role: SmtpRole) -> Arc<Self> {
+        let without = self.without_resumption.as_ref().filter(|_| role == SmtpRole::Mx);
+        Arc::clone(without.unwrap_or(self))
     }
 
     /// Performs the server's part of the handshake.
@@ -82,10 +99,40 @@ impl TlsContext {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
+    /// What clients will stumble over although the certificates can be used, each a line for the operator.
+    #[must_use]
+    pub fn warnings(&self, hostname: &str) -> Vec<String> {
+        let certificates = self.resolver.certificates.read().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings: Vec<String> = Vec::new();
+        for (files, key) in self.resolver.files.iter().zip(&certificates.keys) {
+            let days = days_left(key);
+            if days.is_some_and(|days| days < RENEW_DAYS) {
+                let when =
+                    if days.is_some_and(|days| days < 0) { "has expired" } else { "expires in a few days" };
+                warnings.push(format!("{} {when}: renew it", files.certificate.display()));
+            }
+        }
+        if certificates.find(hostname).is_none() {
+            warnings.push(format!(
+                "no certificate is for {hostname}: clients that are set to this name will complain"
+            ));
+        }
+        warnings
+    }
+
     /// Looks at once whether the files changed.
     pub fn refresh(&self) {
         self.resolver.refresh();
     }
+}
+
+/// TLS 1.2 and 1.3. ALPN is not negotiated: a client that offers a protocol by it is served all the same, RFC 7301 §3.1.
+fn server_config(resolver: &Arc<Resolver>) -> Result<rustls::ServerConfig, rustls::Error> {
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::clone(resolver) as Arc<dyn ResolvesServerCert>);
+    Ok(config)
 }
 
 /// Answers with the certificate for the name that the client asks for.
@@ -98,8 +145,8 @@ struct Resolver {
 
 #[derive(Debug)]
 struct Certificates {
-    /// For clients that send no name, or none of ours.
-    default: Arc<CertifiedKey>,
+    /// In the order of the files; the first is for clients that send no name, or none of ours.
+    keys: Vec<Arc<CertifiedKey>>,
     /// Exact names, and `*.` names as they stand in the certificate.
     by_name: HashMap<String, Arc<CertifiedKey>>,
     stamps: Vec<Stamp>,
@@ -160,7 +207,7 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.certificates.read().unwrap_or_else(PoisonError::into_inner);
         let found = hello.server_name().and_then(|name| certificates.find(name));
-        Some(found.unwrap_or_else(|| Arc::clone(&certificates.default)))
+        found.or_else(|| certificates.keys.first().map(Arc::clone))
     }
 }
 
@@ -174,11 +221,7 @@ impl Certificates {
                 by_name.entry(name).or_insert_with(|| Arc::clone(key));
             }
         }
-        let default = keys.into_iter().next().ok_or_else(|| TlsError::Invalid {
-            path: PathBuf::new(),
-            problem: "no certificate is configured".to_owned(),
-        })?;
-        Ok(Self { default, by_name, stamps })
+        Ok(Self { keys, by_name, stamps })
     }
 
     fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
@@ -217,10 +260,20 @@ fn invalid(path: &Path, problem: String) -> TlsError {
     TlsError::Invalid { path: path.to_owned(), problem }
 }
 
+/// The server's own certificate.
+fn leaf(key: &CertifiedKey) -> Option<X509Certificate<'_>> {
+    X509Certificate::from_der(key.cert.first()?).ok().map(|(_, leaf)| leaf)
+}
+
+/// Whole days until the certificate expires; below 0 if it has.
+fn days_left(key: &CertifiedKey) -> Option<i64> {
+    let left = leaf(key)?.validity().not_after.timestamp() - ASN1Time::now().timestamp();
+    Some(left.div_euclid(24 * 3600))
+}
+
 /// The DNS names in the server's own certificate, in lower case.
 fn names(key: &CertifiedKey) -> Vec<String> {
-    let leaf = key.cert.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
-    let Some((_, leaf)) = leaf else { return Vec::new() };
+    let Some(leaf) = leaf(key) else { return Vec::new() };
     let Ok(Some(alternative)) = leaf.subject_alternative_name() else { return Vec::new() };
     let dns = |name: &GeneralName<'_>| {
         if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }

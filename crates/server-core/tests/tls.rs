@@ -1,14 +1,17 @@
 //! Certificates: chosen by name, read again when they change, refused when they don't fit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use mail_config::{CertificateFiles, TlsConfig};
+use mail_config::{CertificateFiles, SmtpRole, TlsConfig};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use server_core::TlsContext;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -26,11 +29,19 @@ impl Authority {
 
     /// Writes a certificate for `name` to `folder` and returns its DER form too.
     fn issue(&self, folder: &Path, name: &str) -> (CertificateFiles, CertificateDer<'static>) {
+        self.issue_until(folder, name, 4000)
+    }
+
+    fn issue_until(
+        &self,
+        folder: &Path,
+        name: &str,
+        last_year: i32,
+    ) -> (CertificateFiles, CertificateDer<'static>) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()])
-            .unwrap()
-            .signed_by(&key, &self.issuer)
-            .unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let stem = name.replace('*', "any");
         let files = CertificateFiles {
             certificate: folder.join(format!("{stem}.pem")),
@@ -42,26 +53,54 @@ impl Authority {
     }
 }
 
-/// The certificate that the server shows to a client which asks for `name`.
-async fn shown(context: &Arc<TlsContext>, authority: &Authority, name: &str) -> CertificateDer<'static> {
+/// A server that performs handshakes with every client, until the test ends.
+async fn serving(context: &Arc<TlsContext>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let context = Arc::clone(context);
-    let server =
-        tokio::spawn(async move { context.accept(listener.accept().await.unwrap().0).await.map(drop) });
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let context = Arc::clone(&context);
+            tokio::spawn(async move {
+                let mut stream = context.accept(stream).await?;
+                stream.write_all(b"hello").await?;
+                stream.shutdown().await
+            });
+        }
+    });
+    address
+}
+
+/// A client that trusts the authority.
+fn client(authority: &Authority) -> ClientConfig {
+    client_of(authority, rustls::ALL_VERSIONS)
+}
+
+fn client_of(authority: &Authority, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        .with_no_client_auth()
+}
+
+/// A whole connection, after which the client has the tickets that it was sent.
+async fn connect(address: SocketAddr, client: &Arc<ClientConfig>, name: &str) -> TlsStream<TcpStream> {
+    let connector = tokio_rustls::TlsConnector::from(Arc::clone(client));
     let stream = TcpStream::connect(address).await.unwrap();
-    let stream = connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await.unwrap();
-    let certificate = stream.get_ref().1.peer_certificates().unwrap().first().unwrap().clone();
-    server.await.unwrap().unwrap();
-    certificate
+    let mut stream = connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await.unwrap();
+    let mut greeting = Vec::new();
+    stream.read_to_end(&mut greeting).await.unwrap();
+    assert_eq!(greeting, b"hello");
+    stream
+}
+
+/// The certificate that the server shows to a client which asks for `name`.
+async fn shown(context: &Arc<TlsContext>, authority: &Authority, name: &str) -> CertificateDer<'static> {
+    let stream = connect(serving(context).await, &Arc::new(client(authority)), name).await;
+    stream.get_ref().1.peer_certificates().unwrap().first().unwrap().clone()
 }
 
 #[tokio::test]
@@ -89,6 +128,112 @@ async fn a_changed_certificate_is_picked_up_and_a_broken_one_is_not() {
     assert_eq!(shown(&context, &authority, "mail.example.org").await, new);
 }
 
+/// certbot's `live` folder holds symbolic links, and a renewal points them elsewhere.
+#[tokio::test]
+async fn a_link_that_is_switched_is_a_changed_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let [old_folder, new_folder] = ["archive1", "archive2"].map(|name| folder.path().join(name));
+    let live = CertificateFiles {
+        certificate: folder.path().join("fullchain.pem"),
+        key: folder.path().join("privkey.pem"),
+    };
+    let issue = |archive: &Path| {
+        std::fs::create_dir(archive).unwrap();
+        let (files, der) = authority.issue(archive, "mail.example.org");
+        for (target, link) in [(&files.certificate, &live.certificate), (&files.key, &live.key)] {
+            let _ = std::fs::remove_file(link);
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
+        der
+    };
+    let old = issue(&old_folder);
+    let context = TlsContext::load(&TlsConfig { certificates: vec![live.clone()] }).unwrap().unwrap();
+    assert_eq!(shown(&context, &authority, "mail.example.org").await, old);
+    let new = issue(&new_folder);
+    context.refresh();
+    assert_eq!(shown(&context, &authority, "mail.example.org").await, new);
+}
+
+fn one_certificate(folder: &Path) -> (Authority, Arc<TlsContext>) {
+    let authority = Authority::new();
+    let (files, _) = authority.issue(folder, "mail.example.org");
+    let context = TlsContext::load(&TlsConfig { certificates: vec![files] }).unwrap().unwrap();
+    (authority, context)
+}
+
+#[tokio::test]
+async fn a_client_that_offers_a_protocol_by_alpn_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, context) = one_certificate(folder.path());
+    let mut client = client(&authority);
+    client.alpn_protocols = vec![b"imap".to_vec()];
+    let stream = connect(serving(&context).await, &Arc::new(client), "mail.example.org").await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), None);
+}
+
+#[tokio::test]
+async fn a_client_resumes_its_session_and_another_mail_server_is_offered_no_ticket() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, context) = one_certificate(folder.path());
+    for (role, kind) in [(SmtpRole::Submission, HandshakeKind::Resumed), (SmtpRole::Mx, HandshakeKind::Full)]
+    {
+        let address = serving(&context.for_role(role)).await;
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let client = Arc::new(client_of(&authority, &[version]));
+            connect(address, &client, "mail.example.org").await;
+            let again = connect(address, &client, "mail.example.org").await;
+            assert_eq!(again.get_ref().1.handshake_kind(), Some(kind), "{role:?} {version:?}");
+        }
+    }
+}
+
+/// A TLS 1.2 ClientHello as RFC 5246 §7.4.1.2 has it, asking for `name` to the letter: in this version the certificate
+/// comes back in clear.
+fn client_hello(name: &str) -> Vec<u8> {
+    let counted = |size: usize, content: &[u8]| {
+        let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+        [length.get(4 - size..).unwrap(), content].concat()
+    };
+    let extension = |kind: u16, content: &[u8]| [&kind.to_be_bytes()[..], &counted(2, content)].concat();
+    let host_name = [&[0][..], &counted(2, name.as_bytes())].concat();
+    let extensions = [
+        extension(0, &counted(2, &host_name)),
+        // supported_groups: x25519, secp256r1; signature_algorithms: ecdsa_secp256r1_sha256.
+        extension(10, &counted(2, &[0, 0x1d, 0, 0x17])),
+        extension(13, &counted(2, &[4, 3])),
+    ];
+    let hello = [
+        &[3, 3][..],
+        &[7; 32],
+        &[0],
+        // TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, no compression.
+        &counted(2, &[0xc0, 0x2b]),
+        &[1, 0],
+        &counted(2, &extensions.concat()),
+    ];
+    let handshake = [&[1][..], &counted(3, &hello.concat())].concat();
+    [&[22, 3, 1][..], &counted(2, &handshake)].concat()
+}
+
+/// Microsoft's discovery service asks for the name with a dot behind it.
+#[tokio::test]
+async fn a_name_with_a_dot_behind_it_is_the_same_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (first, _) = authority.issue(folder.path(), "other.example.org");
+    let (second, wanted) = authority.issue(folder.path(), "mail.example.org");
+    let context = TlsContext::load(&TlsConfig { certificates: vec![first, second] }).unwrap().unwrap();
+    for name in ["mail.example.org", "mail.example.org.", "MAIL.example.org."] {
+        let mut stream = TcpStream::connect(serving(&context).await).await.unwrap();
+        stream.write_all(&client_hello(name)).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.windows(wanted.len()).any(|part| part == &*wanted) {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{name}: closed after {answer:?}");
+        }
+    }
+}
+
 #[test]
 fn files_that_can_not_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -103,4 +248,17 @@ fn files_that_can_not_be_used_are_named() {
     assert!(problem(&first.key, &first.key).contains("holds no certificate"));
     assert!(problem(&first.certificate, &first.certificate).contains("no PEM private key"));
     assert!(problem(&first.certificate, &second.key).contains("can't be used with the key"));
+}
+
+#[test]
+fn certificates_that_clients_will_refuse_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (good, _) = authority.issue(folder.path(), "mail.example.org");
+    let (old, _) = authority.issue_until(folder.path(), "old.example.org", 2001);
+    let context = TlsContext::load(&TlsConfig { certificates: vec![good, old] }).unwrap().unwrap();
+    let told = context.warnings("mail.example.org").join("\n");
+    assert!(told.contains("old.example.org.pem") && told.contains("expired"), "{told}");
+    assert!(!told.contains("mail.example.org"), "{told}");
+    assert!(context.warnings("mx.example.org").join("\n").contains("no certificate is for mx.example.org"));
 }

@@ -5,7 +5,7 @@ use mail_config::Config;
 use mail_directory::Directory;
 use mail_types::Domain;
 use nix::unistd::{User, geteuid};
-use server_core::program::become_user;
+use server_core::become_user;
 
 use crate::certificate::TestCertificate;
 use crate::cli::InitArguments;

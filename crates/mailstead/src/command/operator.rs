@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use mail_config::Config;
 use mail_directory::Directory;
-use server_core::program::become_user;
+use server_core::become_user;
 
 use crate::data_dir;
 
