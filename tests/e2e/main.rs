@@ -4,4 +4,5 @@
 mod curl;
 mod demo;
 mod python_libraries;
+mod supervisor;
 mod swaks;
