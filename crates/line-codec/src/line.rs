@@ -16,10 +16,18 @@ pub enum Line {
     TooLong,
 }
 
+/// What ends a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineEnd {
+    Crlf,
+    CrlfOrLf,
+}
+
 /// Cuts bytes into lines. A line over the limit takes no memory: it is skipped, then reported.
 #[derive(Debug, Clone)]
 pub struct LineCodec {
     max: usize,
+    line_end: LineEnd,
     /// How much of the buffer is known to hold no LF.
     searched: usize,
     skipping: bool,
@@ -29,7 +37,14 @@ impl LineCodec {
     /// `max` octets without the CRLF.
     #[must_use]
     pub const fn new(max: usize) -> Self {
-        Self { max, searched: 0, skipping: false }
+        Self { max, line_end: LineEnd::Crlf, searched: 0, skipping: false }
+    }
+
+    /// As [`Self::new`], but a bare LF ends a line too. For dialogues in which nobody can gain by it: POP3's, which people type
+    /// and old clients speak with a bare LF, and the replies of SMTP servers.
+    #[must_use]
+    pub const fn lenient(max: usize) -> Self {
+        Self { line_end: LineEnd::CrlfOrLf, ..Self::new(max) }
     }
 
     /// The next line in `buffer`; `None` until there is a whole one.
@@ -54,10 +69,11 @@ impl LineCodec {
 
     /// A line without its LF.
     fn judge(&self, mut line: Bytes) -> Line {
-        if line.last() != Some(&b'\r') {
-            return Line::BareCrOrLf;
+        match (line.last(), self.line_end) {
+            (Some(b'\r'), _) => line.truncate(line.len() - 1),
+            (_, LineEnd::CrlfOrLf) => {}
+            (_, LineEnd::Crlf) => return Line::BareCrOrLf,
         }
-        line.truncate(line.len() - 1);
         if line.len() > self.max {
             Line::TooLong
         } else if memchr::memchr(b'\r', &line).is_some() {
@@ -84,8 +100,13 @@ mod tests {
     /// The lines in `input`, fed octet by octet, and all at once: they must be the same.
     #[track_caller]
     fn check(input: &[u8], expected: &[Line]) {
+        check_with(&LineCodec::new(8), input, expected);
+    }
+
+    #[track_caller]
+    fn check_with(codec: &LineCodec, input: &[u8], expected: &[Line]) {
         for size in [1, 2, 3, input.len().max(1)] {
-            let (mut codec, mut buffer, mut lines) = (LineCodec::new(8), BytesMut::new(), Vec::new());
+            let (mut codec, mut buffer, mut lines) = (codec.clone(), BytesMut::new(), Vec::new());
             for chunk in input.chunks(size) {
                 buffer.extend_from_slice(chunk);
                 while let Some(line) = codec.next_line(&mut buffer) {
@@ -114,5 +135,12 @@ mod tests {
         check(b"12345678\r\nA\r\n", &[text("12345678"), text("A")]);
         check(b"123456789\r\nA\r\n", &[Line::TooLong, text("A")]);
         check(b"1234567890123456789012345\r\nA\r\n", &[Line::TooLong, text("A")]);
+    }
+    #[test]
+    fn a_lenient_codec_takes_a_bare_lf_for_a_line_end_but_no_bare_cr() {
+        let lenient = LineCodec::lenient(8);
+        check_with(&lenient, b"NOOP\n\nQUIT\r\nRE", &[text("NOOP"), text(""), text("QUIT")]);
+        check_with(&lenient, b"NO\rOP\nA\n", &[Line::BareCrOrLf, text("A")]);
+        check_with(&lenient, b"12345678\n123456789\nA\n", &[text("12345678"), Line::TooLong, text("A")]);
     }
 }

@@ -1,6 +1,6 @@
 //! Mail data as SMTP and POP3 carry it: lines with a dot doubled at their start, ended by a lone dot.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 /// Takes the dots out of DATA. RFC 5321 §4.5.2.
 ///
@@ -91,10 +91,11 @@ impl DataDecoder {
     }
 }
 
-/// Writes mail data for DATA: a dot at a line's start is doubled, the end is a line with a dot. RFC 5321 §4.5.2.
+/// Writes a message for DATA and for POP3's multi-line responses: a dot at a line's start is doubled, the end is a line with a
+/// dot. RFC 5321 §4.5.2, RFC 1939 §3.
 ///
-/// A bare LF counts as a line's end too, so that no server can be made to see the end early.
-#[derive(Debug)]
+/// A bare LF counts as a line's end too, so that no reader can be made to see the end early.
+#[derive(Debug, Clone)]
 pub struct DotStuffer {
     at_line_start: bool,
 }
@@ -113,20 +114,25 @@ impl DotStuffer {
     }
 
     /// Adds the encoding of the next octets to `out`.
-    pub fn write(&mut self, data: &[u8], out: &mut BytesMut) {
-        out.reserve(data.len());
-        for line in data.split_inclusive(|octet| *octet == b'\n') {
-            if self.at_line_start && line.starts_with(b".") {
-                out.extend_from_slice(b".");
-            }
-            out.extend_from_slice(line);
-            self.at_line_start = line.ends_with(b"\n");
+    pub fn write(&mut self, data: &[u8], out: &mut impl BufMut) {
+        let Some(last) = data.last() else { return };
+        if self.at_line_start && data.starts_with(b".") {
+            out.put_u8(b'.');
         }
+        let mut written = 0;
+        for line_end in memchr::memmem::find_iter(data, b"\n.") {
+            let dot = line_end + 1;
+            out.put_slice(data.get(written..dot).unwrap_or_default());
+            out.put_u8(b'.');
+            written = dot;
+        }
+        out.put_slice(data.get(written..).unwrap_or_default());
+        self.at_line_start = *last == b'\n';
     }
 
     /// Ends the last line where that is missing, and the data.
-    pub fn finish(self, out: &mut BytesMut) {
-        out.extend_from_slice(if self.at_line_start { b".\r\n" } else { b"\r\n.\r\n" });
+    pub fn finish(self, out: &mut impl BufMut) {
+        out.put_slice(if self.at_line_start { b".\r\n" } else { b"\r\n.\r\n" });
     }
 }
 
@@ -200,5 +206,6 @@ mod tests {
         check_stuffed(&["a\r\n.b\r\n..\r\nc.\r\n"], "a\r\n..b\r\n...\r\nc.\r\n.\r\n");
         check_stuffed(&[".", "\r", "\n", ".", "x"], "..\r\n..x\r\n.\r\n");
         check_stuffed(&["a\n.\r\nb"], "a\n..\r\nb\r\n.\r\n");
+        check_stuffed(&["a\n.\n.\n", "", "."], "a\n..\n..\n..\r\n.\r\n");
     }
 }

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use line_codec::mail_data::DotStuffer;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case};
 use nom::combinator::{all_consuming, map, opt, rest, value};
@@ -109,13 +110,9 @@ impl Response {
             Self::Challenge(challenge) => format!("+ {challenge}\r\n").into_bytes(),
             Self::Listing { text, lines } => {
                 let mut encoded = first_line("+OK", text);
-                for line in lines.split_inclusive('\n') {
-                    if line.starts_with('.') {
-                        encoded.push(b'.');
-                    }
-                    encoded.extend_from_slice(line.as_bytes());
-                }
-                encoded.extend_from_slice(b".\r\n");
+                let mut stuffer = DotStuffer::new();
+                stuffer.write(lines.as_bytes(), &mut encoded);
+                stuffer.finish(&mut encoded);
                 encoded
             }
         }

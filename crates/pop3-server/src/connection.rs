@@ -3,7 +3,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
+use line_codec::line::{Line, LineCodec};
 use mail_types::Uid;
 use pop3_proto::Response;
 use server_core::{AccountGuard, Connection, Stream};
@@ -23,6 +24,8 @@ const MAX_LINE: usize = 8192;
 /// Octets of a message read and sent at a time.
 const CHUNK: usize = 64 << 10;
 /// How long a client may be silent before its login.
+///
+/// Deviates: RFC 1939 §3 wants 10 minutes in every state; as with other servers, nobody holds a connection that long without a name.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a client may be silent once we are to stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -33,13 +36,14 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) async fn serve(connection: Connection, mail: Arc<Mail>) {
     let mut session =
         Session::new(security(&connection, &mail), mail.config.limits.max_login_failures.max(1));
-    let mut client = Client { connection, mail, input: BytesMut::new(), output: Vec::new(), login: None };
+    let mut client = Client::new(connection, mail);
     client.queue(&Response::ok("Mailstead POP3 ready"));
     loop {
         let step = match client.line(session.is_logged_in()).await {
-            Ok(Line::Complete(line)) => session.handle(&line),
-            Ok(Line::TooLong) => Step::Reply(Response::failed("the line is too long")),
-            Ok(Line::Closed) => break,
+            Ok(Some(Line::Text(line))) => session.handle(&line),
+            Ok(Some(Line::TooLong)) => session.refuse_line("the line is too long"),
+            Ok(Some(Line::BareCrOrLf)) => session.refuse_line("a CR must be followed by LF"),
+            Ok(None) => break,
             Err(error) => {
                 debug!(%error, "the connection ended");
                 break;
@@ -60,18 +64,11 @@ fn security(connection: &Connection, mail: &Mail) -> Security {
     Security { may_login: connection.may_login(&mail.config), may_start_tls: connection.may_start_tls() }
 }
 
-/// What a client sent.
-enum Line {
-    /// Without its line end.
-    Complete(Vec<u8>),
-    TooLong,
-    Closed,
-}
-
 /// A client's connection and, after login, its maildrop.
 struct Client {
     connection: Connection,
     mail: Arc<Mail>,
+    codec: LineCodec,
     input: BytesMut,
     /// Responses to pipelined commands, sent together.
     output: Vec<u8>,
@@ -84,6 +81,11 @@ struct Login {
 }
 
 impl Client {
+    fn new(connection: Connection, mail: Arc<Mail>) -> Self {
+        let (codec, input, output) = (LineCodec::lenient(MAX_LINE), BytesMut::new(), Vec::new());
+        Self { connection, mail, codec, input, output, login: None }
+    }
+
     fn queue(&mut self, response: &Response) {
         self.output.extend_from_slice(&response.encode());
     }
@@ -152,6 +154,7 @@ impl Client {
     async fn start_tls(mut self) -> io::Result<Self> {
         self.flush().await?;
         self.input.clear();
+        self.codec = LineCodec::lenient(MAX_LINE);
         let Connection { stream, peer, local, listener, tls, guard, drain } = self.connection;
         let (Stream::Plain(stream), Some(context)) = (stream, &tls) else {
             return Err(io::Error::other("TLS is not to be had"));
@@ -196,24 +199,15 @@ impl Client {
         Ok(())
     }
 
-    /// The client's next line. Whatever is to be sent is sent before we wait for it.
-    async fn line(&mut self, logged_in: bool) -> io::Result<Line> {
-        let mut too_long = false;
+    /// The client's next line, `None` once it has gone. Whatever is to be sent is sent before we wait for it.
+    async fn line(&mut self, logged_in: bool) -> io::Result<Option<Line>> {
         loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.input) {
-                let line = self.input.split_to(end);
-                self.input.advance(1);
-                let line = line.strip_suffix(b"\r").unwrap_or(&line);
-                let fits = !too_long && line.len() <= MAX_LINE;
-                return Ok(if fits { Line::Complete(line.to_vec()) } else { Line::TooLong });
-            }
-            if self.input.len() > MAX_LINE {
-                too_long = true;
-                self.input.clear();
+            if let Some(line) = self.codec.next_line(&mut self.input) {
+                return Ok(Some(line));
             }
             self.flush().await?;
             if self.read(logged_in).await? == 0 {
-                return Ok(Line::Closed);
+                return Ok(None);
             }
         }
     }

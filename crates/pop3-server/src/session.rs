@@ -5,6 +5,9 @@ use pop3_proto::{Command, MessageNumber, ParseError, Response, ResponseCode};
 use crate::encoder::Encoder;
 use crate::maildrop::Maildrop;
 
+/// Lines in a row that are no commands, after which the client is sent away.
+const MAX_BAD_LINES: u32 = 20;
+
 /// What the connection must do next. The session itself does no I/O.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -67,6 +70,8 @@ pub(crate) struct Session {
     security: Security,
     utf8: bool,
     failures_left: u32,
+    /// In a row.
+    bad_lines: u32,
 }
 
 #[derive(Debug)]
@@ -82,7 +87,8 @@ enum State {
 impl Session {
     /// A client has connected, or secured its connection.
     pub(crate) const fn new(security: Security, max_login_failures: u32) -> Self {
-        Self { state: State::Authorization, security, utf8: false, failures_left: max_login_failures }
+        let failures_left = max_login_failures;
+        Self { state: State::Authorization, security, utf8: false, failures_left, bad_lines: 0 }
     }
 
     /// TLS was negotiated: what the client said before is forgotten (RFC 2595 §4).
@@ -101,10 +107,24 @@ impl Session {
             return self.respond(line);
         }
         match Command::parse(line) {
-            Ok(command) => self.command(command),
-            Err(ParseError::UnknownCommand) => reply(Response::failed("unknown command")),
-            Err(_) => reply(Response::failed("the arguments don't fit the command")),
+            Ok(command) => {
+                self.bad_lines = 0;
+                self.command(command)
+            }
+            Err(ParseError::UnknownCommand) => self.refuse_line("unknown command"),
+            Err(_) => self.refuse_line("the arguments don't fit the command"),
         }
+    }
+
+    /// A line that is no command, or none at all; it ends an AUTH in progress. Whoever sends nothing else, be it a browser that
+    /// was led here, is sent away.
+    pub(crate) fn refuse_line(&mut self, why: &'static str) -> Step {
+        if matches!(self.state, State::Authenticating(_)) {
+            self.state = State::Authorization;
+        }
+        self.bad_lines += 1;
+        let response = Response::failed(why);
+        if self.bad_lines >= MAX_BAD_LINES { Step::Close(response) } else { Step::Reply(response) }
     }
 
     fn command(&mut self, command: Command) -> Step {
@@ -202,7 +222,7 @@ impl Session {
             return reply(Response::failed("unknown mechanism; AUTH alone lists those we know"));
         };
         let initial = match initial.map(|initial| sasl::decode(initial.reveal().as_bytes())) {
-            Some(None) => return reply(Response::failed("this is no base64")),
+            Some(None) => return self.refuse_line("this is no base64"),
             Some(Some(initial)) => Some(initial),
             None => None,
         };
@@ -222,11 +242,11 @@ impl Session {
         };
         match step {
             Some(step) => self.proceed(step),
-            None => {
+            None if line == b"*" => {
                 self.state = State::Authorization;
-                let cancelled = line == b"*";
-                reply(Response::failed(if cancelled { "AUTH cancelled" } else { "this is no base64" }))
+                reply(Response::failed("AUTH cancelled"))
             }
+            None => self.refuse_line("this is no base64"),
         }
     }
 

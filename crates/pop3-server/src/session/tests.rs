@@ -116,3 +116,27 @@ fn utf8_and_lang_are_those_of_rfc_6856() {
     assert!(answer(&mut session, "LANG *").starts_with("+OK en "));
     assert!(answer(&mut session, "LANG MUL").starts_with("-ERR"));
 }
+
+#[test]
+fn who_speaks_no_pop3_is_sent_away() {
+    let mut session = Session::new(OPEN, 3);
+    for _ in 1..MAX_BAD_LINES {
+        assert!(matches!(session.handle(b"GET / HTTP/1.1"), Step::Reply(_)));
+    }
+    assert!(matches!(session.handle(b"CAPA"), Step::Reply(_)), "a command forgives what came before");
+    for _ in 1..MAX_BAD_LINES {
+        assert!(matches!(session.refuse_line("the line is too long"), Step::Reply(_)));
+    }
+    assert!(matches!(session.handle(b"RETR x"), Step::Close(Response::Failed { .. })));
+}
+
+#[test]
+fn a_line_that_is_none_ends_auth() {
+    let mut session = Session::new(OPEN, 3);
+    answer(&mut session, "AUTH LOGIN");
+    assert!(matches!(session.refuse_line("the line is too long"), Step::Reply(_)));
+    assert!(answer(&mut session, "CAPA").starts_with("+OK"));
+    answer(&mut session, "AUTH LOGIN");
+    assert!(answer(&mut session, "no base64!").starts_with("-ERR"));
+    assert!(answer(&mut session, "CAPA").starts_with("+OK"));
+}
