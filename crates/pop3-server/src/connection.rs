@@ -1,11 +1,11 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use line_codec::line::{Line, LineCodec};
-use mail_types::Uid;
+use mail_types::{Address, Uid};
 use pop3_proto::Response;
 use server_core::{AccountGuard, Connection, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,6 +27,9 @@ const CHUNK: usize = 64 << 10;
 ///
 /// Deviates: RFC 1939 §3 wants 10 minutes in every state; as with other servers, nobody holds a connection that long without a name.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a login waits for the session that has the maildrop.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(50);
 /// How long a client may be silent once we are to stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// How long a client may take for the TLS handshake.
@@ -62,6 +65,23 @@ pub(crate) async fn serve(connection: Connection, mail: Arc<Mail>) {
 
 fn security(connection: &Connection, mail: &Mail) -> Security {
     Security { may_login: connection.may_login(&mail.config), may_start_tls: connection.may_start_tls() }
+}
+
+/// Opens a maildrop. Another session may be about to notice that its client has gone, so its lock is waited for a little.
+async fn open_maildrop(mail: &Arc<Mail>, account: &Address) -> Result<(OpenMaildrop, Maildrop), LoginError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let (mail, owner) = (Arc::clone(mail), account.clone());
+        let opened = spawn_blocking(move || mail.open_maildrop(&owner));
+        match opened.await.map_err(|_| LoginError::Failure)? {
+            Err(LoginError::InUse) if Instant::now() < deadline => tokio::time::sleep(LOCK_POLL).await,
+            Err(LoginError::InUse) => {
+                info!(%account, "the maildrop is in use");
+                return Err(LoginError::InUse);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// A client's connection and, after login, its maildrop.
@@ -127,9 +147,7 @@ impl Client {
             }
         })?;
         let counted = self.connection.guard.login(&account).ok_or(LoginError::TooManyConnections)?;
-        let (mail, owner) = (Arc::clone(&self.mail), account.clone());
-        let opened = spawn_blocking(move || mail.open_maildrop(&owner));
-        let (open, maildrop) = opened.await.map_err(|_| LoginError::Failure)??;
+        let (open, maildrop) = open_maildrop(&self.mail, &account).await?;
         info!(%account, "logged in");
         self.login = Some(Login { maildrop: Arc::new(open), _counted: counted });
         Ok(maildrop)

@@ -80,10 +80,7 @@ impl Mail {
             error!(%error, folder = %folder.display(), "a maildrop can't be locked");
             LoginError::Failure
         })?;
-        let Some(lock) = lock else {
-            info!(account = %owner, "the maildrop is in use");
-            return Err(LoginError::InUse);
-        };
+        let lock = lock.ok_or(LoginError::InUse)?;
         let (mailbox, maildrop) = self.inbox(owner).map_err(|error| {
             error!(%error, account = %owner, "the maildrop can't be opened");
             LoginError::Failure
