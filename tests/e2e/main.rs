@@ -3,6 +3,10 @@
 
 mod curl;
 mod demo;
+mod fetchmail;
+mod mbsync;
+mod mutt;
 mod python_libraries;
+mod relay;
 mod supervisor;
 mod swaks;

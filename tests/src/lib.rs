@@ -15,6 +15,7 @@ mod installation;
 mod mail;
 mod process;
 mod site;
+mod smtp;
 mod status;
 
 pub use client::{Client, Finished, python};
