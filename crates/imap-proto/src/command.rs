@@ -1,18 +1,18 @@
 //! A client's commands. RFC 3501 §6 and the extensions offered.
 
-use mail_types::{Flags, InternalDate, MailboxName, Secret, SpecialUse, UidSet};
+use mail_types::{Flags, InternalDate, MailboxName, MailboxNameError, Secret, SpecialUse, UidSet};
+use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while1};
 use nom::character::complete::char;
 use nom::combinator::{all_consuming, map, map_opt, opt, value};
 use nom::multi::{separated_list0, separated_list1};
-use nom::sequence::{delimited, preceded, separated_pair};
-use nom::{IResult, Parser};
+use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
 use crate::fetch::fetch_items;
 use crate::grammar::{
-    Parsed, atom, date_time, flag_list, flags, is_astring_char, list_mailbox, mailbox, nstring, sequence_set,
-    sp, string, text,
+    Mismatch, Parsed, append_flags, atom, date_time, is_astring_char, list_mailbox, mailbox, nstring,
+    sequence_set, sp, store_flags, string, text,
 };
 use crate::search::search_program;
 use crate::{FetchItem, MessageSet, SearchKey, Tag};
@@ -39,6 +39,20 @@ pub enum ParseError {
     /// The command's arguments are not what its grammar says.
     #[error("the arguments are not valid")]
     Arguments(Tag),
+    /// The command is well formed, but names a mailbox as none can be named: answer NO.
+    #[error("{1}")]
+    Name(Tag, MailboxNameError),
+}
+
+impl ParseError {
+    /// The tag to answer with.
+    #[must_use]
+    pub const fn tag(&self) -> Option<&Tag> {
+        match self {
+            Self::NoTag => None,
+            Self::UnknownCommand(tag) | Self::Arguments(tag) | Self::Name(tag, _) => Some(tag),
+        }
+    }
 }
 
 /// What STATUS can ask for. RFC 3501 §6.3.10.
@@ -182,6 +196,7 @@ impl Request {
         let (verb, arguments) = split_word(rest);
         match parse_verb(&verb.to_ascii_uppercase(), arguments) {
             Some(Ok((_, command))) => Ok(Self { tag, command }),
+            Some(Err(nom::Err::Failure(Mismatch::Name(error)))) => Err(ParseError::Name(tag, error)),
             Some(Err(_)) => Err(ParseError::Arguments(tag)),
             None => Err(ParseError::UnknownCommand(tag)),
         }
@@ -199,7 +214,7 @@ fn split_word(input: &[u8]) -> (&[u8], &[u8]) {
 /// The whole of `input` by `parser`; spaces at the end are let pass.
 fn whole<'a, T>(
     input: &'a [u8],
-    parser: impl Parser<&'a [u8], Output = T, Error = nom::error::Error<&'a [u8]>>,
+    parser: impl Parser<&'a [u8], Output = T, Error = Mismatch>,
 ) -> Option<Parsed<'a, T>> {
     let trimmed = input.iter().rposition(|c| *c != b' ').map_or(0, |last| last + 1);
     Some(all_consuming(parser).parse(input.get(..trimmed).unwrap_or_default()))
@@ -324,7 +339,7 @@ fn create(input: &[u8]) -> Parsed<'_, Command> {
 }
 
 /// `"LIST" SP mailbox SP list-mailbox`
-fn list(input: &[u8]) -> IResult<&[u8], (Vec<u8>, Vec<u8>)> {
+fn list(input: &[u8]) -> Parsed<'_, (Vec<u8>, Vec<u8>)> {
     let reference = alt((map(string, |it| it.into_owned()), list_mailbox));
     separated_pair(reference, sp, list_mailbox).parse(input)
 }
@@ -344,10 +359,19 @@ fn status(input: &[u8]) -> Parsed<'_, Command> {
 
 /// `"APPEND" SP mailbox [SP flag-list] [SP date-time] SP`, the literal left out.
 fn append(input: &[u8]) -> Parsed<'_, Command> {
-    map((mailbox, opt(preceded(sp, flag_list)), opt(preceded(sp, date_time))), |(mailbox, flags, date)| {
+    map((mailbox, opt(preceded(sp, append_flags)), opt(preceded(sp, date_time))), |(mailbox, flags, date)| {
         Command::Append { mailbox, flags: flags.unwrap_or_default(), date }
     })
     .parse(input)
+}
+
+/// `append-message` without its literal: what stands between two messages of an APPEND; `None` if the grammar does not allow
+/// it. RFC 3502 §3.
+#[must_use]
+pub fn parse_append_message(input: &[u8]) -> Option<(Flags, Option<InternalDate>)> {
+    let options = (opt(terminated(append_flags, sp)), opt(terminated(date_time, sp)));
+    let (_, (flags, date)) = all_consuming(preceded(sp, options)).parse(input).ok()?;
+    Some((flags.unwrap_or_default(), date))
 }
 
 /// `"STORE" SP sequence-set SP store-att-flags`
@@ -358,7 +382,7 @@ fn store(uid: bool, input: &[u8]) -> Parsed<'_, Command> {
         value(StoreMode::Replace, tag("")),
     ));
     let silent = map(opt(tag_no_case(".SILENT")), |silent| silent.is_some());
-    let change = (mode, preceded(tag_no_case("FLAGS"), silent), preceded(sp, flags));
+    let change = (mode, preceded(tag_no_case("FLAGS"), silent), preceded(sp, store_flags));
     map(separated_pair(move |input| message_set(uid, input), sp, change), |(set, (mode, silent, flags))| {
         Command::Store { set, mode, silent, flags }
     })
@@ -400,7 +424,10 @@ mod tests {
         assert!(matches!(Request::parse(b"a UID NOOP"), Err(ParseError::UnknownCommand(_))));
         refused("a SELECT");
         refused("a LOGIN bob");
-        refused("a SELECT a//b");
+        assert!(matches!(
+            Request::parse(b"a SELECT a//b"),
+            Err(ParseError::Name(_, MailboxNameError::Empty))
+        ));
     }
 
     #[test]
@@ -497,6 +524,7 @@ mod tests {
         );
         parsed("a UID STORE 1 FLAGS ()");
         refused("a STORE 1 FLAGS (\\Nonsense)");
+        refused("a STORE 1 +FLAGS \\Recent");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What FETCH can ask for. RFC 3501 §6.4.5.
 
+use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case};
 use nom::character::complete::char;
 use nom::combinator::{map, opt, value, verify};
 use nom::multi::separated_list1;
 use nom::sequence::{delimited, pair, preceded, separated_pair};
-use nom::{IResult, Parser};
 
 use crate::encode;
 use crate::grammar::{Parsed, astring, number, sp};
@@ -190,7 +190,7 @@ fn section_part(input: &[u8]) -> Parsed<'_, Part> {
 }
 
 /// `section-text = section-msgtext / "MIME"`
-fn section_text(input: &[u8]) -> IResult<&[u8], SectionText> {
+fn section_text(input: &[u8]) -> Parsed<'_, SectionText> {
     alt((
         map(preceded(tag_no_case("HEADER.FIELDS.NOT"), header_list), SectionText::HeaderFieldsNot),
         map(preceded(tag_no_case("HEADER.FIELDS"), header_list), SectionText::HeaderFields),

@@ -2,16 +2,41 @@
 
 use std::borrow::Cow;
 
-use mail_types::{Bound, Flags, InternalDate, MailboxName, Number, NumberSet};
+use mail_types::{Bound, Flags, InternalDate, MailboxName, MailboxNameError, Number, NumberSet};
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take, take_while, take_while_m_n, take_while1};
 use nom::character::complete::{char, digit1, one_of};
 use nom::combinator::{map, map_opt, map_res, opt, recognize, value, verify};
+use nom::error::{ErrorKind, FromExternalError, ParseError};
 use nom::multi::{separated_list0, separated_list1};
 use nom::sequence::{delimited, pair, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
-pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T>;
+/// Why input is not what a grammar says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    Syntax,
+    /// The command is well formed, but this is no name for a mailbox.
+    Name(MailboxNameError),
+}
+
+impl ParseError<&[u8]> for Mismatch {
+    fn from_error_kind(_: &[u8], _: ErrorKind) -> Self {
+        Self::Syntax
+    }
+
+    fn append(_: &[u8], _: ErrorKind, inner: Self) -> Self {
+        inner
+    }
+}
+
+impl<E> FromExternalError<&[u8], E> for Mismatch {
+    fn from_external_error(_: &[u8], _: ErrorKind, _: E) -> Self {
+        Self::Syntax
+    }
+}
+
+pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Mismatch>;
 
 /// `ATOM-CHAR`
 pub(crate) const fn is_atom_char(c: u8) -> bool {
@@ -93,8 +118,12 @@ pub(crate) fn nstring(input: &[u8]) -> Parsed<'_, Option<Vec<u8>>> {
 
 /// `mailbox = "INBOX" / astring`. Octets beyond ASCII in an atom are let pass as some clients send them.
 pub(crate) fn mailbox(input: &[u8]) -> Parsed<'_, MailboxName> {
-    let octets = alt((map(take_while1(|c| is_astring_char(c) || c >= 0x80), Cow::Borrowed), string));
-    map_opt(octets, |name| MailboxName::from_imap(&name).ok()).parse(input)
+    let mut octets = alt((map(take_while1(|c| is_astring_char(c) || c >= 0x80), Cow::Borrowed), string));
+    let (rest, name) = octets.parse(input)?;
+    match MailboxName::from_imap(&name) {
+        Ok(name) => Ok((rest, name)),
+        Err(error) => Err(nom::Err::Failure(Mismatch::Name(error))),
+    }
 }
 
 /// `list-mailbox = 1*list-char / string`
@@ -115,17 +144,15 @@ pub(crate) fn sequence_set<T: Number>(input: &[u8]) -> Parsed<'_, NumberSet<T>> 
     map(separated_list1(char(','), range), NumberSet::from_ranges).parse(input)
 }
 
-/// `flag`; `\Recent` is let pass and dropped, it can't be set (RFC 3501 §2.3.2).
+/// `flag`
 fn flag(input: &[u8]) -> Parsed<'_, &str> {
     map_res(recognize(pair(opt(char('\\')), atom)), std::str::from_utf8).parse(input)
 }
 
+/// `None` if one is no flag that a client may set; `\Recent` is none (RFC 3501 §2.3.2).
 fn flags_of(names: Vec<&str>) -> Option<Flags> {
     let mut flags = Flags::new();
     for name in names {
-        if name.eq_ignore_ascii_case("\\Recent") {
-            continue;
-        }
         if name.starts_with('\\') {
             flags.insert(name.parse().ok()?);
         } else {
@@ -136,14 +163,19 @@ fn flags_of(names: Vec<&str>) -> Option<Flags> {
 }
 
 /// `flag-list = "(" [flag *(SP flag)] ")"`
-pub(crate) fn flag_list(input: &[u8]) -> Parsed<'_, Flags> {
-    let list = delimited((char('('), opt(sp)), separated_list0(sp, flag), (opt(sp), char(')')));
-    map_opt(list, flags_of).parse(input)
+fn flag_names(input: &[u8]) -> Parsed<'_, Vec<&str>> {
+    delimited((char('('), opt(sp)), separated_list0(sp, flag), (opt(sp), char(')'))).parse(input)
 }
 
-/// `flag *(SP flag)`: STORE's form without parentheses.
-pub(crate) fn flags(input: &[u8]) -> Parsed<'_, Flags> {
-    alt((flag_list, map_opt(separated_list1(sp, flag), flags_of))).parse(input)
+/// The flags of APPEND. `\Recent` is let pass and dropped: a sloppy client must not lose its message for it.
+pub(crate) fn append_flags(input: &[u8]) -> Parsed<'_, Flags> {
+    let can_be_set = |name: &&str| !name.eq_ignore_ascii_case("\\Recent");
+    map_opt(flag_names, |names| flags_of(names.into_iter().filter(can_be_set).collect())).parse(input)
+}
+
+/// `flag-list / (flag *(SP flag))`: the flags of STORE.
+pub(crate) fn store_flags(input: &[u8]) -> Parsed<'_, Flags> {
+    map_opt(alt((flag_names, separated_list1(sp, flag))), flags_of).parse(input)
 }
 
 /// `date-month`

@@ -9,7 +9,7 @@ mod grammar;
 mod search;
 mod structure;
 
-pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, StoreMode};
+pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, StoreMode, parse_append_message};
 pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use fetch::{FetchItem, Part, Section, SectionText};
 pub use search::{Header, SearchKey};

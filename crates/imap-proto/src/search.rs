@@ -5,11 +5,10 @@ use nom::Parser;
 use nom::bytes::complete::take_while1;
 use nom::character::complete::char;
 use nom::combinator::{map, map_opt, opt};
-use nom::error::{Error, ErrorKind};
 use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded};
 
-use crate::grammar::{Parsed, astring, atom, date, decimal, sequence_set, sp};
+use crate::grammar::{Mismatch, Parsed, astring, atom, date, decimal, sequence_set, sp};
 
 /// Deeper keys are refused: they would take as much stack.
 const MAX_DEPTH: usize = 100;
@@ -103,7 +102,7 @@ fn keys_at(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
 
 fn search_key(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     if depth > MAX_DEPTH {
-        return fail(input);
+        return fail();
     }
     match input.first() {
         Some(b'(') => delimited(char('('), |input| keys_at(depth + 1, input), char(')')).parse(input),
@@ -115,8 +114,8 @@ fn search_key(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     }
 }
 
-fn fail<T>(input: &[u8]) -> Parsed<'_, T> {
-    Err(nom::Err::Error(Error::new(input, ErrorKind::Verify)))
+const fn fail<T>() -> Parsed<'static, T> {
+    Err(nom::Err::Error(Mismatch::Syntax))
 }
 
 /// The keys that stand for themselves.
@@ -173,7 +172,7 @@ fn named<'a>(name: &[u8], depth: usize, rest: &'a [u8]) -> Parsed<'a, SearchKey>
         b"UID" => map(sequence_set, SearchKey::Uid).parse(rest),
         b"NOT" => search_key(depth + 1, rest).map(|(rest, key)| (rest, SearchKey::Not(Box::new(key)))),
         b"OR" => or(depth, rest),
-        _ => fail(rest),
+        _ => fail(),
     }
 }
 

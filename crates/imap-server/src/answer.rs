@@ -1,8 +1,11 @@
 //! What a command is answered with.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
+use std::io::Write as _;
 
-use imap_proto::Tag;
+use imap_proto::ParseError;
 use mail_store::StoreError;
 use tracing::{error, warn};
 
@@ -27,6 +30,12 @@ impl Output {
     pub(crate) fn line(&mut self, line: impl AsRef<[u8]>) {
         self.octets.extend_from_slice(line.as_ref());
         self.octets.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds text as it is.
+    pub(crate) fn text(&mut self, text: fmt::Arguments<'_>) {
+        // Writing to a `Vec` can't fail.
+        let _ = self.octets.write_fmt(text);
     }
 
     /// Adds octets as they are.
@@ -62,10 +71,10 @@ impl Output {
     }
 
     /// Adds the tagged line that ends a command.
-    pub(crate) fn complete(&mut self, tag: &Tag, result: &Result<String, Failure>) {
+    pub(crate) fn complete(&mut self, tag: &impl fmt::Display, result: &Result<String, Failure>) {
         match result {
-            Ok(text) => self.line(format!("{tag} OK {text}")),
-            Err(failure) => self.line(format!("{tag} {}", failure.text())),
+            Ok(text) => self.text(format_args!("{tag} OK {text}\r\n")),
+            Err(failure) => self.text(format_args!("{tag} {}\r\n", failure.text())),
         }
     }
 }
@@ -76,7 +85,7 @@ pub(crate) enum Failure {
     /// The client's mistake.
     Bad(&'static str),
     /// `NO`, with the response code and text.
-    No(String),
+    No(Cow<'static, str>),
     /// The store failed.
     Store(StoreError),
 }
@@ -87,9 +96,20 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<&ParseError> for Failure {
+    fn from(error: &ParseError) -> Self {
+        match error {
+            ParseError::Name(_, error) => Self::No(Cow::Owned(format!("[CANNOT] {error}"))),
+            ParseError::UnknownCommand(_) => Self::Bad("Unknown command"),
+            ParseError::Arguments(_) => Self::Bad("The arguments are not valid"),
+            ParseError::NoTag | _ => Self::Bad("A command begins with a tag"),
+        }
+    }
+}
+
 impl Failure {
-    pub(crate) fn no(text: &str) -> Self {
-        Self::No(text.to_owned())
+    pub(crate) const fn no(text: &'static str) -> Self {
+        Self::No(Cow::Borrowed(text))
     }
 
     /// Everything behind the tag. What the store failed of goes to the log, never to the client.

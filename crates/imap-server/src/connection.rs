@@ -4,15 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use imap_proto::{Command, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
 use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
 use tokio::time::timeout;
 use tracing::{debug, error, info};
 
-use crate::answer::Output;
-use crate::command::append::Appending;
+use crate::answer::{Failure, Output};
 use crate::idle::Idled;
 use crate::login::{Authenticating, Authentication, log_in};
 use crate::server::Shared;
@@ -21,6 +19,11 @@ use crate::wire::Wire;
 
 /// Commands answered BAD in a row before the connection is closed.
 const MAX_ERRORS: u32 = 50;
+
+/// RFC 3501 §5.4.
+pub(crate) const SILENT: &str = "* BYE Too long silent";
+pub(crate) const FLOOD: &str = "* BYE [TOOBIG] Too much at once";
+pub(crate) const RESTARTING: &str = "* BYE The server is restarting";
 
 /// One client.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub(crate) struct Client {
 }
 
 /// What comes after a command.
-enum Next {
+pub(crate) enum Next {
     Command,
     Close,
     StartTls,
@@ -94,12 +97,12 @@ impl Client {
             let event = tokio::select! {
                 event = timeout(wait, self.wire.event()) => event,
                 () = self.drain.begun() => {
-                    self.wire.line("* BYE The server is restarting").await?;
+                    self.wire.line(RESTARTING).await?;
                     return Ok(Next::Close);
                 }
             };
             let Ok(event) = event else {
-                self.wire.line("* BYE Too long silent").await?;
+                self.wire.line(SILENT).await?;
                 return Ok(Next::Close);
             };
             let Some(event) = event? else { return Ok(Next::Close) };
@@ -110,7 +113,7 @@ impl Client {
         }
     }
 
-    fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         let config = &self.shared.config.imap;
         if self.account.is_some() { config.idle_timeout } else { config.login_timeout }
     }
@@ -128,30 +131,22 @@ impl Client {
                 self.wire.line("+ OK").await?;
                 Ok(Next::Command)
             }
-            Event::Append { head, synchronising, .. } => self.append(&head, synchronising).await,
+            Event::Append { head, size, synchronising } => self.append(&head, size, synchronising).await,
             Event::Refused { tag, refusal } => {
                 let tag = tag.as_deref().map_or("*".into(), String::from_utf8_lossy);
-                let text = match refusal {
-                    Refusal::LineTooLong => "BAD The command line is too long",
-                    Refusal::LiteralTooBig => "BAD [TOOBIG] The literal is too big",
-                    Refusal::MessageTooBig => "NO [TOOBIG] The message is too big",
-                };
-                self.wire.line(&format!("{tag} {text}")).await?;
+                let failure = refused(refusal).text();
+                self.wire.line(&format!("{tag} {failure}")).await?;
                 self.count_error().await
             }
-            Event::AppendEnd(_) | Event::Flood => {
-                self.wire.line("* BYE [TOOBIG] Too much at once").await?;
+            Event::AppendMore { .. } | Event::AppendEnd(_) | Event::Flood => {
+                self.wire.line(FLOOD).await?;
                 Ok(Next::Close)
             }
         }
     }
 
     async fn refuse(&mut self, error: &ParseError) -> io::Result<Next> {
-        let tag = match error {
-            ParseError::UnknownCommand(tag) | ParseError::Arguments(tag) => tag.to_string(),
-            ParseError::NoTag | _ => "*".to_owned(),
-        };
-        self.wire.line(&format!("{tag} BAD {error}")).await?;
+        self.wire.line(&format!("{} {}", tag_of(error), Failure::from(error).text())).await?;
         self.count_error().await
     }
 
@@ -215,7 +210,7 @@ impl Client {
             | Command::Fetch(..)
             | Command::Store { .. }
             | Command::Copy(..)
-            | Command::Move(..)) => self.perform(Request { tag, command }).await?,
+            | Command::Move(..)) => return self.perform(Request { tag, command }).await,
         }
         Ok(Next::Command)
     }
@@ -224,7 +219,7 @@ impl Client {
     fn capabilities(&self) -> String {
         let mut capabilities = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE".to_owned();
         if self.account.is_some() {
-            capabilities.push_str(" CHILDREN SPECIAL-USE UIDPLUS UNSELECT MOVE");
+            capabilities.push_str(" CHILDREN SPECIAL-USE UIDPLUS UNSELECT MOVE MULTIAPPEND");
             return capabilities;
         }
         if self.offers_tls && !self.wire.is_tls() {
@@ -317,9 +312,14 @@ impl Client {
     async fn on_idle(&mut self, tag: &Tag) -> io::Result<Next> {
         match self.idle().await? {
             Idled::Done => self.wire.line(&format!("{tag} OK Done idling")).await?,
-            Idled::Bad => self.wire.line(&format!("{tag} BAD DONE was expected")).await?,
-            Idled::Gone => {
-                let _ = self.wire.line("* BYE Goodbye").await;
+            // What came instead of DONE is taken as the next command: iOS sends some at once behind IDLE.
+            Idled::By(event) => {
+                self.wire.line(&format!("{tag} BAD DONE was expected")).await?;
+                return Box::pin(self.on_event(event)).await;
+            }
+            Idled::Gone => return Ok(Next::Close),
+            Idled::Bye(text) => {
+                self.wire.line(text).await?;
                 return Ok(Next::Close);
             }
         }
@@ -331,7 +331,7 @@ impl Client {
     }
 
     /// Works with the session off the async threads.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Session, &mut Output) -> T + Send + 'static,
     ) -> io::Result<(T, Output)> {
@@ -350,123 +350,34 @@ impl Client {
     }
 
     /// Performs a command that needs the store. Its answer goes out in steps, each only when the last was taken.
-    async fn perform(&mut self, request: Request) -> io::Result<()> {
+    async fn perform(&mut self, request: Request) -> io::Result<Next> {
         let (mut progress, mut out) = self.blocking(move |session, out| session.handle(request, out)).await?;
         loop {
             self.wire.send(out.take()).await?;
             match progress {
-                Progress::Done => return Ok(()),
+                Progress::Done => return Ok(Next::Command),
+                Progress::Lost => return Ok(Next::Close),
                 Progress::Fetching(job) => {
                     (progress, out) = self.blocking(move |session, out| session.go_on(*job, out)).await?;
                 }
             }
         }
     }
+}
 
-    /// Tells what changed in the selected mailbox, during IDLE.
-    pub(crate) async fn tell_changes(&mut self) -> io::Result<()> {
-        let (told, mut out) = self.blocking(|session, out| session.tell_changes(true, out)).await?;
-        self.wire.send(out.take()).await?;
-        told.map_err(|failure| io::Error::other(failure.text()))
-    }
+/// The tag for the answer to what is no command.
+pub(crate) fn tag_of(error: &ParseError) -> String {
+    error.tag().map_or_else(|| "*".to_owned(), Tag::to_string)
+}
 
-    /// APPEND: the message goes to the store piece by piece.
-    async fn append(&mut self, head: &Bytes, synchronising: bool) -> io::Result<Next> {
-        let (tag, opened) = match self.open_append(head).await? {
-            Ok((tag, opened)) => (tag.to_string(), opened),
-            Err((tag, text)) => (tag, Err(text)),
-        };
-        match opened {
-            Ok(appending) => {
-                if synchronising {
-                    self.wire.line("+ OK").await?;
-                }
-                let stored = self.receive(appending).await?;
-                self.end_append(&tag, stored).await
-            }
-            Err(text) if synchronising => {
-                self.wire.refuse_message();
-                self.wire.line(&format!("{tag} {text}")).await?;
-                Ok(Next::Command)
-            }
-            Err(text) => {
-                while self.piece().await?.is_some() {}
-                self.end_append(&tag, Err(text)).await
-            }
-        }
-    }
-
-    /// The tag, and the message's way into the store or the text of a refusal.
-    async fn open_append(&mut self, head: &Bytes) -> io::Result<Opened> {
-        let request = match Request::parse(head) {
-            Ok(request) => request,
-            Err(ParseError::Arguments(tag) | ParseError::UnknownCommand(tag)) => {
-                return Ok(Err((tag.to_string(), "BAD the arguments are not valid".to_owned())));
-            }
-            Err(error) => return Ok(Err(("*".to_owned(), format!("BAD {error}")))),
-        };
-        if !self.session()?.allows(&request.command) {
-            return Ok(Err((request.tag.to_string(), "BAD Not in this state".to_owned())));
-        }
-        let command = request.command;
-        let (opened, _) = self.blocking(move |session, _| session.append(command)).await?;
-        Ok(Ok((request.tag, opened.map_err(|failure| failure.text()))))
-    }
-
-    async fn piece(&mut self) -> io::Result<Option<Bytes>> {
-        timeout(self.patience(), self.wire.message()).await?
-    }
-
-    /// Writes the message; on a failure of the disk the rest of it is still read.
-    async fn receive(&mut self, appending: Appending) -> io::Result<Result<Appending, String>> {
-        let mut state = Ok(appending);
-        while let Some(piece) = self.piece().await? {
-            if let Ok(mut appending) = state {
-                let written =
-                    tokio::task::spawn_blocking(move || appending.write(&piece).map(|()| appending));
-                state = written.await.map_err(|_| lost())?.map_err(|error| {
-                    error!(%error, "a message could not be written");
-                    "NO [SERVERBUG] The mail store failed; try again later".to_owned()
-                });
-            }
-        }
-        Ok(state)
-    }
-
-    async fn end_append(&mut self, tag: &str, stored: Result<Appending, String>) -> io::Result<Next> {
-        let event = timeout(self.patience(), self.wire.event()).await??;
-        let rest = match event {
-            Some(Event::AppendEnd(rest)) => rest,
-            Some(_) | None => return Ok(Next::Close),
-        };
-        let appending = match stored {
-            Ok(_) if !rest.is_empty() => Err("BAD Only one message at a time".to_owned()),
-            stored => stored,
-        };
-        let (text, mut out) = self
-            .blocking(move |session, out| {
-                let text = match appending {
-                    Ok(appending) => match appending.commit() {
-                        Ok(text) => format!("OK {text}"),
-                        Err(failure) => failure.text(),
-                    },
-                    Err(text) => text,
-                };
-                if let Err(failure) = session.tell_changes(true, out) {
-                    debug!(failure = failure.text(), "changes can't be told");
-                }
-                text
-            })
-            .await?;
-        out.line(format!("{tag} {text}"));
-        self.wire.send(out.take()).await?;
-        Ok(Next::Command)
+pub(crate) const fn refused(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::LineTooLong => Failure::Bad("The command line is too long"),
+        Refusal::LiteralTooBig => Failure::Bad("[TOOBIG] The literal is too big"),
+        Refusal::MessageTooBig => Failure::no("[TOOBIG] The message is too big"),
     }
 }
 
-/// A tag with the opened store, or with a refusal.
-type Opened = Result<(Tag, Result<Appending, String>), (String, String)>;
-
-fn lost() -> io::Error {
+pub(crate) fn lost() -> io::Error {
     io::Error::other("the session was lost")
 }

@@ -1,61 +1,100 @@
 //! IDLE. RFC 2177: what changes is told at once, until the client says DONE.
 
 use std::io;
+use std::sync::Arc;
 
 use line_codec::imap::Event;
+use mail_store::{Snapshot, StoreError};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tracing::error;
 
-use crate::connection::Client;
-use crate::session::State;
+use crate::connection::{Client, RESTARTING, SILENT};
+use crate::session::{LOST, State};
 
 /// How an IDLE ended.
 pub(crate) enum Idled {
     /// By DONE.
     Done,
     /// By something else than DONE.
-    Bad,
-    /// The client is gone, too long silent, or the server stops.
+    By(Event),
+    /// The client is gone.
     Gone,
+    /// This is to be said, and the connection closed.
+    Bye(&'static str),
+}
+
+/// What IDLE waits for in a selected mailbox.
+type Changes = Option<watch::Receiver<Arc<Snapshot>>>;
+
+/// The next snapshot; never comes where nothing is selected.
+async fn next(changes: &mut Changes) -> Option<Arc<Snapshot>> {
+    let Some(receiver) = changes else { return std::future::pending().await };
+    receiver.changed().await.ok()?;
+    Some(Arc::clone(&receiver.borrow_and_update()))
 }
 
 impl Client {
-    /// Waits for DONE and tells what changes meanwhile.
+    /// Waits for DONE and tells what changes meanwhile. It holds no thread and nothing of its own between two changes.
     pub(crate) async fn idle(&mut self) -> io::Result<Idled> {
         self.wire.line("+ idling").await?;
-        let mut changes = match &self.session()?.state {
+        let mut changes: Changes = match &self.session()?.state {
             State::Selected(_, selected) => Some(selected.mailbox().watch()),
             State::NotAuthenticated | State::Authenticated(_) => None,
         };
-        self.tell_changes().await?;
+        if let Some(ended) = self.look().await? {
+            return Ok(ended);
+        }
         let silent_until = Instant::now() + self.shared.config.imap.idle_timeout;
         let keep_alive = self.shared.config.imap.keep_alive;
         let mut keep_alive_at = Instant::now() + keep_alive;
         loop {
-            let changed = async {
-                match &mut changes {
-                    Some(changes) => changes.changed().await.is_ok(),
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 event = self.wire.event() => return Ok(match event? {
                     Some(Event::Command(line)) if line.eq_ignore_ascii_case(b"DONE") => Idled::Done,
-                    Some(_) => Idled::Bad,
+                    Some(event) => Idled::By(event),
                     None => Idled::Gone,
                 }),
-                still_open = changed => {
-                    if !still_open {
-                        changes = None;
-                    }
-                    self.tell_changes().await?;
-                }
+                now = next(&mut changes) => match now {
+                    Some(now) => self.tell(now).await?,
+                    None => changes = None,
+                },
                 () = sleep_until(keep_alive_at) => {
                     self.wire.line("* OK Still here").await?;
+                    if let Some(ended) = self.look().await? {
+                        return Ok(ended);
+                    }
                     keep_alive_at = Instant::now() + keep_alive;
                 }
-                () = sleep_until(silent_until) => return Ok(Idled::Gone),
-                () = self.drain.begun() => return Ok(Idled::Gone),
+                () = sleep_until(silent_until) => return Ok(Idled::Bye(SILENT)),
+                () = self.drain.begun() => return Ok(Idled::Bye(RESTARTING)),
             }
         }
+    }
+
+    /// Looks for changes itself; something comes back if that was the end of it.
+    async fn look(&mut self) -> io::Result<Option<Idled>> {
+        let (told, mut out) = self.blocking(|session, out| session.tell_changes(true, out)).await?;
+        self.wire.send(out.take()).await?;
+        match told {
+            Ok(()) => Ok(None),
+            Err(StoreError::NoSuchMailbox(_)) => Ok(Some(Idled::Bye(LOST))),
+            Err(error) => {
+                error!(%error, "changes in the selected mailbox can't be told");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Tells what the store has found, without looking again.
+    async fn tell(&mut self, now: Arc<Snapshot>) -> io::Result<()> {
+        let (_, mut out) = self
+            .blocking(|session, out| {
+                if let State::Selected(_, selected) = &mut session.state {
+                    selected.tell(now, true, out);
+                }
+            })
+            .await?;
+        self.wire.send(out.take()).await
     }
 }

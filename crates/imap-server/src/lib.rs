@@ -3,8 +3,10 @@
 mod answer;
 mod command;
 mod connection;
+mod gaps;
 mod idle;
 mod login;
+mod receive;
 mod section;
 mod selected;
 mod server;

@@ -1,183 +1,296 @@
 //! What one client has been told of the mailbox it selected.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use imap_proto::MessageSet;
 use mail_store::{Mailbox, Message, Snapshot, StoreError};
-use mail_types::{Flags, ModSeq, Uid};
+use mail_types::{Flag, Flags, MailboxName, ModSeq, SeqSet, Uid, UidSet};
+use tracing::warn;
 
-use crate::answer::Output;
+use crate::answer::{Failure, Output};
+use crate::gaps::{Gaps, missing};
 
-/// A selected mailbox as its client knows it: one snapshot, shared with the store, gives all sequence numbers.
+/// A selected mailbox as its client knows it. The snapshot is shared with the store and all other sessions; a session's own
+/// are only the differences: the gaps in its numbering, what it calls recent, and its own changes.
 #[derive(Debug)]
 pub(crate) struct SelectedMailbox {
+    name: MailboxName,
     mailbox: Arc<Mailbox>,
     read_only: bool,
-    told: Arc<Snapshot>,
+    /// All of it has been told, but for the messages that are gone.
+    now: Arc<Snapshot>,
+    gaps: Gaps,
     /// What `\Recent` was claimed for, lowest and highest.
     recent: Vec<(Uid, Uid)>,
-    /// Changes the client knows of although `told` is older: its own.
+    /// Later changes that the client knows of because they are its own. Ascending.
     known: Vec<(Uid, ModSeq)>,
+    /// How many keywords FLAGS has named.
+    keywords: usize,
 }
 
-/// How a message is named in an answer.
+/// The messages that a set names.
 #[derive(Debug)]
-pub(crate) struct Numbered {
-    /// Its sequence number.
-    pub(crate) seq: usize,
-    /// The message as the client has been told of it.
-    pub(crate) message: Message,
+pub(crate) struct Named {
+    /// Those that are there, as indexes into the snapshot, ascending and disjoint.
+    pub(crate) indexes: Vec<Range<usize>>,
+    /// How many more the client named that are gone.
+    pub(crate) gone: usize,
 }
 
 impl SelectedMailbox {
     /// Takes over what the mailbox holds now; SELECT is about to tell it.
-    pub(crate) fn open(mailbox: Arc<Mailbox>, read_only: bool) -> Result<Self, StoreError> {
-        let told = mailbox.sync()?;
-        let mut selected = Self { mailbox, read_only, told, recent: Vec::new(), known: Vec::new() };
+    pub(crate) fn open(
+        name: MailboxName,
+        mailbox: Arc<Mailbox>,
+        read_only: bool,
+    ) -> Result<Self, StoreError> {
+        let now = mailbox.sync()?;
+        let mut selected = Self {
+            name,
+            mailbox,
+            read_only,
+            now,
+            gaps: Gaps::default(),
+            recent: Vec::new(),
+            known: Vec::new(),
+            keywords: 0,
+        };
         selected.claim_recent()?;
         Ok(selected)
+    }
+
+    pub(crate) const fn name(&self) -> &MailboxName {
+        &self.name
+    }
+
+    /// Goes on in the same mailbox under its new name. One that was made anew meanwhile is another.
+    pub(crate) fn follow(&mut self, name: MailboxName, mailbox: Arc<Mailbox>) {
+        if mailbox.uid_validity() == self.mailbox.uid_validity() {
+            (self.name, self.mailbox) = (name, mailbox);
+        }
     }
 
     pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
+    /// The mailbox, for commands that change it.
+    pub(crate) fn writable(&self) -> Result<&Arc<Mailbox>, Failure> {
+        if self.read_only {
+            return Err(Failure::no("[CANNOT] The mailbox is selected read-only"));
+        }
+        Ok(&self.mailbox)
+    }
+
     pub(crate) const fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    pub(crate) const fn told(&self) -> &Arc<Snapshot> {
-        &self.told
+    /// The messages that are there.
+    pub(crate) const fn now(&self) -> &Arc<Snapshot> {
+        &self.now
+    }
+
+    /// How many messages the client counts, those included of which it doesn't know that they are gone.
+    pub(crate) fn len(&self) -> usize {
+        self.now.len() + self.gaps.len()
+    }
+
+    /// The client's sequence number of the message at `index` in the snapshot.
+    pub(crate) fn seq(&self, index: usize) -> usize {
+        self.gaps.number(index) + 1
+    }
+
+    pub(crate) fn highest_uid(&self) -> u32 {
+        self.now.uids().last().map_or(0, |uid| uid.value())
     }
 
     /// EXAMINE leaves `\Recent` to the next SELECT. RFC 3501 §6.3.2.
     fn claim_recent(&mut self) -> Result<(), StoreError> {
-        let claimed = if self.read_only {
-            let (first, next) = (self.told.first_recent(), self.told.uid_next());
+        let (first, next) = (self.now.first_recent(), self.now.uid_next());
+        if self.read_only {
             self.recent.clear();
-            (first < next).then_some((first, Uid::MAX))
-        } else {
-            self.mailbox.claim_recent()?
-        };
-        self.recent.extend(claimed);
+            self.recent.extend((first < next).then_some((first, Uid::MAX)));
+        } else if first < next {
+            self.add_recent(self.mailbox.claim_recent()?);
+        }
         Ok(())
+    }
+
+    fn add_recent(&mut self, claimed: Option<(Uid, Uid)>) {
+        let Some((first, last)) = claimed else { return };
+        match self.recent.last_mut() {
+            Some((_, end)) if end.next() == Some(first) => *end = last,
+            Some(_) | None => self.recent.push((first, last)),
+        }
     }
 
     pub(crate) fn is_recent(&self, uid: Uid) -> bool {
         self.recent.iter().any(|(first, last)| (first..=last).contains(&&uid))
     }
 
-    pub(crate) fn recent_count(&self) -> usize {
-        self.told.uids().iter().filter(|uid| self.is_recent(**uid)).count()
+    fn recent_count(&self) -> usize {
+        let uids = self.now.uids();
+        let within = |(first, last): &(Uid, Uid)| {
+            uids.partition_point(|uid| uid <= last) - uids.partition_point(|uid| uid < first)
+        };
+        self.recent.iter().map(within).sum()
     }
 
-    /// A FLAGS item, `\Recent` included.
-    pub(crate) fn flags(&self, uid: Uid, flags: &Flags) -> String {
-        match (self.is_recent(uid), flags.is_empty()) {
-            (true, true) => "FLAGS (\\Recent)".to_owned(),
-            (true, false) => format!("FLAGS ({flags} \\Recent)"),
-            (false, _) => format!("FLAGS ({flags})"),
-        }
-    }
-
-    /// Positions of the messages that a set names, ascending, from 0. Numbers without a message are passed over.
-    pub(crate) fn positions(&self, set: &MessageSet) -> Vec<usize> {
-        let uids = self.told.uids();
+    /// The messages that a set names.
+    pub(crate) fn named(&self, set: &MessageSet) -> Result<Named, Failure> {
         match set {
-            MessageSet::Seq(set) => {
-                let highest = u32::try_from(uids.len()).unwrap_or(u32::MAX);
-                let clip = |(first, last): (u32, u32)| first..=last.min(highest);
-                set.resolve(highest).into_iter().flat_map(clip).map(|seq| seq as usize - 1).collect()
-            }
-            MessageSet::Uid(set) => {
-                let highest = uids.last().map_or(0, |uid| uid.value());
-                let between = |(first, last): (u32, u32)| {
-                    let start = uids.partition_point(|uid| uid.value() < first);
-                    let end = uids.partition_point(|uid| uid.value() <= last);
-                    start..end
-                };
-                set.resolve(highest).into_iter().flat_map(between).collect()
-            }
+            MessageSet::Seq(set) => self.numbered(set),
+            MessageSet::Uid(set) => Ok(self.with_uids(set)),
         }
     }
 
-    /// The UIDs that a set names, ascending.
-    pub(crate) fn uids(&self, set: &MessageSet) -> Vec<Uid> {
-        let uids = self.told.uids();
-        self.positions(set).into_iter().filter_map(|position| uids.get(position).copied()).collect()
+    /// RFC 3501 §9, `seq-number`: a number beyond the last message is an error, and so is `*` in an empty mailbox.
+    fn numbered(&self, set: &SeqSet) -> Result<Named, Failure> {
+        let highest = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let ranges = set.resolve(highest);
+        if highest == 0 || ranges.last().is_some_and(|(_, last)| *last > highest) {
+            return Err(Failure::Bad("No message has this sequence number"));
+        }
+        let mut named = Named { indexes: Vec::with_capacity(ranges.len()), gone: 0 };
+        for (first, last) in ranges {
+            let numbers = first as usize - 1..last as usize;
+            let indexes = self.gaps.indexes(numbers.clone());
+            named.gone += numbers.len() - indexes.len();
+            named.indexes.push(indexes);
+        }
+        Ok(named)
     }
 
-    pub(crate) fn message(&self, position: usize) -> Option<Numbered> {
-        self.told.get(position).map(|message| Numbered { seq: position + 1, message })
+    /// UIDs that no message has are passed over. RFC 3501 §6.4.8.
+    fn with_uids(&self, set: &UidSet) -> Named {
+        let uids = self.now.uids();
+        let between = |(first, last): (u32, u32)| {
+            let start = uids.partition_point(|uid| uid.value() < first);
+            start..uids.partition_point(|uid| uid.value() <= last)
+        };
+        Named { indexes: set.resolve(self.highest_uid()).into_iter().map(between).collect(), gone: 0 }
     }
 
-    /// Remembers that the client is told of these messages' state in `snapshot` by the command itself.
-    pub(crate) fn knows(&mut self, snapshot: &Snapshot, uids: &[Uid]) {
-        let told = |uid: &Uid| Some((*uid, snapshot.get(snapshot.position(*uid)?)?.mod_seq));
-        self.known.extend(uids.iter().filter_map(told));
+    /// The UIDs of the messages named, ascending.
+    pub(crate) fn uids(&self, named: &Named) -> Vec<Uid> {
+        let uids = self.now.uids();
+        let within = |range: &Range<usize>| uids.get(range.clone()).unwrap_or_default();
+        named.indexes.iter().flat_map(within).copied().collect()
     }
 
-    /// Tells what changed. Without `allow_expunge` nothing is told as long as messages are gone: sequence numbers must
-    /// not move under FETCH, STORE and SEARCH (RFC 3501 §7.4.1).
+    /// Remembers that the client is told of these messages' state in `snapshot` by the command itself; they ascend.
+    pub(crate) fn knows(&mut self, snapshot: &Snapshot, uids: impl IntoIterator<Item = Uid>) {
+        let told = |uid: Uid| Some((uid, snapshot.get(snapshot.position(uid)?)?.mod_seq));
+        self.known = uids.into_iter().filter_map(told).collect();
+    }
+
+    /// Looks for changes and tells them. Blocks.
     pub(crate) fn sync(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), StoreError> {
         let now = self.mailbox.sync()?;
-        if Arc::ptr_eq(&now, &self.told) {
-            return Ok(());
-        }
-        let gone = missing(self.told.uids(), now.uids());
-        if !gone.is_empty() && !allow_expunge {
-            return Ok(());
-        }
-        for position in gone.iter().rev() {
-            out.line(format!("* {} EXPUNGE", position + 1));
-        }
-        let before = std::mem::replace(&mut self.told, now);
-        if self.told.len() > before.len().saturating_sub(gone.len()) {
-            self.claim_recent()?;
-            out.line(format!("* {} EXISTS", self.told.len()));
-            out.line(format!("* {} RECENT", self.recent_count()));
-        }
-        self.tell_flags(&before, out);
+        self.tell(now, allow_expunge, out);
         Ok(())
+    }
+
+    /// Tells what differs in `now`. Without `allow_expunge` the messages that are gone keep their numbers, since these must
+    /// not move under FETCH, STORE and SEARCH (RFC 3501 §7.4.1); all else is told.
+    pub(crate) fn tell(&mut self, now: Arc<Snapshot>, allow_expunge: bool, out: &mut Output) {
+        let before = Arc::clone(&self.now);
+        if now.highest_mod_seq() >= before.highest_mod_seq() {
+            self.now = now;
+        }
+        let is_changed = !Arc::ptr_eq(&before, &self.now);
+        if is_changed {
+            self.gaps.add(missing(before.uids(), self.now.uids()));
+        }
+        if allow_expunge {
+            for number in self.gaps.take().into_iter().rev() {
+                out.text(format_args!("* {} EXPUNGE\r\n", number + 1));
+            }
+        }
+        if is_changed {
+            self.tell_arrived(&before, out);
+            self.tell_keywords(&Arc::clone(&self.now), out);
+            self.tell_flags(&before, out);
+        }
+    }
+
+    fn tell_arrived(&mut self, before: &Snapshot, out: &mut Output) {
+        let last = before.uids().last();
+        if self.now.uids().last() <= last {
+            return;
+        }
+        if let Err(error) = self.claim_recent() {
+            warn!(%error, mailbox = %self.name, "new messages stay recent for another session");
+        }
+        out.text(format_args!("* {} EXISTS\r\n* {} RECENT\r\n", self.len(), self.recent_count()));
+    }
+
+    /// What SELECT says first. RFC 3501 §7.2.6, §7.1.
+    pub(crate) fn tell_select(&mut self, out: &mut Output) {
+        self.tell_flags_known(&Arc::clone(&self.now), out);
+        out.text(format_args!("* {} EXISTS\r\n* {} RECENT\r\n", self.len(), self.recent_count()));
+    }
+
+    /// Tells FLAGS again when `snapshot` knows keywords that the client has not heard of.
+    pub(crate) fn tell_keywords(&mut self, snapshot: &Snapshot, out: &mut Output) {
+        if snapshot.keywords().len() != self.keywords {
+            self.tell_flags_known(snapshot, out);
+        }
+    }
+
+    fn tell_flags_known(&mut self, snapshot: &Snapshot, out: &mut Output) {
+        let mut flags = Flag::ALL.map(Flag::as_str).join(" ");
+        for keyword in snapshot.keywords() {
+            flags.push(' ');
+            flags.push_str(keyword.as_str());
+        }
+        self.keywords = snapshot.keywords().len();
+        out.text(format_args!("* FLAGS ({flags})\r\n"));
+        if self.read_only {
+            out.line("* OK [PERMANENTFLAGS ()] Nothing can be changed");
+        } else {
+            out.text(format_args!("* OK [PERMANENTFLAGS ({flags} \\*)] Flags and keywords are kept\r\n"));
+        }
     }
 
     /// Tells the flags that changed of messages the client knew.
     fn tell_flags(&mut self, before: &Snapshot, out: &mut Output) {
         let last = before.uids().last().copied();
         let known = std::mem::take(&mut self.known);
-        for position in self.told.changed_since(before.highest_mod_seq()) {
-            let Some(Numbered { seq, message }) = self.message(position) else { continue };
+        for index in self.now.changed_since(before.highest_mod_seq()) {
+            let Some(message) = self.now.get(index) else { continue };
             let is_new = last.is_none_or(|last| message.uid > last);
-            if !is_new && !known.contains(&(message.uid, message.mod_seq)) {
-                let flags = self.flags(message.uid, &message.flags);
-                out.line(format!("* {seq} FETCH (UID {} {flags})", message.uid));
+            if !is_new && known.binary_search(&(message.uid, message.mod_seq)).is_err() {
+                self.write_flags_of(index, &message, out);
             }
         }
     }
-}
 
-/// Positions of what is in `before` and not in `now`; both ascend.
-fn missing(before: &[Uid], now: &[Uid]) -> Vec<usize> {
-    let mut now = now.iter().peekable();
-    let mut gone = Vec::new();
-    for (position, uid) in before.iter().enumerate() {
-        while now.next_if(|other| *other < uid).is_some() {}
-        if now.next_if(|other| *other == uid).is_none() {
-            gone.push(position);
+    /// A FETCH response with the message's flags.
+    fn write_flags_of(&self, index: usize, message: &Message, out: &mut Output) {
+        out.text(format_args!("* {} FETCH (UID {} ", self.seq(index), message.uid));
+        self.write_flags(message.uid, &message.flags, out);
+        out.line(")");
+    }
+
+    /// Tells the flags that the messages named have in `later`.
+    pub(crate) fn tell_flags_in(&self, later: &Snapshot, named: &Named, out: &mut Output) {
+        for index in named.indexes.iter().cloned().flatten() {
+            let Some(uid) = self.now.uids().get(index) else { continue };
+            if let Some(message) = later.position(*uid).and_then(|index| later.get(index)) {
+                self.write_flags_of(index, &message, out);
+            }
         }
     }
-    gone
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_messages_that_are_gone_are_found_by_position() {
-        let uids = |numbers: &[u32]| numbers.iter().map(|it| Uid::try_from(*it).unwrap()).collect::<Vec<_>>();
-        assert_eq!(missing(&uids(&[1, 3, 5, 9]), &uids(&[3, 9, 10])), [0, 2]);
-        assert_eq!(missing(&uids(&[1, 2]), &uids(&[1, 2, 3])), Vec::<usize>::new());
-        assert_eq!(missing(&uids(&[4]), &[]), [0]);
+    /// A FLAGS item, `\Recent` included.
+    pub(crate) fn write_flags(&self, uid: Uid, flags: &Flags, out: &mut Output) {
+        match (self.is_recent(uid), flags.is_empty()) {
+            (true, true) => out.octets(b"FLAGS (\\Recent)"),
+            (true, false) => out.text(format_args!("FLAGS ({flags} \\Recent)")),
+            (false, _) => out.text(format_args!("FLAGS ({flags})")),
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! A session: in which state it is, and what each command does in it. It never touches the socket; it may call the store,
 //! so it runs off the async threads.
 
+use std::fmt;
 use std::sync::Arc;
 
-use imap_proto::{Command, MessageSet, Request, Tag};
-use mail_store::Account;
+use imap_proto::{Command, MessageSet, Request};
+use mail_store::{Account, StoreError};
+use tracing::error;
 
 use crate::answer::{Failure, Output};
 use crate::command::fetch::FetchJob;
-use crate::command::{append, copy, expunge, fetch, mailbox, search, select, store};
+use crate::command::{copy, expunge, fetch, mailbox, search, select, store};
 use crate::selected::SelectedMailbox;
 
 /// RFC 3501 §3.
@@ -18,6 +20,9 @@ pub(crate) enum State {
     Authenticated(Arc<Account>),
     Selected(Arc<Account>, Box<SelectedMailbox>),
 }
+
+/// Said when the selected mailbox was deleted or renamed by somebody else; the client's view of it means nothing any more.
+pub(crate) const LOST: &str = "* BYE The selected mailbox was deleted or renamed";
 
 /// In which states a command is legal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +85,8 @@ pub(crate) enum Progress {
     Done,
     /// Send what there is, then call [`Session::go_on`].
     Fetching(Box<FetchJob>),
+    /// It is answered, and so is that the selected mailbox is no more: close the connection.
+    Lost,
 }
 
 /// One client's session.
@@ -124,17 +131,15 @@ impl Session {
     /// Performs a command that needs the store, and answers it. Blocks.
     pub(crate) fn handle(&mut self, request: Request, out: &mut Output) -> Progress {
         let Request { tag, command } = request;
-        if let Command::Fetch(set, items) = command {
-            match self.selected().and_then(|selected| FetchJob::start(tag.clone(), selected, &set, items)) {
-                Ok(job) => return self.go_on(job, out),
-                Err(failure) => out.complete(&tag, &Err(failure)),
-            }
-            return Progress::Done;
-        }
         let allow_expunge = may_expunge(&command);
+        if let Command::Fetch(set, items) = command {
+            return match self.selected().and_then(|it| FetchJob::start(tag.clone(), it, &set, items, out)) {
+                Ok(job) => self.go_on(job, out),
+                Err(failure) => self.finish(&tag, &Err(failure), allow_expunge, out),
+            };
+        }
         let result = self.perform(command, out);
-        self.finish(&tag, result, allow_expunge, out);
-        Progress::Done
+        self.finish(&tag, &result, allow_expunge, out)
     }
 
     /// The next part of a FETCH. Blocks.
@@ -144,29 +149,36 @@ impl Session {
             Ok(true) => job.result(),
             Err(failure) => Err(failure),
         };
-        self.finish(job.tag(), result, job.by_uid(), out);
-        Progress::Done
+        self.finish(job.tag(), &result, job.by_uid(), out)
     }
 
-    /// Tells what changed meanwhile, then ends the command.
+    /// Tells what changed meanwhile, then ends the command. What the command did is done, whatever comes of the telling.
     pub(crate) fn finish(
         &mut self,
-        tag: &Tag,
-        result: Result<String, Failure>,
+        tag: &impl fmt::Display,
+        result: &Result<String, Failure>,
         allow_expunge: bool,
         out: &mut Output,
-    ) {
-        let result = match self.tell_changes(allow_expunge, out) {
-            Ok(()) => result,
-            Err(failure) => result.and(Err(failure)),
-        };
-        out.complete(tag, &result);
+    ) -> Progress {
+        let told = self.tell_changes(allow_expunge, out);
+        out.complete(tag, result);
+        match told {
+            Ok(()) => Progress::Done,
+            Err(StoreError::NoSuchMailbox(_)) => {
+                out.line(LOST);
+                Progress::Lost
+            }
+            Err(error) => {
+                error!(%error, "changes in the selected mailbox can't be told");
+                Progress::Done
+            }
+        }
     }
 
-    /// Tells what changed in the selected mailbox. Blocks.
-    pub(crate) fn tell_changes(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), Failure> {
+    /// Looks for changes in the selected mailbox and tells them. Blocks.
+    pub(crate) fn tell_changes(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), StoreError> {
         match &mut self.state {
-            State::Selected(_, selected) => Ok(selected.sync(allow_expunge, out)?),
+            State::Selected(_, selected) => selected.sync(allow_expunge, out),
             State::NotAuthenticated | State::Authenticated(_) => Ok(()),
         }
     }
@@ -199,7 +211,7 @@ impl Session {
             Command::Store { set, mode, silent, flags } => {
                 store::store(self, &set, store::change(mode, flags), silent, out)
             }
-            Command::Copy(set, target) => copy::copy(self, &set, &target),
+            Command::Copy(set, target) => copy::copy(self, &set, &target, out),
             Command::Move(set, target) => copy::move_to(self, &set, &target, out),
             Command::Capability
             | Command::Logout
@@ -212,11 +224,6 @@ impl Session {
             | Command::Idle
             | Command::Fetch(..) => Err(Failure::Bad("Not now")),
         }
-    }
-
-    /// Begins an APPEND. Blocks.
-    pub(crate) fn append(&self, command: Command) -> Result<append::Appending, Failure> {
-        append::start(self, command)
     }
 }
 

@@ -40,7 +40,8 @@ pub enum Event {
     Command(Bytes),
     /// The client waits to send a literal: answer `+` and a text.
     Continue,
-    /// An APPEND up to its message, which is to be taken by [`ImapFramer::message`]; then [`Event::AppendEnd`] follows.
+    /// An APPEND up to its message, which is to be taken by [`ImapFramer::message`]; then [`Event::AppendMore`] or
+    /// [`Event::AppendEnd`] follows, or [`Event::Refused`].
     Append {
         /// The command without the literal's announcement.
         head: Bytes,
@@ -49,7 +50,16 @@ pub enum Event {
         /// True if the client waits for `+` before it sends the message.
         synchronising: bool,
     },
-    /// What stood behind the message of APPEND; anything but nothing is an error.
+    /// Another message of the same APPEND (RFC 3502), to be taken as the first one.
+    AppendMore {
+        /// What stood between the messages, without the literal's announcement.
+        head: Bytes,
+        /// Octets of the message.
+        size: u64,
+        /// True if the client waits for `+` before it sends the message.
+        synchronising: bool,
+    },
+    /// What stood behind the last message of APPEND; anything but nothing is an error.
     AppendEnd(Bytes),
     /// The command was left out; go on with the next one.
     Refused {
@@ -136,7 +146,11 @@ impl ImapFramer {
                     self.state = State::Message(missing);
                     return None;
                 }
-                State::AppendEnd => return self.append_end(buffer),
+                State::AppendEnd => {
+                    if let Some(event) = self.append_end(buffer)? {
+                        return Some(event);
+                    }
+                }
                 State::SkipLine(skip) => {
                     let event = self.skip_line(skip, buffer)?;
                     if let Some(event) = event {
@@ -295,15 +309,31 @@ impl ImapFramer {
         }
     }
 
-    fn append_end(&mut self, buffer: &mut BytesMut) -> Option<Event> {
-        match self.find_line_end(buffer) {
-            Some(end) => Some(Event::AppendEnd(take_line(buffer, end).freeze())),
-            None if buffer.len() > self.limits.max_line => Some(Event::Flood),
-            None => {
-                self.state = State::AppendEnd;
-                None
-            }
+    /// Takes what follows a message of APPEND; `Some(None)` says to look again.
+    fn append_end(&mut self, buffer: &mut BytesMut) -> Option<Option<Event>> {
+        let end = self.find_line_end(buffer);
+        if end.unwrap_or(buffer.len()) > self.limits.max_line {
+            return Some(Some(Event::Flood));
         }
+        let Some(end) = end else {
+            self.state = State::AppendEnd;
+            return None;
+        };
+        let text = take_line(buffer, end);
+        Some(match announced(&text) {
+            Some(literal) => self.announce_more(text, literal),
+            None => Some(Event::AppendEnd(text.freeze())),
+        })
+    }
+
+    fn announce_more(&mut self, mut text: BytesMut, literal: Announced) -> Option<Event> {
+        if literal.size > self.limits.max_append {
+            return self.refuse_literal(literal, Refusal::MessageTooBig);
+        }
+        text.truncate(text.len().saturating_sub(literal.length));
+        self.state = if literal.size == 0 { State::AppendEnd } else { State::Message(literal.size) };
+        let Announced { size, synchronising, .. } = literal;
+        Some(Event::AppendMore { head: text.freeze(), size, synchronising })
     }
 
     /// The length of the first line in `buffer`, its LF included. Each octet is looked at once.
@@ -446,6 +476,31 @@ mod tests {
         check(
             b"a APPEND {5+}\r\nINBOX {3}\r\nabc\r\n",
             &[append(b"a APPEND {5}\r\nINBOX ", true), Event::AppendEnd(Bytes::new()), command(b"abc")],
+        );
+    }
+
+    #[test]
+    fn an_append_may_have_several_messages() {
+        let more = |head: &'static [u8], size, synchronising| Event::AppendMore {
+            head: Bytes::from_static(head),
+            size,
+            synchronising,
+        };
+        let first = Event::Append { head: Bytes::from_static(b"a APPEND x "), size: 3, synchronising: false };
+        check(
+            b"a APPEND x {3+}\r\nabc (\\Seen) {2}\r\nde {0+}\r\n\r\n",
+            &[
+                first.clone(),
+                more(b" (\\Seen) ", 2, true),
+                more(b" ", 0, false),
+                Event::AppendEnd(Bytes::new()),
+                command(b"abcde"),
+            ],
+        );
+        let refused = Event::Refused { tag: None, refusal: Refusal::MessageTooBig };
+        check(
+            b"a APPEND x {3+}\r\nabc {101}\r\nb NOOP\r\n",
+            &[first, refused, command(b"b NOOP"), command(b"abc")],
         );
     }
 

@@ -1,45 +1,61 @@
-//! APPEND. RFC 3501 §6.3.11, RFC 4315 §3.
+//! APPEND. RFC 3501 §6.3.11, RFC 3502, RFC 4315 §3.
 
 use std::io::Write;
 use std::sync::Arc;
 
-use imap_proto::Command;
 use mail_store::{Append, Mailbox, StoreError};
+use mail_types::{Flags, InternalDate, MailboxName, UidSet};
+use tracing::{error, info};
 
 use crate::answer::Failure;
 use crate::session::Session;
 
-/// A message on its way into a mailbox.
+/// Messages on their way into a mailbox. Dropped uncommitted, they leave nothing.
 #[derive(Debug)]
 pub(crate) struct Appending {
+    name: MailboxName,
     mailbox: Arc<Mailbox>,
-    append: Append,
-}
-
-/// Opens the mailbox that the message goes to.
-pub(crate) fn start(session: &Session, command: Command) -> Result<Appending, Failure> {
-    let Command::Append { mailbox, flags, date } = command else { return Err(Failure::Bad("Not APPEND")) };
-    let open = || -> Result<Appending, StoreError> {
-        let mailbox = session_account(session)?.open(&mailbox)?;
-        Ok(Appending { append: mailbox.append(flags, date)?, mailbox })
-    };
-    open().map_err(|error| Failure::from(error).try_create())
-}
-
-fn session_account(session: &Session) -> Result<&Arc<mail_store::Account>, StoreError> {
-    session.account().map_err(|_| StoreError::Refused("Log in first"))
+    messages: Vec<Append>,
 }
 
 impl Appending {
-    /// Takes the next piece of the message. Blocks.
-    pub(crate) fn write(&mut self, piece: &[u8]) -> std::io::Result<()> {
-        self.append.write_all(piece)
+    /// Opens the mailbox that the messages go to.
+    pub(crate) fn start(session: &Session, name: MailboxName) -> Result<Self, Failure> {
+        let mailbox = session.account()?.open(&name).map_err(|error| Failure::from(error).try_create())?;
+        Ok(Self { name, mailbox, messages: Vec::new() })
     }
 
-    /// Makes the message durable. Blocks.
+    /// Begins a message of `size` octets.
+    pub(crate) fn begin(
+        &mut self,
+        flags: Flags,
+        date: Option<InternalDate>,
+        size: u64,
+    ) -> Result<(), Failure> {
+        if size == 0 {
+            // RFC 3502 §6.3.11 cancels so, and a message of no octets makes Thunderbird delete it.
+            return Err(Failure::no("[CANNOT] A message can't be empty"));
+        }
+        let message = self.mailbox.append(flags, date);
+        self.messages.push(message.map_err(|error| Failure::from(error).try_create())?);
+        Ok(())
+    }
+
+    /// Takes the next piece of the message begun last. Blocks.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        let Some(message) = self.messages.last_mut() else { return Ok(()) };
+        message.write_all(piece).map_err(|error| {
+            error!(%error, mailbox = %self.name, "a message can't be written");
+            Failure::no("[SERVERBUG] The mail store failed; try again later")
+        })
+    }
+
+    /// Makes the messages durable, all or none. Blocks.
     pub(crate) fn commit(self) -> Result<String, Failure> {
-        let validity = self.mailbox.uid_validity();
-        let uid = self.append.commit().map_err(|error| Failure::from(error).try_create())?;
-        Ok(format!("[APPENDUID {validity} {uid}] Appended"))
+        let uids = Append::commit_all(self.messages);
+        let uids = uids.map_err(|error: StoreError| Failure::from(error).try_create())?;
+        info!(mailbox = %self.name, messages = uids.len(), "appended");
+        let uids = UidSet::from_ascending(uids);
+        Ok(format!("[APPENDUID {} {uids}] Appended", self.mailbox.uid_validity()))
     }
 }

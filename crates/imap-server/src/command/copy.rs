@@ -7,12 +7,21 @@ use mail_store::Mailbox;
 use mail_types::{MailboxName, Uid, UidSet};
 
 use crate::answer::{Failure, Output};
+use crate::selected::SelectedMailbox;
 use crate::session::Session;
 
-pub(crate) fn copy(session: &mut Session, set: &MessageSet, target: &MailboxName) -> Result<String, Failure> {
+pub(crate) fn copy(
+    session: &mut Session,
+    set: &MessageSet,
+    target: &MailboxName,
+    out: &mut Output,
+) -> Result<String, Failure> {
     let target = open_target(session, target)?;
     let selected = session.selected()?;
-    let uids = selected.uids(set);
+    let uids = named(selected, set, out)?;
+    if uids.is_empty() {
+        return Ok("Nothing to copy".to_owned());
+    }
     let pairs = selected.mailbox().copy(&uids, &target)?;
     Ok(copy_uid(&target, &pairs)
         .map_or_else(|| "Nothing to copy".to_owned(), |code| format!("{code} Copied")))
@@ -26,17 +35,30 @@ pub(crate) fn move_to(
 ) -> Result<String, Failure> {
     let target = open_target(session, target)?;
     let selected = session.selected()?;
-    if selected.is_read_only() {
-        return Err(Failure::no("[CANNOT] The mailbox is selected read-only"));
+    let uids = named(selected, set, out)?;
+    let mailbox = selected.writable()?;
+    if uids.is_empty() {
+        return Ok("Nothing to move".to_owned());
     }
-    let uids = selected.uids(set);
-    let pairs = selected.mailbox().move_to(&uids, &target)?;
+    let pairs = mailbox.move_to(&uids, &target)?;
     // RFC 6851 §4.3: COPYUID comes before the EXPUNGEs.
     match copy_uid(&target, &pairs) {
         Some(code) => out.line(format!("* OK {code} Moved")),
         None => return Ok("Nothing to move".to_owned()),
     }
     Ok("Moved".to_owned())
+}
+
+/// A copy by sequence number is of all messages or of none (RFC 3501 §6.4.7).
+fn named(selected: &mut SelectedMailbox, set: &MessageSet, out: &mut Output) -> Result<Vec<Uid>, Failure> {
+    if matches!(set, MessageSet::Seq(_)) {
+        selected.sync(false, out)?;
+    }
+    let named = selected.named(set)?;
+    if named.gone > 0 {
+        return Err(Failure::no("[EXPUNGEISSUED] Some of the messages are gone"));
+    }
+    Ok(selected.uids(&named))
 }
 
 fn open_target(session: &Session, target: &MailboxName) -> Result<Arc<Mailbox>, Failure> {

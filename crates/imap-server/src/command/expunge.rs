@@ -2,6 +2,7 @@
 
 use imap_proto::MessageSet;
 use mail_types::{Flag, Uid, UidSet};
+use tracing::info;
 
 use crate::answer::Failure;
 use crate::selected::SelectedMailbox;
@@ -10,20 +11,22 @@ use crate::session::Session;
 /// Removes what is `\Deleted`, within `set` if one is given. What is gone is told at the command's end.
 pub(crate) fn expunge(session: &mut Session, set: Option<UidSet>) -> Result<String, Failure> {
     let selected = session.selected()?;
-    if selected.is_read_only() {
-        return Err(Failure::no("[CANNOT] The mailbox is selected read-only"));
-    }
+    let mailbox = selected.writable()?;
     let uids = deleted(selected, set)?;
-    selected.mailbox().expunge(&uids)?;
+    if !uids.is_empty() {
+        mailbox.expunge(&uids)?;
+        info!(mailbox = %selected.name(), messages = uids.len(), "expunged");
+    }
     Ok("Expunged".to_owned())
 }
 
 /// The UIDs of the messages that are `\Deleted` by now, whoever marked them.
 pub(crate) fn deleted(selected: &SelectedMailbox, set: Option<UidSet>) -> Result<Vec<Uid>, Failure> {
-    let within = set.map(|set| selected.uids(&MessageSet::Uid(set)));
+    let within = set.map(|set| selected.named(&MessageSet::Uid(set))).transpose()?;
+    let within = within.map(|named| selected.uids(&named));
     let now = selected.mailbox().sync()?;
     let is_named = |uid: Uid| within.as_ref().is_none_or(|within| within.binary_search(&uid).is_ok());
-    let messages = (0..now.len()).filter_map(|position| now.get(position));
+    let messages = (0..now.len()).filter_map(|index| now.get(index));
     Ok(messages
         .filter(|message| message.flags.contains(Flag::Deleted) && is_named(message.uid))
         .map(|message| message.uid)

@@ -1,21 +1,30 @@
 //! FETCH. RFC 3501 §6.4.5. It runs in steps, so that a large answer takes bounded memory and a slow reader holds it back.
 
+use std::iter::Flatten;
+use std::ops::Range;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use imap_proto::{FetchItem, MessageSet, Section, Tag, internal_date};
 use mail_message::BodyStructure;
-use mail_store::{FlagChange, MessageFile, Snapshot, StoreError};
+use mail_store::{FlagChange, Message, MessageFile, Snapshot, StoreError};
 use mail_types::{Flag, Uid};
 use tracing::error;
 
 use crate::answer::{Failure, Output};
 use crate::section;
-use crate::selected::{Numbered, SelectedMailbox};
+use crate::selected::{Named, SelectedMailbox};
 
 /// Octets after which a step ends.
 const STEP_OCTETS: usize = 256 * 1024;
 /// Pieces after which a step ends: each may hold a file open.
 const STEP_PIECES: usize = 32;
+
+/// A message and what the client calls it.
+struct Numbered {
+    seq: usize,
+    message: Message,
+}
 
 /// A FETCH on its way.
 #[derive(Debug)]
@@ -23,7 +32,7 @@ pub(crate) struct FetchJob {
     tag: Tag,
     by_uid: bool,
     items: Vec<FetchItem>,
-    positions: std::vec::IntoIter<usize>,
+    indexes: Flatten<IntoIter<Range<usize>>>,
     /// The messages as `\Seen` was set on them.
     seen: Option<Arc<Snapshot>>,
     /// Messages left out because their files are gone.
@@ -39,6 +48,7 @@ impl FetchJob {
         selected: &mut SelectedMailbox,
         set: &MessageSet,
         mut items: Vec<FetchItem>,
+        out: &mut Output,
     ) -> Result<Self, Failure> {
         let by_uid = matches!(set, MessageSet::Uid(_));
         // The UID comes first, Thunderbird needs it there; RFC 3501 §6.4.8 has it always in UID FETCH.
@@ -46,13 +56,15 @@ impl FetchJob {
             items.retain(|item| *item != FetchItem::Uid);
             items.insert(0, FetchItem::Uid);
         }
-        let positions = selected.positions(set);
+        let named = selected.named(set)?;
         let sets_seen = items.iter().any(FetchItem::sets_seen) && !selected.is_read_only();
-        let seen = if sets_seen { set_seen(selected, &positions)? } else { None };
+        let seen = if sets_seen { set_seen(selected, &named, out)? } else { None };
         if seen.is_some() && !items.contains(&FetchItem::Flags) {
             items.push(FetchItem::Flags);
         }
-        Ok(Self { tag, by_uid, items, positions: positions.into_iter(), seen, gone: 0, failed: None })
+        let Named { indexes, gone } = named;
+        let indexes = indexes.into_iter().flatten();
+        Ok(Self { tag, by_uid, items, indexes, seen, gone, failed: None })
     }
 
     pub(crate) const fn tag(&self) -> &Tag {
@@ -67,27 +79,31 @@ impl FetchJob {
     pub(crate) fn result(&mut self) -> Result<String, Failure> {
         match self.failed.take() {
             Some(error) => Err(Failure::Store(error)),
-            None if self.gone > 0 && !self.by_uid => {
-                Err(Failure::no("[EXPUNGEISSUED] Some of the messages are gone"))
-            }
+            // As Dovecot answers: a NO would be shown to the user, who can do nothing about it.
+            None if self.gone > 0 => Ok("[EXPUNGEISSUED] Fetched, but for messages that are gone".to_owned()),
             None => Ok("Fetched".to_owned()),
         }
     }
 }
 
 /// Sets `\Seen` where it is missing; `None` if nothing changed.
-fn set_seen(selected: &mut SelectedMailbox, positions: &[usize]) -> Result<Option<Arc<Snapshot>>, Failure> {
-    let unseen = |position: &usize| {
-        let message = selected.told().get(*position)?;
+fn set_seen(
+    selected: &mut SelectedMailbox,
+    named: &Named,
+    out: &mut Output,
+) -> Result<Option<Arc<Snapshot>>, Failure> {
+    let unseen = |index: usize| {
+        let message = selected.now().get(index)?;
         (!message.flags.contains(Flag::Seen)).then_some(message.uid)
     };
-    let uids: Vec<Uid> = positions.iter().filter_map(unseen).collect();
+    let uids: Vec<Uid> = named.indexes.iter().cloned().flatten().filter_map(unseen).collect();
     if uids.is_empty() {
         return Ok(None);
     }
     let change = FlagChange::Add([Flag::Seen].into_iter().collect());
     let now = selected.mailbox().store(&uids, &change)?;
-    selected.knows(&now, &uids);
+    selected.tell_keywords(&now, out);
+    selected.knows(&now, uids);
     Ok(Some(now))
 }
 
@@ -98,17 +114,18 @@ pub(crate) fn step(
     out: &mut Output,
 ) -> Result<bool, Failure> {
     while out.len() < STEP_OCTETS && out.pieces() < STEP_PIECES {
-        let Some(position) = job.positions.next() else { return Ok(true) };
-        let Some(mut numbered) = selected.message(position) else { continue };
-        let changed = job.seen.as_ref().and_then(|now| now.get(now.position(numbered.message.uid)?));
+        let Some(index) = job.indexes.next() else { return Ok(true) };
+        let Some(mut message) = selected.now().get(index) else { continue };
+        let changed = job.seen.as_ref().and_then(|now| now.get(now.position(message.uid)?));
         if let Some(changed) = changed {
-            numbered.message = changed;
+            message = changed;
         }
-        match answer(&job.items, selected, &numbered, out) {
+        let uid = message.uid;
+        match answer(&job.items, selected, &Numbered { seq: selected.seq(index), message }, out) {
             Ok(()) => {}
             Err(StoreError::MessageGone(_)) => job.gone += 1,
             Err(error) => {
-                error!(%error, uid = %numbered.message.uid, "a message can't be read");
+                error!(%error, %uid, "a message can't be read");
                 job.failed = Some(error);
             }
         }
@@ -195,7 +212,7 @@ fn write_item(
     let message = &numbered.message;
     match item {
         FetchItem::Uid => out.octets(format!("UID {}", message.uid).as_bytes()),
-        FetchItem::Flags => out.octets(selected.flags(message.uid, &message.flags).as_bytes()),
+        FetchItem::Flags => selected.write_flags(message.uid, &message.flags, out),
         FetchItem::Size => out.octets(format!("RFC822.SIZE {}", message.size).as_bytes()),
         FetchItem::InternalDate => {
             out.octets(format!("INTERNALDATE {}", internal_date(message.internal_date)).as_bytes());

@@ -1,5 +1,7 @@
 //! The commands on mailboxes as such: CREATE, DELETE, RENAME, SUBSCRIBE, LIST, LSUB, STATUS. RFC 3501 §6.3.
 
+use std::sync::Arc;
+
 use imap_proto::{StatusItem, quoted};
 use mail_types::{MailboxName, SpecialUse};
 use tracing::info;
@@ -17,15 +19,28 @@ pub(crate) fn create(
     Ok("Created".to_owned())
 }
 
-pub(crate) fn delete(session: &Session, name: &MailboxName) -> Result<String, Failure> {
+/// A session that deletes the mailbox it selected has none selected then.
+pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<String, Failure> {
     session.account()?.delete(name)?;
+    if session.selected().is_ok_and(|selected| selected.name() == name) {
+        session.unselect();
+    }
     info!(mailbox = %name, "deleted");
     Ok("Deleted".to_owned())
 }
 
-pub(crate) fn rename(session: &Session, from: &MailboxName, to: &MailboxName) -> Result<String, Failure> {
-    session.account()?.rename(from, to)?;
+/// A session that renames the mailbox it selected goes on in it.
+pub(crate) fn rename(session: &mut Session, from: &MailboxName, to: &MailboxName) -> Result<String, Failure> {
+    let account = Arc::clone(session.account()?);
+    account.rename(from, to)?;
     info!(mailbox = %from, %to, "renamed");
+    if let Ok(selected) = session.selected()
+        && !from.is_inbox()
+        && let Some(name) = selected.name().renamed(from, to)
+    {
+        let mailbox = account.open(&name)?;
+        selected.follow(name, mailbox);
+    }
     Ok("Renamed".to_owned())
 }
 

@@ -5,10 +5,10 @@ use std::cell::OnceCell;
 use encoding_rs::Encoding;
 use imap_proto::{SearchKey, SearchRequest};
 use mail_message::search::{Needle, body_holds, header_holds, text_holds};
-use mail_store::StoreError;
+use mail_store::{Message, StoreError};
 
 use crate::answer::{Failure, Output};
-use crate::selected::{Numbered, SelectedMailbox};
+use crate::selected::SelectedMailbox;
 use crate::session::Session;
 
 pub(crate) fn search(
@@ -20,12 +20,12 @@ pub(crate) fn search(
     let selected = session.selected()?;
     let search = Search { selected, charset };
     let mut found = String::new();
-    for position in 0..selected.told().len() {
-        let Some(numbered) = selected.message(position) else { continue };
-        let candidate = Candidate { numbered: &numbered, selected, octets: OnceCell::new() };
+    for index in 0..selected.now().len() {
+        let Some(message) = selected.now().get(index) else { continue };
+        let candidate = Candidate { seq: selected.seq(index), message, selected, octets: OnceCell::new() };
         match search.holds(&request.key, &candidate) {
-            Ok(true) if request.uid => found.push_str(&format!(" {}", numbered.message.uid)),
-            Ok(true) => found.push_str(&format!(" {}", numbered.seq)),
+            Ok(true) if request.uid => found.push_str(&format!(" {}", candidate.message.uid)),
+            Ok(true) => found.push_str(&format!(" {}", candidate.seq)),
             Ok(false) | Err(StoreError::MessageGone(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -50,7 +50,8 @@ struct Search<'a> {
 
 /// One message that is looked at; its file is read at most once.
 struct Candidate<'a> {
-    numbered: &'a Numbered,
+    seq: usize,
+    message: Message,
     selected: &'a SelectedMailbox,
     octets: OnceCell<Vec<u8>>,
 }
@@ -60,7 +61,7 @@ impl Candidate<'_> {
         if let Some(octets) = self.octets.get() {
             return Ok(octets);
         }
-        let uid = self.numbered.message.uid;
+        let uid = self.message.uid;
         let read = self.selected.mailbox().open_message(uid)?.read();
         let octets = read.map_err(|source| StoreError::Io {
             context: "reading",
@@ -78,17 +79,15 @@ impl Candidate<'_> {
 
 impl Search<'_> {
     fn holds(&self, key: &SearchKey, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
-        let message = &candidate.numbered.message;
+        let message = &candidate.message;
         let day = message.internal_date.day();
         Ok(match key {
             SearchKey::All => true,
             SearchKey::Flag(flag) => message.flags.contains(*flag),
             SearchKey::Keyword(keyword) => message.flags.keywords().contains(keyword),
             SearchKey::Recent => self.selected.is_recent(message.uid),
-            SearchKey::Seq(set) => self.names_seq(set, candidate.numbered.seq),
-            SearchKey::Uid(set) => {
-                set.contains(message.uid, self.selected.told().uids().last().map_or(0, |uid| uid.value()))
-            }
+            SearchKey::Seq(set) => self.names_seq(set, candidate.seq),
+            SearchKey::Uid(set) => set.contains(message.uid, self.selected.highest_uid()),
             SearchKey::Before(date) => day < *date,
             SearchKey::On(date) => day == *date,
             SearchKey::Since(date) => day >= *date,
@@ -113,7 +112,7 @@ impl Search<'_> {
     }
 
     fn names_seq(&self, set: &mail_types::SeqSet, seq: usize) -> bool {
-        let highest = u32::try_from(self.selected.told().len()).unwrap_or(u32::MAX);
+        let highest = u32::try_from(self.selected.len()).unwrap_or(u32::MAX);
         let seq = u32::try_from(seq).ok().and_then(|seq| mail_types::SeqNum::try_from(seq).ok());
         seq.is_some_and(|seq| set.contains(seq, highest))
     }

@@ -19,45 +19,33 @@ pub(crate) fn select(
 ) -> Result<String, Failure> {
     session.unselect();
     let account = Arc::clone(session.account()?);
-    let selected = SelectedMailbox::open(account.open(name)?, read_only)?;
-    tell(&selected, out);
+    let mut selected = SelectedMailbox::open(name.clone(), account.open(name)?, read_only)?;
+    tell(&mut selected, out);
     info!(mailbox = %name, read_only, "selected");
     session.state = State::Selected(account, Box::new(selected));
     let mode = if read_only { "READ-ONLY" } else { "READ-WRITE" };
     Ok(format!("[{mode}] Selected"))
 }
 
-fn tell(selected: &SelectedMailbox, out: &mut Output) {
-    let snapshot = selected.told();
-    let mut flags = Flag::ALL.map(Flag::as_str).join(" ");
-    for keyword in snapshot.keywords() {
-        flags.push(' ');
-        flags.push_str(keyword.as_str());
+fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
+    selected.tell_select(out);
+    let now = selected.now();
+    let unseen = |index: &usize| now.get(*index).is_some_and(|message| !message.flags.contains(Flag::Seen));
+    if let Some(first) = (0..now.len()).find(unseen) {
+        out.text(format_args!("* OK [UNSEEN {}] The first unseen message\r\n", first + 1));
     }
-    out.line(format!("* FLAGS ({flags})"));
-    if selected.is_read_only() {
-        out.line("* OK [PERMANENTFLAGS ()] Nothing can be changed");
-    } else {
-        out.line(format!("* OK [PERMANENTFLAGS ({flags} \\*)] Flags and keywords are kept"));
-    }
-    out.line(format!("* {} EXISTS", snapshot.len()));
-    out.line(format!("* {} RECENT", selected.recent_count()));
-    let unseen =
-        |position: &usize| snapshot.get(*position).is_some_and(|message| !message.flags.contains(Flag::Seen));
-    if let Some(first) = (0..snapshot.len()).find(unseen) {
-        out.line(format!("* OK [UNSEEN {}] The first unseen message", first + 1));
-    }
-    out.line(format!("* OK [UIDVALIDITY {}] UIDs are valid", selected.mailbox().uid_validity()));
-    out.line(format!("* OK [UIDNEXT {}] The next UID", snapshot.uid_next()));
+    let validity = selected.mailbox().uid_validity();
+    out.text(format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid\r\n"));
+    out.text(format_args!("* OK [UIDNEXT {}] The next UID\r\n", now.uid_next()));
 }
 
 /// Removes what is `\Deleted` without telling, unless the mailbox is read-only.
 pub(crate) fn close(session: &mut Session) -> Result<String, Failure> {
     let selected = session.selected()?;
-    if !selected.is_read_only() {
+    if let Ok(mailbox) = selected.writable() {
         let uids = deleted(selected, None)?;
         if !uids.is_empty() {
-            selected.mailbox().expunge(&uids)?;
+            mailbox.expunge(&uids)?;
         }
     }
     session.unselect();

@@ -1,0 +1,96 @@
+//! The sequence numbers of messages that are gone without the client having been told.
+
+use std::ops::Range;
+
+use mail_types::Uid;
+
+/// The client's numbers, from 0, of messages that are gone without it having been told: the difference between its
+/// numbering and that of the newest snapshot. Ascending, and empty most of the time. Messages that arrive change nothing
+/// here, since UIDs ascend.
+#[derive(Debug, Default)]
+pub(crate) struct Gaps(Vec<usize>);
+
+impl Gaps {
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The client's number of the message at `index` in the snapshot.
+    pub(crate) fn number(&self, index: usize) -> usize {
+        // `gone[k] - k` messages that are there stand before the k-th that is gone.
+        let (mut low, mut high) = (0, self.0.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.0.get(middle) {
+                Some(gone) if gone - middle > index => high = middle,
+                Some(_) | None => low = middle + 1,
+            }
+        }
+        index + low
+    }
+
+    /// The messages that are there within a range of the client's numbers, as indexes into the snapshot.
+    pub(crate) fn indexes(&self, numbers: Range<usize>) -> Range<usize> {
+        let index = |number: usize| number - self.0.partition_point(|gone| *gone < number);
+        index(numbers.start)..index(numbers.end)
+    }
+
+    /// Notes that the messages at these indexes of the snapshot, ascending, are gone.
+    pub(crate) fn add(&mut self, indexes: Vec<usize>) {
+        if indexes.is_empty() {
+            return;
+        }
+        let numbers: Vec<usize> = indexes.into_iter().map(|index| self.number(index)).collect();
+        self.0.extend(numbers);
+        self.0.sort_unstable();
+    }
+
+    /// Forgets the gaps, which the client is about to be told: their numbers, ascending.
+    pub(crate) fn take(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// Indexes of what is in `before` and not in `now`; both ascend.
+pub(crate) fn missing(before: &[Uid], now: &[Uid]) -> Vec<usize> {
+    if now.starts_with(before) {
+        return Vec::new();
+    }
+    let mut now = now.iter().peekable();
+    let mut gone = Vec::new();
+    for (index, uid) in before.iter().enumerate() {
+        while now.next_if(|other| *other < uid).is_some() {}
+        if now.next_if(|other| *other == uid).is_none() {
+            gone.push(index);
+        }
+    }
+    gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_messages_that_are_gone_are_found_by_position() {
+        let uids = |numbers: &[u32]| numbers.iter().map(|it| Uid::try_from(*it).unwrap()).collect::<Vec<_>>();
+        assert_eq!(missing(&uids(&[1, 3, 5, 9]), &uids(&[3, 9, 10])), [0, 2]);
+        assert_eq!(missing(&uids(&[1, 2]), &uids(&[1, 2, 3])), Vec::<usize>::new());
+        assert_eq!(missing(&uids(&[4]), &[]), [0]);
+    }
+
+    #[test]
+    fn numbers_stay_while_messages_go() {
+        // The client counts a b c d e; first b and e go, then a and c.
+        let mut gaps = Gaps::default();
+        gaps.add(vec![1, 4]);
+        assert_eq!([0, 1, 2].map(|index| gaps.number(index)), [0, 2, 3]);
+        assert_eq!((gaps.indexes(0..2), gaps.indexes(1..2), gaps.indexes(2..5)), (0..1, 1..1, 1..3));
+        gaps.add(vec![0, 1]);
+        assert_eq!(gaps.number(0), 3);
+        assert_eq!(gaps.indexes(0..5), 0..1);
+        assert_eq!(gaps.number(1), 5);
+        assert_eq!(gaps.take(), [0, 1, 2, 4]);
+        assert_eq!(gaps.len(), 0);
+    }
+}
