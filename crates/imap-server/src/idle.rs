@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use line_codec::imap::Event;
-use mail_store::{Snapshot, StoreError};
-use tokio::sync::watch;
+use mail_store::{Changes, StoreError};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
@@ -24,21 +23,19 @@ pub(crate) enum Idled {
     Bye(&'static str),
 }
 
-/// What IDLE waits for in a selected mailbox.
-type Changes = Option<watch::Receiver<Arc<Snapshot>>>;
-
-/// The next snapshot; never comes where nothing is selected.
-async fn next(changes: &mut Changes) -> Option<Arc<Snapshot>> {
-    let Some(receiver) = changes else { return std::future::pending().await };
-    receiver.changed().await.ok()?;
-    Some(Arc::clone(&receiver.borrow_and_update()))
+/// Waits for a change; none comes where nothing is selected.
+async fn changed(changes: &mut Option<Changes>) -> bool {
+    match changes {
+        Some(changes) => changes.changed().await.is_ok(),
+        None => std::future::pending().await,
+    }
 }
 
 impl Client {
     /// Waits for DONE and tells what changes meanwhile. It holds no thread and nothing of its own between two changes.
     pub(crate) async fn idle(&mut self) -> io::Result<Idled> {
         self.wire.line("+ idling").await?;
-        let mut changes: Changes = match &self.session()?.state {
+        let mut changes = match &self.session()?.state {
             State::Selected(_, selected) => Some(selected.mailbox().watch()),
             State::NotAuthenticated | State::Authenticated(_) => None,
         };
@@ -55,10 +52,14 @@ impl Client {
                     Some(event) => Idled::By(event),
                     None => Idled::Gone,
                 }),
-                now = next(&mut changes) => match now {
-                    Some(now) => self.tell(now).await?,
-                    None => changes = None,
-                },
+                is_watched = changed(&mut changes) => {
+                    if !is_watched {
+                        changes = None;
+                    }
+                    if let Some(ended) = self.tell().await? {
+                        return Ok(ended);
+                    }
+                }
                 () = sleep_until(keep_alive_at) => {
                     self.wire.line("* OK Still here").await?;
                     if let Some(ended) = self.look().await? {
@@ -86,8 +87,13 @@ impl Client {
         }
     }
 
-    /// Tells what the store has found, without looking again.
-    async fn tell(&mut self, now: Arc<Snapshot>) -> io::Result<()> {
+    /// Tells what the store has found, without looking again. A wake without news is that of a mailbox deleted or renamed.
+    async fn tell(&mut self) -> io::Result<Option<Idled>> {
+        let State::Selected(_, selected) = &self.session()?.state else { return Ok(None) };
+        let now = selected.mailbox().snapshot();
+        if Arc::ptr_eq(&now, selected.now()) {
+            return self.look().await;
+        }
         let (_, mut out) = self
             .blocking(|session, out| {
                 if let State::Selected(_, selected) = &mut session.state {
@@ -95,6 +101,7 @@ impl Client {
                 }
             })
             .await?;
-        self.wire.send(out.take()).await
+        self.wire.send(out.take()).await?;
+        Ok(None)
     }
 }
