@@ -249,7 +249,7 @@ impl<'s, 't> Reader<'s, 't> {
     pub(crate) fn finish(self) {
         for key in self.table.keys().map(Spanned::clone) {
             let similar = self.asked.iter().min_by_key(|asked| distance(asked, key.get_ref()));
-            let similar = similar.filter(|asked| distance(asked, key.get_ref()) <= 3);
+            let similar = similar.filter(|asked| distance(asked, key.get_ref()) <= asked.len() / 3);
             let hint = similar.map(|asked| format!("; did you mean {asked}?")).unwrap_or_default();
             self.source.report(
                 Some(key.span().start),

@@ -2,15 +2,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use mail_types::{Address, Domain};
-use server_core::program::DEFAULT_CONFIG;
 
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
 #[derive(Debug, Parser)]
 #[command(name = "mailstead", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// The configuration file.
-    #[arg(long, global = true, env = "MAILSTEAD_CONFIG", default_value = DEFAULT_CONFIG, value_name = "FILE")]
-    pub(crate) config: PathBuf,
+    /// The configuration file [default: /etc/mailstead/mailstead.toml]
+    #[arg(long, global = true, env = "MAILSTEAD_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -65,7 +64,7 @@ pub(crate) struct DemoArguments {
 pub(crate) struct InitArguments {
     /// The domain whose mail is hosted
     pub(crate) domain: Domain,
-    /// Where mail, accounts and the queue live; the config is written there too
+    /// Where mail, accounts and the queue live; the config is written there too, unless --config says where
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// The host's own name in the DNS [default: mail.DOMAIN]

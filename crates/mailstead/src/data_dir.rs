@@ -2,34 +2,31 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use mail_config::Config;
-use nix::unistd::{Uid, User, chown, geteuid};
+use nix::unistd::{Uid, User, chown};
 
-/// The user that the servers become, where that is not who we are.
-pub(crate) fn other_owner(user: Option<&str>) -> anyhow::Result<Option<User>> {
-    let Some(name) = user.filter(|_| geteuid().is_root()) else { return Ok(None) };
-    let user = User::from_name(name).with_context(|| format!("can't look up the user {name}"))?;
-    let missing = || anyhow!("the user {name} in the config does not exist: make it or correct `user`");
-    user.map(Some).ok_or_else(missing)
-}
+use crate::owner::{other_owner, with_the_rights_of};
 
 /// Makes the data dir where it is missing, and checks that the servers can write to it.
 pub(crate) fn prepare(config: &Config) -> anyhow::Result<()> {
     let owner = other_owner(config.user.as_deref())?;
     make(&config.data_dir, owner.as_ref())?;
-    match owner {
-        Some(owner) => check_owner(&config.data_dir, &owner),
-        None => try_to_write(&config.data_dir),
+    if let Some(owner) = &owner {
+        check_owner(&config.data_dir, owner)?;
     }
+    with_the_rights_of(owner.as_ref(), || try_to_write(&config.data_dir))?
 }
 
 /// Makes a folder that only its owner may enter. One that exists is left as it is.
 pub(crate) fn make(folder: &Path, owner: Option<&User>) -> anyhow::Result<()> {
     let is_new = !folder.exists();
+    if !is_new && !folder.is_dir() {
+        bail!("{} is not a folder", folder.display());
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -45,6 +42,13 @@ pub(crate) fn give_to(path: &Path, owner: Option<&User>) -> anyhow::Result<()> {
         .with_context(|| format!("can't give {} to the user {}", path.display(), owner.name))
 }
 
+/// Lets the user that the servers become read a file that only root may change.
+pub(crate) fn show_to(path: &Path, reader: Option<&User>) -> anyhow::Result<()> {
+    let Some(reader) = reader else { return Ok(()) };
+    chown(path, None, Some(reader.gid))
+        .with_context(|| format!("can't let the user {} read {}", reader.name, path.display()))
+}
+
 /// Writes a file that is there as a whole or not at all.
 pub(crate) fn write_whole(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let unfinished = path.with_added_extension("new");
@@ -53,6 +57,8 @@ pub(crate) fn write_whole(path: &Path, content: &[u8], mode: u32) -> anyhow::Res
             std::fs::remove_file(&unfinished)?;
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+        // The umask has had its say in `mode`.
+        file.set_permissions(PermissionsExt::from_mode(mode))?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)

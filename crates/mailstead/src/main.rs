@@ -6,8 +6,10 @@ mod command;
 mod data_dir;
 mod demo;
 mod output;
+mod owner;
 mod password;
 mod server;
+mod soundness;
 mod supervisor;
 
 use std::process::ExitCode;
@@ -15,5 +17,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    server_core::restrict_new_files();
     output::exit_code(command::run(cli::Cli::parse()))
 }

@@ -1,10 +1,12 @@
 //! What the operator sees: results on standard output, failures on standard error, and the exit code.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use mail_config::ConfigErrors;
 use serde::Serialize;
+
+use crate::soundness::Unusable;
 
 /// The exit code for a wrong usage or a config that does not hold.
 pub(crate) const BAD_USAGE: u8 = 2;
@@ -49,6 +51,12 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     rows.iter().map(row).collect::<Vec<_>>().join("\n")
 }
 
+/// Tells what does not stop a command.
+#[expect(clippy::print_stderr, reason = "this is where the operator is told")]
+pub(crate) fn warn(text: &str) {
+    eprintln!("warning: {text}");
+}
+
 /// Says what failed, and turns a command's result into the exit code of the process.
 #[expect(clippy::print_stderr, reason = "this is where the operator is told")]
 pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
@@ -60,8 +68,16 @@ pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
         eprintln!("{errors}");
         return ExitCode::from(BAD_USAGE);
     }
+    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        // Whoever read our output has seen enough.
+        return ExitCode::SUCCESS;
+    }
     eprintln!("mailstead: {error:#}");
-    if error.is::<UsageError>() { ExitCode::from(BAD_USAGE) } else { ExitCode::FAILURE }
+    if error.is::<UsageError>() || error.is::<Unusable>() {
+        ExitCode::from(BAD_USAGE)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 #[cfg(test)]

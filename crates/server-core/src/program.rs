@@ -89,6 +89,14 @@ where
     }
 }
 
+/// Checks what `log.filter` says.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
+}
+
 /// Sends the log to standard error.
 pub fn start_logging(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -128,7 +136,8 @@ where
     // Only now: a key that this user can't read would be missed when the certificate is renewed, months from here.
     let tls = TlsContext::load(&config.tls)?;
     let hostname = config.hostname.to_ascii();
-    for warning in tls.iter().flat_map(|tls| tls.warnings(&hostname)) {
+    // The supervisor has told them already.
+    for warning in tls.iter().filter(|_| supervisor().is_none()).flat_map(|tls| tls.warnings(&hostname)) {
         warn!("{warning}");
     }
     let limits = Limits::new(&config.limits);
@@ -152,7 +161,7 @@ where
 {
     let mut signals = Signals::new()?;
     for socket in &sockets {
-        info!(server = name, listener = socket.listener.name, address = ?socket.socket.local_addr().ok(), "listening");
+        info!(server = name, listener = socket.listener.name, address = %local_address(socket), "listening");
     }
     if sockets.is_empty() {
         tell_ready();
@@ -182,6 +191,10 @@ where
             },
         }
     }
+}
+
+fn local_address(socket: &BoundListener) -> String {
+    socket.socket.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
 }
 
 fn tell_state(context: &ServerContext, told: &mut Option<usize>) {

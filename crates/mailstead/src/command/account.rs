@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mail_directory::Directory;
 use mail_store::Store;
 use mail_types::Address;
@@ -31,6 +31,9 @@ fn add(config: &Path, address: &Address) -> anyhow::Result<()> {
     let config = become_operator(config)?;
     let directory = Directory::open(&config.directory_file())?;
     refuse_unknown_domain(&directory, address)?;
+    if directory.accounts()?.contains(address) {
+        bail!("{address} exists already: `mailstead account password {address}` gives it another password");
+    }
     let password = password::read_new()?;
     let folders = Store::open(&config.mail_dir()).and_then(|store| store.create_account(address));
     folders.with_context(|| format!("can't make the folders of {address}"))?;
@@ -44,7 +47,7 @@ fn refuse_unknown_domain(directory: &Directory, address: &Address) -> anyhow::Re
     if directory.domains()?.contains(domain) {
         return Ok(());
     }
-    anyhow::bail!("{domain} is no domain of this server: add it with `mailstead domain add {domain}`")
+    bail!("{domain} is no domain of this server: add it with `mailstead domain add {domain}`")
 }
 
 fn list(config: &Path, json: bool) -> anyhow::Result<()> {

@@ -1,10 +1,9 @@
 use std::path::Path;
 
 use mail_config::Config;
-use server_core::TlsContext;
 
 use crate::cli::ConfigCommand;
-use crate::output;
+use crate::{output, soundness};
 
 pub(super) fn run(config: &Path, command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
@@ -15,6 +14,8 @@ pub(super) fn run(config: &Path, command: &ConfigCommand) -> anyhow::Result<()> 
 /// Everything that can be known without starting a server.
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    TlsContext::load(&config.tls)?;
+    for warning in soundness::check(&config)? {
+        output::warn(&warning);
+    }
     Ok(output::line(&format!("{} holds", path.display()))?)
 }

@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -6,16 +7,18 @@ use mail_directory::Directory;
 use mail_types::Domain;
 use nix::unistd::{User, geteuid};
 use server_core::become_user;
+use server_core::program::DEFAULT_CONFIG;
 
 use crate::certificate::TestCertificate;
 use crate::cli::InitArguments;
+use crate::owner::other_owner;
 use crate::{data_dir, output};
 
 /// The user that the servers become where the operator names none and there is such a user.
 const USUAL_USER: &str = "mailstead";
 
 /// `mailstead init`: everything that a new domain needs on disk, and what to do next.
-pub(super) fn run(arguments: &InitArguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &InitArguments, config: Option<PathBuf>) -> anyhow::Result<()> {
     let domain = &arguments.domain;
     if domain.is_literal() {
         bail!("{domain} is an address, not a domain");
@@ -25,11 +28,19 @@ pub(super) fn run(arguments: &InitArguments) -> anyhow::Result<()> {
         None => format!("mail.{domain}").parse().context("the domain is too long for a host in it")?,
     };
     let folder = std::path::absolute(&arguments.data_dir)?;
-    let file = folder.join("mailstead.toml");
+    let file = match config {
+        Some(config) => std::path::absolute(config)?,
+        None => folder.join("mailstead.toml"),
+    };
     if file.exists() {
         bail!("{} exists already; nothing is changed", file.display());
     }
     let user = user(arguments)?;
+    if user.is_none() && geteuid().is_root() {
+        output::warn(
+            "there is no user mailstead: the servers will run as root, unless you make one and name it as `user`",
+        );
+    }
     write_files(&folder, &file, domain, &hostname, user.as_deref())?;
     output::line(&next_steps(&file, &folder, domain, &hostname))?;
     Ok(())
@@ -51,7 +62,7 @@ fn write_files(
     hostname: &Domain,
     user: Option<&str>,
 ) -> anyhow::Result<()> {
-    let owner = data_dir::other_owner(user)?;
+    let owner = other_owner(user)?;
     data_dir::make(folder, owner.as_ref())?;
     let tls = folder.join("tls");
     data_dir::make(&tls, owner.as_ref())?;
@@ -60,7 +71,12 @@ fn write_files(
     for path in certificate.files() {
         data_dir::give_to(&path, owner.as_ref())?;
     }
+    if let Some(parent) = file.parent().filter(|parent| !parent.exists()) {
+        std::fs::create_dir_all(parent).with_context(|| format!("can't make {}", parent.display()))?;
+        std::fs::set_permissions(parent, PermissionsExt::from_mode(0o755))?;
+    }
     data_dir::write_whole(file, config(folder, &certificate, hostname, user).as_bytes(), 0o640)?;
+    data_dir::show_to(file, owner.as_ref())?;
     add_domain(file, domain)
 }
 
@@ -145,7 +161,11 @@ fn dns_records(domain: &Domain, hostname: &Domain) -> Vec<Vec<String>> {
 
 fn next_steps(file: &Path, folder: &Path, domain: &Domain, hostname: &Domain) -> String {
     let records = output::columns(&dns_records(domain, hostname)).replace('\n', "\n  ");
-    let config = shell_word(file);
+    let command = if file == Path::new(DEFAULT_CONFIG) {
+        "mailstead".to_owned()
+    } else {
+        format!("mailstead --config {}", shell_word(file))
+    };
     let authority: PathBuf = TestCertificate::new(&folder.join("tls")).authority();
     format!(
         "Wrote {file}.\n\
@@ -154,10 +174,10 @@ fn next_steps(file: &Path, folder: &Path, domain: &Domain, hostname: &Domain) ->
          {records}\n\
          \n\
          Next:\n  \
-         mailstead --config {config} account add alice@{domain}\n  \
-         mailstead --config {config} alias add postmaster@{domain} alice@{domain}\n  \
-         mailstead --config {config} config check\n  \
-         mailstead --config {config} serve\n\
+         {command} account add alice@{domain}\n  \
+         {command} alias add postmaster@{domain} alice@{domain}\n  \
+         {command} config check\n  \
+         {command} serve\n\
          \n\
          The certificate is for testing: clients trust it once they know {authority}.\n\
          For use in earnest, name the files of a real one in the config.",

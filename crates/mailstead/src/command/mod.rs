@@ -10,16 +10,19 @@ mod queue;
 
 use std::process::ExitCode;
 
+use server_core::program::DEFAULT_CONFIG;
+
 use crate::cli::{Cli, Command, QueueArguments};
 use crate::server::Server;
 use crate::{demo, supervisor};
 
 /// Does what the command line asks for.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = cli.config;
+    let named = cli.config;
+    let config = named.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
     match cli.command {
         Command::Demo(arguments) => done(demo::run(&arguments)),
-        Command::Init(arguments) => done(init::run(&arguments)),
+        Command::Init(arguments) => done(init::run(&arguments, named)),
         Command::Serve => done(supervisor::serve(&config)),
         Command::Smtp => Ok(Server::Smtp.run(&config)),
         Command::Queue(QueueArguments { command: Some(command) }) => done(queue::run(&config, command)),

@@ -57,7 +57,9 @@ impl Accounts {
     fn read_or_make(file: &Path) -> anyhow::Result<Self> {
         if file.exists() {
             let text = std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?;
-            return serde_json::from_slice(&text).with_context(|| format!("{} is damaged", file.display()));
+            return serde_json::from_slice(&text).with_context(|| {
+                format!("{} is damaged: remove it, and the accounts get new passwords", file.display())
+            });
         }
         let account =
             |name: &&str| Ok(Account { address: format!("{name}@{DOMAIN}"), password: random_password()? });

@@ -7,6 +7,7 @@ mod settings;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use server_core::program::start_logging;
 
 use self::accounts::Accounts;
@@ -27,8 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Prepares the demo's folder where it is new, and runs the servers until told to stop.
 pub(crate) fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     let folder = std::path::absolute(&arguments.dir)?;
-    data_dir::make(&folder, None)?;
-    let lock = Lock::take(&folder)?;
+    data_dir::make(&folder, None).context(
+        "the demo keeps its mail in a folder: start it where you may write, or name one with --dir",
+    )?;
+    let lock = Lock::take(&folder, None)?;
     let file = config::ensure(&folder)?;
     start_logging(&ConfigCopy::read(&file)?.config.log.filter);
     let sockets = config::bind(&file)?;

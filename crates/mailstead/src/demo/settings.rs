@@ -58,28 +58,30 @@ impl Settings {
     pub(super) fn for_people(&self, folder: &Path) -> String {
         let indented = |rows: &[Vec<String>]| output::columns(rows).replace('\n', "\n  ");
         let accounts: Vec<_> = self.accounts.iter().map(account_row).collect();
-        let heading =
-            ["", "server", "port", "security", "user name", "sign-in"].map(ToOwned::to_owned).to_vec();
-        let services: Vec<_> =
-            self.services.iter().filter(|service| service.role != "mx").map(service_row).collect();
+        let heading = ["", "server", "port", "connection security", "user name", "authentication"];
+        let heading = heading.map(ToOwned::to_owned).to_vec();
+        let services = self.services.iter().filter(|service| service.role != "mx").map(service_row);
         let services: Vec<_> = std::iter::once(heading).chain(services).collect();
         let mx = self.services.iter().find(|service| service.role == "mx");
         let mx = mx.map_or_else(String::new, |mx| {
             format!("Mail from elsewhere comes in by SMTP at {}:{}, without a password.\n", mx.host, mx.port)
         });
         format!(
-            "\nThe domain {domain} runs on this machine, in {folder}.\n\
+            "\nThe domain {domain} runs on this machine, in {folder}. It has two accounts:\n\
              \n  {accounts}\n\
-             \nSettings for Thunderbird, Outlook and other mail clients:\n\
+             \nType into Thunderbird, Outlook or another mail client one line for incoming and one for outgoing mail:\n\
              \n  {services}\n\
+             \nThe certificate is signed by an authority that only this demo knows:\n  \
+             {ca}\n\
+             Thunderbird: confirm the exception when it asks, or import the file under Settings, Privacy & Security,\n\
+             Manage Certificates, Authorities. Outlook: certutil -user -addstore Root ca.pem\n\
              \n{mx}\
-             The certificate is signed by {ca}: have your client trust it, or accept the certificate when it asks.\n\
              Ctrl-C stops everything; the next start goes on with the same mail.\n",
             domain = self.domain,
             folder = folder.display(),
             accounts = indented(&accounts),
             services = indented(&services),
-            ca = self.ca_file.display(),
+            ca = std::path::absolute(&self.ca_file).unwrap_or_else(|_| self.ca_file.clone()).display(),
         )
     }
 }
@@ -88,6 +90,7 @@ fn account_row(account: &Account) -> Vec<String> {
     vec![account.address.clone(), format!("password {}", account.password)]
 }
 
+/// In the words of Thunderbird, which are also Outlook's.
 fn service_row(service: &Service) -> Vec<String> {
     let what = match service.protocol {
         "smtp" => "outgoing, SMTP",
@@ -97,7 +100,7 @@ fn service_row(service: &Service) -> Vec<String> {
     let security = match service.tls {
         "implicit" => "SSL/TLS",
         "starttls" => "STARTTLS",
-        _ => "none",
+        _ => "None",
     };
     [what, service.host, &service.port.to_string(), security, "the whole address", "normal password"]
         .map(ToOwned::to_owned)

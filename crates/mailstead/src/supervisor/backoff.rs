@@ -5,7 +5,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A server that ran this long was well; its next death counts as the first.
-const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_secs(10);
 
 /// How long to wait before a server is started again.
 #[derive(Debug, Default)]

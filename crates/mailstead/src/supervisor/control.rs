@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
 use super::run_dir::with_short_path;
+use crate::owner::other_owner;
 use crate::server::Server;
 use crate::{data_dir, output};
 
@@ -83,7 +84,7 @@ fn bind(config: &Config, path: &Path) -> anyhow::Result<UnixListener> {
     }
     let listener = with_short_path(&unfinished, |path| UnixListener::bind(path))?;
     std::fs::set_permissions(&unfinished, PermissionsExt::from_mode(0o600))?;
-    data_dir::give_to(&unfinished, data_dir::other_owner(config.user.as_deref())?.as_ref())?;
+    data_dir::give_to(&unfinished, other_owner(config.user.as_deref())?.as_ref())?;
     std::fs::rename(&unfinished, path)?;
     Ok(listener)
 }

@@ -4,6 +4,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use nix::unistd::User;
+
+use crate::data_dir::give_to;
 
 /// Held by the one supervisor over a data dir; the system frees it however the supervisor ends.
 pub(crate) struct Lock {
@@ -11,12 +14,13 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a data dir.
-    pub(crate) fn take(data_dir: &Path) -> anyhow::Result<Self> {
+    /// Takes the lock of a data dir, which belongs to `owner`: the next supervisor may be started as that user.
+    pub(crate) fn take(data_dir: &Path, owner: Option<&User>) -> anyhow::Result<Self> {
         let path = data_dir.join("supervisor.lock");
         let open =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = open.with_context(|| format!("can't open {}", path.display()))?;
+        give_to(&path, owner)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -33,13 +33,15 @@ pub(crate) use self::setup::{ConfigCopy, Setup};
 use self::signals::{Signal, Signals};
 pub(crate) use self::sockets::Sockets;
 use crate::data_dir;
+use crate::owner::other_owner;
 
 /// Runs the servers of a config until told to stop.
 pub(crate) fn serve(path: &Path) -> anyhow::Result<()> {
     let copy = ConfigCopy::read(path)?;
     start_logging(&copy.config.log.filter);
     data_dir::prepare(&copy.config)?;
-    let lock = Lock::take(&copy.config.data_dir)?;
+    let owner = other_owner(copy.config.user.as_deref())?;
+    let lock = Lock::take(&copy.config.data_dir, owner.as_ref())?;
     let setup = Setup::check(copy)?;
     run(setup, lock, Manner::Service)
 }

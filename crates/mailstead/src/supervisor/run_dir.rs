@@ -10,6 +10,7 @@ use mail_config::Config;
 use nix::unistd::User;
 
 use crate::data_dir;
+use crate::owner::other_owner;
 
 /// The path of `name` in a folder that is open as `descriptor` in the process that uses the path.
 pub(super) fn path_below(descriptor: RawFd, name: &str) -> PathBuf {
@@ -37,7 +38,7 @@ impl RunDir {
     /// Makes the folder, without what an earlier supervisor left there.
     pub(super) fn make(config: &Config) -> anyhow::Result<Self> {
         let path = config.data_dir.join("run");
-        let owner = data_dir::other_owner(config.user.as_deref())?;
+        let owner = other_owner(config.user.as_deref())?;
         if path.exists() {
             std::fs::remove_dir_all(&path).with_context(|| format!("can't clear {}", path.display()))?;
         }

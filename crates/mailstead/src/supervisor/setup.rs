@@ -7,10 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use mail_config::Config;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use server_core::{BindError, TlsContext};
+use server_core::BindError;
+
+use tracing::warn;
 
 use super::Sockets;
-use crate::server::Server;
+use crate::soundness::{self, Unusable};
 
 /// A config and the very text it was read from. The servers get this text, so that one that is started again
 /// next month finds what was checked, whatever stands in the file by then.
@@ -58,8 +60,8 @@ impl Setup {
     /// Reads the config again and binds what is new in it; this setup stays as it is.
     pub(super) fn reload(&self) -> anyhow::Result<Self> {
         let copy = ConfigCopy::read(&self.config.file)?;
-        if copy.config.data_dir != self.config.data_dir {
-            bail!("data_dir can't change while the servers run: restart");
+        if copy.config.data_dir != self.config.data_dir || copy.config.user != self.config.user {
+            bail!("data_dir and user can't change while the servers run: restart");
         }
         let sockets = self.sockets.rebind(&copy.config);
         Self::assemble(copy, sockets)
@@ -68,21 +70,19 @@ impl Setup {
     /// All failures are told at once.
     fn assemble(copy: ConfigCopy, sockets: Result<Sockets, Vec<BindError>>) -> anyhow::Result<Self> {
         let ConfigCopy { config, text } = copy;
-        let mut failures = Vec::new();
-        if Server::enabled(&config).is_empty() {
-            failures.push("the config enables no server".to_owned());
-        }
-        if let Err(error) = TlsContext::load(&config.tls) {
-            failures.push(error.to_string());
-        }
-        let sockets = sockets.unwrap_or_else(|errors| {
-            failures.extend(errors.iter().map(ToString::to_string));
-            Sockets::default()
-        });
-        if failures.is_empty() {
-            Ok(Self { config, text, sockets })
-        } else {
-            Err(anyhow!(failures.join("\n")))
+        let failed_to_bind =
+            |errors: &[BindError]| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        match (soundness::check(&config), sockets) {
+            (Ok(warnings), Ok(sockets)) => {
+                warnings.iter().for_each(|warning| warn!("{warning}"));
+                Ok(Self { config, text, sockets })
+            }
+            (Ok(_), Err(errors)) => Err(anyhow!(failed_to_bind(&errors).join("\n"))),
+            (Err(unusable), Ok(_)) => Err(unusable.into()),
+            (Err(Unusable(mut problems)), Err(errors)) => {
+                problems.extend(failed_to_bind(&errors));
+                Err(Unusable(problems).into())
+            }
         }
     }
 
