@@ -1,0 +1,10 @@
+//! Small blocking clients: quick enough that they don't stand in the way of the servers.
+
+mod imap;
+mod pop3;
+mod smtp;
+mod stream;
+
+pub(crate) use imap::Imap;
+pub(crate) use pop3::Pop3;
+pub(crate) use smtp::Smtp;

@@ -1,0 +1,72 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rustls::ClientConfig;
+
+use super::stream::{PATIENCE, Stream};
+
+/// How long a client waits to be greeted.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// An SMTP session.
+pub(crate) struct Smtp {
+    stream: Stream,
+}
+
+impl Smtp {
+    /// Connects, and is greeted.
+    pub(crate) fn open(address: SocketAddr) -> Result<Self> {
+        let mut this = Self { stream: Stream::plain(address)? };
+        this.stream.be_patient(GREETING)?;
+        this.reply("220")?;
+        this.stream.be_patient(PATIENCE)?;
+        this.command("EHLO bench.test\r\n", "250")?;
+        Ok(this)
+    }
+
+    pub(crate) fn secure(mut self, tls: &Arc<ClientConfig>) -> Result<Self> {
+        self.command("STARTTLS\r\n", "220")?;
+        Ok(Self { stream: self.stream.secure(tls)? })
+    }
+
+    /// Sends one message, its commands pipelined as real servers do.
+    pub(crate) fn send(&mut self, recipients: &[String], message: &[u8]) -> Result<()> {
+        let mut commands = "MAIL FROM:<sender@elsewhere.test>\r\n".to_owned();
+        for recipient in recipients {
+            commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
+        }
+        commands.push_str("DATA\r\n");
+        self.stream.send(commands.as_bytes())?;
+        for _ in 0..=recipients.len() {
+            self.reply("250")?;
+        }
+        self.reply("354")?;
+        let mut data = message.to_vec();
+        data.extend_from_slice(b".\r\n");
+        self.stream.send(&data)?;
+        self.reply("250")
+    }
+
+    pub(crate) fn quit(mut self) -> Result<()> {
+        self.command("QUIT\r\n", "221")
+    }
+
+    fn command(&mut self, command: &str, code: &str) -> Result<()> {
+        self.stream.send(command.as_bytes())?;
+        self.reply(code)
+    }
+
+    fn reply(&mut self, code: &str) -> Result<()> {
+        loop {
+            let line = self.stream.line()?;
+            if !line.starts_with(code.as_bytes()) {
+                bail!("{code} was expected, and there came {}", String::from_utf8_lossy(line));
+            }
+            if line.get(3) != Some(&b'-') {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use mail_directory::Directory;
+use mail_types::Secret;
+
+use super::{DOMAIN, PASSWORD, Place, Ports, Server, Stop, USERS, certificate, folder, free_addresses};
+
+pub(super) fn start(place: &Place) -> Result<Server> {
+    let folder = folder(place, "mailstead")?;
+    let tls = certificate(folder.path())?;
+    let ports = free_addresses()?;
+    std::fs::write(folder.path().join("mailstead.toml"), config(ports))?;
+    fill_directory(folder.path())?;
+    let log = File::create(folder.path().join("log"))?;
+    let child = Command::new(&place.mailstead)
+        .args(["serve", "--config"])
+        .arg(folder.path().join("mailstead.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("starting {}", place.mailstead.display()))?;
+    let [smtp, imap, imaps, pop3] = ports.map(Some);
+    let server = Server {
+        name: "mailstead",
+        ports: Ports { smtp, imap, imaps, pop3 },
+        pid: child.id(),
+        stop: Stop::Child(child),
+        folder,
+        owner: None,
+        tls,
+        mail,
+    };
+    server.wait()?;
+    Ok(server)
+}
+
+fn mail(folder: &Path, user: usize) -> PathBuf {
+    folder.join("mail").join(DOMAIN).join(format!("user{user}")).join("Maildir")
+}
+
+fn config([smtp, imap, imaps, pop3]: [SocketAddr; 4]) -> String {
+    format!(
+        "hostname = \"localhost\"\ndata_dir = \".\"\n\n\
+         [[tls.certificate]]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n\
+         [[smtp.listener]]\nname = \"smtp\"\nrole = \"mx\"\ntls = \"starttls\"\naddresses = [\"{smtp}\"]\n\n\
+         [[imap.listener]]\nname = \"imap\"\ntls = \"starttls\"\naddresses = [\"{imap}\"]\n\n\
+         [[imap.listener]]\nname = \"imaps\"\ntls = \"implicit\"\naddresses = [\"{imaps}\"]\n\n\
+         [[pop3.listener]]\nname = \"pop3\"\ntls = \"starttls\"\naddresses = [\"{pop3}\"]\n\n\
+         [limits]\nmax_connections = 20000\nmax_connections_per_account = 20000\n"
+    )
+}
+
+fn fill_directory(folder: &Path) -> Result<()> {
+    let directory = Directory::open(&folder.join("directory.sqlite"))?;
+    directory.add_domain(&DOMAIN.parse()?)?;
+    for user in 0..USERS {
+        directory.add_account(&format!("user{user}@{DOMAIN}").parse()?, &Secret::new(PASSWORD.to_owned()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! The servers that are measured, each started afresh from its own config in its own folder.
+
+mod dovecot;
+mod mailstead;
+mod postfix;
+
+use std::net::TcpListener;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid, User};
+use tempfile::TempDir;
+
+/// Accounts that every server has: `user0`, `user1`, …, all with [`PASSWORD`].
+pub(crate) const USERS: usize = 100;
+pub(crate) const DOMAIN: &str = "bench.test";
+pub(crate) const PASSWORD: &str = "bench-secret";
+
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Mailstead,
+    Dovecot,
+    Postfix,
+}
+
+/// Where the servers keep their files, and our executable.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) dir: PathBuf,
+    pub(crate) mailstead: PathBuf,
+}
+
+/// Where a server listens; `None` for what it doesn't do.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    pub(crate) smtp: Option<SocketAddr>,
+    pub(crate) imap: Option<SocketAddr>,
+    pub(crate) imaps: Option<SocketAddr>,
+    pub(crate) pop3: Option<SocketAddr>,
+}
+
+/// How a server is stopped.
+#[derive(Debug)]
+enum Stop {
+    Child(Child),
+    /// A daemon, by its process id.
+    Daemon(Pid),
+}
+
+/// A running server, stopped and its files removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    pub(crate) ports: Ports,
+    /// The process above all its others.
+    pub(crate) pid: u32,
+    stop: Stop,
+    folder: TempDir,
+    /// Owner of the mail, where the server gives up root.
+    owner: Option<(Uid, Gid)>,
+    tls: Arc<rustls::ClientConfig>,
+    mail: fn(&Path, usize) -> PathBuf,
+}
+
+impl Peer {
+    pub(crate) fn start(self, place: &Place) -> Result<Server> {
+        match self {
+            Self::Mailstead => mailstead::start(place),
+            Self::Dovecot => dovecot::start(place),
+            Self::Postfix => postfix::start(place),
+        }
+    }
+}
+
+impl Server {
+    /// The Maildir of an account's INBOX.
+    pub(crate) fn maildir(&self, user: usize) -> PathBuf {
+        (self.mail)(self.folder.path(), user)
+    }
+
+    pub(crate) fn tls(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+
+    /// Hands files that we made to the user under whom the server works.
+    pub(crate) fn hand_over(&self, path: &Path) -> Result<()> {
+        let Some((uid, gid)) = self.owner else { return Ok(()) };
+        chown_all(path, uid, gid)
+    }
+
+    fn wait(&self) -> Result<()> {
+        let Ports { smtp, imap, imaps, pop3 } = &self.ports;
+        for address in [smtp, imap, imaps, pop3].into_iter().flatten() {
+            let began = Instant::now();
+            while TcpStream::connect(address).is_err() {
+                if began.elapsed() > Duration::from_secs(30) {
+                    bail!("{} does not listen on {address}", self.name);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        match &mut self.stop {
+            Stop::Child(child) => {
+                if let Ok(pid) = i32::try_from(child.id()) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+                }
+                let _ = child.wait();
+            }
+            Stop::Daemon(pid) => {
+                let _ = kill(*pid, Signal::SIGTERM);
+                let began = Instant::now();
+                while kill(*pid, None).is_ok() && began.elapsed() < Duration::from_secs(10) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+    }
+}
+
+fn chown_all(path: &Path, uid: Uid, gid: Gid) -> Result<()> {
+    nix::unistd::chown(path, Some(uid), Some(gid))
+        .with_context(|| format!("giving away {}", path.display()))?;
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            chown_all(&entry?.path(), uid, gid)?;
+        }
+    }
+    Ok(())
+}
+
+/// The user `mail`, whom every Debian has.
+fn mail_user() -> Result<(Uid, Gid)> {
+    let user = User::from_name("mail")?.context("there is no user mail")?;
+    Ok((user.uid, user.gid))
+}
+
+/// A process id that a daemon writes down once it runs.
+fn read_pid(file: &Path) -> Result<Pid> {
+    let began = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if let Ok(pid) = text.trim().parse() {
+            return Ok(Pid::from_raw(pid));
+        }
+        if began.elapsed() > Duration::from_secs(30) {
+            bail!("{} was not written", file.display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Addresses that were all free at one time.
+fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+    let sockets = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    let addresses = sockets.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    addresses.try_into().map_err(|_| anyhow!("too few addresses"))
+}
+
+/// A new folder that other users may enter.
+fn folder(place: &Place, name: &str) -> Result<TempDir> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::Builder::new().prefix(name).tempdir_in(&place.dir)?;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+/// Writes `cert.pem` and `key.pem`, and returns what a client needs to trust them.
+fn certificate(folder: &Path) -> Result<Arc<rustls::ClientConfig>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    std::fs::write(folder.join("cert.pem"), made.cert.pem())?;
+    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())?;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone())?;
+    Ok(Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}

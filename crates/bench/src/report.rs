@@ -1,0 +1,95 @@
+use std::fmt;
+use std::time::Duration;
+
+/// What one round of a work came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figure {
+    /// The figure, in the work's unit.
+    pub(crate) value: f64,
+    /// The server's CPU time for it.
+    pub(crate) cpu: Duration,
+    pub(crate) unit: Unit,
+}
+
+/// What a figure counts, and whether more is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    PerSecond,
+    Megabytes,
+    Milliseconds,
+    Kibibytes,
+}
+
+impl Unit {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::PerSecond => "/s",
+            Self::Megabytes => "MB/s",
+            Self::Milliseconds => "ms",
+            Self::Kibibytes => "KiB",
+        }
+    }
+
+    const fn more_is_better(self) -> bool {
+        matches!(self, Self::PerSecond | Self::Megabytes)
+    }
+}
+
+/// The rounds of one work, by server; ours is the first.
+#[derive(Debug)]
+pub(crate) struct Report {
+    work: &'static str,
+    servers: Vec<(&'static str, Vec<Figure>)>,
+}
+
+impl Report {
+    pub(crate) const HEAD: &'static str = "work                     server      median      lowest     highest        cpu ms   ratio (over 1: ours is better)";
+
+    pub(crate) fn new(work: &'static str, servers: Vec<&'static str>) -> Self {
+        Self { work, servers: servers.into_iter().map(|name| (name, Vec::new())).collect() }
+    }
+
+    pub(crate) fn add(&mut self, server: usize, figure: Figure) {
+        if let Some((_, figures)) = self.servers.get_mut(server) {
+            figures.push(figure);
+        }
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        let [(_, ours), (_, theirs)] = self.servers.as_slice() else { return None };
+        let (ours_median, theirs_median) =
+            (median(ours.iter().map(|it| it.value)), median(theirs.iter().map(|it| it.value)));
+        let better = ours.first()?.unit.more_is_better();
+        Some(if better { ours_median / theirs_median } else { theirs_median / ours_median })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, (server, figures)) in self.servers.iter().enumerate() {
+            let values = || figures.iter().map(|it| it.value);
+            let unit = figures.first().map_or("", |it| it.unit.text());
+            let (lowest, highest) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+            let cpu = median(figures.iter().map(|it| it.cpu.as_secs_f64() * 1000.0));
+            if position > 0 {
+                writeln!(f)?;
+            }
+            write!(
+                f,
+                "{:24} {server:9} {:>8.1} {unit:5} {lowest:>8.1} {highest:>11.1} {cpu:>13.0}",
+                if position == 0 { self.work } else { "" },
+                median(values()),
+            )?;
+            if let (0, Some(ratio)) = (position, self.ratio()) {
+                write!(f, "   {ratio:.2}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
