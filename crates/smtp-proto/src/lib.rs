@@ -2,6 +2,8 @@
 
 mod command;
 mod reply;
+mod status;
 
 pub use command::{Body, Command, MailParameters, ParseError, Recipient, ReversePath};
-pub use reply::Reply;
+pub use reply::{Reply, ReplyError};
+pub use status::{Status, StatusError};

@@ -1,25 +1,39 @@
+use std::borrow::Cow;
 use std::fmt::Write as _;
+
+use nom::bytes::complete::take_while_m_n;
+use nom::character::complete::one_of;
+use nom::combinator::{all_consuming, map, map_opt, opt, rest};
+use nom::sequence::preceded;
+use nom::{IResult, Parser};
+
+use crate::Status;
 
 /// What the server says: a code, the enhanced status code, and one or more lines of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     code: u16,
     /// RFC 2034; greeting, EHLO and 3yz have none.
-    status: &'static str,
+    status: Cow<'static, str>,
     lines: Vec<String>,
 }
+
+/// What a server sent is no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no SMTP reply")]
+pub struct ReplyError;
 
 impl Reply {
     /// One line with an enhanced status code such as `5.1.1`, or an empty one for none.
     #[must_use]
     pub fn new(code: u16, status: &'static str, text: impl Into<String>) -> Self {
-        Self { code, status, lines: vec![text.into()] }
+        Self { code, status: Cow::Borrowed(status), lines: vec![text.into()] }
     }
 
     /// Several lines, without enhanced status codes.
     #[must_use]
     pub const fn lines(code: u16, lines: Vec<String>) -> Self {
-        Self { code, status: "", lines }
+        Self { code, status: Cow::Borrowed(""), lines }
     }
 
     /// The three digits.
@@ -34,6 +48,45 @@ impl Reply {
         self.code >= 400
     }
 
+    /// The first digit: 2 done, 3 go on, 4 not now, 5 not so.
+    #[must_use]
+    pub const fn class(&self) -> u16 {
+        self.code / 100
+    }
+
+    /// The enhanced status code, if there is one.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        self.status.parse().ok()
+    }
+
+    /// What the lines say behind the codes.
+    #[must_use]
+    pub fn text(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// True if a reply ends with this line, given without its CRLF.
+    #[must_use]
+    pub fn is_last_line(line: &[u8]) -> bool {
+        line.get(3) != Some(&b'-')
+    }
+
+    /// Parses a whole reply, its lines given without their CRLFs. The code is that of the last line; an enhanced status code
+    /// counts if it agrees with it (RFC 2034 §4).
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn parse<L: AsRef<[u8]>>(lines: &[L]) -> Result<Self, ReplyError> {
+        let lines = lines.iter().map(|line| reply_line(line.as_ref()));
+        let lines = lines.collect::<Result<Vec<_>, _>>()?;
+        let (code, _) = *lines.last().ok_or(ReplyError)?;
+        let mut lines: Vec<String> = lines.into_iter().map(|(_, text)| printable(text)).collect();
+        let status = lines.first().and_then(|line| leading_status(line, code)).unwrap_or_default();
+        lines.iter_mut().for_each(|line| take_status(line, &status));
+        Ok(Self { code, status: Cow::Owned(status), lines })
+    }
+
     /// `Reply-line`. RFC 5321 §4.2.
     pub fn encode(&self, output: &mut String) {
         for (position, line) in self.lines.iter().enumerate() {
@@ -42,6 +95,42 @@ impl Reply {
             // Writing to a String can't fail.
             let _ = write!(output, "{}{mark}{}{space}{line}\r\n", self.code, self.status);
         }
+    }
+}
+
+/// `Reply-code [ ("-" / SP) [ textstring ] ]`
+fn reply_line(line: &[u8]) -> Result<(u16, &[u8]), ReplyError> {
+    let text = map(opt(preceded(one_of("- "), rest)), Option::unwrap_or_default);
+    let parsed = all_consuming((reply_code, text)).parse(line);
+    parsed.map(|(_, line)| line).map_err(|_: nom::Err<nom::error::Error<&[u8]>>| ReplyError)
+}
+
+/// `Reply-code = %x32-35 %x30-35 %x30-39`; some servers' second digit is greater.
+fn reply_code(input: &[u8]) -> IResult<&[u8], u16> {
+    let digits = take_while_m_n(3, 3, |octet: u8| octet.is_ascii_digit());
+    let code = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
+    map_opt(digits, move |digits| code(digits).filter(|code| (200..600).contains(code))).parse(input)
+}
+
+/// The text as a person may see it.
+fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The enhanced status code at a line's start, if it is of the class of `code`.
+fn leading_status(line: &str, code: u16) -> Option<String> {
+    let word = line.split(' ').next()?;
+    let status: Status = word.parse().ok()?;
+    (u16::from(status.class) == code / 100).then(|| word.to_owned())
+}
+
+/// Leaves out the status, which servers repeat on each line.
+fn take_status(line: &mut String, status: &str) {
+    if status.is_empty() {
+        return;
+    }
+    if let Some(text) = line.strip_prefix(status).filter(|text| text.is_empty() || text.starts_with(' ')) {
+        *line = text.strip_prefix(' ').unwrap_or(text).to_owned();
     }
 }
 
@@ -61,5 +150,66 @@ mod tests {
         check(&Reply::new(250, "2.1.0", "OK"), "250 2.1.0 OK\r\n");
         check(&Reply::new(354, "", "go on"), "354 go on\r\n");
         check(&Reply::lines(250, vec!["a".to_owned(), "SIZE".to_owned()]), "250-a\r\n250 SIZE\r\n");
+    }
+
+    /// The code, the status, and the text of a reply's lines.
+    #[track_caller]
+    fn check_parsed(lines: &[&[u8]], code: u16, status: Option<Status>, text: &[&str]) {
+        let reply = Reply::parse(lines).unwrap();
+        assert_eq!((reply.code(), reply.status()), (code, status));
+        assert_eq!(reply.text(), text);
+    }
+
+    #[test]
+    fn a_reply_has_one_code_and_status_and_the_text_of_all_its_lines() {
+        check_parsed(
+            &[b"550-5.7.26 no SPF", b"550 5.7.26 no mail"],
+            550,
+            Some(Status::new(5, 7, 26)),
+            &["no SPF", "no mail"],
+        );
+        check_parsed(
+            &[b"550-5.1.1 who?", b"550 5.1.10 who"],
+            550,
+            Some(Status::new(5, 1, 1)),
+            &["who?", "5.1.10 who"],
+        );
+        check_parsed(&[b"250-mx", b"250-SIZE 10", b"250 HELP"], 250, None, &["mx", "SIZE 10", "HELP"]);
+        check_parsed(&[b"450 5.1.1 confused"], 450, None, &["5.1.1 confused"]);
+        check_parsed(&[b"250"], 250, None, &[""]);
+        check_parsed(&[b"250 2.0.0"], 250, Some(Status::new(2, 0, 0)), &[""]);
+        check_parsed(&[b"550 no\x07\xff"], 550, None, &["no \u{fffd}"]);
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for line in [&b""[..], b"25", b"2x0 ok", b"250_ok", b"150 ok", b"999 ok", b"HTTP/1.1 400"] {
+            assert_eq!(Reply::parse(&[line]), Err(ReplyError), "{}", line.escape_ascii());
+        }
+        assert_eq!(Reply::parse::<&[u8]>(&[]), Err(ReplyError));
+        assert!(Reply::is_last_line(b"250 ok") && Reply::is_last_line(b"250"));
+        assert!(!Reply::is_last_line(b"250-ok"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_reply_comes_back_as_it_was_encoded(
+            code in 200_u16..600,
+            lines in proptest::collection::vec("[a-zA-Zé<>][ -~é]{0,40}|", 1..5),
+            has_status in proptest::bool::ANY,
+        ) {
+            let status = match code / 100 { 2 => "2.0.0", 4 => "4.7.1", 5 => "5.1.10", _ => "" };
+            let status = Cow::Borrowed(if has_status { status } else { "" });
+            let reply = Reply { code, status, lines };
+            let mut encoded = String::new();
+            reply.encode(&mut encoded);
+            let lines: Vec<_> = encoded.trim_end_matches("\r\n").split("\r\n").collect();
+            proptest::prop_assert_eq!(Reply::parse(&lines), Ok(reply));
+        }
+
+        #[test]
+        fn no_bytes_panic(line in proptest::collection::vec(proptest::num::u8::ANY, 0..40)) {
+            let _ = Reply::parse(&[line]);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::client::{Outcome, Outgoing, Relay};
 use crate::database::{NewMessage, Progress, Recorded};
 use crate::dsn::{Failure, Report, Returned};
 use crate::local::{Local, Route, delivered_locally, mailbox_unavailable};
-use crate::message_file::MessageFile;
+use crate::message_file::{MessageFile, Needs};
 use crate::schedule::Schedule;
 use crate::{Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, RecipientState, Status};
 
@@ -40,6 +40,8 @@ pub(crate) struct Deliverer {
 struct Attempt {
     message: QueuedMessage,
     file: Option<MessageFile>,
+    /// What it needs elsewhere.
+    needs: Needs,
     /// By the recipient's position.
     outcomes: Vec<(usize, Outcome)>,
     /// Positions of those to be sent to another host.
@@ -76,6 +78,7 @@ impl Deliverer {
         };
         let mut attempt = Attempt {
             file: None,
+            needs: Needs { smtputf8: message.smtputf8, eight_bit: message.eight_bit },
             outcomes: Vec::new(),
             elsewhere: Vec::new(),
             forwards: Vec::new(),
@@ -108,6 +111,9 @@ impl Deliverer {
         }
         if !local.is_empty() {
             self.deliver_locally(attempt, local, &file);
+        }
+        if !attempt.elsewhere.is_empty() && (attempt.needs.smtputf8 || attempt.needs.eight_bit) {
+            attempt.look_closer(&file);
         }
         attempt.file = Some(file);
     }
@@ -157,8 +163,8 @@ impl Deliverer {
                     sender: message.sender.clone(),
                     recipients,
                     size: file.size(),
-                    smtputf8: message.smtputf8,
-                    eight_bit: message.eight_bit,
+                    smtputf8: attempt.needs.smtputf8,
+                    eight_bit: attempt.needs.eight_bit,
                 };
                 relay.send(&outgoing, file).await
             }
@@ -307,6 +313,17 @@ impl Attempt {
             .filter(|(_, it)| it.state == RecipientState::Pending)
             .map(|(position, _)| position)
             .collect()
+    }
+
+    /// Clients announce 8BITMIME and SMTPUTF8 for mail that needs neither: what it does not need must not stop it. Blocks.
+    fn look_closer(&mut self, file: &MessageFile) {
+        match file.needs() {
+            Ok(needs) => {
+                self.needs.smtputf8 &= needs.smtputf8;
+                self.needs.eight_bit &= needs.eight_bit;
+            }
+            Err(error) => warn!(id = %self.message.id, %error, "the message file can't be read"),
+        }
     }
 
     fn defer_all(&mut self, text: &str) {

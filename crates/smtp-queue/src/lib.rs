@@ -21,9 +21,8 @@ mod wakeup;
 mod writer;
 
 pub use error::QueueError;
-pub use message::{
-    Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Status, Summary,
-};
+pub use message::{Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Summary};
 pub use queue::Queue;
 pub use run::run;
+pub use smtp_proto::Status;
 pub use writer::QueueWriter;

@@ -1,8 +1,11 @@
 use std::fmt;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use mail_types::Address;
+use smtp_proto::{Reply, Status};
+
+/// How much of a reply's text is kept.
+const MAX_TEXT: usize = 1024;
 
 /// Where a message goes and whom a bounce tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,52 +38,6 @@ impl fmt::Display for QueueId {
     }
 }
 
-/// `class.subject.detail`. RFC 3463 §2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Status {
-    /// 2, 4 or 5.
-    pub class: u8,
-    /// What it is about.
-    pub subject: u16,
-    /// What exactly.
-    pub detail: u16,
-}
-
-impl Status {
-    /// Shorthand for constants.
-    #[must_use]
-    pub const fn new(class: u8, subject: u16, detail: u16) -> Self {
-        Self { class, subject, detail }
-    }
-
-    /// The same matter in another class: what was tried too long becomes permanent.
-    #[must_use]
-    pub const fn with_class(self, class: u8) -> Self {
-        Self { class, ..self }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
-    }
-}
-
-impl FromStr for Status {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('.');
-        let number = |part: &&str| matches!(part.len(), 1..=3) && part.bytes().all(|c| c.is_ascii_digit());
-        let mut part = || parts.next().filter(number)?.parse::<u16>().ok();
-        let (class, subject, detail) = (part().ok_or(())?, part().ok_or(())?, part().ok_or(())?);
-        if parts.next().is_some() || !matches!(class, 2 | 4 | 5) {
-            return Err(());
-        }
-        Ok(Self::new(u8::try_from(class).map_err(|_| ())?, subject, detail))
-    }
-}
-
 /// The last word on a recipient: what a server said, or what we found ourselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -90,6 +47,21 @@ pub struct Diagnosis {
     pub host: Option<String>,
     /// One line. From a server: its reply, code and enhanced status included.
     pub text: String,
+}
+
+impl Diagnosis {
+    /// What `host` replied, in one line.
+    pub(crate) fn said(host: &str, reply: &Reply) -> Self {
+        let class = u8::try_from(reply.class()).unwrap_or(4);
+        let status = reply.status();
+        let words = std::iter::once(reply.code().to_string()).chain(status.map(|it| it.to_string()));
+        let mut text = words.chain(reply.text().iter().cloned()).collect::<Vec<_>>().join(" ");
+        if text.len() > MAX_TEXT {
+            text.truncate(text.floor_char_boundary(MAX_TEXT));
+            text.push('…');
+        }
+        Self { status: status.unwrap_or(Status::new(class, 0, 0)), host: Some(host.to_owned()), text }
+    }
 }
 
 impl fmt::Display for Diagnosis {
@@ -185,12 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_three_numbers() {
-        assert_eq!("5.7.26".parse(), Ok(Status::new(5, 7, 26)));
-        for wrong in ["", "5", "5.1", "3.1.1", "5.1.1.1", "5..1", "5.1.1000", "+5.1.1", "5.1.x"] {
-            assert_eq!(wrong.parse::<Status>(), Err(()), "{wrong}");
-        }
-        assert_eq!(Status::new(4, 4, 1).with_class(5).to_string(), "5.4.1");
+    fn a_diagnosis_is_one_short_line() {
+        let said = |lines: &[&str]| Diagnosis::said("mx", &Reply::parse(lines).unwrap());
+        let diagnosis = said(&["550-5.1.1 no such", "550 5.1.1 user"]);
+        assert_eq!(diagnosis.status, Status::new(5, 1, 1));
+        assert_eq!(diagnosis.to_string(), "mx said: 550 5.1.1 no such user");
+        assert_eq!(said(&["450 later"]).status, Status::new(4, 0, 0));
+        assert_eq!(said(&["450 "]).text.trim_end(), "450");
+        assert!(said(&[&format!("550 {}", "é".repeat(2000))]).text.len() <= MAX_TEXT + 3);
     }
 
     #[test]

@@ -1,10 +1,22 @@
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 
 use tokio::io::AsyncSeekExt as _;
 
 /// Octets in which a Return-Path field at a file's start must end.
 const HEAD: u64 = 4096;
+
+/// Octets read at once.
+const BLOCK: usize = 64 * 1024;
+
+/// Extensions that a message needs on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Its header is not ASCII. RFC 6532.
+    pub(crate) smtputf8: bool,
+    /// It is not ASCII. RFC 6152.
+    pub(crate) eight_bit: bool,
+}
 
 /// A queued message, open for reading, without the Return-Path that a local delivery may have put at its start.
 #[derive(Debug)]
@@ -28,6 +40,31 @@ impl MessageFile {
     /// Octets of the message.
     pub(crate) const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// What a server must offer so that the message can be sent to it as it is. Blocks.
+    pub(crate) fn needs(&self) -> io::Result<Needs> {
+        let mut needs = Needs { smtputf8: false, eight_bit: false };
+        let (mut in_header, mut line) = (true, Vec::new());
+        let mut message = BufReader::with_capacity(BLOCK, self.rewound()?);
+        while in_header {
+            line.clear();
+            // A line without an end must not be gathered whole.
+            let length = (&mut message).take(BLOCK as u64).read_until(b'\n', &mut line)?;
+            needs.smtputf8 |= !line.is_ascii();
+            in_header = length > 0 && !matches!(line.as_slice(), b"\r\n" | b"\n");
+        }
+        needs.eight_bit = needs.smtputf8;
+        while !needs.eight_bit {
+            let block = message.fill_buf()?;
+            let length = block.len();
+            needs.eight_bit = !block.is_ascii();
+            message.consume(length);
+            if length == 0 {
+                break;
+            }
+        }
+        Ok(needs)
     }
 
     /// At the message's first octet. Blocks.
@@ -70,5 +107,27 @@ mod tests {
         assert_eq!(return_path_length(b"RETURN-PATH:\r\n <a@b>\r\nSubject: x\r\n"), 22);
         assert_eq!(return_path_length(b"Subject: x\r\nReturn-Path: <a@b>\r\n"), 0);
         assert_eq!(return_path_length(b""), 0);
+    }
+
+    #[track_caller]
+    fn check_needs(message: &str, smtputf8: bool, eight_bit: bool) {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, message.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        let file = MessageFile::new(file).unwrap();
+        assert_eq!(file.needs().unwrap(), Needs { smtputf8, eight_bit }, "{message:.40}");
+    }
+
+    #[test]
+    fn what_a_message_needs_is_seen_in_its_header_and_its_body() {
+        check_needs("Subject: x\r\n\r\nplain\r\n", false, false);
+        check_needs("Subject: x\r\n\r\n\r\nhallo, Grüße\r\n", false, true);
+        check_needs("Subject: Grüße\r\n\r\nplain\r\n", true, true);
+        check_needs("Return-Path: <josé@x.org>\r\nSubject: x\r\n\r\nplain\r\n", false, false);
+        check_needs("", false, false);
+        let long = format!("Subject: x\r\n\r\n{}", "x".repeat(3 * BLOCK));
+        check_needs(&long, false, false);
+        check_needs(&format!("{long}é"), false, true);
+        check_needs(&format!("X: {}é\r\n\r\nx", "x".repeat(3 * BLOCK)), true, true);
     }
 }

@@ -1,17 +1,19 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use line_codec::line::{Line, LineCodec};
 use line_codec::mail_data::DotStuffer;
+use smtp_proto::{Reply, ReplyError};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::extensions::Extensions;
-use super::reply::{Reply, ReplyError};
+use super::outgoing::Outgoing;
 use super::session::{self, Policy, Session};
 use super::tls::Trust;
-use super::transaction::{self, Awaited, Body, Outcome, Outgoing, Transaction};
+use super::transaction::{self, Awaited, Body, Outcome, Transaction};
 use crate::{Diagnosis, Status};
 
 /// RFC 5321 §4.5.3.2
@@ -42,6 +44,10 @@ impl Timeouts {
     };
 }
 
+/// The longest line of a reply; RFC 5321 §4.5.3.1.5 allows 512 octets, some hosts write more.
+const MAX_LINE: usize = 4096;
+/// The most lines of one reply.
+const MAX_LINES: usize = 128;
 /// Octets read from the message's file at once.
 const BLOCK: usize = 128 * 1024;
 /// How long a server may take to answer QUIT.
@@ -56,8 +62,10 @@ enum Broken {
     Closed,
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error(transparent)]
+    #[error("the server sent something else than a reply")]
     Reply(#[from] ReplyError),
+    #[error("the server sent an endless reply")]
+    Endless,
     #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
     #[error("the server spoke before the TLS handshake")]
@@ -80,8 +88,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// A connection over which mail may be sent.
 pub(crate) struct Connection {
     stream: Box<dyn Io>,
+    codec: LineCodec,
     buffer: BytesMut,
-    lines: Vec<String>,
     host: String,
     extensions: Extensions,
     timeouts: Timeouts,
@@ -116,8 +124,8 @@ impl Connection {
     ) -> Result<Self, Refusal> {
         let mut connection = Self {
             stream: Box::new(stream),
+            codec: LineCodec::lenient(MAX_LINE),
             buffer: BytesMut::new(),
-            lines: Vec::new(),
             host: policy.host.clone(),
             extensions: Extensions::default(),
             timeouts,
@@ -198,7 +206,7 @@ impl Connection {
                 transaction::Step::Send(lines) => self.write(lines.as_bytes()).await?,
                 transaction::Step::Read(awaited) => {
                     let reply = self.read(self.patience(awaited)).await?;
-                    tracing::debug!(?awaited, code = reply.code, "reply");
+                    tracing::debug!(?awaited, code = reply.code(), "reply");
                     transaction.replied(&reply);
                 }
                 transaction::Step::SendBody(body) => self.send_body(body, size, file.take()).await?,
@@ -278,9 +286,25 @@ impl Connection {
     }
 
     async fn read_reply(&mut self) -> Result<Reply, Broken> {
+        let mut lines = Vec::new();
+        while lines.len() < MAX_LINES {
+            let line = self.read_line().await?;
+            let is_last = Reply::is_last_line(&line);
+            lines.push(line);
+            if is_last {
+                return Ok(Reply::parse(&lines)?);
+            }
+        }
+        Err(Broken::Endless)
+    }
+
+    async fn read_line(&mut self) -> Result<Bytes, Broken> {
         loop {
-            if let Some(reply) = Reply::read(&mut self.buffer, &mut self.lines)? {
-                return Ok(reply);
+            match self.codec.next_line(&mut self.buffer) {
+                Some(Line::Text(line)) => return Ok(line),
+                Some(Line::BareCrOrLf) => return Err(ReplyError.into()),
+                Some(Line::TooLong) => return Err(Broken::Endless),
+                None => {}
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(Broken::Closed);
@@ -291,7 +315,7 @@ impl Connection {
     fn lost(&self, broken: &Broken) -> Diagnosis {
         let status = match broken {
             Broken::Timeout(_) | Broken::Closed | Broken::Io(_) => Status::new(4, 4, 2),
-            Broken::Reply(_) | Broken::Injection => Status::new(4, 5, 0),
+            Broken::Reply(_) | Broken::Endless | Broken::Injection => Status::new(4, 5, 0),
             Broken::Tls(_) => Status::new(4, 7, 5),
             Broken::Message(_) => Status::new(4, 3, 0),
         };

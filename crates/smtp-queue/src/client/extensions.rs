@@ -1,4 +1,4 @@
-use super::reply::Reply;
+use smtp_proto::Reply;
 
 /// What a server offered in its reply to EHLO. RFC 5321 §4.1.1.1.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ pub(crate) struct Extensions {
 impl Extensions {
     pub(crate) fn parse(reply: &Reply) -> Self {
         let mut extensions = Self::default();
-        for line in reply.lines.iter().skip(1) {
+        for line in reply.text().iter().skip(1) {
             extensions.add(line);
         }
         extensions
@@ -64,7 +64,7 @@ mod tests {
     fn extensions_are_read_whatever_their_case() {
         let lines =
             ["mx PIPELINING", "pipelining", "Size 100", "AUTH=LOGIN", "AUTH  DIGEST-MD5 plain", "X-NEW"];
-        let reply = Reply { code: 250, lines: lines.map(str::to_owned).to_vec() };
+        let reply = Reply::lines(250, lines.map(str::to_owned).to_vec());
         let extensions = Extensions::parse(&reply);
         assert_eq!(
             extensions,

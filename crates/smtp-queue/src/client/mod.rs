@@ -2,13 +2,14 @@
 
 mod connection;
 mod extensions;
+mod outgoing;
 mod relay;
-mod reply;
 mod session;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod transaction;
 
+pub(crate) use outgoing::Outgoing;
 pub(crate) use relay::Relay;
-pub(crate) use transaction::{Outcome, Outgoing};
+pub(crate) use transaction::Outcome;

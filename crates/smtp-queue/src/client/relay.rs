@@ -8,9 +8,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::{Connection, Refusal, Timeouts};
+use super::outgoing::Outgoing;
 use super::session::Policy;
 use super::tls::{Trust, TrustError};
-use super::transaction::{Outcome, Outgoing};
+use super::transaction::Outcome;
 use crate::message_file::MessageFile;
 use crate::{Diagnosis, Status};
 

@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use mail_config::RelayTls;
 use mail_types::Secret;
+use smtp_proto::Reply;
 
 use super::extensions::Extensions;
-use super::reply::Reply;
 use crate::{Diagnosis, Status};
 
 /// What the connection must do next.
@@ -72,7 +72,7 @@ impl Session {
             }
             (State::GreetedPlainly, 2) => self.authenticate(Extensions::default()),
             (State::StartingTls(_), 2) => Step::StartTls,
-            (State::StartingTls(extensions), _) if !self.must_secure() && reply.code != 421 => {
+            (State::StartingTls(extensions), _) if !self.must_secure() && reply.code() != 421 => {
                 self.authenticate(extensions)
             }
             (State::LoginUsername(extensions), 3) => {
@@ -159,7 +159,7 @@ impl Session {
 
     /// What a server says before a transaction concerns no message: for the sender it is always temporary.
     fn refused(&self, reply: &Reply) -> Diagnosis {
-        let diagnosis = reply.diagnosis(&self.policy.host);
+        let diagnosis = Diagnosis::said(&self.policy.host, reply);
         Diagnosis { status: diagnosis.status.with_class(4), ..diagnosis }
     }
 
@@ -177,9 +177,7 @@ mod tests {
     use super::*;
 
     fn reply(text: &str) -> Reply {
-        let mut buffer = bytes::BytesMut::from(text.replace('|', "\r\n").as_bytes());
-        buffer.extend_from_slice(b"\r\n");
-        Reply::read(&mut buffer, &mut Vec::new()).unwrap().unwrap()
+        Reply::parse(&text.split('|').collect::<Vec<_>>()).unwrap()
     }
 
     fn session(tls: RelayTls, password: bool, loopback: bool) -> Session {

@@ -248,6 +248,36 @@ async fn opportunistic_tls_takes_any_certificate() {
 }
 
 #[tokio::test]
+async fn a_password_is_not_sent_to_who_can_not_prove_its_name() {
+    let (acceptor, _) = certificate();
+    let starttls =
+        ["> 220 mx", "< EHLO us.example.org", "> 250-mx", "> 250-AUTH PLAIN", "> 250 STARTTLS", "< STARTTLS"];
+    let whole = script(&[&starttls[..], &["> 220 go", "TLS"]].concat());
+    let server = Server::start(Some(acceptor), vec![whole]).await;
+    let relay = relay(Smarthost {
+        credentials: Some(("bob".to_owned(), Secret::new("hunter2".to_owned()))),
+        ..smarthost(server.port, RelayTls::Opportunistic)
+    });
+    let outcomes = send(&relay, &["bob@x.org"]).await;
+    assert!(outcomes[0].starts_with("~ 4.7.5 localhost:"), "{outcomes:?}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_reply_without_an_end_and_one_that_is_none_are_given_up() {
+    let endless = std::iter::repeat_n("> 250-x", 128);
+    let talk = [&["> 220 mx", "< EHLO us.example.org"][..], &endless.collect::<Vec<_>>()].concat();
+    let strange = ["> HTTP/1.1 400 Bad Request"];
+    let server = Server::start(None, vec![script(&talk), script(&strange)]).await;
+    let relay = relay(smarthost(server.port, RelayTls::None));
+    let outcomes = send(&relay, &["bob@x.org"]).await;
+    assert!(outcomes[0].starts_with("~ 4.5.0") && outcomes[0].contains("endless"), "{outcomes:?}");
+    let outcomes = send(&relay, &["bob@x.org"]).await;
+    assert!(outcomes[0].contains("something else than a reply"), "{outcomes:?}");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn what_was_slipped_in_before_tls_is_not_obeyed() {
     let (acceptor, ca_file) = certificate();
     let whole = script(&[

@@ -35,17 +35,18 @@ impl std::fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Trusts the system's CAs and those in `ca_file`; with [`RelayTls::Opportunistic`] anyone. Blocks.
+    /// Trusts the system's CAs and those in `ca_file`; with [`RelayTls::Opportunistic`] anyone, unless a password is to be
+    /// sent. Blocks.
     pub(crate) fn load(smarthost: &Smarthost) -> Result<Self, TrustError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let config = match smarthost.tls {
-            RelayTls::None | RelayTls::Opportunistic => builder
+            RelayTls::None | RelayTls::Opportunistic if smarthost.credentials.is_none() => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
                 .with_no_client_auth(),
-            RelayTls::Required | RelayTls::Implicit => {
+            RelayTls::None | RelayTls::Opportunistic | RelayTls::Required | RelayTls::Implicit => {
                 builder.with_root_certificates(roots(smarthost)?).with_no_client_auth()
             }
         };

@@ -2,23 +2,11 @@
 
 use std::collections::VecDeque;
 
-use mail_types::Address;
+use smtp_proto::Reply;
 
 use super::extensions::Extensions;
-use super::reply::Reply;
-use crate::message::with_ascii_domain;
+use super::outgoing::{Outgoing, no_smtputf8, rcpt_command};
 use crate::{Diagnosis, Status};
-
-/// What is to be sent to whom.
-#[derive(Debug, Clone)]
-pub(crate) struct Outgoing {
-    pub(crate) sender: Option<Address>,
-    pub(crate) recipients: Vec<Address>,
-    /// Octets on the wire, before dot-stuffing.
-    pub(crate) size: u64,
-    pub(crate) smtputf8: bool,
-    pub(crate) eight_bit: bool,
-}
 
 /// What came of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +95,7 @@ impl Transaction {
             usable: true,
             answered: false,
         };
-        match obstacle(outgoing, extensions) {
+        match outgoing.obstacle(extensions) {
             Some(diagnosis) => {
                 transaction.settle_all(&Outcome::Failed(diagnosis));
                 transaction.phase = Phase::Done;
@@ -118,15 +106,14 @@ impl Transaction {
     }
 
     fn plan(&mut self, outgoing: &Outgoing, extensions: &Extensions, reset: bool) {
-        let utf8 = extensions.smtputf8 && needs_smtputf8(outgoing);
+        let utf8 = extensions.smtputf8 && outgoing.needs_smtputf8();
         if reset {
             self.unsent.push_back((Awaited::Reset, "RSET\r\n".to_owned()));
         }
-        self.unsent.push_back((Awaited::Mail, mail_command(outgoing, extensions, utf8)));
+        self.unsent.push_back((Awaited::Mail, outgoing.mail_command(extensions, utf8)));
         for (place, recipient) in outgoing.recipients.iter().enumerate() {
             if utf8 || recipient.local_part().is_ascii() {
-                let command = format!("RCPT TO:<{}>\r\n", path(recipient, utf8));
-                self.unsent.push_back((Awaited::Recipient(place), command));
+                self.unsent.push_back((Awaited::Recipient(place), rcpt_command(recipient, utf8)));
             } else {
                 self.settle(place, Outcome::Failed(no_smtputf8()));
             }
@@ -181,11 +168,11 @@ impl Transaction {
 
     /// Advances by one reply.
     pub(crate) fn replied(&mut self, reply: &Reply) {
-        self.answered |= reply.code != 421;
+        self.answered |= reply.code() != 421;
         let Some(awaited) = self.awaited.pop_front() else { return };
         // RFC 5321 §3.8: the server is closing.
-        if reply.code == 421 {
-            return self.abandon(reply.diagnosis(&self.host));
+        if reply.code() == 421 {
+            return self.abandon(Diagnosis::said(&self.host, reply));
         }
         match (awaited, reply.class()) {
             (Awaited::Reset, _) | (Awaited::Mail, 2) => {}
@@ -198,7 +185,7 @@ impl Transaction {
                 self.complete = true;
             }
             // Whatever it means, the message is not delivered and the dialogue is out of step.
-            (Awaited::Data | Awaited::Body, _) => self.abandon(reply.diagnosis(&self.host)),
+            (Awaited::Data | Awaited::Body, _) => self.abandon(Diagnosis::said(&self.host, reply)),
         }
     }
 
@@ -208,7 +195,7 @@ impl Transaction {
     }
 
     fn recipient_answered(&mut self, place: usize, reply: &Reply) {
-        match (reply.class(), reply.code) {
+        match (reply.class(), reply.code()) {
             (2, _) => {
                 // After a refused MAIL the outcome stands already.
                 if self.outcomes.get(place).is_some_and(Option::is_none) {
@@ -217,7 +204,7 @@ impl Transaction {
             }
             // RFC 5321 §4.5.3.1.10: too many recipients, in the words of old servers.
             (_, 552) => {
-                let diagnosis = reply.diagnosis(&self.host);
+                let diagnosis = Diagnosis::said(&self.host, reply);
                 let status = diagnosis.status.with_class(4);
                 self.settle(place, Outcome::Deferred(Diagnosis { status, ..diagnosis }));
             }
@@ -277,55 +264,8 @@ impl Transaction {
     }
 }
 
-/// Why this server can't be given the message, whatever it says.
-fn obstacle(outgoing: &Outgoing, extensions: &Extensions) -> Option<Diagnosis> {
-    let ours = |status, text: String| Some(Diagnosis { status, host: None, text });
-    if extensions.is_too_large(outgoing.size) {
-        let limit = extensions.size.unwrap_or_default();
-        let text = format!("the message has {} octets, the server takes at most {limit}", outgoing.size);
-        return ours(Status::new(5, 3, 4), text);
-    }
-    if outgoing.eight_bit && !extensions.eight_bit_mime {
-        // RFC 6152 §3: not to be sent as it is.
-        let text = "the message has 8-bit content, which the server does not take".to_owned();
-        return ours(Status::new(5, 6, 3), text);
-    }
-    let sender_needs = outgoing.sender.as_ref().is_some_and(|it| !it.local_part().is_ascii());
-    ((outgoing.smtputf8 || sender_needs) && !extensions.smtputf8).then(no_smtputf8)
-}
-
-/// RFC 6531 §3.5
-fn no_smtputf8() -> Diagnosis {
-    let text = "the server does not take internationalized mail (SMTPUTF8)".to_owned();
-    Diagnosis { status: Status::new(5, 6, 7), host: None, text }
-}
-
-fn needs_smtputf8(outgoing: &Outgoing) -> bool {
-    let needs = |address: &Address| !address.local_part().is_ascii();
-    outgoing.smtputf8 || outgoing.sender.as_ref().is_some_and(needs) || outgoing.recipients.iter().any(needs)
-}
-
-fn mail_command(outgoing: &Outgoing, extensions: &Extensions, utf8: bool) -> String {
-    let sender = outgoing.sender.as_ref().map(|it| path(it, utf8)).unwrap_or_default();
-    let mut command = format!("MAIL FROM:<{sender}>");
-    if extensions.size.is_some() {
-        command.push_str(&format!(" SIZE={}", outgoing.size));
-    }
-    if outgoing.eight_bit {
-        command.push_str(" BODY=8BITMIME");
-    }
-    if utf8 {
-        command.push_str(" SMTPUTF8");
-    }
-    command + "\r\n"
-}
-
-fn path(address: &Address, utf8: bool) -> String {
-    if utf8 { address.to_string() } else { with_ascii_domain(address) }
-}
-
 fn outcome(reply: &Reply, host: &str) -> Outcome {
-    let diagnosis = reply.diagnosis(host);
+    let diagnosis = Diagnosis::said(host, reply);
     match reply.class() {
         2 => Outcome::Delivered(diagnosis),
         5 => Outcome::Failed(diagnosis),
@@ -335,179 +275,4 @@ fn outcome(reply: &Reply, host: &str) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outgoing(recipients: &[&str]) -> Outgoing {
-        Outgoing {
-            sender: Some("alice@example.org".parse().unwrap()),
-            recipients: recipients.iter().map(|it| it.parse().unwrap()).collect(),
-            size: 100,
-            smtputf8: false,
-            eight_bit: false,
-        }
-    }
-
-    fn all() -> Extensions {
-        Extensions {
-            pipelining: true,
-            chunking: true,
-            eight_bit_mime: true,
-            smtputf8: true,
-            size: Some(1000),
-            ..plain()
-        }
-    }
-
-    fn pipelining() -> Extensions {
-        Extensions { pipelining: true, ..plain() }
-    }
-
-    fn plain() -> Extensions {
-        Extensions::default()
-    }
-
-    /// Plays a whole transaction and returns what was sent, a body as `[form]`, and the outcomes: `+`, `~` and `-` with the text.
-    fn play(outgoing: &Outgoing, extensions: &Extensions, replies: &[&str]) -> (String, Vec<String>) {
-        let mut transaction = Transaction::new("mx", outgoing, extensions, false);
-        let (mut sent, mut replies) = (String::new(), replies.iter());
-        loop {
-            match transaction.next() {
-                Step::Send(lines) => sent.push_str(&lines.replace("\r\n", "|")),
-                Step::SendBody(body) => sent.push_str(&format!("[{body:?}]")),
-                Step::Read(_) => {
-                    let (code, text) = replies.next().unwrap().split_at(3);
-                    let lines = vec![text.trim().to_owned()];
-                    transaction.replied(&Reply { code: code.parse().unwrap(), lines });
-                }
-                Step::Done => break,
-            }
-        }
-        assert_eq!(replies.next(), None, "a reply was not awaited");
-        let outcomes = transaction.finish().into_iter().map(|outcome| match outcome {
-            Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
-            Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
-            Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
-        });
-        (sent, outcomes.collect())
-    }
-
-    #[test]
-    fn without_pipelining_each_command_waits() {
-        let (sent, outcomes) =
-            play(&outgoing(&["b@x.org"]), &plain(), &["250 ok", "250 ok", "354 go", "250 queued as 1"]);
-        assert_eq!(sent, "MAIL FROM:<alice@example.org>|RCPT TO:<b@x.org>|DATA|[Dotted]");
-        assert_eq!(outcomes, ["+ 250 queued as 1"]);
-    }
-
-    #[test]
-    fn each_recipient_has_its_own_outcome() {
-        let outgoing = outgoing(&["a@x.org", "b@x.org", "c@x.org", "d@x.org"]);
-        let replies = ["250 ok", "250 ok", "550 5.1.1 who?", "451 4.7.1 greylisted", "552 too many"];
-        let expected =
-            ["+ 250 done", "- 5.1.1 550 5.1.1 who?", "~ 4.7.1 451 4.7.1 greylisted", "~ 4.0.0 552 too many"];
-        let chunk = play(&outgoing, &all(), &[&replies[..], &["250 done"]].concat());
-        assert!(chunk.0.ends_with("RCPT TO:<d@x.org>|[Chunk]"), "{}", chunk.0);
-        assert_eq!(chunk.1, expected);
-        let piped = play(&outgoing, &pipelining(), &[&replies[..], &["354 go", "250 done"]].concat());
-        assert!(piped.0.ends_with("RCPT TO:<d@x.org>|DATA|[Dotted]"), "{}", piped.0);
-        assert_eq!(piped.1, expected);
-        let plain = play(&outgoing, &plain(), &[&replies[..], &["354 go", "250 done"]].concat());
-        assert_eq!(plain.1, expected);
-    }
-
-    #[test]
-    fn data_taken_for_nobody_gets_nothing() {
-        let (sent, outcomes) = play(
-            &outgoing(&["a@x.org"]),
-            &pipelining(),
-            &["250 ok", "550 who?", "354 go", "554 no recipients"],
-        );
-        assert!(sent.ends_with("DATA|[Empty]"), "{sent}");
-        assert_eq!(outcomes, ["- 5.0.0 550 who?"]);
-        let (sent, _) = play(&outgoing(&["a@x.org"]), &all(), &["250 ok", "550 who?"]);
-        assert!(!sent.contains('['), "{sent}");
-    }
-
-    #[test]
-    fn a_refused_sender_settles_all() {
-        let outgoing = outgoing(&["a@x.org", "b@x.org"]);
-        let refused = ["- 5.7.1 553 5.7.1 not you", "- 5.7.1 553 5.7.1 not you"];
-        let replies = ["553 5.7.1 not you", "503 no MAIL", "250 odd", "503 no RCPT"];
-        assert_eq!(play(&outgoing, &pipelining(), &replies).1, refused);
-        assert_eq!(play(&outgoing, &plain(), &replies[..1]).1, refused);
-    }
-
-    #[test]
-    fn a_server_that_closes_is_tried_again() {
-        let outgoing = outgoing(&["a@x.org", "b@x.org"]);
-        let (_, outcomes) = play(&outgoing, &pipelining(), &["250 ok", "550 5.1.1 who?", "421 4.3.2 bye"]);
-        assert_eq!(outcomes, ["- 5.1.1 550 5.1.1 who?", "~ 4.3.2 421 4.3.2 bye"]);
-    }
-
-    #[test]
-    fn only_the_reply_to_the_message_itself_is_a_delivery() {
-        let one = outgoing(&["a@x.org"]);
-        for (replies, expected) in [
-            (&["250 ok", "250 ok", "250 what"][..], "~ 4.0.0 250 what"),
-            (&["250 ok", "250 ok", "354 go", "354 go"], "~ 4.0.0 354 go"),
-            (&["250 ok", "250 ok", "354 go", "452 4.3.1 full"], "~ 4.3.1 452 4.3.1 full"),
-            (&["250 ok", "250 ok", "354 go", "554 5.7.1 spam"], "- 5.7.1 554 5.7.1 spam"),
-            (&["354 ok", "250 ok", "503 no"], "~ 4.0.0 354 ok"),
-        ] {
-            assert_eq!(play(&one, &pipelining(), replies).1, [expected]);
-        }
-    }
-
-    #[test]
-    fn extensions_are_used_where_they_are_offered() {
-        let mut message = outgoing(&["josé@bücher.example"]);
-        message.eight_bit = true;
-        let (sent, _) = play(&message, &all(), &["250 ok", "250 ok", "250 ok"]);
-        assert!(sent.starts_with("MAIL FROM:<alice@example.org> SIZE=100 BODY=8BITMIME SMTPUTF8|"), "{sent}");
-        assert!(sent.contains("RCPT TO:<josé@bücher.example>"), "{sent}");
-        let (sent, _) =
-            play(&outgoing(&["b@bücher.example"]), &plain(), &["250 ok", "250 ok", "354 go", "250 ok"]);
-        assert!(sent.contains("RCPT TO:<b@xn--bcher-kva.example>"), "{sent}");
-        let bounce = Outgoing { sender: None, ..outgoing(&["b@x.org"]) };
-        assert!(
-            play(&bounce, &all(), &["250 ok", "250 ok", "250 ok"]).0.starts_with("MAIL FROM:<> SIZE=100|")
-        );
-    }
-
-    #[test]
-    fn what_the_server_can_not_take_fails_without_a_try() {
-        let refused = |message: &Outgoing, extensions: &Extensions| {
-            let (sent, outcomes) = play(message, extensions, &[]);
-            assert_eq!(sent, "");
-            outcomes.into_iter().map(|it| it.get(..7).unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        let one = outgoing(&["b@x.org"]);
-        assert_eq!(refused(&Outgoing { size: 1001, ..one.clone() }, &all()), ["- 5.3.4"]);
-        assert_eq!(refused(&Outgoing { eight_bit: true, ..one.clone() }, &plain()), ["- 5.6.3"]);
-        assert_eq!(refused(&Outgoing { smtputf8: true, ..one }, &plain()), ["- 5.6.7"]);
-        assert_eq!(refused(&outgoing(&["josé@x.org"]), &plain()), ["- 5.6.7"]);
-        let (sent, outcomes) = play(
-            &outgoing(&["josé@x.org", "b@x.org"]),
-            &pipelining(),
-            &["250 ok", "250 ok", "354 go", "250 ok"],
-        );
-        assert!(!sent.contains("jos"), "{sent}");
-        assert!(outcomes[0].starts_with("- 5.6.7") && outcomes[1].starts_with('+'));
-    }
-
-    #[test]
-    fn a_lost_connection_leaves_settled_recipients_alone() {
-        let mut transaction =
-            Transaction::new("mx", &outgoing(&["a@x.org", "b@x.org"]), &pipelining(), false);
-        let Step::Send(_) = transaction.next() else { panic!() };
-        for code in [250, 550] {
-            transaction.replied(&Reply { code, lines: vec![String::new()] });
-        }
-        transaction.abandon(Diagnosis { status: Status::new(4, 4, 2), host: None, text: "lost".to_owned() });
-        assert_eq!(transaction.next(), Step::Done);
-        assert!(!transaction.is_usable());
-        let outcomes = transaction.finish();
-        assert!(matches!(outcomes[..], [Outcome::Failed(_), Outcome::Deferred(_)]));
-    }
-}
+mod tests;
