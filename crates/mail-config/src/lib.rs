@@ -1,5 +1,6 @@
 //! The configuration: one TOML file, read once into these types, with every mistake reported at once.
 
+mod listener;
 mod load;
 mod reader;
 mod units;
@@ -275,7 +276,7 @@ pub struct ImapConfig {
     pub max_line: usize,
     /// Octets of a literal in APPEND.
     pub max_append: u64,
-    /// How long a client may be silent. At least 30 minutes after login, RFC 3501 §5.4.
+    /// How long a client may be silent after login. At least 30 minutes, RFC 3501 §5.4.
     pub idle_timeout: Duration,
     /// How long an unauthenticated client may be silent.
     pub login_timeout: Duration,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use mail_types::{Domain, Secret};
 use toml::de::DeTable;
 
+use crate::listener::{self, listeners};
 use crate::reader::{Reader, Source};
 use crate::{
-    CertificateFiles, Config, ConfigError, ConfigErrors, ImapConfig, LimitsConfig, Listener, LogConfig,
-    Pop3Config, QueueConfig, RelayConfig, RelayTls, Smarthost, SmtpConfig, SmtpRole, TlsConfig, TlsMode,
+    CertificateFiles, Config, ConfigError, ConfigErrors, ImapConfig, LimitsConfig, LogConfig, MINUTE,
+    Pop3Config, QueueConfig, RelayConfig, RelayTls, Smarthost, SmtpConfig, TlsConfig,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,9 +27,7 @@ pub(crate) fn load(text_at: &Path, path: &Path) -> Result<Config, ConfigErrors> 
     for error in errors {
         source.report(error.span().map(|span| span.start), error.message());
     }
-    let mut reader = Reader::new(&source, "", table.into_inner(), None);
-    let config = config(&mut reader, &source);
-    reader.finish();
+    let config = read(&source, table.into_inner());
     let errors = source.into_errors();
     match config {
         Some(config) if errors.is_empty() => Ok(config),
@@ -36,10 +35,19 @@ pub(crate) fn load(text_at: &Path, path: &Path) -> Result<Config, ConfigErrors> 
     }
 }
 
+/// Reads every key, and notes every mistake.
+pub(crate) fn read<'t>(source: &Source<'t>, table: DeTable<'t>) -> Option<Config> {
+    let mut reader = Reader::new(source, "", table, None);
+    let config = config(&mut reader, source);
+    reader.finish();
+    config
+}
+
 fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
+    let is_named = reader.has("hostname");
     let hostname = reader
         .parsed("hostname", "a host name such as \"mail.example.org\"", |text| text.parse::<Domain>().ok());
-    if hostname.is_none() && !source.text.contains("hostname") {
+    if !is_named {
         reader.missing(
             "hostname",
             "say under which name other servers reach this one, such as hostname = \"mail.example.org\"",
@@ -62,21 +70,8 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
         tls,
         ..Config::new(hostname?, data_dir)
     };
-    check_names(&config, reader);
+    listener::check_together(&config, source);
     Some(config)
-}
-
-/// Sockets are handed down by name, so every listener needs one of its own.
-fn check_names(config: &Config, reader: &Reader<'_, '_>) {
-    let all = [&config.smtp.listeners, &config.imap.listeners, &config.pop3.listeners];
-    let mut names: Vec<&str> = all.into_iter().flatten().map(|listener| listener.name.as_str()).collect();
-    names.sort_unstable();
-    let mut named_twice: Vec<&str> =
-        names.iter().zip(names.iter().skip(1)).filter(|(a, b)| a == b).map(|(a, _)| *a).collect();
-    named_twice.dedup();
-    for name in named_twice {
-        reader.wrong(format!("two listeners are named \"{name}\"; give each a name of its own"));
-    }
 }
 
 fn tls(reader: &mut Reader<'_, '_>) -> TlsConfig {
@@ -85,63 +80,6 @@ fn tls(reader: &mut Reader<'_, '_>) -> TlsConfig {
         Some(CertificateFiles { certificate: certificate?, key: key? })
     });
     TlsConfig { certificates: certificates.unwrap_or_default() }
-}
-
-/// The listeners of one server. Implicit TLS without a certificate is a mistake where it is asked for, and left out of the defaults.
-fn listeners(
-    reader: &mut Reader<'_, '_>,
-    standard: Vec<Listener>,
-    has_certificate: bool,
-    has_roles: bool,
-) -> Vec<Listener> {
-    let found = reader.tables("listener", |reader| {
-        let listener = listener(reader, has_roles);
-        if !has_certificate && listener.as_ref().is_some_and(|listener| listener.tls == TlsMode::Implicit) {
-            reader.wrong("tls = \"implicit\" needs a certificate: add a [[tls.certificate]]");
-        }
-        listener
-    });
-    let usable = |listener: &Listener| has_certificate || listener.tls != TlsMode::Implicit;
-    found.unwrap_or_else(|| standard.into_iter().filter(usable).collect())
-}
-
-fn listener(reader: &mut Reader<'_, '_>, has_roles: bool) -> Option<Listener> {
-    let addresses = reader.list(
-        "addresses",
-        "an address with its port, such as \"0.0.0.0:993\" or \"[::]:993\"",
-        |text| text.parse().ok(),
-    );
-    if addresses.as_ref().is_none_or(Vec::is_empty) {
-        reader
-            .missing("addresses", "say where to listen, such as addresses = [\"0.0.0.0:993\", \"[::]:993\"]");
-    }
-    let name = reader.parsed("name", "a name without spaces and colons", |text| {
-        let valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != ':');
-        valid.then(|| text.to_owned())
-    });
-    if name.is_none() {
-        reader.missing(
-            "name",
-            "the name is shown in the log, and sockets handed down by systemd are known by it",
-        );
-    }
-    let tls = reader.parsed("tls", "\"none\", \"starttls\" or \"implicit\"", |text| match text {
-        "none" => Some(TlsMode::None),
-        "starttls" => Some(TlsMode::StartTls),
-        "implicit" => Some(TlsMode::Implicit),
-        _ => None,
-    });
-    let role = if has_roles { role(reader) } else { SmtpRole::Submission };
-    Some(Listener { name: name?, addresses: addresses?, tls: tls.unwrap_or(TlsMode::StartTls), role })
-}
-
-fn role(reader: &mut Reader<'_, '_>) -> SmtpRole {
-    let role = reader.parsed("role", "\"mx\" or \"submission\"", |text| match text {
-        "mx" => Some(SmtpRole::Mx),
-        "submission" => Some(SmtpRole::Submission),
-        _ => None,
-    });
-    role.unwrap_or(SmtpRole::Mx)
 }
 
 fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
@@ -203,10 +141,7 @@ fn relay(reader: &mut Reader<'_, '_>) -> RelayConfig {
         );
     let ca_file = reader.file("ca_file");
     let credentials = match (reader.string("username"), reader.file("password_file")) {
-        (Some(username), Some(file)) => {
-            let password = std::fs::read_to_string(file).unwrap_or_default();
-            Some((username, Secret::new(password.trim_end_matches(['\r', '\n']).to_owned())))
-        }
+        (Some(username), Some(file)) => relay_password(reader, &file).map(|password| (username, password)),
         (None, None) => None,
         _ => {
             reader.wrong("username and password_file go together");
@@ -215,6 +150,18 @@ fn relay(reader: &mut Reader<'_, '_>) -> RelayConfig {
     };
     let tls = tls.unwrap_or(RelayTls::Opportunistic);
     RelayConfig { smarthost: host.map(|(host, port)| Smarthost { host, port, tls, ca_file, credentials }) }
+}
+
+/// The first line of the file.
+fn relay_password(reader: &Reader<'_, '_>, file: &Path) -> Option<Secret<String>> {
+    let text = std::fs::read_to_string(file);
+    let password = text.as_ref().map(|text| text.lines().next().unwrap_or_default());
+    match password {
+        Ok("") => reader.wrong(format!("password_file: {} holds no password", file.display())),
+        Ok(password) => return Some(Secret::new(password.to_owned())),
+        Err(error) => reader.wrong(format!("password_file: can't read {}: {error}", file.display())),
+    }
+    None
 }
 
 fn host_and_port(text: &str) -> Option<(String, u16)> {
@@ -234,7 +181,12 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         listeners: listeners(reader, standard.listeners, has_certificate, false),
         max_line: reader.size("max_line", 8 << 10, standard.max_line),
         max_append: reader.size("max_append", 64 << 10, standard.max_append),
-        idle_timeout: reader.duration("idle_timeout", SECOND, standard.idle_timeout),
+        idle_timeout: reader.duration_for(
+            "idle_timeout",
+            30 * MINUTE,
+            "RFC 3501 §5.4",
+            standard.idle_timeout,
+        ),
         login_timeout: reader.duration("login_timeout", SECOND, standard.login_timeout),
         keep_alive: reader.duration("keep_alive", SECOND, standard.keep_alive),
     }
@@ -245,7 +197,7 @@ fn pop3(reader: &mut Reader<'_, '_>, has_certificate: bool) -> Pop3Config {
     Pop3Config {
         enabled: reader.bool("enabled", standard.enabled),
         listeners: listeners(reader, standard.listeners, has_certificate, false),
-        idle_timeout: reader.duration("idle_timeout", SECOND, standard.idle_timeout),
+        idle_timeout: reader.duration_for("idle_timeout", 10 * MINUTE, "RFC 1939 §3", standard.idle_timeout),
     }
 }
 

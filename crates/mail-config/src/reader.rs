@@ -14,11 +14,23 @@ pub(crate) struct Source<'t> {
     pub(crate) file: &'t Path,
     pub(crate) text: &'t str,
     errors: RefCell<Vec<(usize, ConfigError)>>,
+    /// Where the listeners stand, by name.
+    places: RefCell<Vec<(String, usize)>>,
+    /// Keys that somebody asked for and that are not in the text.
+    #[cfg(test)]
+    pub(crate) unset: RefCell<Vec<String>>,
 }
 
 impl<'t> Source<'t> {
     pub(crate) fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, errors: RefCell::default() }
+        Self {
+            file,
+            text,
+            errors: RefCell::default(),
+            places: RefCell::default(),
+            #[cfg(test)]
+            unset: RefCell::default(),
+        }
     }
 
     /// Notes a mistake at an offset in the text, or in the file as a whole.
@@ -31,6 +43,11 @@ impl<'t> Source<'t> {
             message: message.to_string(),
         };
         self.errors.borrow_mut().push((at.unwrap_or(usize::MAX), error));
+    }
+
+    /// Where the last listener of this name stands; `None` for one that is there by default.
+    pub(crate) fn last_place(&self, listener: &str) -> Option<usize> {
+        self.places.borrow().iter().rev().find(|(name, _)| name == listener).map(|(_, at)| *at)
     }
 
     /// The mistakes in the order of the text.
@@ -73,8 +90,22 @@ impl<'s, 't> Reader<'s, 't> {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
+    /// True if the key is there, right or wrong.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.position_of(key).is_some()
+    }
+
+    /// Notes that this table is the listener `name`.
+    pub(crate) fn place(&self, name: &str) {
+        self.source.places.borrow_mut().extend(self.at.map(|at| (name.to_owned(), at)));
+    }
+
     fn take(&mut self, key: &'static str) -> Option<(Range<usize>, DeValue<'t>)> {
         self.asked.push(key);
+        #[cfg(test)]
+        if !self.has(key) {
+            self.source.unset.borrow_mut().push(self.full(key));
+        }
         let found = self.table.keys().find(|known| known.get_ref() == key).cloned()?;
         let value = self.table.remove(&found)?;
         Some((value.span(), value.into_inner()))
@@ -131,7 +162,23 @@ impl<'s, 't> Reader<'s, 't> {
     }
 
     pub(crate) fn duration(&mut self, key: &'static str, least: Duration, default: Duration) -> Duration {
-        let expected = format!("a time of at least {least:?}, such as \"30s\", \"5m\" or \"1h\"");
+        self.duration_of(key, least, "", default)
+    }
+
+    /// A time for which a standard sets the least.
+    pub(crate) fn duration_for(
+        &mut self,
+        key: &'static str,
+        least: Duration,
+        standard: &str,
+        default: Duration,
+    ) -> Duration {
+        self.duration_of(key, least, &format!(" ({standard})"), default)
+    }
+
+    fn duration_of(&mut self, key: &'static str, least: Duration, why: &str, default: Duration) -> Duration {
+        let shown = units::show(least);
+        let expected = format!("a time of at least {shown}{why}, such as \"30s\", \"5m\" or \"1h\"");
         self.parsed(key, &expected, |text| units::duration(text).filter(|duration| *duration >= least))
             .unwrap_or(default)
     }

@@ -52,7 +52,62 @@ fn a_missing_file_is_said_with_what_to_do() {
 fn two_listeners_can_not_have_one_name() {
     let listener = "[[pop3.listener]]\nname = \"pop\"\ntls = \"none\"\naddresses = [\"127.0.0.1:1110\"]\n";
     let found = mistakes(&format!("hostname = \"mail.example.org\"\n{listener}{listener}"));
-    assert!(found.contains("two listeners are named \"pop\""), "{found}");
+    assert!(found.starts_with("6:1: two listeners are named \"pop\""), "{found}");
+}
+
+#[test]
+fn two_listeners_can_not_have_one_address() {
+    let found = |listener: &str| mistakes(&format!("hostname = \"mail.example.org\"\n{listener}"));
+    let taken = found("[[pop3.listener]]\nname = \"pop\"\ntls = \"none\"\naddresses = [\"127.0.0.1:143\"]\n");
+    assert_eq!(
+        taken,
+        " the listeners \"imap\" and \"pop\" can't both have 127.0.0.1:143".replacen(' ', "2:1: ", 1)
+    );
+    let disabled =
+        "[imap]\nenabled = false\n[[pop3.listener]]\nname = \"pop\"\naddresses = [\"127.0.0.1:143\"]\n";
+    assert_eq!(found(disabled), "");
+    let free = "[[pop3.listener]]\nname = \"pop\"\naddresses = [\"127.0.0.1:0\", \"[::1]:0\"]\n";
+    assert_eq!(found(free), "");
+}
+
+#[test]
+fn a_timeout_below_the_least_of_its_standard_is_refused() {
+    let found = mistakes(
+        "hostname = \"mail.example.org\"\n[imap]\nidle_timeout = \"29m\"\n[pop3]\nidle_timeout = \"5m\"\n",
+    );
+    assert!(
+        found.contains("imap.idle_timeout = \"29m\": expected a time of at least 30m (RFC 3501 §5.4)"),
+        "{found}"
+    );
+    assert!(
+        found.contains("pop3.idle_timeout = \"5m\": expected a time of at least 10m (RFC 1939 §3)"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_named_with_the_reason() {
+    let found = mistakes(
+        "hostname = \"mail.example.org\"\n[[tls.certificate]]\ncertificate = \"none.pem\"\nkey = \"no.key\"\n[relay]\nsmarthost = \"smtp.example.net:587\"\nusername = \"me\"\npassword_file = \"/dev/null\"\n",
+    );
+    assert!(
+        found.contains("3:15: tls.certificate.certificate: can't read DIR/none.pem: No such file"),
+        "{found}"
+    );
+    assert!(found.contains("4:7: tls.certificate.key: can't read DIR/no.key: No such file"), "{found}");
+    assert!(found.contains("[relay]: password_file: /dev/null holds no password"), "{found}");
+}
+
+#[test]
+fn a_key_that_is_missing_is_told_although_a_comment_names_it() {
+    assert!(mistakes("# hostname\n").contains("hostname is missing"));
+}
+
+#[test]
+fn only_a_key_that_is_alike_is_suggested() {
+    let found = mistakes("hostname = \"mail.example.org\"\n[smtp]\nmax_hop = 20\nbla = 1\n");
+    assert!(found.contains("smtp.max_hop: there is no such key; did you mean max_hops?"), "{found}");
+    assert!(found.ends_with("smtp.bla: there is no such key"), "{found}");
 }
 
 #[test]
@@ -78,13 +133,24 @@ fn reference() -> String {
 }
 
 #[test]
+fn the_reference_config_names_every_key() {
+    let text = reference();
+    let source = reader::Source::new(Path::new("mailstead.toml"), &text);
+    let (table, errors) = toml::de::DeTable::parse_recoverable(&text);
+    assert!(errors.is_empty(), "{errors:?}");
+    load::read(&source, table.into_inner());
+    let unset = source.unset.borrow();
+    assert!(unset.is_empty(), "config/mailstead.toml does not name {unset:?}");
+}
+
+#[test]
 fn the_reference_config_shows_every_default() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mailstead.toml");
     std::fs::write(&file, include_str!("../../../config/mailstead.toml")).unwrap();
     let as_shipped = Config::load(&file).unwrap();
     for name in ["certificate.pem", "key.pem", "ca.pem", "relay-password"] {
-        std::fs::write(folder.path().join(name), "").unwrap();
+        std::fs::write(folder.path().join(name), "content\n").unwrap();
     }
     std::fs::write(&file, reference()).unwrap();
     let switched_on = Config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
@@ -96,6 +162,7 @@ fn the_reference_config_shows_every_default() {
     let smtp = SmtpConfig { listeners: without_implicit(&standard.smtp.listeners), ..standard.smtp.clone() };
     assert_eq!(as_shipped.smtp, smtp);
     assert_eq!(switched_on.smtp, standard.smtp);
+    assert_eq!(switched_on.data_dir, standard.data_dir);
     assert_eq!(switched_on.imap, standard.imap);
     assert_eq!(switched_on.pop3, standard.pop3);
     assert_eq!(switched_on.queue, standard.queue);

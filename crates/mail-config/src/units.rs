@@ -32,6 +32,15 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
+/// A time as [`duration`] reads it.
+pub(crate) fn show(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let whole = [(86_400, "d"), (3600, "h"), (60, "m")]
+        .into_iter()
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -53,5 +62,8 @@ mod tests {
             assert_eq!((size(text), duration(text)), (None, None), "{text}");
         }
         assert_eq!(duration("5"), None, "a time needs its unit");
+        for text in ["1s", "90s", "30m", "1h", "5d"] {
+            assert_eq!(duration(text).map(show).as_deref(), Some(text));
+        }
     }
 }

@@ -26,10 +26,30 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Unusable> {
         problems.push(format!("{error:#}"));
         Vec::new()
     });
-    if config.user.is_none() && geteuid().is_root() && is_reached_from_elsewhere(config) {
-        warnings.push("the servers run as root: make a user for them and name it as `user`".to_owned());
+    if is_reached_from_elsewhere(config) {
+        warnings.extend(risks(config).map(str::to_owned));
     }
     if problems.is_empty() { Ok(warnings) } else { Err(Unusable(problems)) }
+}
+
+/// What is no mistake in a config, but seldom meant.
+fn risks(config: &Config) -> impl Iterator<Item = &'static str> {
+    let risks = [
+        (
+            config.user.is_none() && geteuid().is_root(),
+            "the servers run as root: make a user for them and name it as `user`",
+        ),
+        // RFC 5321 §2.3.5.
+        (
+            !config.hostname.is_literal() && !config.hostname.as_str().contains('.'),
+            "hostname has no dot: other servers refuse mail from a host that has no full name in the DNS",
+        ),
+        (
+            config.tls.certificates.is_empty() && !config.limits.allow_plaintext_login,
+            "there is no certificate: only clients on this machine can log in",
+        ),
+    ];
+    risks.into_iter().filter_map(|(applies, text)| applies.then_some(text))
 }
 
 /// False for one that serves this machine only.
