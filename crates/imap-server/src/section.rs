@@ -65,12 +65,17 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
 
 /// A part that does not exist is NIL.
 fn literal(out: &mut Vec<u8>, octets: Option<Cow<'_, [u8]>>) {
-    match octets {
-        None => out.extend_from_slice(b"NIL"),
-        Some(octets) => {
-            out.extend_from_slice(format!("{{{}}}\r\n", octets.len()).as_bytes());
-            out.extend_from_slice(&octets);
-        }
+    let Some(octets) = octets else { return out.extend_from_slice(b"NIL") };
+    out.extend_from_slice(format!("{{{}}}\r\n", octets.len()).as_bytes());
+    let start = out.len();
+    out.extend_from_slice(&octets);
+    mask_nuls(out.get_mut(start..).unwrap_or_default());
+}
+
+/// Puts 0x80 in the place of each NUL, as Dovecot does: no literal may hold one (`CHAR8`, RFC 3501 §9).
+pub(crate) fn mask_nuls(octets: &mut [u8]) {
+    for octet in octets.iter_mut().filter(|octet| **octet == 0) {
+        *octet = 0x80;
     }
 }
 
@@ -150,6 +155,13 @@ mod tests {
             Some(SectionText::HeaderFieldsNot(names())),
             Some("From: a@b\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"),
         );
+    }
+
+    #[test]
+    fn no_literal_holds_a_nul() {
+        let mut out = Vec::new();
+        write(&mut out, &FetchItem::Rfc822Text, b"Subject: s\r\n\r\na\0b", None);
+        assert_eq!(out, b"RFC822.TEXT {3}\r\na\x80b");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::answer::Piece;
+use crate::section::mask_nuls;
 
 /// Octets read at one time. The buffer is given back between commands, so an idle session holds none.
 const READ: usize = 8 * 1024;
@@ -106,7 +107,8 @@ impl Wire {
                 // The literal was announced longer: nothing but closing tells the client so.
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let octets = piece.get(..read).unwrap_or_default();
+            let octets = piece.get_mut(..read).unwrap_or_default();
+            mask_nuls(octets);
             timeout(WRITE_TIMEOUT, self.stream.write_all(octets)).await??;
             missing = missing.saturating_sub(read as u64);
         }

@@ -55,11 +55,10 @@ impl Envelope {
         envelope
     }
 
-    /// The first of a text field counts; of address fields all do.
+    /// Of address fields all count. Of a text field that should stand only once the last does: it is the one that a
+    /// DKIM signature covers (RFC 6376 §5.4.2), others may have been put on top of it.
     fn add(&mut self, field: &Field<'_>) {
-        let text = |slot: &mut Option<Vec<u8>>| {
-            slot.get_or_insert_with(|| field.value());
-        };
+        let text = |slot: &mut Option<Vec<u8>>| *slot = Some(field.value());
         let list = |slot: &mut Vec<EnvelopeAddress>| slot.extend(address_list::parse(&field.value()));
         match field.name.to_ascii_lowercase().as_slice() {
             b"date" => text(&mut self.date),
@@ -97,6 +96,13 @@ mod tests {
         assert_eq!(envelope.reply_to[0].mailbox.as_deref(), Some(&b"r"[..]));
         assert_eq!(envelope.subject.as_deref(), Some(&b"x y"[..]));
         assert_eq!(envelope.date, None);
+    }
+
+    #[test]
+    fn of_repeated_fields_the_last_text_and_all_addresses_count() {
+        let envelope = Envelope::parse(b"Subject: forged\r\nTo: a@b\r\nSubject: signed\r\nTo: c@d\r\n\r\n");
+        assert_eq!(envelope.subject.as_deref(), Some(&b"signed"[..]));
+        assert_eq!(envelope.to.len(), 2);
     }
 
     #[test]

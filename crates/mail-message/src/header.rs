@@ -27,10 +27,25 @@ impl Field<'_> {
     }
 }
 
-/// Removes the line ends of a folded value and the blanks around it (RFC 5322 §2.2.3). NULs, which no IMAP string
-/// may hold, go as well.
+/// U+FFFD.
+const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+
+/// Makes one line of a folded value, without the blanks around it: a line end with the blanks beside it is one blank
+/// (RFC 5322 §3.2.2). U+FFFD stands for NUL, which no IMAP string may hold.
 pub(crate) fn unfold(raw: &[u8]) -> Vec<u8> {
-    raw.trim_ascii().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect()
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let mut line = Vec::with_capacity(raw.len());
+    for run in raw.trim_ascii().chunk_by(|a, b| is_blank(a) == is_blank(b)) {
+        match run.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            true => line.push(b' '),
+            false => line.extend_from_slice(run),
+        }
+    }
+    if memchr(0, &line).is_none() {
+        line
+    } else {
+        line.split(|byte| *byte == 0).collect::<Vec<_>>().join(REPLACEMENT)
+    }
 }
 
 /// The fields of the header block that `bytes` starts with, up to the empty line or the end.
@@ -62,11 +77,17 @@ pub fn count(bytes: &[u8], name: &str) -> usize {
     fields(bytes).filter(|field| field.is(name)).count()
 }
 
-/// The fields of the header block that `bytes` starts with whose names are `wanted`, as they stand there, and an empty
-/// line: what HEADER.FIELDS and HEADER.FIELDS.NOT mean (RFC 3501 §6.4.5).
+/// The fields of the header block that `bytes` starts with whose names are `wanted`, as they stand there, and the
+/// empty line, if there is one: what HEADER.FIELDS and HEADER.FIELDS.NOT mean (RFC 3501 §6.4.5).
 pub fn select(bytes: &[u8], wanted: impl Fn(&Field<'_>) -> bool) -> Vec<u8> {
-    let selected = fields(bytes).filter(wanted).flat_map(|field| slice(bytes, field.range));
-    selected.chain(b"\r\n").copied().collect()
+    let mut fields = fields(bytes);
+    let mut selected = Vec::new();
+    for field in fields.by_ref().filter(wanted) {
+        selected.extend_from_slice(slice(bytes, field.range));
+    }
+    let empty_line = line_at(bytes, fields.at).unwrap_or_default();
+    selected.extend_from_slice(slice(bytes, empty_line));
+    selected
 }
 
 /// Iterator of [`fields`].
@@ -140,7 +161,9 @@ mod tests {
 
     #[test]
     fn fields_are_unfolded_and_end_at_the_empty_line() {
-        check("A: b\r\n\tc\r\nD :e\r\n\r\nF: g\r\n", &[("A", "b\tc"), ("D", "e")]);
+        check("A: b\r\n\tc\r\nD :e\r\n\r\nF: g\r\n", &[("A", "b c"), ("D", "e")]);
+        check("A: b  \r\n \r\n\t c  d\r\n", &[("A", "b c  d")]);
+        check("A:\r\n b\r c\0d\r\n", &[("A", "b c\u{fffd}d")]);
         check("A: b\nC:d", &[("A", "b"), ("C", "d")]);
         check("", &[]);
         check("\r\nA: b\r\n", &[]);
@@ -159,6 +182,7 @@ mod tests {
         let header = b"A: b\r\n c\r\nD: e\r\na: f\n\r\nA: body";
         assert_eq!(select(header, |field| field.is("a")), b"A: b\r\n c\r\na: f\n\r\n");
         assert_eq!(select(header, |_| false), b"\r\n");
+        assert_eq!(select(b"A: b\r\nC: d", |field| field.is("c")), b"C: d");
     }
 
     #[test]

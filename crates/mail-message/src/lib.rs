@@ -8,6 +8,7 @@ mod envelope;
 pub mod header;
 mod mime;
 mod mime_field;
+mod rfc2231;
 mod scanner;
 pub mod search;
 mod structure;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use memchr::memchr_iter;
 
 use crate::header::{self, is_empty_line, line_at, slice};
-use crate::{BodyStructure, Content, Envelope, Param, mime_field};
+use crate::{BodyStructure, Content, Envelope, Param, mime_field, rfc2231};
 
 /// How deep parts may lie in parts; what lies deeper is opaque.
 const MAX_DEPTH: usize = 50;
@@ -49,17 +49,13 @@ impl Splitter<'_> {
         self.parts += 1;
         let start = self.at;
         let ended = self.header();
-        let header = start..ended.map_or(self.at, |end| end.start());
-        let mut part = read_header(slice(self.bytes, header.clone()), default);
-        part.header = header;
-        let end = match ended {
-            Some(end) => {
-                part.body = part.header.end..part.header.end;
-                finish_without_body(&mut part);
-                end
-            }
-            None => self.body(&mut part, depth),
-        };
+        let header_end = ended.map_or(self.at, End::start);
+        let mut part = read_header(slice(self.bytes, start..header_end), default);
+        let end = self.body(&mut part, ended, depth);
+        let content_end = self.content_end(start, end);
+        part.header = start..header_end.min(content_end);
+        part.body = part.header.end..content_end;
+        self.fill_in(&mut part);
         (part, end)
     }
 
@@ -77,16 +73,22 @@ impl Splitter<'_> {
         None
     }
 
-    fn body(&mut self, part: &mut BodyStructure, depth: usize) -> End {
-        let start = self.at;
-        let end = match kind(part, depth) {
-            Kind::Multipart(boundary) => self.multipart(part, boundary, depth),
-            Kind::Message => self.message(part, depth),
-            Kind::Leaf => self.skip_to_boundary(),
-        };
-        part.body = self.range(start, end);
-        self.fill_in(part);
-        end
+    /// Moves behind the body; a part that `ended` with its header has an empty one.
+    fn body(&mut self, part: &mut BodyStructure, ended: Option<End>, depth: usize) -> End {
+        match (kind(part, depth), ended) {
+            (Kind::Multipart(boundary), None) => self.multipart(part, boundary, depth),
+            (Kind::Multipart(_), Some(end)) => {
+                part.content = Content::Multipart { parts: Vec::new() };
+                end
+            }
+            (Kind::Message, None) => self.message(part, depth),
+            (Kind::Message, Some(end)) => {
+                part.content = encapsulated(Envelope::default(), empty_text(end.start()));
+                end
+            }
+            (Kind::Leaf, None) => self.skip_to_boundary(),
+            (Kind::Leaf, Some(end)) => end,
+        }
     }
 
     fn multipart(&mut self, part: &mut BodyStructure, boundary: Vec<u8>, depth: usize) -> End {
@@ -113,8 +115,7 @@ impl Splitter<'_> {
 
     fn message(&mut self, part: &mut BodyStructure, depth: usize) -> End {
         let (inner, end) = self.entity(DefaultType::Text, depth + 1);
-        let envelope = Box::new(Envelope::parse(slice(self.bytes, inner.header.clone())));
-        part.content = Content::Message { envelope, structure: Box::new(inner), lines: 0 };
+        part.content = encapsulated(Envelope::parse(slice(self.bytes, inner.header.clone())), inner);
         end
     }
 
@@ -132,27 +133,29 @@ impl Splitter<'_> {
     }
 
     /// Whether the line is a boundary of an open multipart: it starts with it (RFC 2046 §5.1.1), and the longest
-    /// of those that match is meant.
+    /// of those that match is meant. One that the message breaks off in opens no part.
     fn boundary(&self, line: &Range<usize>) -> Option<End> {
         let rest = slice(self.bytes, line.clone()).strip_prefix(b"--")?;
         let open = self.boundaries.iter().enumerate();
         let matching = open.filter(|(_, boundary)| rest.starts_with(boundary));
         let (level, boundary) = matching.max_by_key(|(_, boundary)| boundary.len())?;
-        let close = rest.get(boundary.len()..).is_some_and(|rest| rest.starts_with(b"--"));
+        let close =
+            rest.get(boundary.len()..).is_some_and(|rest| rest.starts_with(b"--")) || !rest.ends_with(b"\n");
         Some(End::Boundary { start: line.start, level, close })
     }
 
-    /// From `start` to `end`, without the line end that belongs to the boundary.
-    fn range(&self, start: usize, end: End) -> Range<usize> {
-        let body = slice(self.bytes, start..end.start());
+    /// Where the entity from `start` to `end` ends: the line end before a boundary belongs to the boundary (RFC 2046
+    /// §5.1.1), even if it is that of a header line.
+    fn content_end(&self, start: usize, end: End) -> usize {
+        let content = slice(self.bytes, start..end.start());
         let length = match end {
-            End::Message(_) => body.len(),
+            End::Message(_) => content.len(),
             End::Boundary { .. } => {
-                let body = body.strip_suffix(b"\n").unwrap_or(body);
-                body.strip_suffix(b"\r").unwrap_or(body).len()
+                let content = content.strip_suffix(b"\n").unwrap_or(content);
+                content.strip_suffix(b"\r").unwrap_or(content).len()
             }
         };
-        start..start + length
+        start + length
     }
 
     /// Sets what is known once the body's range is.
@@ -198,36 +201,27 @@ fn kind(part: &mut BodyStructure, depth: usize) -> Kind {
             None => make_plain(part),
         }
     } else if is_message(part) {
-        if depth < MAX_DEPTH && is_identity(&part.encoding) {
+        if depth < MAX_DEPTH {
             return Kind::Message;
         }
-        // RFC 2046 §5.2.1 forbids to encode it: a message that cannot be read is an opaque file.
         make_opaque(part);
     }
     Kind::Leaf
 }
 
-/// A multipart or message whose header ended at a boundary has nothing inside.
-fn finish_without_body(part: &mut BodyStructure) {
-    if part.media_type.eq_ignore_ascii_case(b"multipart") {
-        make_plain(part);
-    } else if is_message(part) {
-        make_opaque(part);
-    }
+fn encapsulated(envelope: Envelope, structure: BodyStructure) -> Content {
+    Content::Message { envelope: Box::new(envelope), structure: Box::new(structure), lines: 0 }
 }
 
+/// RFC 3501 knows the structure of no other: `message/global` comes with IMAP4rev2 (RFC 9051 §7.5.2).
 fn is_message(part: &BodyStructure) -> bool {
-    part.media_type.eq_ignore_ascii_case(b"message")
-        && (part.subtype.eq_ignore_ascii_case(b"rfc822") || part.subtype.eq_ignore_ascii_case(b"global"))
-}
-
-fn is_identity(encoding: &[u8]) -> bool {
-    !encoding.eq_ignore_ascii_case(b"base64") && !encoding.eq_ignore_ascii_case(b"quoted-printable")
+    part.media_type.eq_ignore_ascii_case(b"message") && part.subtype.eq_ignore_ascii_case(b"rfc822")
 }
 
 fn boundary_param(params: &[Param]) -> Option<Vec<u8>> {
-    let boundary = param(params, "boundary")?.trim_ascii_end();
-    (!boundary.is_empty()).then(|| boundary.to_vec())
+    let extended = || param(params, "boundary*").map(rfc2231::extended_value);
+    let boundary = param(params, "boundary").map(<[u8]>::to_vec).or_else(extended)?;
+    (!boundary.is_empty()).then_some(boundary)
 }
 
 /// The parameter `name`.
@@ -299,7 +293,7 @@ fn set_field(part: &mut BodyStructure, name: &[u8], value: &[u8]) {
         b"content-id" => part.id = text(),
         b"content-description" => part.description = text(),
         b"content-transfer-encoding" => {
-            part.encoding = mime_field::token(value).unwrap_or_else(|| b"7bit".to_vec());
+            part.encoding = mime_field::encoding(value).unwrap_or_else(|| b"7bit".to_vec());
         }
         b"content-md5" => part.md5 = text(),
         b"content-disposition" => part.disposition = mime_field::disposition(value),

@@ -1,7 +1,7 @@
 //! The values of the Content-* fields (RFC 2045 §5, RFC 2183), read with tolerance for what mailers write.
 
 use crate::scanner::Scanner;
-use crate::{Disposition, Param};
+use crate::{Disposition, Param, rfc2231};
 
 /// Content-Type's `type "/" subtype` and parameters; `None` where the value is not of that form.
 pub(crate) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<Param>)> {
@@ -11,23 +11,30 @@ pub(crate) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<Param>
         return None;
     }
     let subtype = scanner.token()?;
-    Some((media_type, subtype, scanner.params()))
+    Some((media_type, subtype, rfc2231::joined(scanner.params())))
 }
 
-/// Content-Disposition's type and parameters.
+/// Content-Disposition's type and parameters. Where the type can't be read but parameters can, it is an attachment, as
+/// RFC 2183 §2.8 says of unknown types.
 pub(crate) fn disposition(value: &[u8]) -> Option<Disposition> {
     let mut scanner = Scanner::new(value);
-    Some(Disposition { kind: scanner.token()?, params: scanner.params() })
+    let kind = scanner.token();
+    let params = rfc2231::joined(scanner.params());
+    let kind = kind.or_else(|| (!params.is_empty()).then(|| b"attachment".to_vec()))?;
+    Some(Disposition { kind, params })
 }
 
-/// The first token of a value, as of Content-Transfer-Encoding.
-pub(crate) fn token(value: &[u8]) -> Option<Vec<u8>> {
-    Scanner::new(value).token()
+/// Content-Transfer-Encoding's token; `None` where more words stand there.
+pub(crate) fn encoding(value: &[u8]) -> Option<Vec<u8>> {
+    let mut scanner = Scanner::new(value);
+    let encoding = scanner.token()?;
+    scanner.skip_blanks();
+    matches!(scanner.peek(), None | Some(b';')).then_some(encoding)
 }
 
 /// Content-Language's tags.
 pub(crate) fn tags(value: &[u8]) -> Vec<Vec<u8>> {
-    value.split(|byte| *byte == b',').filter_map(token).collect()
+    value.split(|byte| *byte == b',').filter_map(|tag| Scanner::new(tag).token()).collect()
 }
 
 /// Content-* values.
@@ -71,7 +78,12 @@ impl Scanner<'_> {
     fn param(&mut self) -> Option<Param> {
         while self.take_mark(b';') {}
         let name = self.token()?;
-        self.take_mark(b'=').then(|| (name, self.value()))
+        if !self.take_mark(b'=') {
+            return None;
+        }
+        let is_file_name = [&b"name"[..], b"filename"].iter().any(|it| name.eq_ignore_ascii_case(it));
+        let value = self.value(is_file_name);
+        Some((name, value))
     }
 
     fn skip_to_next(&mut self) {
@@ -79,16 +91,33 @@ impl Scanner<'_> {
         self.at += 1;
     }
 
-    /// A quoted string without its quoting, or all up to the next semicolon or comment: names with blanks
-    /// are often left unquoted.
-    fn value(&mut self) -> Vec<u8> {
+    /// A quoted string without its quoting, or a token, wider than that of RFC 2045 §5.1: specials pass.
+    fn value(&mut self, is_file_name: bool) -> Vec<u8> {
         self.take_while(|byte| byte == b' ' || byte == b'\t');
-        if self.peek() == Some(b'"') {
-            return self.quoted();
+        match self.peek() {
+            Some(b'"') => self.quoted(),
+            _ if is_file_name => self.file_name(),
+            _ => self.take_while(|byte| !b" \t;,(".contains(&byte)).to_vec(),
         }
-        let text = self.take_while(|byte| byte != b';');
-        let end = text.windows(2).position(|pair| pair == b" (").unwrap_or(text.len());
-        text.get(..end).unwrap_or_default().trim_ascii().to_vec()
+    }
+
+    /// The words up to a semicolon, comment or parameter: names with blanks are often left unquoted.
+    fn file_name(&mut self) -> Vec<u8> {
+        let start = self.at;
+        loop {
+            self.take_while(|byte| !b" \t;".contains(&byte));
+            let end = self.at;
+            self.take_while(|byte| byte == b' ' || byte == b'\t');
+            if self.value_ends() {
+                return self.since(start, end).to_vec();
+            }
+        }
+    }
+
+    /// Whether what stands here is no longer a word of the value.
+    fn value_ends(&self) -> bool {
+        let word = self.rest().split(|byte| b" \t;".contains(byte)).next().unwrap_or_default();
+        word.is_empty() || word.starts_with(b"(") || word.contains(&b'=')
     }
 }
 
@@ -113,13 +142,31 @@ mod tests {
         check("text / plain", Some("text/plain"));
         check("a/b; name=\"q\\\"uo;te\"; z = 1", Some("a/b|name=q\"uo;te|z=1"));
         check("a/b; name=my file.pdf; z=1", Some("a/b|name=my file.pdf|z=1"));
-        check("a/b; url*0*=us-ascii'en'a%20; url*1=b", Some("a/b|url*0*=us-ascii'en'a%20|url*1=b"));
+        check("a/b; charset=x format=y", Some("a/b|charset=x|format=y"));
+        check("a/b; name=x y (1) d=y (e=f)", Some("a/b|name=x y|d=y"));
+        check("a/b; name=x(1).pdf; c=x(1).pdf; d=x/y[@]", Some("a/b|name=x(1).pdf|c=x|d=x/y[@]"));
+        check("a/b; url*0*=us-ascii'en'a%20; url*1=b", Some("a/b|url*=us-ascii'en'a%20b"));
         check("a/b charset=x", Some("a/b|charset=x"));
         check("a/b;; junk; c=", Some("a/b|c="));
         check("a/b; boundary=\"unclosed", Some("a/b|boundary=unclosed"));
         check("text", None);
         check("text/", None);
         check("", None);
+    }
+
+    #[test]
+    fn an_encoding_is_one_word() {
+        assert_eq!(encoding(b"(c) Base64 (d); x=y").as_deref(), Some(&b"Base64"[..]));
+        assert_eq!(encoding(b"quoted printable"), None);
+        assert_eq!(encoding(b""), None);
+    }
+
+    #[test]
+    fn a_disposition_that_cannot_be_read_is_an_attachment() {
+        let disposition = disposition(b"\"inline\"; filename=a").unwrap();
+        assert_eq!(disposition.kind, b"attachment");
+        assert_eq!(disposition.params, [(b"filename".to_vec(), b"a".to_vec())]);
+        assert_eq!(super::disposition(b" ;"), None);
     }
 
     #[test]

@@ -25,6 +25,16 @@ impl<'a> Scanner<'a> {
         found
     }
 
+    /// What is not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// What was read from one place to another.
+    pub(crate) fn since(&self, start: usize, end: usize) -> &'a [u8] {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
     pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
         let start = self.at;
         while self.peek().is_some_and(&wanted) {

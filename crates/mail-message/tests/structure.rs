@@ -45,8 +45,31 @@ fn the_line_end_before_a_boundary_belongs_to_it() {
 }
 
 #[test]
+fn the_line_end_of_a_header_before_a_boundary_belongs_to_the_boundary() {
+    let message = format!("{MIXED}--b\r\nX: y\r\n--b\r\nX: y\r\n\r\n--b\r\n\r\n--b--\r\n");
+    let structure = BodyStructure::parse(message.as_bytes());
+    let header = |number: u32| &message[structure.part(&[number]).unwrap().header.clone()];
+    assert_eq!((header(1), header(2), header(3)), ("X: y", "X: y\r\n", ""));
+}
+
+#[test]
+fn what_ends_with_its_header_has_an_empty_body() {
+    for (kind, expected) in [
+        ("message/rfc822", "message/rfc822<text/plain[]0>"),
+        ("multipart/mixed; boundary=i", "multipart/mixed(text/plain[]0)"),
+        ("image/png", "image/png[]"),
+    ] {
+        check(
+            &format!("{MIXED}--b\r\nContent-Type: {kind}\r\n--b--\r\n"),
+            &format!("multipart/mixed({expected})"),
+        );
+    }
+}
+
+#[test]
 fn odd_multiparts_still_have_parts() {
     check(&format!("{MIXED}--b\r\n\r\nno end"), "multipart/mixed(text/plain[no end]0)");
+    check(&format!("{MIXED}--b\r\n\r\n1\r\n--b"), "multipart/mixed(text/plain[1]0)");
     check(&format!("{MIXED}nothing"), "multipart/mixed(text/plain[]0)");
     check(&format!("{MIXED}--b--\r\n"), "multipart/mixed(text/plain[]0)");
     check(&format!("{MIXED}--b\r\nX: y\r\n--b--\r\n"), "multipart/mixed(text/plain[]0)");
@@ -64,11 +87,11 @@ fn an_outer_boundary_ends_the_inner_parts() {
 }
 
 #[test]
-fn messages_are_read_unless_encoded() {
+fn messages_are_read() {
     check("Content-Type: message/rfc822\r\n\r\nSubject: i\r\n\r\nx", "message/rfc822<text/plain[x]0>");
     check(
         "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nQQ==",
-        "application/octet-stream[QQ==]",
+        "message/rfc822<text/plain[]0>",
     );
     check(
         "Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nSubject: i\r\n\r\nx\r\n--d--\r\n",
