@@ -3,6 +3,7 @@
 
 mod curl;
 mod demo;
+mod dovecot;
 mod fetchmail;
 mod mbsync;
 mod mutt;
