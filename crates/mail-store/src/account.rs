@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,6 +14,7 @@ use crate::error::{IoContext as _, StoreError};
 use crate::index::{Index, is_damage};
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
+use crate::recent::Recent;
 
 /// One account's mailboxes.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub struct Account {
     /// Orders the processes that change this account, even when the index is lost.
     lock: File,
     index: Mutex<Index>,
+    /// For looking up names while another thread has the index; opened at first use.
+    reader: Mutex<Option<Index>>,
+    recent: Weak<Recent>,
     open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
 }
 
@@ -66,7 +71,7 @@ pub(crate) fn create_maildir(folder: &Path) -> Result<(), StoreError> {
 }
 
 impl Account {
-    pub(crate) fn open_home(home: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open_home(home: &Path, recent: Weak<Recent>) -> Result<Self, StoreError> {
         let path = home.join("lock");
         let lock =
             File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
@@ -76,6 +81,8 @@ impl Account {
             boot: String::from_utf8_lossy(&boot).trim().to_owned(),
             lock,
             index: Mutex::new(Index::open(&home.join("index.sqlite"))?),
+            reader: Mutex::default(),
+            recent,
             open: Mutex::default(),
         })
     }
@@ -92,8 +99,40 @@ impl Account {
         &self.boot
     }
 
+    /// True as long as the account's folder is the one that was opened.
+    pub(crate) fn is_current(&self) -> bool {
+        let of_path = std::fs::metadata(self.home.join("lock"));
+        of_path.is_ok_and(|path| self.lock.metadata().is_ok_and(|open| open.ino() == path.ino()))
+    }
+
+    /// Reads the index beside those who change it. What it gives may be old.
+    pub(crate) fn read<T>(&self, act: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match reader.take() {
+            Some(index) => index,
+            None => Index::open(&self.home.join("index.sqlite"))?,
+        };
+        let result = act(&index);
+        *reader = result.is_ok().then_some(index);
+        result
+    }
+
+    /// After the index was found to be behind: it may be another file by now.
+    pub(crate) fn close_reader(&self) {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Acts in one transaction while no other process changes the account. A damaged index is rebuilt, once.
     pub(crate) fn locked<T>(&self, act: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.locked_then(act, |value| value)
+    }
+
+    /// As [`Self::locked`]; once it is committed, `then` tells of it before another thread changes the account.
+    pub(crate) fn locked_then<T, R>(
+        &self,
+        act: impl Fn(&Index) -> Result<T, StoreError>,
+        then: impl FnOnce(T) -> R,
+    ) -> Result<R, StoreError> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.home.join("lock");
         flock(&self.lock, FlockOperation::LockExclusive)
@@ -103,7 +142,7 @@ impl Account {
         flock(&self.lock, FlockOperation::Unlock)
             .map_err(std::io::Error::from)
             .context("unlocking", &path)?;
-        outcome
+        outcome.map(then)
     }
 
     fn in_transaction<T>(
@@ -324,7 +363,7 @@ impl Account {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mailbox) = open.get(name).and_then(Weak::upgrade) {
             match mailbox.sync() {
-                Ok(_) => return Ok(mailbox),
+                Ok(_) => return Ok(self.used(mailbox)),
                 Err(StoreError::NoSuchMailbox(_)) => {} // perhaps made anew
                 Err(error) => return Err(error),
             }
@@ -332,7 +371,14 @@ impl Account {
         open.retain(|_, mailbox| mailbox.strong_count() > 0);
         let mailbox = Mailbox::open(self, name)?;
         open.insert(name.clone(), Arc::downgrade(&mailbox));
-        Ok(mailbox)
+        Ok(self.used(mailbox))
+    }
+
+    fn used(&self, mailbox: Arc<Mailbox>) -> Arc<Mailbox> {
+        if let Some(recent) = self.recent.upgrade() {
+            recent.keep(&mailbox);
+        }
+        mailbox
     }
 
     /// The figures of a mailbox, without keeping it open.
@@ -347,11 +393,11 @@ impl Account {
         Ok(MailboxStatus {
             messages: count(snapshot.len()),
             recent: count(snapshot.len() - recent),
-            unseen: count(snapshot.unseen()),
+            unseen: count(snapshot.rows.unseen()),
             uid_next: snapshot.uid_next(),
             uid_validity: mailbox.uid_validity(),
             highest_mod_seq: snapshot.highest_mod_seq(),
-            size: snapshot.rows.iter().map(|row| row.size).sum(),
+            size: snapshot.rows.octets(),
         })
     }
 }

@@ -81,13 +81,9 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
     fault::check().and_then(|()| File::open(path)?.sync_all()).context("flushing the folder", path)
 }
 
-/// Removes a file; that it is gone already is fine. True if it was there.
-pub(crate) fn remove(path: &Path) -> Result<bool, StoreError> {
-    match fault::check().and_then(|()| fs::remove_file(path)) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).context("removing", path),
-    }
+/// Removes a file.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    fault::check().and_then(|()| fs::remove_file(path)).context("removing", path)
 }
 
 /// Removes a temporary file; a stale one is swept later.

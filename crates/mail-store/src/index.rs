@@ -8,33 +8,47 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::error::{IoContext as _, StoreError};
 
+/// Of another version it is made anew: it is only a cache.
+const VERSION: i64 = 2;
 const SCHEMA: &str = "
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS mailbox (
+DROP TABLE IF EXISTS mailbox;
+DROP TABLE IF EXISTS message;
+DROP TABLE IF EXISTS expunged;
+CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
+    compared INTEGER NOT NULL, cost INTEGER NOT NULL, settles INTEGER NOT NULL, doubt INTEGER NOT NULL,
     log_floor INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS message (
+CREATE TABLE message (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, base TEXT NOT NULL, info TEXT NOT NULL, extra TEXT NOT NULL,
     seconds INTEGER NOT NULL, offset_minutes INTEGER NOT NULL, wire INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     PRIMARY KEY (folder, uid)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS message_change ON message (folder, mod_seq);
-CREATE TABLE IF NOT EXISTS expunged (
+CREATE INDEX message_change ON message (folder, mod_seq);
+CREATE TABLE expunged (
     folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
 ";
+const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor FROM mailbox WHERE folder = ?1";
+const MESSAGE: &str =
+    "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";
 
 /// What is known of a mailbox as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MailboxRow {
     pub(crate) uid_validity: u32,
     pub(crate) uid_next: u32,
     pub(crate) mod_seq: u64,
     pub(crate) first_recent: u32,
     pub(crate) boot: String,
-    /// The modification times of `cur` and `new` at the last comparison, in nanoseconds; 0 if they can't be relied on.
+    /// The modification times of `cur` and `new` as last seen, in nanoseconds; 0 if they are to be compared in any case.
     pub(crate) cur: i64,
     pub(crate) new: i64,
+    /// When the last comparison of the whole folder began, and how long it took, in nanoseconds.
+    pub(crate) compared: i64,
+    pub(crate) cost: i64,
+    /// A comparison that began before this moment may have come too early to see all of another program's changes.
+    pub(crate) settles: i64,
+    /// When we last changed `cur`: what another program did in that moment is not yet seen. 0 if nothing is in doubt.
+    pub(crate) doubt: i64,
     /// The log of expunged UIDs is whole from this mod-sequence on.
     pub(crate) log_floor: u64,
 }
@@ -78,7 +92,7 @@ impl Index {
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(32);
-        connection.execute_batch(SCHEMA).map_err(failed)?;
+        prepare(&connection).map_err(failed)?;
         let inode = std::fs::metadata(path).context("looking at", path)?.ino();
         Ok(Self { path: path.to_owned(), inode, connection })
     }
@@ -133,7 +147,6 @@ impl Index {
     }
 
     pub(crate) fn mailbox(&self, folder: &str) -> Result<Option<MailboxRow>, StoreError> {
-        let sql = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, log_floor FROM mailbox WHERE folder = ?1";
         let row = |row: &rusqlite::Row<'_>| {
             Ok(MailboxRow {
                 uid_validity: row.get(0)?,
@@ -143,16 +156,20 @@ impl Index {
                 boot: row.get(4)?,
                 cur: row.get(5)?,
                 new: row.get(6)?,
-                log_floor: row.get(7)?,
+                compared: row.get(7)?,
+                cost: row.get(8)?,
+                settles: row.get(9)?,
+                doubt: row.get(10)?,
+                log_floor: row.get(11)?,
             })
         };
-        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        let mut statement = self.connection.prepare_cached(MAILBOX).map_err(self.failed())?;
         statement.query_row([folder], row).optional().map_err(self.failed())
     }
 
     pub(crate) fn put_mailbox(&self, folder: &str, row: &MailboxRow) -> Result<(), StoreError> {
         self.execute(
-            "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 folder,
                 row.uid_validity,
@@ -162,6 +179,10 @@ impl Index {
                 row.boot,
                 row.cur,
                 row.new,
+                row.compared,
+                row.cost,
+                row.settles,
+                row.doubt,
                 row.log_floor
             ],
         )
@@ -169,16 +190,44 @@ impl Index {
 
     /// All messages, ascending by UID.
     pub(crate) fn messages(&self, folder: &str) -> Result<Vec<MessageRow>, StoreError> {
-        let sql = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 ORDER BY uid";
+        self.rows(&format!("{MESSAGE} ORDER BY uid"), params![folder])
+    }
+
+    /// The messages changed or added after `mod_seq`, ascending by UID.
+    pub(crate) fn messages_since(&self, folder: &str, mod_seq: u64) -> Result<Vec<MessageRow>, StoreError> {
+        let mut rows = self.rows(&format!("{MESSAGE} AND mod_seq > ?2"), params![folder, mod_seq])?;
+        rows.sort_unstable_by_key(|row| row.uid);
+        Ok(rows)
+    }
+
+    /// At most `limit` messages from `uid` on, ascending.
+    pub(crate) fn messages_from(
+        &self,
+        folder: &str,
+        uid: u32,
+        limit: u32,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        self.rows(&format!("{MESSAGE} AND uid >= ?2 ORDER BY uid LIMIT ?3"), params![folder, uid, limit])
+    }
+
+    fn rows(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<MessageRow>, StoreError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
-        let rows = statement.query_map([folder], message_row).map_err(self.failed())?;
+        let rows = statement.query_map(values, message_row).map_err(self.failed())?;
         rows.collect::<Result<_, _>>().map_err(self.failed())
     }
 
     pub(crate) fn message(&self, folder: &str, uid: u32) -> Result<Option<MessageRow>, StoreError> {
-        let sql = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 AND uid = ?2";
-        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        let mut statement =
+            self.connection.prepare_cached(&format!("{MESSAGE} AND uid = ?2")).map_err(self.failed())?;
         statement.query_row(params![folder, uid], message_row).optional().map_err(self.failed())
+    }
+
+    /// The UIDs expunged after `mod_seq`.
+    pub(crate) fn expunged_since(&self, folder: &str, mod_seq: u64) -> Result<Vec<u32>, StoreError> {
+        let sql = "SELECT uid FROM expunged WHERE folder = ?1 AND mod_seq > ?2";
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        let uids = statement.query_map(params![folder, mod_seq], |row| row.get(0)).map_err(self.failed())?;
+        uids.collect::<Result<_, _>>().map_err(self.failed())
     }
 
     pub(crate) fn put_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
@@ -211,6 +260,21 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// Makes the tables, unless they are there.
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")?;
+    let version = || connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    if version()? == VERSION {
+        return Ok(());
+    }
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    if version()? != VERSION {
+        connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+    }
+    connection.execute_batch("COMMIT")
 }
 
 fn message_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<MessageRow> {

@@ -11,6 +11,7 @@ mod mailbox;
 mod mailbox_file;
 mod message_file;
 mod names;
+mod recent;
 mod snapshot;
 mod store;
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub(crate) struct MailboxFile {
     /// No mod-sequence from here on was ever given.
     pub(crate) mod_seq_limit: u64,
     pub(crate) special_use: Option<SpecialUse>,
+    /// UIDs are being taken over from another server's files; not yet all of them stand in the file names.
+    pub(crate) importing: bool,
     /// The first 26 have the letters a to z; `None` is a letter whose keyword is not known.
     pub(crate) keywords: Vec<Option<Keyword>>,
     /// Keywords without a letter, by message, as positions in `keywords`.
@@ -39,6 +41,7 @@ impl MailboxFile {
             uid_limit: 1,
             mod_seq_limit: 1,
             special_use,
+            importing: false,
             keywords: Vec::new(),
             extra: BTreeMap::new(),
         }
@@ -70,6 +73,9 @@ impl MailboxFile {
         if let Some(special_use) = self.special_use {
             text.push_str(&format!("specialuse {special_use}\n"));
         }
+        if self.importing {
+            text.push_str("importing yes\n");
+        }
         for keyword in &self.keywords {
             text.push_str(&format!("keyword {}\n", keyword.as_ref().map_or("\\", Keyword::as_str)));
         }
@@ -98,6 +104,7 @@ impl MailboxFile {
                 "uidnext" => file.uid_limit = value.parse().ok()?,
                 "modseq" => file.mod_seq_limit = value.parse().ok()?,
                 "specialuse" => file.special_use = value.parse().ok(),
+                "importing" => file.importing = true,
                 "keyword" => file.keywords.push(value.parse().ok()),
                 "extra" => {
                     let mut numbers = value.split(' ');
@@ -111,26 +118,30 @@ impl MailboxFile {
         (seen == 3).then_some(file)
     }
 
-    /// The position of `keyword`, made at first use.
-    pub(crate) fn keyword(&mut self, keyword: &Keyword) -> usize {
-        let known = self.keywords.iter().position(|it| it.as_ref() == Some(keyword));
-        known.unwrap_or_else(|| {
-            self.keywords.push(Some(keyword.clone()));
-            self.keywords.len() - 1
-        })
+    /// Adds a keyword; its position.
+    pub(crate) fn add_keyword(&mut self, keyword: &Keyword) -> usize {
+        self.keywords.push(Some(keyword.clone()));
+        self.keywords.len() - 1
     }
 
-    /// The position that a letter stands for; a letter another program used first gets a name of its own.
-    pub(crate) fn letter(&mut self, letter: char) -> usize {
-        let position = usize::from((letter as u8).saturating_sub(b'a'));
-        while self.keywords.len() <= position {
-            self.keywords.push(None);
+    pub(crate) fn knows_letter(&self, letter: char) -> bool {
+        self.keywords.get(position_of(letter)).is_some_and(Option::is_some)
+    }
+
+    /// Gives the keyword of a letter that another program used first a name of its own.
+    pub(crate) fn add_letter(&mut self, letter: char) {
+        let position = position_of(letter);
+        if self.keywords.len() <= position {
+            self.keywords.resize(position + 1, None);
         }
-        if let Some(entry @ None) = self.keywords.get_mut(position) {
+        if let Some(entry) = self.keywords.get_mut(position) {
             *entry = format!("maildir-{letter}").parse().ok();
         }
-        position
     }
+}
+
+fn position_of(letter: char) -> usize {
+    usize::from((letter as u8).saturating_sub(b'a'))
 }
 
 /// The letter of the keyword at `position`; `None` past the 26th.
@@ -217,8 +228,9 @@ mod tests {
     #[test]
     fn the_file_comes_back_as_written_and_a_cut_one_is_refused() {
         let mut file = MailboxFile::new(UidValidity::try_from(77).unwrap(), Some(SpecialUse::Sent));
-        file.keyword(&"$Forwarded".parse().unwrap());
-        file.letter('c');
+        file.add_keyword(&"$Forwarded".parse().unwrap());
+        file.add_letter('c');
+        file.importing = true;
         file.extra.insert(9, vec![27, 30]);
         let text = file.format();
         assert_eq!(MailboxFile::parse(&text), Some(file));

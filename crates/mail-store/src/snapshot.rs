@@ -1,14 +1,20 @@
 //! What a mailbox held at one moment, in few bytes a message.
 
+mod next;
+mod rows;
+
 use std::sync::Arc;
 
 use mail_types::{Flags, InternalDate, Keyword, ModSeq, Uid};
+
+pub(crate) use next::{Head, keyword_positions};
+pub(crate) use rows::{Row, Rows};
 
 /// What a mailbox held at one moment; it never changes. Messages ascend by UID.
 #[derive(Debug)]
 pub struct Snapshot {
     pub(crate) uids: Arc<[Uid]>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Rows,
     /// The sets of keywords in use; a row names one by position, 0 is the empty set.
     pub(crate) sets: Arc<Vec<Vec<usize>>>,
     pub(crate) names: Arc<Vec<Option<Keyword>>>,
@@ -16,17 +22,6 @@ pub struct Snapshot {
     pub(crate) uid_next: Uid,
     pub(crate) highest_mod_seq: ModSeq,
     pub(crate) first_recent: Uid,
-}
-
-/// One message, without its UID: 32 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) mod_seq: ModSeq,
-    pub(crate) seconds: i64,
-    pub(crate) size: u64,
-    pub(crate) keywords: u32,
-    pub(crate) offset_minutes: i16,
-    pub(crate) system: u8,
 }
 
 /// One message of a [`Snapshot`].
@@ -106,18 +101,12 @@ impl Snapshot {
     /// Positions of the messages changed or added since `mod_seq`, ascending.
     #[must_use]
     pub fn changed_since(&self, mod_seq: ModSeq) -> Vec<usize> {
-        let changed = |(position, row): (usize, &Row)| (row.mod_seq > mod_seq).then_some(position);
-        self.rows.iter().enumerate().filter_map(changed).collect()
+        self.rows.changed_since(mod_seq)
     }
 
     /// The lowest UID that no read-write session has claimed as recent; equal to `uid_next` when there is none.
     #[must_use]
     pub fn first_recent(&self) -> Uid {
         self.first_recent
-    }
-
-    /// The figures for STATUS.
-    pub(crate) fn unseen(&self) -> usize {
-        self.rows.iter().filter(|row| row.system & mail_types::Flag::Seen as u8 == 0).count()
     }
 }

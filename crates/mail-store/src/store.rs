@@ -10,12 +10,14 @@ use crate::account::{Account, create_maildir};
 use crate::delivery::Delivery;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
+use crate::recent::Recent;
 
 /// All accounts' mail, below one folder.
 #[derive(Debug)]
 pub struct Store {
     mail_dir: PathBuf,
     open: Mutex<HashMap<PathBuf, Weak<Account>>>,
+    recent: Arc<Recent>,
 }
 
 impl Store {
@@ -25,7 +27,7 @@ impl Store {
     /// [`StoreError::Io`] if the folder can't be made or written.
     pub fn open(mail_dir: &Path) -> Result<Arc<Self>, StoreError> {
         disk::create_dir(mail_dir)?;
-        Ok(Arc::new(Self { mail_dir: mail_dir.to_owned(), open: Mutex::default() }))
+        Ok(Arc::new(Self { mail_dir: mail_dir.to_owned(), open: Mutex::default(), recent: Arc::default() }))
     }
 
     fn home(&self, owner: &Address) -> PathBuf {
@@ -42,7 +44,7 @@ impl Store {
         let home = self.home(owner);
         let foreign = home.join("Maildir").join("cur").try_exists().context("looking at", &home)?;
         create_maildir(&home.join("Maildir"))?;
-        let account = Account::open_home(&home)?;
+        let account = Account::open_home(&home, Weak::new())?;
         if !foreign {
             account.subscribe(&MailboxName::inbox(), true)?;
         }
@@ -71,13 +73,13 @@ impl Store {
     pub fn account(self: &Arc<Self>, owner: &Address) -> Result<Arc<Account>, StoreError> {
         let home = self.home(owner);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = open.get(&home).and_then(Weak::upgrade) {
+        if let Some(account) = open.get(&home).and_then(Weak::upgrade).filter(|it| it.is_current()) {
             return Ok(account);
         }
         if !home.join("index.sqlite").try_exists().context("looking at", &home)? {
             self.create_account(owner)?;
         }
-        let account = Arc::new(Account::open_home(&home)?);
+        let account = Arc::new(Account::open_home(&home, Arc::downgrade(&self.recent))?);
         open.retain(|_, account| account.strong_count() > 0);
         open.insert(home, Arc::downgrade(&account));
         Ok(account)

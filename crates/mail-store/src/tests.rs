@@ -1,11 +1,14 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mail_types::{Address, Flag, Flags, MailboxName, Uid};
 
 use crate::{FlagChange, Mailbox, Store};
 
+mod costs;
+mod races;
 mod watch;
 
 fn bob() -> Address {
@@ -26,6 +29,27 @@ fn keyword(flags: &[Flag], name: &str) -> Flags {
     let mut flags: Flags = flags.iter().copied().collect();
     flags.insert_keyword(name.parse().unwrap());
     flags
+}
+
+fn uid(number: u32) -> Uid {
+    Uid::try_from(number).unwrap()
+}
+
+fn flags(flags: &[Flag]) -> Flags {
+    flags.iter().copied().collect()
+}
+
+/// Until the folder's times can be relied on, past the tick of the clock in which all is compared in any case.
+fn settle(mailbox: &Mailbox) {
+    while mailbox.recheck_in().is_some_and(|time| time < Duration::from_millis(500)) {
+        std::thread::sleep(Duration::from_millis(5));
+        mailbox.sync().unwrap();
+    }
+}
+
+/// The only file in a folder.
+fn only_file(folder: &Path) -> PathBuf {
+    std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]

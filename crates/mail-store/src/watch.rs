@@ -114,6 +114,14 @@ struct Waited {
     sessions: usize,
     /// Those on its folder, `cur` and `new`; none while it is looked at by the clock.
     watches: Vec<WatchDescriptor>,
+    /// When it is to be compared although nothing is told of it.
+    due: Option<Instant>,
+}
+
+impl Waited {
+    const fn new(mailbox: Weak<Mailbox>) -> Self {
+        Self { mailbox, sessions: 0, watches: Vec::new(), due: None }
+    }
 }
 
 /// What the thread knows.
@@ -185,8 +193,7 @@ impl Watching {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Watch(id, mailbox) => {
-                    let waited =
-                        self.waited.entry(id).or_insert(Waited { mailbox, sessions: 0, watches: Vec::new() });
+                    let waited = self.waited.entry(id).or_insert_with(|| Waited::new(mailbox));
                     waited.sessions += 1;
                     if waited.sessions == 1 {
                         self.arm(id);
@@ -204,7 +211,8 @@ impl Watching {
         waited.sessions = waited.sessions.saturating_sub(1);
         if waited.sessions == 0 {
             self.disarm(id);
-            self.waited.remove(&id);
+            let due = self.waited.remove(&id).and_then(|waited| waited.due);
+            due.map(|due| self.due.remove(&(due, id)));
         }
     }
 
@@ -308,18 +316,41 @@ impl Watching {
 
     fn take_due(&mut self) -> Vec<u64> {
         let later = self.due.split_off(&(Instant::now(), u64::MAX));
-        std::mem::replace(&mut self.due, later).into_iter().map(|(_, id)| id).collect()
+        let due: Vec<u64> = std::mem::replace(&mut self.due, later).into_iter().map(|(_, id)| id).collect();
+        for id in &due {
+            if let Some(waited) = self.waited.get_mut(id) {
+                waited.due = None;
+            }
+        }
+        due
     }
 
     fn compare(&mut self, id: u64) {
         let Some(mailbox) = self.waited.get(&id).and_then(|it| it.mailbox.upgrade()) else { return };
-        match mailbox.sync() {
-            Ok(_) => {}
-            Err(StoreError::NoSuchMailbox(_)) => mailbox.wake_all(),
+        let again = match mailbox.sync() {
+            Ok(_) => mailbox.recheck_in(),
+            Err(StoreError::NoSuchMailbox(_)) => {
+                mailbox.wake_all();
+                None
+            }
             Err(error) => {
                 tracing::warn!(folder = %mailbox.folder().display(), %error, "a watched mailbox can't be compared with its folder");
-                self.due.insert((Instant::now() + Duration::from_secs(1), id));
+                Some(Duration::from_secs(1))
             }
+        };
+        if let Some(again) = again {
+            self.compare_in(id, again);
+        }
+    }
+
+    fn compare_in(&mut self, id: u64, time: Duration) {
+        let at = Instant::now() + time;
+        let Some(waited) = self.waited.get_mut(&id) else { return };
+        if waited.due.is_none_or(|due| at < due) {
+            if let Some(due) = waited.due.replace(at) {
+                self.due.remove(&(due, id));
+            }
+            self.due.insert((at, id));
         }
     }
 }

@@ -1,3 +1,5 @@
+//! APPEND.
+
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
@@ -5,12 +7,13 @@ use std::sync::Arc;
 
 use mail_types::{Flags, InternalDate, Uid};
 
-use super::Mailbox;
+use super::transfer::take_back;
 use super::work::Work;
+use super::{Mailbox, Outcome};
 use crate::delivery::TmpFile;
 use crate::disk;
 use crate::error::StoreError;
-use crate::index::MessageRow;
+use crate::index::{Index, MessageRow};
 use crate::names::FileName;
 
 /// A message on its way into a mailbox by APPEND. Dropped uncommitted, it leaves nothing.
@@ -37,10 +40,9 @@ impl Append {
     ///
     /// # Errors
     /// [`StoreError::NoSuchMailbox`] if it was deleted meanwhile, [`StoreError::Io`], [`StoreError::Index`].
-    pub fn commit(mut self) -> Result<Uid, StoreError> {
-        let base = self.finish()?;
-        let mailbox = Arc::clone(&self.mailbox);
-        mailbox.place_all(|place| place(&self, &base))
+    pub fn commit(self) -> Result<Uid, StoreError> {
+        let missing = StoreError::NumbersExhausted(self.mailbox.place.name.clone());
+        Self::commit_all(vec![self])?.pop().ok_or(missing)
     }
 
     /// Makes messages durable and visible, all or none of them, and tells their UIDs, which ascend. They must have been begun
@@ -53,9 +55,23 @@ impl Append {
             return Ok(Vec::new());
         };
         let bases = messages.iter_mut().map(Self::finish).collect::<Result<Vec<_>, _>>()?;
-        mailbox.place_all(|place| {
-            messages.iter().zip(&bases).map(|(message, base)| place(message, base)).collect()
-        })
+        let placed = RefCell::new(Vec::new());
+        let place = |index: &Index| -> Result<(Vec<Uid>, Outcome), StoreError> {
+            let mut work = mailbox.work(index)?;
+            let both = messages.iter().zip(&bases);
+            let place = |(message, base): (&Self, &String)| message.place(base, &mut work, &placed);
+            let uids = both.map(place).collect::<Result<_, _>>()?;
+            disk::sync_dir(&work.place.path("cur"))?;
+            Ok((uids, mailbox.finish(work)?))
+        };
+        mailbox.or_undo(
+            place,
+            || take_back(&placed),
+            |(uids, outcome)| {
+                mailbox.show(outcome);
+                uids
+            },
+        )
     }
 
     /// Brings the content to the disk, and gives the base of its name.
@@ -64,15 +80,16 @@ impl Append {
         self.tmp.finish()
     }
 
-    /// Puts the message into `cur/` and the index; what is placed is noted first.
+    /// Puts the message into `cur/` and the index.
     fn place(
         &self,
         base: &str,
         work: &mut Work<'_>,
-        placed: &RefCell<Vec<PathBuf>>,
+        placed: &RefCell<Vec<(PathBuf, PathBuf)>>,
     ) -> Result<Uid, StoreError> {
         let (uid, mod_seq) = (work.next_uid()?, work.next_mod_seq()?);
-        let (info, extra) = work.encode(&FileName::parse("x"), uid.value(), &self.flags);
+        let (info, extra) = work.encode(&FileName::of_info(""), uid.value(), &self.flags);
+        // What a letter means must be known before it stands in a name.
         work.write_file()?;
         let row = MessageRow {
             uid: uid.value(),
@@ -85,28 +102,10 @@ impl Append {
             mod_seq,
         };
         let path = work.path(&row);
-        placed.borrow_mut().push(path.clone());
+        work.touched = true;
         disk::rename_new(&self.tmp.path, &path)?;
-        work.index.put_message(work.key, &row)?;
+        placed.borrow_mut().push((self.tmp.path.clone(), path));
+        work.index.put_message(&work.place.key, &row)?;
         Ok(uid)
-    }
-}
-
-impl Mailbox {
-    /// Gives `act` the means to place messages; on a failure none of them stays.
-    fn place_all<T>(
-        &self,
-        act: impl Fn(&mut dyn FnMut(&Append, &str) -> Result<Uid, StoreError>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let placed = RefCell::new(Vec::new());
-        let outcome = self.change(|work| {
-            let outcome = act(&mut |message, base| message.place(base, work, &placed))?;
-            disk::sync_dir(&work.folder.join("cur"))?;
-            Ok(outcome)
-        });
-        if outcome.is_err() {
-            placed.borrow().iter().for_each(|path| disk::discard(path));
-        }
-        outcome.map(|(outcome, _)| outcome)
     }
 }

@@ -1,56 +1,126 @@
 //! The comparison of a mailbox's folder with its index.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use mail_types::Uid;
 
+use super::listing::{Listing, Seen};
+use super::place::{now_nanos, tick};
 use super::work::{Work, joined};
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
-use crate::index::MessageRow;
+use crate::index::{MailboxRow, MessageRow};
 use crate::mailbox_file::Foreign;
 use crate::names::FileName;
 
-/// A file seen in `cur/` or `new/`.
-struct Seen {
-    path: PathBuf,
-    name: String,
+/// How often the folder is read when a message seems gone: a rename by another program may hide it from one reading.
+const READINGS: usize = 3;
+/// The least time from a change of ours to the comparison that finds what other programs did in the same moment.
+const QUIET: i64 = 1_000_000_000;
+/// At most this part of the time goes into such comparisons.
+const COST_SHARE: i64 = 200;
+
+/// How a comparison gives UIDs to files that the index doesn't know.
+pub(super) struct Adoption {
+    /// What another server knew of them.
+    pub(super) foreign: Foreign,
+    /// The index is new or older than the folder, so that every UID in a file name is to be trusted.
+    pub(super) recovering: bool,
+}
+
+/// When the next comparison of the whole folder is due although its time is as we left it; `None` if all is certain.
+pub(super) fn recheck_at(row: &MailboxRow) -> Option<i64> {
+    let early = (row.compared < row.settles).then_some(row.settles);
+    let quiet = QUIET.max(row.cost.saturating_mul(COST_SHARE)).min(60 * QUIET);
+    let doubtful = (row.doubt != 0).then(|| row.doubt.max(row.compared).saturating_add(quiet));
+    early.into_iter().chain(doubtful).min()
 }
 
 impl Work<'_> {
-    /// Compares the folder with the index. `recovering` says that UIDs in file names are to be trusted.
-    pub(super) fn scan(&mut self, foreign: &Foreign, recovering: bool) -> Result<(), StoreError> {
+    /// Compares what may have changed with the index.
+    ///
+    /// A change shows by the time of its folder. Two kinds don't: one within the same tick of the clock as the change that
+    /// we saw (so for a tick we compare always), and one at the same moment as our own change, whose time we took for ours
+    /// (so some time after our changes we compare once more).
+    pub(super) fn look(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
+        let now = self.began;
+        let by_others = self.signs.cur != self.row.cur;
+        if by_others {
+            self.row.settles = self.signs.cur.min(now) + tick(self.signs.cur);
+        }
+        let is_early = self.row.compared < self.row.settles;
+        let is_due = recheck_at(&self.row).is_some_and(|at| at <= now);
+        if adoption.recovering || by_others || is_early || is_due {
+            self.compare_all(adoption)
+        } else if self.signs.new != self.row.new {
+            self.compare_new(adoption)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Compares the whole folder now, whatever its times say: a file was not where it should be.
+    pub(super) fn compare_again(&mut self) -> Result<(), StoreError> {
+        self.compare_all(&Adoption { foreign: Foreign::default(), recovering: false })
+    }
+
+    fn compare_all(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         let began = now_nanos();
-        let times = (modified(self.folder, "cur")?, modified(self.folder, "new")?);
-        if times == (self.row.cur, self.row.new) && !recovering {
-            return Ok(());
-        }
-        let mut seen = list(self.folder)?;
-        let known = self.index.messages(self.key)?;
-        if known.iter().any(|row| !seen.contains_key(&row.base)) {
-            // A rename by another program may hide a file from one reading of the folder.
-            seen.extend(list(self.folder)?);
-        }
-        let mut change = None;
-        let mut taken = HashSet::new();
+        let (cur, new) = (self.place.time("cur")?, self.place.time("new")?);
+        let known = self.index.messages(&self.place.key)?;
+        let mut seen = self.list_all(&known)?;
+        let mut taken: HashSet<u32> = known.iter().map(|row| row.uid).collect();
+        let (mut change, mut named) = (None, false);
         for row in known {
-            taken.insert(row.uid);
-            match seen.remove(&row.base) {
-                Some(file) => self.refresh(row, &file, &mut change)?,
+            match seen.take(&row, &taken) {
+                Some(file) => named |= self.refresh(row, &file, &mut change)?,
                 None => {
                     let mod_seq = self.change(&mut change)?;
-                    self.file.extra.remove(&row.uid);
-                    self.index.expunge(self.key, row.uid, mod_seq)?;
+                    self.forget(&row, mod_seq)?;
                 }
             }
         }
-        self.adopt(seen, foreign, recovering, &mut taken, &mut change)?;
-        let settled = |time: i64| if is_settled(time, began) { time } else { 0 };
-        (self.row.cur, self.row.new) = (settled(times.0), settled(times.1));
+        named |= self.adopt(seen.into_files(), adoption, &mut taken, &mut change)?;
+        self.settle_names(named)?;
+        self.row.cost = now_nanos().saturating_sub(began);
+        self.row.compared = began;
+        if began - self.row.doubt > tick(self.row.doubt) {
+            self.row.doubt = 0;
+        }
+        self.row.cur = cur;
+        self.row.new = if began - new > tick(new) { new } else { 0 };
         Ok(())
+    }
+
+    /// Compares `new/` alone, which is small: all that lies there gets a UID and goes to `cur/`.
+    fn compare_new(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
+        let new = self.signs.new;
+        let files = Listing::read(&self.place.folder, &["new"])?.into_files();
+        let (mut change, mut taken) = (None, HashSet::new());
+        let named = self.adopt(files, adoption, &mut taken, &mut change)?;
+        self.settle_names(named)?;
+        self.row.new = if self.began - new > tick(new) { new } else { 0 };
+        Ok(())
+    }
+
+    fn list_all(&self, known: &[MessageRow]) -> Result<Listing, StoreError> {
+        let read = || Listing::read(&self.place.folder, &["new", "cur"]);
+        let mut seen = read()?;
+        for _ in 1..READINGS {
+            if known.iter().all(|row| seen.has(&row.base)) {
+                break;
+            }
+            let mut again = read()?;
+            again.add(seen);
+            seen = again;
+        }
+        Ok(seen)
+    }
+
+    /// The UIDs are in the names: once these are on the disk, no crash can change them.
+    fn settle_names(&self, named: bool) -> Result<(), StoreError> {
+        if named { disk::sync_dir(&self.place.path("cur")) } else { Ok(()) }
     }
 
     pub(super) fn change(&mut self, change: &mut Option<u64>) -> Result<u64, StoreError> {
@@ -60,115 +130,94 @@ impl Work<'_> {
         Ok(change.unwrap_or(self.row.mod_seq))
     }
 
-    /// A message we knew: flags may have changed, the file may be back in `new/`, or have lost its UID.
+    /// A message we knew: flags may have changed, the file may be back in `new/`, or have lost its UID. True if it got one.
     fn refresh(
         &mut self,
         mut row: MessageRow,
         file: &Seen,
         change: &mut Option<u64>,
-    ) -> Result<(), StoreError> {
-        let info = FileName::parse(&file.name).info.to_owned();
-        let flags_changed = row.info != info;
-        row.info = info;
-        let wanted = self.path(&row);
-        if wanted != file.path && FileName::parse(&file.name).base == row.base {
-            match disk::rename_new(&file.path, &wanted) {
-                Err(error) if error.is_not_found() => {} // renamed again: the next comparison finds it
-                result => result?,
-            }
+    ) -> Result<bool, StoreError> {
+        let name = FileName::parse(&file.name);
+        let flags_changed = row.info != name.info;
+        if flags_changed {
+            name.info.clone_into(&mut row.info);
+            self.know_letters(&name);
         }
+        let wanted = self.path(&row);
+        let moved = wanted != file.path && self.rename_seen(file, &wanted)?;
         if flags_changed {
             row.mod_seq = self.change(change)?;
-            self.index.put_message(self.key, &row)?;
+            self.index.put_message(&self.place.key, &row)?;
         }
-        Ok(())
+        Ok(moved && file.uid != Some(row.uid))
     }
 
-    /// Gives UIDs to the files that have none, in the order of their names, which is that of arrival.
+    /// Renames to a name with UID; false if another program was faster: then the next comparison finds it.
+    fn rename_seen(&mut self, file: &Seen, wanted: &std::path::Path) -> Result<bool, StoreError> {
+        self.touched = true;
+        match disk::rename_new(&file.path, wanted) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => {
+                self.settles_later();
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives UIDs to the files that have none, in the order of their names, which is that of arrival. True if any got one.
     fn adopt(
         &mut self,
-        seen: HashMap<String, Seen>,
-        foreign: &Foreign,
-        recovering: bool,
+        files: Vec<Seen>,
+        adoption: &Adoption,
         taken: &mut HashSet<u32>,
         change: &mut Option<u64>,
-    ) -> Result<(), StoreError> {
-        let mut newcomers: Vec<_> = seen
-            .into_iter()
-            .map(|(base, file)| {
-                let claim = foreign.uids.get(&base).copied().or_else(|| FileName::parse(&file.name).uid);
-                let claim = claim.map(Uid::value).filter(|uid| recovering && *uid < self.file.uid_limit);
-                (claim.unwrap_or(u32::MAX), base, file)
-            })
-            .collect();
-        newcomers.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        let renamed = !newcomers.is_empty();
-        for (claim, base, file) in newcomers {
-            let Some((seconds, wire)) = measure(&file)? else { continue };
-            let uid = match Uid::try_from(claim) {
-                Ok(uid) if claim != u32::MAX && taken.insert(claim) => uid,
-                _ => self.next_uid()?,
+    ) -> Result<bool, StoreError> {
+        let mut newcomers: Vec<_> =
+            files.into_iter().map(|file| (self.claim(&file, adoption), file)).collect();
+        newcomers.sort_by(|(a, one), (b, two)| (a, &one.base).cmp(&(b, &two.base)));
+        let mut named = false;
+        for (claim, file) in newcomers {
+            let Some((seconds, wire)) = measure(&file)? else {
+                self.settles_later();
+                continue;
             };
+            let uid = self.uid_for(claim, taken)?.value();
             let name = FileName::parse(&file.name);
-            name.letters().for_each(|letter| {
-                self.file.letter(letter);
-            });
-            let extra = self.file.extra.get(&uid.value()).map(|it| joined(it)).unwrap_or_default();
-            let (info, mod_seq) = (name.info.to_owned(), self.change(change)?);
-            let row =
-                MessageRow { uid: uid.value(), base, info, extra, seconds, offset_minutes: 0, wire, mod_seq };
+            self.know_letters(&name);
+            let extra = self.file.extra.get(&uid).map(|it| joined(it)).unwrap_or_default();
+            let (base, info) = (file.base.clone(), name.info.to_owned());
+            let mod_seq = self.change(change)?;
+            let row = MessageRow { uid, base, info, extra, seconds, offset_minutes: 0, wire, mod_seq };
             let wanted = self.path(&row);
-            if wanted != file.path {
-                match disk::rename_new(&file.path, &wanted) {
-                    Err(error) if error.is_not_found() => continue,
-                    result => result?,
-                }
+            if wanted == file.path || self.rename_seen(&file, &wanted)? {
+                self.index.put_message(&self.place.key, &row)?;
+                named = true;
             }
-            self.index.put_message(self.key, &row)?;
         }
-        // The UIDs are in the names: once these are on the disk, no crash can change them.
-        if renamed { disk::sync_dir(&self.folder.join("cur")) } else { Ok(()) }
+        Ok(named)
     }
-}
 
-pub(super) fn now_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or_default()
-}
+    /// The UID that a file may keep, `u32::MAX` if none.
+    ///
+    /// Besides what another server gave, that is one in its name which this mailbox reserved and, as far as the index knows,
+    /// never gave: then the index is older than the folder, or the number is free anyway.
+    fn claim(&self, file: &Seen, adoption: &Adoption) -> u32 {
+        let given = adoption.foreign.uids.get(&file.base).map(|uid| uid.value());
+        let from = if adoption.recovering { 1 } else { self.row.uid_next };
+        let may_keep = |uid: &u32| (from..self.file.uid_limit).contains(uid);
+        file.uid.filter(may_keep).or(given.filter(may_keep)).unwrap_or(u32::MAX)
+    }
 
-pub(super) fn modified(folder: &Path, part: &str) -> Result<i64, StoreError> {
-    let path = folder.join(part);
-    let data = std::fs::metadata(&path).context("looking at", &path)?;
-    Ok(data.mtime() * 1_000_000_000 + data.mtime_nsec())
-}
-
-/// True if a change after `now` gives a folder another time than `time`, so that the time can be relied on. A change within
-/// the same tick of the clock doesn't: ticks are 10 ms at most, two seconds on file systems that keep whole seconds.
-pub(super) const fn is_settled(time: i64, now: i64) -> bool {
-    let tick = if time % 1_000_000_000 == 0 { 2_000_000_000 } else { 20_000_000 };
-    now - time > tick
-}
-
-/// Every message file by the base of its name. What is no plain file is passed over.
-fn list(folder: &Path) -> Result<HashMap<String, Seen>, StoreError> {
-    let mut seen: HashMap<String, Seen> = HashMap::new();
-    for part in ["new", "cur"] {
-        let path = folder.join(part);
-        for entry in std::fs::read_dir(&path).context("reading the folder", &path)? {
-            let entry = entry.context("reading the folder", &path)?;
-            let kind = entry.file_type().context("looking at", &entry.path())?;
-            let Ok(name) = entry.file_name().into_string() else {
-                tracing::warn!(file = %entry.path().display(), "passed over: the name is not UTF-8");
-                continue;
-            };
-            if name.starts_with('.') || !kind.is_file() {
-                continue;
+    fn uid_for(&mut self, claim: u32, taken: &mut HashSet<u32>) -> Result<Uid, StoreError> {
+        match Uid::try_from(claim) {
+            Ok(uid) if claim != u32::MAX && taken.insert(claim) => {
+                self.row.uid_next = self.row.uid_next.max(claim + 1);
+                Ok(uid)
             }
-            let base = FileName::parse(&name).base;
-            seen.insert(base, Seen { path: entry.path(), name });
+            _ => self.next_uid(),
         }
     }
-    Ok(seen)
 }
 
 /// Date and octets on the wire; `None` if the file is gone.
@@ -183,10 +232,13 @@ fn measure(file: &Seen) -> Result<Option<(i64, u64)>, StoreError> {
         Some(size) if size == data.len() && (name.wire.is_some() || name.base.contains(".M")) => {
             name.wire.unwrap_or(size)
         }
-        _ => {
-            let content = std::fs::read(&file.path).context("reading", &file.path)?;
-            content.len() as u64 + bare_lfs(&content)
-        }
+        _ => match std::fs::read(&file.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            content => {
+                let content = content.context("reading", &file.path)?;
+                content.len() as u64 + bare_lfs(&content)
+            }
+        },
     };
     Ok(Some((data.mtime(), wire)))
 }

@@ -1,112 +1,108 @@
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+//! A mailbox under its account's lock.
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use mail_types::{Flags, Keyword, MailboxName, ModSeq, Uid};
+use mail_types::{Flags, Keyword, Uid};
 
-use crate::account::Account;
-use crate::error::{IoContext as _, StoreError};
+use super::place::{Place, Signs, now_nanos, tick};
+use super::scan::Adoption;
+use crate::error::StoreError;
 use crate::index::{Index, MailboxRow, MessageRow};
 use crate::mailbox_file::{Foreign, MailboxFile, letter_of};
 use crate::names::{self, FileName};
-use crate::snapshot::{Row, Snapshot};
+use crate::snapshot::{Head, Snapshot, keyword_positions};
 
 /// UIDs and mod-sequences are reserved in blocks of this size, so that the file is seldom written.
 const BLOCK: u32 = 256;
 
+/// How often a file is sought that another program keeps renaming.
+const ATTEMPTS: usize = 6;
+
 /// A mailbox while the account is locked: its file, its row, the index's transaction.
 pub(super) struct Work<'a> {
     pub(super) index: &'a Index,
-    pub(super) name: &'a MailboxName,
-    pub(super) key: &'a str,
-    pub(super) folder: &'a Path,
-    pub(super) file: MailboxFile,
-    written: MailboxFile,
+    pub(super) place: &'a Place,
+    pub(super) file: Arc<MailboxFile>,
+    /// The file as the disk has it.
+    written: Arc<MailboxFile>,
+    pub(super) row: MailboxRow,
     /// The row as the index has it.
     saved: Option<MailboxRow>,
-    pub(super) row: MailboxRow,
+    /// When this began, and what the disk showed then.
+    pub(super) began: i64,
+    pub(super) signs: Signs,
+    /// We changed names in `cur/`.
+    pub(super) touched: bool,
 }
 
 impl<'a> Work<'a> {
     /// Brings file, row and folder in step.
-    pub(super) fn open(
-        account: &Account,
-        index: &'a Index,
-        name: &'a MailboxName,
-        key: &'a str,
-        folder: &'a Path,
-    ) -> Result<Self, StoreError> {
-        if !folder.join("cur").try_exists().context("looking at", folder)? {
-            return Err(StoreError::NoSuchMailbox(name.clone()));
-        }
-        let (file, foreign) = match MailboxFile::read(folder)? {
-            Some(file) => (file, Foreign::default()),
-            None => {
-                let foreign = Foreign::read(folder)?;
-                let uid_validity = foreign.uid_validity.map_or_else(|| account.new_uid_validity(), Ok)?;
-                let mut file = MailboxFile::new(uid_validity, None);
-                file.uid_limit = foreign.uid_next.max(1);
-                file.keywords.clone_from(&foreign.keywords);
-                file.write(folder)?;
-                (file, foreign)
-            }
+    pub(super) fn open(place: &'a Place, index: &'a Index) -> Result<Self, StoreError> {
+        let began = now_nanos();
+        let signs = place.signs()?;
+        let file = match place.file(&signs, began)? {
+            Some(file) => file,
+            None => Arc::new(new_file(place)?),
         };
-        let boot = account.boot();
-        let known = index.mailbox(key)?.filter(|row| row.uid_validity == file.uid_validity.value());
+        let saved = index.mailbox(&place.key)?.filter(|row| row.uid_validity == file.uid_validity.value());
+        let boot = place.account.boot();
         // After a crash of the machine the index may lack its last changes: go on above all that was ever given.
-        let recovering = known.as_ref().is_none_or(|row| row.boot != boot);
-        let saved = known.clone();
-        let row = match known {
-            Some(row) if !recovering => row,
-            Some(row) => MailboxRow {
-                uid_next: file.uid_limit,
-                mod_seq: file.mod_seq_limit,
-                boot: boot.to_owned(),
-                log_floor: file.mod_seq_limit,
-                ..row
-            },
-            None => {
-                index.forget(key)?;
-                MailboxRow {
-                    uid_validity: file.uid_validity.value(),
-                    uid_next: file.uid_limit,
-                    mod_seq: file.mod_seq_limit,
-                    first_recent: if file.uid_limit > 1 && foreign.uids.is_empty() {
-                        file.uid_limit
-                    } else {
-                        1
-                    },
-                    boot: boot.to_owned(),
-                    cur: 0,
-                    new: 0,
-                    log_floor: file.mod_seq_limit,
+        let recovering = file.importing || saved.as_ref().is_none_or(|row| row.boot != boot);
+        let row = match &saved {
+            Some(row) if !recovering => row.clone(),
+            _ => {
+                if saved.is_none() {
+                    index.forget(&place.key)?;
                 }
+                recovered(&file, saved.as_ref(), boot)
             }
         };
-        let mut work = Self { index, name, key, folder, written: file.clone(), file, saved, row };
-        work.scan(&foreign, recovering)?;
+        let written = Arc::clone(&file);
+        let mut work = Self { index, place, file, written, row, saved, began, signs, touched: false };
+        let foreign = if work.file.importing { Foreign::read(&place.folder)? } else { Foreign::default() };
+        work.look(&Adoption { foreign, recovering })?;
+        if work.file.importing {
+            work.file_mut().importing = false;
+        }
         Ok(work)
     }
 
     /// Saves what changed: the file before the index, since the index is only a cache.
     pub(super) fn save(&mut self) -> Result<(), StoreError> {
         self.write_file()?;
+        if std::mem::take(&mut self.touched) {
+            self.row.cur = self.place.time("cur")?;
+            self.row.doubt = now_nanos();
+        }
         if self.saved.as_ref() == Some(&self.row) {
             return Ok(());
         }
-        self.index.put_mailbox(self.key, &self.row)
+        self.index.put_mailbox(&self.place.key, &self.row)?;
+        self.saved = Some(self.row.clone());
+        Ok(())
+    }
+
+    pub(super) fn file_mut(&mut self) -> &mut MailboxFile {
+        Arc::make_mut(&mut self.file)
     }
 
     pub(super) fn write_file(&mut self) -> Result<(), StoreError> {
-        if self.file != self.written {
-            self.file.write(self.folder)?;
-            self.written = self.file.clone();
+        if !Arc::ptr_eq(&self.file, &self.written) {
+            self.file.write(&self.place.folder)?;
+            self.written = Arc::clone(&self.file);
         }
         Ok(())
     }
 
+    /// Has the whole folder compared again before long.
+    pub(super) fn settles_later(&mut self) {
+        let now = now_nanos();
+        self.row.settles = now + tick(now);
+    }
+
     pub(super) fn next_uid(&mut self) -> Result<Uid, StoreError> {
-        let exhausted = || StoreError::NumbersExhausted(self.name.clone());
+        let exhausted = || StoreError::NumbersExhausted(self.place.name.clone());
         let uid = Uid::try_from(self.row.uid_next).map_err(|_| exhausted())?;
         self.row.uid_next = uid.value().checked_add(1).ok_or_else(exhausted)?;
         self.reserve()?;
@@ -122,64 +118,88 @@ impl<'a> Work<'a> {
     /// Raises the limits in the file ahead of use.
     fn reserve(&mut self) -> Result<(), StoreError> {
         if self.row.uid_next > self.file.uid_limit {
-            self.file.uid_limit = self.row.uid_next.saturating_add(BLOCK);
+            self.file_mut().uid_limit = self.row.uid_next.saturating_add(BLOCK);
         }
         if self.row.mod_seq >= self.file.mod_seq_limit {
-            self.file.mod_seq_limit = self.row.mod_seq + u64::from(BLOCK);
+            self.file_mut().mod_seq_limit = self.row.mod_seq + u64::from(BLOCK);
         }
         self.write_file()
     }
 
-    pub(super) fn path(&self, row: &MessageRow) -> PathBuf {
-        let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
-        self.folder.join("cur").join(names::in_cur(&row.base, uid, &row.info))
+    /// Acts on a message's file. When another program has just renamed that, compares and tries again, so that nothing is lost
+    /// of what either does. `None` if the message is gone.
+    pub(super) fn on_file<T>(
+        &mut self,
+        uid: Uid,
+        mut act: impl FnMut(&mut Self, MessageRow) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut attempts = ATTEMPTS;
+        loop {
+            let Some(row) = self.index.message(&self.place.key, uid.value())? else { return Ok(None) };
+            attempts -= 1;
+            match act(self, row) {
+                Err(error) if error.is_not_found() && attempts > 0 => self.compare_again()?,
+                result => return result.map(Some),
+            }
+        }
     }
 
-    pub(super) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let mut sets: Vec<Vec<usize>> = vec![Vec::new()];
-        let mut known: HashMap<Vec<usize>, u32> = HashMap::from([(Vec::new(), 0)]);
-        let (mut uids, mut rows) = (Vec::new(), Vec::new());
-        for row in self.index.messages(self.key)? {
-            let name = FileName::of_info(&row.info);
-            let keywords = *known.entry(keyword_positions(&name, &row).collect()).or_insert_with_key(|set| {
-                sets.push(set.clone());
-                u32::try_from(sets.len() - 1).unwrap_or_default()
-            });
-            let Ok(uid) = Uid::try_from(row.uid) else { continue };
-            uids.push(uid);
-            rows.push(Row {
-                mod_seq: ModSeq::try_from(row.mod_seq).unwrap_or(ModSeq::MIN),
-                seconds: row.seconds,
-                size: row.wire,
-                keywords,
-                offset_minutes: row.offset_minutes,
-                system: name.system(),
-            });
+    /// Takes a message out whose file is gone.
+    pub(super) fn forget(&mut self, row: &MessageRow, mod_seq: u64) -> Result<(), StoreError> {
+        self.drop_extra(row.uid);
+        self.index.expunge(&self.place.key, row.uid, mod_seq)
+    }
+
+    pub(super) fn path(&self, row: &MessageRow) -> PathBuf {
+        let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
+        self.place.path("cur").join(names::in_cur(&row.base, uid, &row.info))
+    }
+
+    /// What the mailbox holds now, made of what it held before.
+    pub(super) fn snapshot(&self, last: &Snapshot) -> Result<Snapshot, StoreError> {
+        let (key, head) = (&self.place.key, Head { keywords: &self.file.keywords, row: &self.row });
+        let since = last.highest_mod_seq.value();
+        if since < self.row.log_floor {
+            return Ok(Snapshot::empty().next(&self.index.messages(key)?, &[], &head));
         }
-        Ok(Snapshot {
-            uids: uids.into(),
-            rows,
-            sets: Arc::new(sets),
-            known: self.file.keywords.iter().flatten().cloned().collect::<Vec<Keyword>>().into(),
-            names: Arc::new(self.file.keywords.clone()),
-            uid_next: Uid::try_from(self.row.uid_next).unwrap_or(Uid::MIN),
-            highest_mod_seq: ModSeq::try_from(self.row.mod_seq).unwrap_or(ModSeq::MIN),
-            first_recent: Uid::try_from(self.row.first_recent).unwrap_or(Uid::MIN),
-        })
+        if since == self.row.mod_seq {
+            return Ok(last.next(&[], &[], &head));
+        }
+        let changed = self.index.messages_since(key, since)?;
+        Ok(last.next(&changed, &self.index.expunged_since(key, since)?, &head))
     }
 
     /// The parts of a name and row for these flags.
     pub(super) fn encode(&mut self, name: &FileName<'_>, uid: u32, flags: &Flags) -> (String, String) {
-        let positions: Vec<usize> = flags.keywords().iter().map(|it| self.file.keyword(it)).collect();
+        let positions: Vec<usize> = flags.keywords().iter().map(|it| self.keyword(it)).collect();
         let extra: Vec<usize> = positions.iter().copied().filter(|it| letter_of(*it).is_none()).collect();
         let info = name.info_with(flags.system_bits(), positions.into_iter().filter_map(letter_of));
         let text = joined(&extra);
         if extra.is_empty() {
-            self.file.extra.remove(&uid)
-        } else {
-            self.file.extra.insert(uid, extra)
-        };
+            self.drop_extra(uid);
+        } else if self.file.extra.get(&uid) != Some(&extra) {
+            self.file_mut().extra.insert(uid, extra);
+        }
         (info, text)
+    }
+
+    fn keyword(&mut self, keyword: &Keyword) -> usize {
+        let known = self.file.keywords.iter().position(|it| it.as_ref() == Some(keyword));
+        known.unwrap_or_else(|| self.file_mut().add_keyword(keyword))
+    }
+
+    /// Names the keywords that another program used first.
+    pub(super) fn know_letters(&mut self, name: &FileName<'_>) {
+        for letter in name.letters().filter(|letter| !self.file.knows_letter(*letter)).collect::<Vec<_>>() {
+            self.file_mut().add_letter(letter);
+        }
+    }
+
+    /// Forgets a message's keywords without a letter.
+    pub(super) fn drop_extra(&mut self, uid: u32) {
+        if self.file.extra.contains_key(&uid) {
+            self.file_mut().extra.remove(&uid);
+        }
     }
 
     pub(super) fn flags(&self, row: &MessageRow) -> Flags {
@@ -189,10 +209,32 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Where a message's keywords stand in the mailbox's list: the letters in its name, and those beyond the letters.
-fn keyword_positions<'m>(name: &'m FileName<'_>, row: &'m MessageRow) -> impl Iterator<Item = usize> + 'm {
-    let letters = name.letters().map(|letter| usize::from((letter as u8) - b'a'));
-    letters.chain(row.extra.split(' ').filter_map(|it| it.parse().ok()))
+/// The file of a mailbox that had none; another server's is taken over by the comparison that follows.
+fn new_file(place: &Place) -> Result<MailboxFile, StoreError> {
+    let foreign = Foreign::read(&place.folder)?;
+    let uid_validity = foreign.uid_validity.map_or_else(|| place.account.new_uid_validity(), Ok)?;
+    let mut file = MailboxFile::new(uid_validity, None);
+    file.importing = !foreign.uids.is_empty();
+    file.uid_limit = foreign.uid_next.max(1);
+    file.keywords = foreign.keywords;
+    file.write(&place.folder)?;
+    Ok(file)
+}
+
+/// The row of a mailbox whose index is lost or not to be trusted.
+fn recovered(file: &MailboxFile, saved: Option<&MailboxRow>, boot: &str) -> MailboxRow {
+    let row = saved.cloned().unwrap_or_else(|| MailboxRow {
+        uid_validity: file.uid_validity.value(),
+        first_recent: if file.uid_limit > 1 && !file.importing { file.uid_limit } else { 1 },
+        ..MailboxRow::default()
+    });
+    MailboxRow {
+        uid_next: file.uid_limit,
+        mod_seq: file.mod_seq_limit,
+        boot: boot.to_owned(),
+        log_floor: file.mod_seq_limit,
+        ..row
+    }
 }
 
 pub(super) fn joined(positions: &[usize]) -> String {

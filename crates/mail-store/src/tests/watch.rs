@@ -1,7 +1,5 @@
 //! Sessions that wait hear of what others do.
 
-use std::time::Duration;
-
 use super::*;
 use crate::snapshot::Snapshot;
 use crate::watch::{Changes, Watcher};
@@ -14,11 +12,6 @@ async fn until(mailbox: &Mailbox, changes: &mut Changes, wanted: impl Fn(&Snapsh
         }
     };
     tokio::time::timeout(Duration::from_secs(20), heard).await.expect("nothing was heard");
-}
-
-/// The only file in a folder.
-fn only_file(folder: &Path) -> PathBuf {
-    std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
 }
 
 /// Delivery, a foreign rename and a foreign removal, each heard by one who waits.

@@ -1,0 +1,242 @@
+//! COPY and MOVE within an account.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mail_types::{Flags, Uid};
+
+use super::work::Work;
+use super::{Mailbox, Outcome};
+use crate::disk;
+use crate::error::StoreError;
+use crate::index::{Index, MessageRow};
+use crate::names::{self, FileName};
+
+/// A message to be copied: a link to it in the target's `tmp/`.
+struct Linked {
+    tmp: PathBuf,
+    base: String,
+    row: MessageRow,
+    flags: Flags,
+}
+
+impl Mailbox {
+    /// Copies messages with flags and dates, all or none, and pairs each UID here with its UID there (ascending). Those that
+    /// are gone are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchMailbox`] for the target, [`StoreError::Io`], [`StoreError::Index`].
+    pub fn copy(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        self.is_neighbour(target)?;
+        let placed = RefCell::new(Vec::new());
+        let copy = |index: &Index| {
+            let mut source = self.work(index)?;
+            let linked = source.link_all(uids, target, &mut placed.borrow_mut())?;
+            let here = self.finish(source)?;
+            let mut work = target.work(index)?;
+            let pairs = work.adopt_links(&linked, &mut placed.borrow_mut())?;
+            Ok((pairs, here, target.finish(work)?))
+        };
+        let undo = || placed.borrow_mut().drain(..).for_each(|path: PathBuf| disk::discard(&path));
+        self.or_undo(copy, undo, |done| self.show_both(target, done))
+    }
+
+    /// Moves messages: each is renamed to its UID there, so that at no moment it is in both mailboxes or in none (RFC 6851).
+    /// Pairs each UID here with its UID there. Those that are gone are passed over.
+    ///
+    /// # Errors
+    /// As [`Self::copy`]; then all are where they were.
+    pub fn move_to(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        self.is_neighbour(target)?;
+        if self.place.folder == target.place.folder {
+            return self.renumber(uids);
+        }
+        let moved = RefCell::new(Vec::new());
+        let move_all = |index: &Index| {
+            let (mut source, mut work) = (self.work(index)?, target.work(index)?);
+            let pairs = source.move_all(uids, &mut work, &mut moved.borrow_mut())?;
+            Ok((pairs, self.finish(source)?, target.finish(work)?))
+        };
+        self.or_undo(move_all, || take_back(&moved), |done| self.show_both(target, done))
+    }
+
+    /// Moves to the same mailbox: each message gets a new UID.
+    fn renumber(&self, uids: &[Uid]) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        let moved = RefCell::new(Vec::new());
+        let renumber = |index: &Index| {
+            let mut work = self.work(index)?;
+            let pairs = work.renumber_all(uids, &mut moved.borrow_mut())?;
+            Ok((pairs, self.finish(work)?))
+        };
+        let show = |(pairs, outcome)| {
+            self.show(outcome);
+            pairs
+        };
+        self.or_undo(renumber, || take_back(&moved), show)
+    }
+
+    /// Works under the lock and shows what came of it. Where it fails, `undo` mends the disk before others see it.
+    pub(super) fn or_undo<T, R>(
+        &self,
+        act: impl Fn(&Index) -> Result<T, StoreError>,
+        undo: impl Fn(),
+        show: impl FnOnce(T) -> R,
+    ) -> Result<R, StoreError> {
+        let attempt = |index: &Index| {
+            undo(); // what an attempt on a damaged index has left
+            act(index).inspect_err(|_| undo())
+        };
+        self.place.account.locked_then(attempt, show).inspect_err(|_| undo())
+    }
+
+    fn show_both<T>(&self, target: &Self, (value, here, there): (T, Outcome, Outcome)) -> T {
+        self.show(here);
+        target.show(there);
+        value
+    }
+
+    fn is_neighbour(&self, target: &Self) -> Result<(), StoreError> {
+        if Arc::ptr_eq(&self.place.account, &target.place.account) {
+            return Ok(());
+        }
+        Err(StoreError::Refused("messages can't be moved or copied to another account"))
+    }
+}
+
+/// Renames back what was moved; what can't be is found by the next comparison where it is.
+pub(super) fn take_back(moved: &RefCell<Vec<(PathBuf, PathBuf)>>) {
+    for (from, to) in moved.borrow_mut().drain(..).rev() {
+        if let Err(error) = disk::rename_new(&to, &from) {
+            tracing::warn!(%error, "a message stays where it was moved to although that failed");
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Links messages into the target's `tmp/`, where no other program touches them.
+    fn link_all(
+        &mut self,
+        uids: &[Uid],
+        target: &Mailbox,
+        placed: &mut Vec<PathBuf>,
+    ) -> Result<Vec<Linked>, StoreError> {
+        let folder = target.place.path("tmp");
+        let mut linked = Vec::with_capacity(uids.len());
+        for uid in uids {
+            let link = self.on_file(*uid, |work, row| {
+                let base = copied_base(&row);
+                let tmp = folder.join(&base);
+                placed.push(tmp.clone());
+                disk::link_or_copy(&work.path(&row), &folder.join(names::unique()), &tmp)?;
+                Ok(Linked { tmp, base, flags: work.flags(&row), row })
+            })?;
+            linked.extend(link);
+        }
+        Ok(linked)
+    }
+
+    /// Gives the links their UIDs and places, durably.
+    fn adopt_links(
+        &mut self,
+        linked: &[Linked],
+        placed: &mut Vec<PathBuf>,
+    ) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        let mut pairs = Vec::with_capacity(linked.len());
+        let mut mod_seq = None;
+        for Linked { tmp, base, row, flags } in linked {
+            let copy = self.copy_of(row, flags, base.clone(), &mut mod_seq)?;
+            let path = self.path(&copy);
+            placed.push(path.clone());
+            self.touched = true;
+            disk::rename_new(tmp, &path)?;
+            self.index.put_message(&self.place.key, &copy)?;
+            pairs.extend(pair(row, &copy));
+        }
+        if !pairs.is_empty() {
+            disk::sync_dir(&self.place.path("cur"))?;
+        }
+        Ok(pairs)
+    }
+
+    fn move_all(
+        &mut self,
+        uids: &[Uid],
+        target: &mut Work<'_>,
+        moved: &mut Vec<(PathBuf, PathBuf)>,
+    ) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        let mut pairs = Vec::with_capacity(uids.len());
+        let (mut gone_at, mut come_at) = (None, None);
+        for uid in uids {
+            let pair = self.on_file(*uid, |source, row| {
+                let flags = source.flags(&row);
+                let copy = target.copy_of(&row, &flags, row.base.clone(), &mut come_at)?;
+                let (from, to) = (source.path(&row), target.path(&copy));
+                (source.touched, target.touched) = (true, true);
+                disk::rename_new(&from, &to)?;
+                moved.push((from, to));
+                target.index.put_message(&target.place.key, &copy)?;
+                let mod_seq = source.change(&mut gone_at)?;
+                source.forget(&row, mod_seq)?;
+                Ok(pair(&row, &copy))
+            })?;
+            pairs.extend(pair.flatten());
+        }
+        if !pairs.is_empty() {
+            // In this order: a crash between may leave a name in both folders, never in none.
+            disk::sync_dir(&target.place.path("cur"))?;
+            disk::sync_dir(&self.place.path("cur"))?;
+        }
+        Ok(pairs)
+    }
+
+    fn renumber_all(
+        &mut self,
+        uids: &[Uid],
+        moved: &mut Vec<(PathBuf, PathBuf)>,
+    ) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        let mut pairs = Vec::with_capacity(uids.len());
+        let mut mod_seq = None;
+        for uid in uids {
+            let pair = self.on_file(*uid, |work, row| {
+                let flags = work.flags(&row);
+                let copy = work.copy_of(&row, &flags, row.base.clone(), &mut mod_seq)?;
+                let (from, to) = (work.path(&row), work.path(&copy));
+                work.touched = true;
+                disk::rename_new(&from, &to)?;
+                moved.push((from, to));
+                work.forget(&row, copy.mod_seq)?;
+                work.index.put_message(&work.place.key, &copy)?;
+                Ok(pair(&row, &copy))
+            })?;
+            pairs.extend(pair.flatten());
+        }
+        disk::sync_dir(&self.place.path("cur"))?;
+        Ok(pairs)
+    }
+
+    /// The row that a message of another mailbox gets here.
+    fn copy_of(
+        &mut self,
+        row: &MessageRow,
+        flags: &Flags,
+        base: String,
+        mod_seq: &mut Option<u64>,
+    ) -> Result<MessageRow, StoreError> {
+        let (uid, mod_seq) = (self.next_uid()?.value(), self.change(mod_seq)?);
+        let (info, extra) = self.encode(&FileName::of_info(&row.info), uid, flags);
+        // What a letter means must be known before it stands in a name.
+        self.write_file()?;
+        Ok(MessageRow { uid, base, info, extra, mod_seq, ..row.clone() })
+    }
+}
+
+/// A base of its own for a copy, with the sizes.
+fn copied_base(row: &MessageRow) -> String {
+    let size = FileName::parse(&row.base).size;
+    size.map_or_else(names::unique, |size| names::with_sizes(&names::unique(), size, row.wire))
+}
+
+fn pair(from: &MessageRow, to: &MessageRow) -> Option<(Uid, Uid)> {
+    Uid::try_from(from.uid).ok().zip(Uid::try_from(to.uid).ok())
+}

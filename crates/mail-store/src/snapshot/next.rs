@@ -1,0 +1,147 @@
+//! A snapshot made of the one before and of what changed, so that the cost is that of the change.
+
+use std::sync::Arc;
+
+use mail_types::{Keyword, ModSeq, Uid};
+
+use super::{Row, Rows, Snapshot};
+use crate::index::{MailboxRow, MessageRow};
+use crate::names::FileName;
+
+/// What a snapshot says of its mailbox as a whole.
+pub(crate) struct Head<'a> {
+    pub(crate) keywords: &'a [Option<Keyword>],
+    pub(crate) row: &'a MailboxRow,
+}
+
+impl Snapshot {
+    /// That of a mailbox of which nothing is known.
+    pub(crate) fn empty() -> Self {
+        Self {
+            uids: Arc::new([]),
+            rows: Rows::default(),
+            sets: Arc::new(vec![Vec::new()]),
+            names: Arc::default(),
+            known: Arc::new([]),
+            uid_next: Uid::MIN,
+            highest_mod_seq: ModSeq::MIN,
+            first_recent: Uid::MIN,
+        }
+    }
+
+    /// The next one. `changed` ascends by UID and holds what is new too; `gone` may name what never was.
+    pub(crate) fn next(&self, changed: &[MessageRow], gone: &[u32], head: &Head<'_>) -> Self {
+        let same_names = self.names.as_slice() == head.keywords;
+        let known = || head.keywords.iter().flatten().cloned().collect();
+        let mut next = Self {
+            uids: Arc::clone(&self.uids),
+            rows: self.rows.clone(),
+            sets: Arc::clone(&self.sets),
+            names: if same_names { Arc::clone(&self.names) } else { Arc::new(head.keywords.to_vec()) },
+            known: if same_names { Arc::clone(&self.known) } else { known() },
+            uid_next: Uid::try_from(head.row.uid_next).unwrap_or(Uid::MIN),
+            highest_mod_seq: ModSeq::try_from(head.row.mod_seq).unwrap_or(ModSeq::MIN),
+            first_recent: Uid::try_from(head.row.first_recent).unwrap_or(Uid::MIN),
+        };
+        let mut added = Vec::new();
+        for message in changed {
+            let Ok(uid) = Uid::try_from(message.uid) else { continue };
+            let row = next.row(message);
+            match self.position(uid) {
+                Some(position) => next.rows.set(position, row),
+                None => added.push((uid, row)),
+            }
+        }
+        next.splice(added, gone.iter().filter_map(|uid| self.position(Uid::try_from(*uid).ok()?)).collect());
+        next
+    }
+
+    /// Puts rows in and takes those at the positions `gone` out.
+    fn splice(&mut self, added: Vec<(Uid, Row)>, mut gone: Vec<usize>) {
+        gone.sort_unstable();
+        let first = added.first().map(|(uid, _)| self.uids.partition_point(|it| it < uid));
+        let Some(split) = gone.first().copied().into_iter().chain(first).min() else { return };
+        let stays = |position: &usize| gone.binary_search(position).is_err();
+        let tail = self.uids.iter().copied().enumerate().skip(split).zip(self.rows.split_off(split));
+        let mut tail =
+            tail.filter(|((position, _), _)| stays(position)).map(|((_, uid), row)| (uid, row)).peekable();
+        let mut uids = self.uids.get(..split).unwrap_or_default().to_vec();
+        let mut push = |(uid, row)| {
+            uids.push(uid);
+            self.rows.push(row);
+        };
+        for (uid, row) in added {
+            while let Some(before) = tail.next_if(|(other, _)| *other < uid) {
+                push(before);
+            }
+            push((uid, row));
+        }
+        tail.for_each(push);
+        self.uids = uids.into();
+    }
+
+    fn row(&mut self, message: &MessageRow) -> Row {
+        let name = FileName::of_info(&message.info);
+        let set: Vec<usize> = keyword_positions(&name, message).collect();
+        let known = self.sets.iter().position(|it| *it == set);
+        let keywords = known.unwrap_or_else(|| {
+            Arc::make_mut(&mut self.sets).push(set);
+            self.sets.len() - 1
+        });
+        Row {
+            mod_seq: ModSeq::try_from(message.mod_seq).unwrap_or(ModSeq::MIN),
+            seconds: message.seconds,
+            size: message.wire,
+            keywords: u32::try_from(keywords).unwrap_or_default(),
+            offset_minutes: message.offset_minutes,
+            system: name.system(),
+        }
+    }
+}
+
+/// Where a message's keywords stand in the mailbox's list: the letters in its name, and those beyond the letters.
+pub(crate) fn keyword_positions<'m>(
+    name: &'m FileName<'_>,
+    row: &'m MessageRow,
+) -> impl Iterator<Item = usize> + 'm {
+    let letters = name.letters().map(|letter| usize::from((letter as u8) - b'a'));
+    letters.chain(row.extra.split(' ').filter_map(|it| it.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(uid: u32, mod_seq: u64, info: &str) -> MessageRow {
+        let (base, extra) = (String::new(), String::new());
+        MessageRow { uid, base, info: info.into(), extra, seconds: 0, offset_minutes: 0, wire: 10, mod_seq }
+    }
+
+    fn head(mod_seq: u64) -> MailboxRow {
+        MailboxRow { uid_validity: 1, uid_next: 5000, mod_seq, first_recent: 1, ..MailboxRow::default() }
+    }
+
+    /// A mailbox changed step by step is as one that is read as a whole.
+    #[test]
+    fn a_snapshot_made_of_changes_is_as_one_made_at_once() {
+        let mut all: Vec<MessageRow> = (1..=2000).map(|uid| message(uid * 2, 5, "")).collect();
+        let (five, six) = (head(5), head(6));
+        let first = Snapshot::empty().next(&all, &[], &Head { keywords: &[], row: &five });
+        assert_eq!((first.len(), first.rows.unseen()), (2000, 2000));
+        let gone = [2, 1024, 1026, 4000, 7];
+        let changed = [message(3, 6, "S"), message(6, 6, "Sa"), message(2047, 6, ""), message(4100, 6, "S")];
+        let keywords = ["k".parse().ok()];
+        let next = first.next(&changed, &gone, &Head { keywords: &keywords, row: &six });
+        all.retain(|it| !gone.contains(&it.uid) && changed.iter().all(|other| other.uid != it.uid));
+        all.extend(changed);
+        all.sort_by_key(|it| it.uid);
+        let whole = Snapshot::empty().next(&all, &[], &Head { keywords: &keywords, row: &six });
+        let messages = |it: &Snapshot| (0..it.len()).map(|at| it.get(at).unwrap()).collect::<Vec<_>>();
+        assert_eq!(messages(&next), messages(&whole));
+        assert_eq!((next.rows.unseen(), next.rows.octets()), (whole.rows.unseen(), whole.rows.octets()));
+        assert_eq!(next.changed_since(five.mod_seq.try_into().unwrap()).len(), 4);
+        assert_eq!(first.len(), 2000, "the one before stays as it was");
+        let flags = next.next(&[message(6, 7, "")], &[], &Head { keywords: &keywords, row: &six });
+        assert!(Arc::ptr_eq(&flags.uids, &next.uids), "a change of flags leaves the UIDs where they are");
+    }
+}

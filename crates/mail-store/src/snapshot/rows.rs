@@ -1,0 +1,106 @@
+//! The rows of a snapshot, in chunks that one snapshot shares with the next.
+
+use std::sync::Arc;
+
+use mail_types::{Flag, ModSeq};
+
+/// Rows in a chunk: what a change of one message's flags copies.
+const CHUNK: usize = 512;
+
+/// One message, without its UID: 32 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) mod_seq: ModSeq,
+    pub(crate) seconds: i64,
+    pub(crate) size: u64,
+    pub(crate) keywords: u32,
+    pub(crate) offset_minutes: i16,
+    pub(crate) system: u8,
+}
+
+impl Row {
+    const fn is_unseen(&self) -> bool {
+        self.system & Flag::Seen as u8 == 0
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Chunk {
+    rows: Vec<Row>,
+    /// No row is newer.
+    newest: ModSeq,
+}
+
+/// Rows by position. All chunks but the last are full.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rows {
+    chunks: Vec<Arc<Chunk>>,
+    unseen: usize,
+    octets: u64,
+}
+
+impl Rows {
+    pub(crate) fn get(&self, position: usize) -> Option<&Row> {
+        self.chunks.get(position / CHUNK)?.rows.get(position % CHUNK)
+    }
+
+    /// How many are without `\Seen`.
+    pub(crate) const fn unseen(&self) -> usize {
+        self.unseen
+    }
+
+    /// The sum of all sizes.
+    pub(crate) const fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    pub(crate) fn push(&mut self, row: Row) {
+        self.count(&row);
+        match self.chunks.last_mut() {
+            Some(last) if last.rows.len() < CHUNK => {
+                let last = Arc::make_mut(last);
+                last.rows.push(row);
+                last.newest = last.newest.max(row.mod_seq);
+            }
+            _ => self.chunks.push(Arc::new(Chunk { rows: vec![row], newest: row.mod_seq })),
+        }
+    }
+
+    /// Replaces the row at a position, if there is one.
+    pub(crate) fn set(&mut self, position: usize, row: Row) {
+        let Some(chunk) = self.chunks.get_mut(position / CHUNK).map(Arc::make_mut) else { return };
+        let Some(old) = chunk.rows.get_mut(position % CHUNK) else { return };
+        let old = std::mem::replace(old, row);
+        chunk.newest = chunk.newest.max(row.mod_seq);
+        self.discount(&old);
+        self.count(&row);
+    }
+
+    /// Takes away all from a position on, and gives them.
+    pub(crate) fn split_off(&mut self, position: usize) -> Vec<Row> {
+        let mut chunks = self.chunks.split_off((position / CHUNK).min(self.chunks.len()));
+        let mut rows: Vec<Row> = chunks.iter().flat_map(|chunk| chunk.rows.iter().copied()).collect();
+        rows.iter().for_each(|row| self.discount(row));
+        chunks.clear();
+        let tail = rows.split_off((position % CHUNK).min(rows.len()));
+        rows.into_iter().for_each(|row| self.push(row));
+        tail
+    }
+
+    /// Positions of the rows newer than `mod_seq`, ascending.
+    pub(crate) fn changed_since(&self, mod_seq: ModSeq) -> Vec<usize> {
+        let chunks = self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.newest > mod_seq);
+        let rows = chunks.flat_map(|(number, chunk)| (number * CHUNK..).zip(&chunk.rows));
+        rows.filter(|(_, row)| row.mod_seq > mod_seq).map(|(position, _)| position).collect()
+    }
+
+    fn count(&mut self, row: &Row) {
+        self.unseen += usize::from(row.is_unseen());
+        self.octets += row.size;
+    }
+
+    fn discount(&mut self, row: &Row) {
+        self.unseen -= usize::from(row.is_unseen());
+        self.octets -= row.size;
+    }
+}

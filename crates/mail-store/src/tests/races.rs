@@ -1,0 +1,167 @@
+//! Other programs rename and remove files at the very moment we do.
+
+use std::time::Instant;
+
+use super::*;
+
+/// Does something in `cur/` behind our back: the folder's time stays as we know it, as in a race of some microseconds.
+fn unseen(mailbox: &Mailbox, act: impl Fn(&Path)) {
+    let cur = mailbox.folder().join("cur");
+    let folder = std::fs::File::open(&cur).unwrap();
+    let time = folder.metadata().unwrap().modified().unwrap();
+    act(&cur);
+    folder.set_modified(time).unwrap();
+}
+
+/// Another program adds flags to the only message.
+fn flag_unseen(mailbox: &Mailbox, letters: &str) {
+    unseen(mailbox, |cur| {
+        let file = only_file(cur);
+        std::fs::rename(&file, format!("{}{letters}", file.display())).unwrap();
+    });
+}
+
+/// A message in INBOX that a session has changed last, so that the folder's time is ours.
+fn one_message(dir: &Path) -> (Arc<Store>, Arc<Mailbox>) {
+    let store = Store::open(dir).unwrap();
+    deliver(&store, b"x\r\n");
+    let mailbox = inbox(&store);
+    mailbox.store(&[Uid::MIN], &FlagChange::Add(flags(&[Flag::Draft]))).unwrap();
+    settle(&mailbox);
+    (store, mailbox)
+}
+
+fn flags_of(mailbox: &Mailbox, position: usize) -> String {
+    mailbox.snapshot().get(position).unwrap().flags.to_string()
+}
+
+#[test]
+fn a_flag_set_by_another_program_at_the_same_moment_as_ours_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, mailbox) = one_message(dir.path());
+    flag_unseen(&mailbox, "S");
+    mailbox.store(&[Uid::MIN], &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap();
+    assert_eq!(flags_of(&mailbox, 0), "\\Flagged \\Seen \\Draft");
+    assert!(only_file(&mailbox.folder().join("cur")).to_str().unwrap().ends_with(":2,DFS"));
+}
+
+#[test]
+fn a_message_renamed_at_the_moment_of_its_expunge_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, mailbox) = one_message(dir.path());
+    flag_unseen(&mailbox, "S");
+    assert!(mailbox.expunge(&[Uid::MIN]).unwrap().is_empty());
+    assert!(std::fs::read_dir(mailbox.folder().join("cur")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_message_renamed_at_the_moment_of_its_copy_or_move_comes_with_its_new_flags() {
+    for moves in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, mailbox) = one_message(dir.path());
+        let trash = store.account(&bob()).unwrap().open(&"Trash".parse().unwrap()).unwrap();
+        flag_unseen(&mailbox, "S");
+        let act = if moves { Mailbox::move_to } else { Mailbox::copy };
+        let pairs = act(&mailbox, &[Uid::MIN], &trash).unwrap();
+        assert_eq!(pairs, [(Uid::MIN, trash.snapshot().uids()[0])]);
+        assert_eq!(flags_of(&trash, 0), "\\Seen \\Draft");
+        assert_eq!(mailbox.snapshot().len(), usize::from(!moves));
+    }
+}
+
+#[test]
+fn a_message_renamed_or_removed_at_the_moment_of_its_reading_is_read_or_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, mailbox) = one_message(dir.path());
+    mailbox.open_message(Uid::MIN).unwrap();
+    flag_unseen(&mailbox, "S");
+    assert_eq!(mailbox.open_message(Uid::MIN).unwrap().read().unwrap(), b"x\r\n");
+    unseen(&mailbox, |cur| std::fs::remove_file(only_file(cur)).unwrap());
+    assert!(matches!(mailbox.open_message(Uid::MIN), Err(crate::StoreError::MessageGone(_))));
+    assert!(mailbox.snapshot().is_empty());
+}
+
+#[test]
+fn what_another_program_did_in_the_same_moment_as_we_is_found_before_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, mailbox) = one_message(dir.path());
+    flag_unseen(&mailbox, "S");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !mailbox.sync().unwrap().get(0).unwrap().flags.contains(Flag::Seen) {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_program_that_renames_without_end_never_makes_a_message_seem_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mailbox) = one_message(dir.path());
+    for _ in 0..20 {
+        deliver(&store, b"y\r\n");
+    }
+    mailbox.sync().unwrap();
+    let cur = mailbox.folder().join("cur");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for file in std::fs::read_dir(&cur).unwrap().flatten().map(|it| it.path()) {
+                    let name = file.to_str().unwrap();
+                    let new = name.strip_suffix('T').map_or_else(|| format!("{name}T"), str::to_owned);
+                    let _ = std::fs::rename(&file, new);
+                }
+            }
+        });
+        for round in 0..60 {
+            let change = if round % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
+            let now = mailbox.sync().unwrap();
+            let uids = now.uids().to_vec();
+            let stored = mailbox.store(&uids, &change(flags(&[Flag::Answered])));
+            let read = mailbox.open_message(uid(1 + round % 21));
+            // Against one who never rests we may give up for now, but nothing may be called gone.
+            assert!(!matches!(read, Err(crate::StoreError::MessageGone(_))), "{read:?}");
+            let now = stored.unwrap_or_else(|_| mailbox.snapshot());
+            assert_eq!(now.uids(), uids, "round {round}");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let uids = mailbox.sync().unwrap().uids().to_vec();
+    assert_eq!(uids, (1..=21).map(uid).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_copy_that_fails_at_any_step_leaves_nothing_and_one_that_succeeds_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (0..5).for_each(|_| deliver(&store, b"x\r\n"));
+    let (mailbox, account) = (inbox(&store), store.account(&bob()).unwrap());
+    let trash = account.open(&"Trash".parse().unwrap()).unwrap();
+    let uids = mailbox.snapshot().uids().to_vec();
+    for step in 0.. {
+        crate::disk::fault::after(Some(step));
+        let result = mailbox.copy(&uids, &trash);
+        crate::disk::fault::after(None);
+        let there = trash.sync().unwrap().len();
+        assert_eq!(there, if result.is_ok() { 5 } else { 0 }, "step {step}");
+        assert!(std::fs::read_dir(trash.folder().join("tmp")).unwrap().next().is_none());
+        if result.is_ok() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_file_copied_within_the_mailbox_is_another_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, mailbox) = one_message(dir.path());
+    let cur = mailbox.folder().join("cur");
+    let file = only_file(&cur);
+    std::fs::copy(&file, format!("{}S", file.display())).unwrap();
+    for _ in 0..3 {
+        assert_eq!(mailbox.sync().unwrap().uids(), [uid(1), uid(2)]);
+        settle(&mailbox);
+    }
+    mailbox.expunge(&[uid(1)]).unwrap();
+    assert_eq!(mailbox.open_message(uid(2)).unwrap().read().unwrap(), b"x\r\n");
+}
