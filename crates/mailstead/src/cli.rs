@@ -194,4 +194,48 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
+
+    /// The command lines that a file shows, without the program's name.
+    fn shown(text: &str) -> Vec<&str> {
+        let mut commands = Vec::new();
+        for line in text.lines() {
+            let in_code = line.split('`').skip(1).step_by(2);
+            let whole = std::iter::once(line).filter(|line| !line.contains('`'));
+            commands.extend(in_code.chain(whole).filter_map(command_in));
+        }
+        commands
+    }
+
+    /// What stands behind `mailstead`, in whatever folder, as whatever user, or behind the service of a container.
+    fn command_in(code: &str) -> Option<&str> {
+        let before =
+            ["sudo mailstead ", "ExecStart=/usr/local/bin/mailstead ", "--rm mailstead ", "--rm imap "];
+        let behind = before.iter().find_map(|before| code.split_once(before)).map(|(_, behind)| behind);
+        behind.or_else(|| code.strip_prefix("mailstead "))
+    }
+
+    #[test]
+    fn every_command_that_is_shown_to_a_user_exists() {
+        let files = [
+            ("README.md", include_str!("../../../README.md"), 20),
+            ("mailstead.service", include_str!("../../../config/systemd/mailstead.service"), 1),
+            ("mailstead-smtp.service", include_str!("../../../config/systemd/mailstead-smtp.service"), 1),
+            ("mailstead-queue.service", include_str!("../../../config/systemd/mailstead-queue.service"), 1),
+            ("mailstead-imap.service", include_str!("../../../config/systemd/mailstead-imap.service"), 1),
+            ("mailstead-pop3.service", include_str!("../../../config/systemd/mailstead-pop3.service"), 1),
+            ("compose.yaml", include_str!("../../../docker/compose.yaml"), 2),
+            ("separate.yaml", include_str!("../../../docker/separate.yaml"), 2),
+            ("mailstead.toml", include_str!("../../../config/mailstead.toml"), 1),
+        ];
+        for (file, text, least) in files {
+            let commands = shown(text);
+            assert!(commands.len() >= least, "{file}: {commands:?}");
+            for command in commands {
+                let words = std::iter::once("mailstead").chain(command.split_whitespace());
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{file} shows `mailstead {command}`: {error}");
+                }
+            }
+        }
+    }
 }
