@@ -342,9 +342,9 @@ impl Default for SmtpConfig {
             max_message_size: 50 << 20,
             max_recipients: 1000,
             max_errors: 20,
-            max_hops: 50,
+            max_hops: 100,
             command_timeout: 5 * MINUTE,
-            data_timeout: 3 * MINUTE,
+            data_timeout: 5 * MINUTE,
             recipient_delimiter: Some('+'),
         }
     }

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use nom::bytes::complete::take_while_m_n;
 use nom::character::complete::one_of;
@@ -98,6 +98,15 @@ impl Reply {
     }
 }
 
+impl fmt::Display for Reply {
+    /// In one line, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        let status = Some(&*self.status).filter(|status| !status.is_empty());
+        status.into_iter().chain(self.lines.iter().map(String::as_str)).try_for_each(|it| write!(f, " {it}"))
+    }
+}
+
 /// `Reply-code [ ("-" / SP) [ textstring ] ]`
 fn reply_line(line: &[u8]) -> Result<(u16, &[u8]), ReplyError> {
     let text = map(opt(preceded(one_of("- "), rest)), Option::unwrap_or_default);
@@ -149,6 +158,7 @@ mod tests {
     fn all_lines_but_the_last_are_marked_with_a_hyphen() {
         check(&Reply::new(250, "2.1.0", "OK"), "250 2.1.0 OK\r\n");
         check(&Reply::new(354, "", "go on"), "354 go on\r\n");
+        assert_eq!(Reply::new(550, "5.1.1", "No such user").to_string(), "550 5.1.1 No such user");
         check(&Reply::lines(250, vec!["a".to_owned(), "SIZE".to_owned()]), "250-a\r\n250 SIZE\r\n");
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct NewMessage {
     pub(crate) envelope: Envelope,
     pub(crate) size: u64,
     pub(crate) arrived: Timestamp,
+    /// When it is tried first.
+    pub(crate) first_attempt: Timestamp,
 }
 
 /// What an attempt made of one recipient.
@@ -347,8 +349,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 }
 
 fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Result<()> {
-    let NewMessage { id, envelope, size, arrived } = message;
-    let arrived = arrived.as_millisecond();
+    let NewMessage { id, envelope, size, arrived, first_attempt } = message;
     transaction
         .prepare_cached(
             "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit) VALUES (?, ?, ?, ?, ?, ?)",
@@ -357,7 +358,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             id.0,
             envelope.sender.as_ref().map(Address::to_string),
             i64::try_from(*size).unwrap_or(i64::MAX),
-            arrived,
+            arrived.as_millisecond(),
             envelope.smtputf8,
             envelope.eight_bit,
         ])?;
@@ -365,7 +366,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
         "INSERT INTO recipient (message, position, address, state, next_attempt) VALUES (?, ?, ?, 0, ?)",
     )?;
     for (position, address) in (0_i64..).zip(&envelope.recipients) {
-        recipient.execute(params![id.0, position, address.to_string(), arrived])?;
+        recipient.execute(params![id.0, position, address.to_string(), first_attempt.as_millisecond()])?;
     }
     Ok(())
 }

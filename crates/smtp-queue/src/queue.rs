@@ -356,6 +356,18 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_may_be_taken_back_is_left_alone_until_it_is_retried() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let due = || queue.due(Timestamp::now(), 10, &HashSet::new()).unwrap().messages;
+        let wait = Duration::from_secs(300);
+        let id = queue.add().unwrap().commit_after(&envelope(), wait).unwrap();
+        assert!(due().is_empty());
+        queue.retry(Some(&id)).unwrap();
+        assert_eq!(due(), [id]);
+    }
+
+    #[test]
     fn a_message_being_written_is_not_in_the_queue() {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::open(folder.path()).unwrap();

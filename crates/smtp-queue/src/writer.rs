@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -46,7 +47,8 @@ impl NewFile {
         file.sync_all().map_err(QueueError::io("syncing", &self.path))?;
         queue.sync_messages()?;
         self.kept = true;
-        Ok(NewMessage { id: self.id.clone(), envelope: envelope.clone(), size, arrived: Timestamp::now() })
+        let (id, envelope, arrived) = (self.id.clone(), envelope.clone(), Timestamp::now());
+        Ok(NewMessage { id, envelope, size, arrived, first_attempt: arrived })
     }
 }
 
@@ -83,6 +85,18 @@ impl QueueWriter {
     pub fn commit(self, envelope: &Envelope) -> Result<QueueId, QueueError> {
         let queue = Arc::clone(&self.queue);
         queue.insert(self.persist(envelope)?)
+    }
+
+    /// Makes the message durable, but leaves it alone for `wait`, in which the caller can take it back by
+    /// [`Queue::remove`] or have it tried by [`Queue::retry`].
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn commit_after(self, envelope: &Envelope, wait: Duration) -> Result<QueueId, QueueError> {
+        let queue = Arc::clone(&self.queue);
+        let mut message = self.persist(envelope)?;
+        message.first_attempt = message.arrived.checked_add(wait).unwrap_or(message.arrived);
+        queue.insert(message)
     }
 
     pub(crate) const fn id(&self) -> &QueueId {

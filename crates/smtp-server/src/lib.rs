@@ -1,8 +1,15 @@
 //! The SMTP server: receiving on the MX port, and submission by our own users.
 
 mod connection;
+mod files;
+mod header;
 mod incoming;
+mod login;
+mod lookup;
+mod receive;
 mod server;
 mod session;
+mod trace;
+mod transaction;
 
 pub use server::run;

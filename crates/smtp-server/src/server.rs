@@ -7,7 +7,7 @@ use server_core::{BoundListener, ServerContext};
 use smtp_queue::Queue;
 
 use crate::connection::{self, Shared};
-use crate::incoming::Destinations;
+use crate::files::Destinations;
 
 /// Told to a client over a limit.
 const REFUSAL: &[u8] = b"421 4.7.0 Too many connections; come back later\r\n";

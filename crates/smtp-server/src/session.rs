@@ -1,7 +1,10 @@
 use mail_directory::Resolution;
 use mail_directory::sasl::Mechanism;
 use mail_types::Address;
-use smtp_proto::{Body, Command, MailParameters, ParseError, Recipient, Reply, ReversePath};
+use smtp_proto::{Command, MailParameters, ParseError, Recipient, Reply, ReversePath};
+
+use crate::incoming::{too_big, trouble};
+use crate::transaction::{Transaction, needs_utf8};
 
 /// What the connection must do next. The session itself does no I/O.
 #[derive(Debug)]
@@ -13,9 +16,9 @@ pub(crate) enum Step {
     /// Look the recipient up, then call [`Session::recipient_checked`].
     CheckRecipient(Recipient),
     /// Send 354, read the mail data, store it.
-    ReceiveData,
-    /// Read a chunk of this size; store the message behind the last one.
-    ReceiveChunk { size: u64, last: bool },
+    ReceiveData(Box<Transaction>),
+    /// Read a chunk of this size, of which the first one brings the transaction; store the message behind the last one.
+    ReceiveChunk { first: Option<Box<Transaction>>, size: u64, last: bool },
     /// Read a chunk and throw it away, then send the reply.
     SkipChunk { size: u64, reply: Reply },
     /// Send 220, then begin TLS and call [`Session::secured`].
@@ -33,32 +36,21 @@ pub(crate) struct Policy {
     pub(crate) is_submission: bool,
     pub(crate) max_message_size: u64,
     pub(crate) max_recipients: usize,
+    /// The connection is under TLS.
+    pub(crate) is_tls: bool,
     /// STARTTLS may be offered.
     pub(crate) may_start_tls: bool,
     /// AUTH may be offered now.
     pub(crate) may_login: bool,
 }
 
-/// What MAIL and RCPT build up.
-#[derive(Debug, Clone)]
-pub(crate) struct Transaction {
-    pub(crate) from: ReversePath,
-    pub(crate) parameters: MailParameters,
-    /// As the client named them.
-    pub(crate) recipients: Vec<Address>,
-    /// Local accounts, each once.
-    pub(crate) accounts: Vec<Address>,
-    /// Addresses elsewhere, each once.
-    pub(crate) remote: Vec<Address>,
-}
-
 #[derive(Debug)]
 enum State {
     Connected,
     Greeted,
-    Mail(Transaction),
-    /// In the middle of BDAT: nothing but BDAT and RSET may follow.
-    Chunks(Transaction),
+    Mail(Box<Transaction>),
+    /// In the middle of BDAT, the transaction with the message: only BDAT goes on, only RSET ends it.
+    Chunks,
 }
 
 /// How the client greeted.
@@ -91,7 +83,7 @@ impl Session {
     }
 
     pub(crate) const fn is_in_transaction(&self) -> bool {
-        matches!(self.state, State::Mail(_) | State::Chunks(_))
+        matches!(self.state, State::Mail(_) | State::Chunks)
     }
 
     /// The reply to a line that is no command.
@@ -141,6 +133,8 @@ impl Session {
             "SMTPUTF8".to_owned(),
             "CHUNKING".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
+            // RFC 9422.
+            format!("LIMITS RCPTMAX={}", self.policy.max_recipients),
         ];
         if self.policy.may_start_tls {
             lines.push("STARTTLS".to_owned());
@@ -158,14 +152,17 @@ impl Session {
     fn mail(&mut self, from: ReversePath, parameters: MailParameters) -> Step {
         match self.state {
             State::Connected => return out_of_order("EHLO comes first"),
-            State::Mail(_) | State::Chunks(_) => return out_of_order("One transaction at a time"),
+            State::Mail(_) | State::Chunks => return out_of_order("One transaction at a time"),
             State::Greeted => {}
         }
         if self.policy.is_submission && self.login.is_none() {
-            return Step::Reply(Reply::new(530, "5.7.0", "Authentication required"));
+            return Step::Reply(self.login_first());
         }
         if parameters.size.is_some_and(|size| size > self.policy.max_message_size) {
             return Step::Reply(too_big());
+        }
+        if from.as_ref().is_some_and(|from| self.is_undeclared(from, &parameters)) {
+            return Step::Reply(Reply::new(550, "5.6.7", "A non-ASCII address needs SMTPUTF8"));
         }
         match (&self.login, &from) {
             (Some(account), Some(address)) => {
@@ -177,9 +174,25 @@ impl Session {
         }
     }
 
+    fn login_first(&self) -> Reply {
+        if self.policy.may_login {
+            Reply::new(530, "5.7.0", "Authentication required")
+        } else {
+            // RFC 3207 §4.
+            Reply::new(530, "5.7.0", "Encryption required: STARTTLS comes first, then authentication")
+        }
+    }
+
+    /// True for a non-ASCII address without SMTPUTF8. RFC 6531 §3.5.
+    ///
+    /// Deviates: our own users' programs may leave the parameter out (Apple Mail), and so may anybody whose address is
+    /// non-ASCII only in its domain, which has a form in ASCII.
+    fn is_undeclared(&self, address: &Address, parameters: &MailParameters) -> bool {
+        !self.policy.is_submission && !parameters.smtputf8 && needs_utf8(address)
+    }
+
     fn begin(&mut self, from: ReversePath, parameters: MailParameters) -> Reply {
-        let (recipients, accounts, remote) = (Vec::new(), Vec::new(), Vec::new());
-        self.state = State::Mail(Transaction { from, parameters, recipients, accounts, remote });
+        self.state = State::Mail(Box::new(Transaction::new(from, parameters)));
         Reply::new(250, "2.1.0", "OK")
     }
 
@@ -193,12 +206,15 @@ impl Session {
     }
 
     fn rcpt(&self, recipient: Recipient) -> Step {
-        match &self.state {
-            State::Mail(transaction) if transaction.recipients.len() >= self.policy.max_recipients => {
-                Step::Reply(Reply::new(452, "4.5.3", "Too many recipients"))
+        let State::Mail(transaction) = &self.state else { return out_of_order("MAIL comes first") };
+        if transaction.recipients.len() >= self.policy.max_recipients {
+            return Step::Reply(too_many_recipients());
+        }
+        match &recipient {
+            Recipient::Address(address) if self.is_undeclared(address, &transaction.parameters) => {
+                Step::Reply(Reply::new(553, "5.6.7", "A non-ASCII address needs SMTPUTF8"))
             }
-            State::Mail(_) => Step::CheckRecipient(recipient),
-            State::Connected | State::Greeted | State::Chunks(_) => out_of_order("MAIL comes first"),
+            Recipient::Address(_) | Recipient::Postmaster => Step::CheckRecipient(recipient),
         }
     }
 
@@ -208,68 +224,67 @@ impl Session {
         let State::Mail(transaction) = &mut self.state else { return trouble() };
         let (accounts, remote) = match resolution {
             Some(Resolution::Ours { accounts, remote }) => (accounts, remote),
+            // RFC 6409 §4.2.
+            Some(Resolution::Foreign) if may_relay && !is_fully_qualified(&address) => {
+                return Reply::new(554, "5.1.2", "The domain is not fully qualified");
+            }
             // Only our own users may have mail sent elsewhere: never an open relay.
             Some(Resolution::Foreign) if may_relay => (Vec::new(), vec![address.clone()]),
             Some(Resolution::Foreign) => return Reply::new(550, "5.7.1", "Relaying denied"),
             Some(Resolution::UnknownUser) => return Reply::new(550, "5.1.1", "No such user here"),
             None => return trouble(),
         };
-        add_each_once(&mut transaction.accounts, accounts);
-        add_each_once(&mut transaction.remote, remote);
-        transaction.recipients.push(address);
-        Reply::new(250, "2.1.5", "OK")
-    }
-
-    fn data(&self) -> Step {
-        match &self.state {
-            State::Mail(transaction) if transaction.recipients.is_empty() => Step::Reply(no_recipients()),
-            State::Mail(_) => Step::ReceiveData,
-            State::Connected | State::Greeted => out_of_order("MAIL comes first"),
-            State::Chunks(_) => out_of_order("BDAT must be finished by BDAT"),
+        if transaction.add(address, accounts, remote) {
+            Reply::new(250, "2.1.5", "OK")
+        } else {
+            too_many_recipients()
         }
     }
 
-    fn bdat(&mut self, size: u64, last: bool) -> Step {
+    fn data(&mut self) -> Step {
         match std::mem::replace(&mut self.state, State::Greeted) {
-            State::Mail(transaction) if transaction.recipients.is_empty() => {
-                self.state = State::Mail(transaction);
-                Step::SkipChunk { size, reply: no_recipients() }
-            }
-            State::Mail(transaction) | State::Chunks(transaction) => {
-                self.state = State::Chunks(transaction);
-                Step::ReceiveChunk { size, last }
-            }
-            other @ (State::Connected | State::Greeted) => {
+            State::Mail(transaction) if !transaction.recipients.is_empty() => Step::ReceiveData(transaction),
+            other @ (State::Connected | State::Greeted | State::Mail(_) | State::Chunks) => {
                 self.state = other;
-                Step::SkipChunk { size, reply: Reply::new(503, "5.5.1", "MAIL comes first") }
+                Step::Reply(self.no_data_now())
             }
         }
     }
 
-    /// The transaction whose message has arrived; the next one may begin.
-    pub(crate) fn take_transaction(&mut self) -> Option<Transaction> {
-        match std::mem::replace(&mut self.state, State::Greeted) {
-            State::Mail(transaction) | State::Chunks(transaction) => Some(transaction),
-            State::Connected | State::Greeted => None,
+    /// BDAT. Whatever the reply is, the chunk is read: RFC 3030 §2.
+    fn bdat(&mut self, size: u64, last: bool) -> Step {
+        let behind = if last { State::Greeted } else { State::Chunks };
+        match std::mem::replace(&mut self.state, behind) {
+            State::Mail(transaction) if !transaction.recipients.is_empty() => {
+                Step::ReceiveChunk { first: Some(transaction), size, last }
+            }
+            State::Chunks => Step::ReceiveChunk { first: None, size, last },
+            other @ (State::Connected | State::Greeted | State::Mail(_)) => {
+                self.state = other;
+                Step::SkipChunk { size, reply: self.no_data_now() }
+            }
         }
     }
 
-    /// Puts a transaction back whose message has not arrived whole.
-    pub(crate) fn resume(&mut self, transaction: Transaction) {
-        self.state = State::Chunks(transaction);
+    fn no_data_now(&self) -> Reply {
+        match self.state {
+            State::Mail(_) => Reply::new(554, "5.5.1", "No valid recipients"),
+            State::Chunks => Reply::new(503, "5.5.1", "What BDAT began BDAT must finish"),
+            State::Connected | State::Greeted => Reply::new(503, "5.5.1", "MAIL comes first"),
+        }
     }
 
     fn start_tls(&self) -> Step {
-        if self.policy.may_start_tls {
-            Step::StartTls
-        } else {
-            Step::Reply(Reply::new(502, "5.5.1", "TLS is not available, or in use already"))
+        match (self.policy.is_tls, self.policy.may_start_tls) {
+            (true, _) => out_of_order("TLS is in use already"),
+            (false, true) => Step::StartTls,
+            (false, false) => Step::Reply(Reply::new(502, "5.5.1", "TLS is not available here")),
         }
     }
 
     /// TLS has begun: everything said before is forgotten. RFC 3207 §4.2.
     pub(crate) fn secured(&mut self) {
-        let policy = Policy { may_start_tls: false, may_login: true, ..self.policy.clone() };
+        let policy = Policy { is_tls: true, may_start_tls: false, may_login: true, ..self.policy.clone() };
         *self = Self::new(policy);
     }
 
@@ -302,38 +317,78 @@ impl Session {
     }
 }
 
-fn add_each_once(all: &mut Vec<Address>, more: Vec<Address>) {
-    for address in more {
-        if !all.contains(&address) {
-            all.push(address);
-        }
-    }
+/// True if the address can be reached from anywhere: its domain is a literal or has a dot.
+fn is_fully_qualified(address: &Address) -> bool {
+    address.domain().is_literal() || address.domain().as_str().contains('.')
 }
 
 fn out_of_order(text: &str) -> Step {
     Step::Reply(Reply::new(503, "5.5.1", text))
 }
 
-fn no_recipients() -> Reply {
-    Reply::new(554, "5.5.1", "No valid recipients")
+fn too_many_recipients() -> Reply {
+    Reply::new(452, "4.5.3", "Too many recipients; send the message again for the others")
 }
 
-pub(crate) fn too_big() -> Reply {
-    Reply::new(552, "5.3.4", "The message is too big")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub(crate) fn trouble() -> Reply {
-    Reply::new(451, "4.3.0", "A temporary failure; try again later")
-}
-
-impl Transaction {
-    /// The message needs RFC 6531 on its way.
-    pub(crate) fn needs_utf8(&self) -> bool {
-        self.parameters.smtputf8
-            || self.from.iter().chain(&self.recipients).any(|address| !address.is_ascii())
+    fn session(is_submission: bool, may_login: bool) -> Session {
+        Session::new(Policy {
+            hostname: "mail.example.org".to_owned(),
+            is_submission,
+            max_message_size: 1000,
+            max_recipients: 2,
+            is_tls: false,
+            may_start_tls: true,
+            may_login,
+        })
     }
 
-    pub(crate) const fn says_eight_bit(&self) -> bool {
-        matches!(self.parameters.body, Body::EightBit)
+    #[track_caller]
+    fn reply(session: &mut Session, line: &str) -> String {
+        let Step::Reply(reply) = session.handle(Command::parse(line.as_bytes()).unwrap()) else {
+            panic!("{line} is not answered at once")
+        };
+        let mut output = String::new();
+        reply.encode(&mut output);
+        output
+    }
+
+    /// RFC 4954 §4, promise 5: from afar, in the clear.
+    #[test]
+    fn before_tls_auth_is_neither_offered_nor_taken() {
+        let mut session = session(true, false);
+        assert!(!reply(&mut session, "EHLO x").contains("AUTH"));
+        assert!(reply(&mut session, "AUTH PLAIN AGJvYgBzZWNyZXQ=").starts_with("538 5.7.11 "));
+        assert!(reply(&mut session, "MAIL FROM:<bob@example.org>").contains("530 5.7.0 Encryption required"));
+        session.secured();
+        assert!(reply(&mut session, "EHLO x").contains("250 AUTH PLAIN LOGIN\r\n"));
+        assert!(matches!(
+            session.handle(Command::parse(b"AUTH PLAIN AGJvYgBzZWNyZXQ=").unwrap()),
+            Step::Authenticate { mechanism: Mechanism::Plain, initial: Some(_) }
+        ));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_asked_is_a_temporary_failure() {
+        let mut session = session(false, true);
+        reply(&mut session, "EHLO x");
+        reply(&mut session, "MAIL FROM:<>");
+        let bob: Address = "bob@example.org".parse().unwrap();
+        assert_eq!(session.recipient_checked(bob, None).code(), 451);
+        assert_eq!(session.sender_checked(None).code(), 451);
+    }
+
+    #[test]
+    fn aliases_do_not_lead_to_more_than_memory_holds() {
+        let mut session = session(false, true);
+        reply(&mut session, "EHLO x");
+        reply(&mut session, "MAIL FROM:<>");
+        let members = (0..20_000).map(|n| format!("m{n}@example.net").parse().unwrap()).collect();
+        let resolution = Resolution::Ours { accounts: Vec::new(), remote: members };
+        let list: Address = "list@example.org".parse().unwrap();
+        assert_eq!(session.recipient_checked(list, Some(resolution)).code(), 452);
     }
 }

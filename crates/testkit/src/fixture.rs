@@ -1,8 +1,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use mail_config::{CertificateFiles, Config, Listener, SmtpRole, TlsMode};
 use mail_directory::Directory;
 use mail_store::Store;
@@ -25,6 +26,8 @@ pub struct Fixture {
     pub store: Arc<Store>,
     /// What clients must trust.
     pub ca: CertificateDer<'static>,
+    /// What an SMTP server's listeners are for.
+    role: SmtpRole,
     _folder: TempDir,
 }
 
@@ -68,7 +71,7 @@ impl Fixture {
         let directory = Directory::open(&config.directory_file())?;
         directory.add_domain(&"example.org".parse()?)?;
         let store = Store::open(&config.mail_dir())?;
-        let fixture = Self { config, directory, store, ca, _folder: folder };
+        let fixture = Self { config, directory, store, ca, role: SmtpRole::Mx, _folder: folder };
         fixture.add_user("alice")?;
         fixture.add_user("bob")?;
         Ok(fixture)
@@ -97,6 +100,39 @@ impl Fixture {
         Ok(())
     }
 
+    /// Changes the SMTP server's part of the config: `role`, or a limit by its key.
+    ///
+    /// # Errors
+    /// There is no such key, or it has no such value.
+    pub fn set_smtp(&mut self, key: &str, value: &str) -> Result<()> {
+        let smtp = &mut self.config.smtp;
+        let milliseconds = || Ok::<_, anyhow::Error>(Duration::from_millis(value.parse()?));
+        match (key, value) {
+            ("role", "mx") => self.role = SmtpRole::Mx,
+            ("role", "submission") => self.role = SmtpRole::Submission,
+            ("max_message_size", _) => smtp.max_message_size = value.parse()?,
+            ("max_recipients", _) => smtp.max_recipients = value.parse()?,
+            ("max_errors", _) => smtp.max_errors = value.parse()?,
+            ("max_hops", _) => smtp.max_hops = value.parse()?,
+            ("command_timeout", _) => smtp.command_timeout = milliseconds()?,
+            ("data_timeout", _) => smtp.data_timeout = milliseconds()?,
+            _ => bail!("no such setting: {key} {value}"),
+        }
+        Ok(())
+    }
+
+    /// What was delivered to an account and not yet seen by any reader, oldest first. Blocks.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn delivered(&self, user: &str) -> Result<Vec<Vec<u8>>> {
+        let new = self.config.mail_dir().join("example.org").join(user).join("Maildir/new");
+        let mut files =
+            std::fs::read_dir(new)?.map(|entry| entry.map(|it| it.path())).collect::<Result<Vec<_>, _>>()?;
+        files.sort();
+        files.iter().map(|file| Ok(std::fs::read(file)?)).collect()
+    }
+
     /// Starts a server's `run` on two free loopback ports, one with STARTTLS and one under TLS.
     ///
     /// # Errors
@@ -107,7 +143,8 @@ impl Fixture {
         S: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        let listeners = [listener("plain", TlsMode::StartTls), listener("tls", TlsMode::Implicit)];
+        let listeners =
+            [listener("plain", TlsMode::StartTls, self.role), listener("tls", TlsMode::Implicit, self.role)];
         let sockets = bind(&listeners).map_err(|errors| anyhow!("{errors:?}"))?;
         let mut addresses = sockets.iter().map(|bound| bound.socket.local_addr());
         let plain = addresses.next().context("no socket")??;
@@ -128,9 +165,9 @@ fn address(name: &str) -> Result<Address> {
     Ok(Address::new(name, "example.org".parse()?)?)
 }
 
-fn listener(name: &str, tls: TlsMode) -> Listener {
+fn listener(name: &str, tls: TlsMode, role: SmtpRole) -> Listener {
     let addresses = vec![(Ipv4Addr::LOCALHOST, 0).into()];
-    Listener { name: name.to_owned(), addresses, tls, role: SmtpRole::Mx }
+    Listener { name: name.to_owned(), addresses, tls, role }
 }
 
 /// Makes a certificate authority and has it sign a certificate for `localhost`.

@@ -9,6 +9,8 @@
 //! |Subject: hello
 //! |
 //! |Hello.
+//! given: alias sales@example.org to bob@example.org far@example.net
+//! given: smtp role submission            for an SMTP server, whose role is mx otherwise; or a limit: smtp max_recipients 2
 //! given: over plain                      run in the clear only (for STLS); otherwise it runs over TLS too
 //! C: STAT                                send this line
 //! S: +OK 1 $size                         expect this line; $name binds at first sight
@@ -18,6 +20,9 @@
 //! TLS                                    negotiate TLS now
 //! S: <close>                             the server closes the connection
 //! C: <close>                             the client does
+//! mail: bob 1                            so many messages were delivered to bob
+//! mail: bob has Subject: hello           the newest of them has a line that matches this
+//! mail: bob lacks Bcc:...                and none that matches this
 //! ```
 //! Lines that begin with `* ` and stand together may come in any order. `$Name` with a capital is no variable.
 

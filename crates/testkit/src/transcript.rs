@@ -1,18 +1,23 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::pattern::{Bindings, fill, matches};
 use crate::{Fixture, Security, Server};
 
 /// A golden dialogue.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Transcript {
     users: Vec<String>,
     messages: Vec<GivenMessage>,
+    aliases: Vec<(String, Vec<String>)>,
+    settings: Vec<(String, String)>,
     plain_only: bool,
     steps: Vec<(usize, Step)>,
 }
@@ -30,6 +35,18 @@ enum Step {
     Expect { client: usize, line: String },
     Secure { client: usize },
     Close { client: usize },
+    Mail { user: String, expected: Mail },
+}
+
+/// What an INBOX is to hold.
+#[derive(Debug, Clone)]
+enum Mail {
+    /// So many messages.
+    Count(usize),
+    /// The newest has a line like this.
+    Has(String),
+    /// The newest has no line like this.
+    Lacks(String),
 }
 
 impl Transcript {
@@ -38,8 +55,7 @@ impl Transcript {
     /// # Errors
     /// A line that is no step, by its number.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut parsed =
-            Self { users: Vec::new(), messages: Vec::new(), plain_only: false, steps: Vec::new() };
+        let mut parsed = Self::default();
         for (position, line) in text.lines().enumerate() {
             let number = position + 1;
             parsed.line(number, line).with_context(|| format!("line {number}: {line}"))?;
@@ -74,6 +90,10 @@ impl Transcript {
                 text: Vec::new(),
             }),
             ["over", "plain"] => self.plain_only = true,
+            ["alias", alias, "to", targets @ ..] => {
+                self.aliases.push(((*alias).to_owned(), targets.iter().map(|it| (*it).to_owned()).collect()));
+            }
+            ["smtp", key, value] => self.settings.push(((*key).to_owned(), (*value).to_owned())),
             _ => bail!("this can't be given"),
         }
         Ok(())
@@ -83,14 +103,18 @@ impl Transcript {
     ///
     /// # Errors
     /// What the directory or the store says.
-    pub fn prepare(&self, fixture: &Fixture) -> Result<()> {
+    pub fn prepare(&self, fixture: &mut Fixture) -> Result<()> {
         for user in self.users.iter().filter(|user| !["alice", "bob"].contains(&user.as_str())) {
             fixture.add_user(user)?;
         }
         for message in &self.messages {
             fixture.add_message(&message.user, &message.mailbox, &message.text)?;
         }
-        Ok(())
+        for (alias, targets) in &self.aliases {
+            let targets = targets.iter().map(|it| it.parse()).collect::<Result<Vec<_>, _>>()?;
+            fixture.directory.add_alias(&alias.parse()?, &targets)?;
+        }
+        self.settings.iter().try_for_each(|(key, value)| fixture.set_smtp(key, value))
     }
 
     /// Holds the dialogue with `server`.
@@ -128,7 +152,11 @@ impl Step {
     fn untagged(&self) -> Option<usize> {
         match self {
             Self::Expect { client, line } if line.starts_with("* ") => Some(*client),
-            Self::Expect { .. } | Self::Send { .. } | Self::Secure { .. } | Self::Close { .. } => None,
+            Self::Expect { .. }
+            | Self::Send { .. }
+            | Self::Secure { .. }
+            | Self::Close { .. }
+            | Self::Mail { .. } => None,
         }
     }
 }
@@ -147,7 +175,20 @@ fn step(line: &str) -> Result<Step> {
         ("C", text) => Ok(Step::Send { client, octets: format!("{text}\r\n").into_bytes(), fill: true }),
         ("C-raw", text) => Ok(Step::Send { client, octets: unescape(text)?, fill: false }),
         ("S", text) => Ok(Step::Expect { client, line: text.to_owned() }),
+        ("mail", text) => {
+            let (user, expected) = text.split_once(' ').context("whose mail?")?;
+            Ok(Step::Mail { user: user.to_owned(), expected: expected_mail(expected)? })
+        }
         _ => bail!("no step"),
+    }
+}
+
+fn expected_mail(text: &str) -> Result<Mail> {
+    match text.split_once(' ') {
+        None => Ok(Mail::Count(text.parse()?)),
+        Some(("has", line)) => Ok(Mail::Has(line.to_owned())),
+        Some(("lacks", line)) => Ok(Mail::Lacks(line.to_owned())),
+        Some(_) => bail!("no step"),
     }
 }
 
@@ -218,8 +259,29 @@ impl Play<'_> {
                 }
                 Ok(())
             }
+            Some(Step::Mail { user, expected }) => self.look(&user, &expected),
             None => Ok(()),
         }
+    }
+
+    /// Looks into the INBOX of `user`.
+    fn look(&mut self, user: &str, expected: &Mail) -> Result<()> {
+        let messages = self.fixture.delivered(user)?;
+        let newest = messages.last().map(|it| String::from_utf8_lossy(it).into_owned()).unwrap_or_default();
+        let bindings = &mut self.bindings;
+        let mut has = |line: &str| newest.split("\r\n").any(|it| matches(line, it, bindings));
+        let fulfilled = match expected {
+            Mail::Count(count) => messages.len() == *count,
+            Mail::Has(line) => has(line),
+            Mail::Lacks(line) => !has(line),
+        };
+        if fulfilled {
+            return Ok(());
+        }
+        bail!(
+            "expected {expected:?} of {user}\n     got {} messages, the newest of them\n{newest}",
+            messages.len()
+        )
     }
 
     /// Reads one line and strikes out what it fulfils.
@@ -233,7 +295,7 @@ impl Play<'_> {
         let bindings = &mut self.bindings;
         let found = group.iter().position(|step| match step {
             Step::Expect { line: expected, .. } => matches(expected, &line, bindings),
-            Step::Send { .. } | Step::Secure { .. } | Step::Close { .. } => false,
+            Step::Send { .. } | Step::Secure { .. } | Step::Close { .. } | Step::Mail { .. } => false,
         });
         match found {
             Some(position) => drop(group.remove(position)),
@@ -243,33 +305,42 @@ impl Play<'_> {
     }
 }
 
+/// Dialogues held at one time.
+const AT_ONCE: usize = 6;
+
 /// Runs every transcript of `folder`, over plain TCP and over TLS, each against a server of its own.
 ///
 /// # Errors
 /// Every dialogue that differs.
 pub async fn run_folder<F, S, E>(folder: &Path, run: F) -> Result<()>
 where
-    F: Fn(server_core::ServerContext, Vec<server_core::BoundListener>) -> S,
+    F: Fn(server_core::ServerContext, Vec<server_core::BoundListener>) -> S + Clone + Send + 'static,
     S: Future<Output = Result<(), E>> + Send + 'static,
     E: std::fmt::Display + Send + 'static,
 {
     let mut files: Vec<_> =
         std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     files.sort();
-    let mut failures = String::new();
+    let (mut dialogues, mut failures) = (JoinSet::new(), String::new());
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
     for file in &files {
-        let transcript =
-            Transcript::parse(&std::fs::read_to_string(file)?).with_context(|| file.display().to_string())?;
+        let text = std::fs::read_to_string(file)?;
+        let transcript = Transcript::parse(&text).with_context(|| file.display().to_string())?;
         for security in [Security::Plain, Security::Tls] {
             if security == Security::Tls && transcript.plain_only {
                 continue;
             }
-            let fixture = Fixture::new()?;
-            transcript.prepare(&fixture)?;
-            let server = fixture.start(&run)?;
-            if let Err(error) = transcript.run(&fixture, &server, security).await {
-                let _ = writeln!(failures, "{} ({security:?}): {error:?}\n", file.display());
-            }
+            let name = format!("{} ({security:?})", file.display());
+            let (transcript, run, slots) = (transcript.clone(), run.clone(), Arc::clone(&slots));
+            dialogues.spawn(async move {
+                let _slot = slots.acquire_owned().await?;
+                hold(transcript, security, run).await.context(name)
+            });
+        }
+    }
+    while let Some(held) = dialogues.join_next().await {
+        if let Err(error) = held? {
+            let _ = writeln!(failures, "{error:?}\n");
         }
     }
     if files.is_empty() || !failures.is_empty() {
@@ -277,4 +348,20 @@ where
     } else {
         Ok(())
     }
+}
+
+async fn hold<F, S, E>(transcript: Transcript, security: Security, run: F) -> Result<()>
+where
+    F: FnOnce(server_core::ServerContext, Vec<server_core::BoundListener>) -> S,
+    S: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    let (transcript, fixture) = tokio::task::spawn_blocking(move || {
+        let mut fixture = Fixture::new()?;
+        transcript.prepare(&mut fixture)?;
+        anyhow::Ok((transcript, fixture))
+    })
+    .await??;
+    let server = fixture.start(run)?;
+    transcript.run(&fixture, &server, security).await
 }

@@ -1,0 +1,83 @@
+//! Commands come back as they were sent, and no bytes are more than an answer.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use mail_types::Address;
+use proptest::prelude::*;
+use smtp_proto::{Body, Command, MailParameters, Recipient};
+
+fn address() -> impl Strategy<Value = Address> {
+    let local_part = prop_oneof!["[a-zA-Z0-9.+=_-]{1,20}", "[ -~é✉]{1,20}"];
+    let domain = prop_oneof!["[a-z]{1,9}(\\.[a-z][a-z0-9]{0,9}){0,3}", Just("[192.0.2.1]".to_owned())];
+    (local_part, domain).prop_filter_map("no address", |(local_part, domain)| {
+        Address::new(&local_part, domain.parse().ok()?).ok()
+    })
+}
+
+fn parameters() -> impl Strategy<Value = MailParameters> {
+    let body = prop_oneof![Just(Body::SevenBit), Just(Body::EightBit)];
+    (any::<Option<u64>>(), body, any::<bool>()).prop_map(|(size, body, smtputf8)| MailParameters {
+        size,
+        body,
+        smtputf8,
+    })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        "[!-~]{1,30}".prop_map(Command::Ehlo),
+        "[!-~]{1,30}".prop_map(Command::Helo),
+        (prop::option::of(address()), parameters())
+            .prop_map(|(from, parameters)| Command::Mail { from, parameters }),
+        address().prop_map(|address| Command::Rcpt(Recipient::Address(address))),
+        Just(Command::Rcpt(Recipient::Postmaster)),
+        any::<(u64, bool)>().prop_map(|(size, last)| Command::Bdat { size, last }),
+        "[A-Z0-9-]{1,20}".prop_map(|mechanism| Command::Auth { mechanism, initial: None }),
+        prop::sample::select(vec![
+            Command::Data,
+            Command::Rset,
+            Command::Noop,
+            Command::Quit,
+            Command::Vrfy,
+            Command::Expn,
+            Command::Help,
+            Command::StartTls,
+        ]),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_command_comes_back_as_it_was_sent(command in command()) {
+        let line = command.to_string();
+        prop_assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{}", line);
+    }
+
+    #[test]
+    fn case_and_blanks_at_the_end_mean_nothing(command in command(), blanks in "[ \t]{0,3}") {
+        let line = command.to_string();
+        let (verb, rest) = line.split_at(4);
+        let line = format!("{}{rest}{blanks}", verb.to_ascii_lowercase());
+        prop_assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{}", line);
+    }
+
+    #[test]
+    fn any_bytes_are_an_answer(
+        verb in prop::sample::select(vec!["", "MAIL FROM:<", "RCPT TO:<", "MAIL FROM:<> ", "BDAT ", "AUTH ", "EHLO "]),
+        line in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let _ = Command::parse(&[verb.as_bytes(), &line].concat());
+    }
+
+    #[test]
+    fn any_text_is_an_answer(line in "(MAIL FROM:|RCPT TO:|BDAT |AUTH )[ -~é]{0,60}") {
+        if let Ok(command) = Command::parse(line.as_bytes()) {
+            prop_assert!(!command.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_auth_carries_is_never_shown() {
+    let command = Command::parse(b"AUTH PLAIN AGJvYgBzZWNyZXQ=").unwrap();
+    assert_eq!(command.to_string(), "AUTH PLAIN …");
+}

@@ -1,0 +1,123 @@
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail_store::{Delivery, Store, StoreError};
+use mail_types::Address;
+use smtp_queue::{Envelope, Queue, QueueError, QueueWriter};
+use tracing::{error, warn};
+
+use crate::trace::Trace;
+use crate::transaction::Transaction;
+
+/// How long the deliverer leaves a queued message alone whose local part is being delivered.
+const GRACE: Duration = Duration::from_secs(300);
+
+/// Where messages go.
+#[derive(Debug, Clone)]
+pub(crate) struct Destinations {
+    pub(crate) store: Arc<Store>,
+    pub(crate) queue: Arc<Queue>,
+}
+
+/// A message that can't be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl FileError {
+    /// There is no room left: 452 instead of 451.
+    pub(crate) fn is_full(&self) -> bool {
+        let source = match self {
+            Self::Io(source)
+            | Self::Store(StoreError::Io { source, .. })
+            | Self::Queue(QueueError::Io { source, .. }) => source,
+            Self::Store(_) | Self::Queue(_) => return false,
+        };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// A message being written for the accounts here and for the queue. Dropped uncommitted, it leaves nothing. All calls block.
+#[derive(Debug)]
+pub(crate) struct Files {
+    queue: Arc<Queue>,
+    delivery: Option<Delivery>,
+    queued: Option<QueueWriter>,
+}
+
+impl Files {
+    /// Opens them, and begins each with our own fields.
+    pub(crate) fn open(
+        to: &Destinations,
+        transaction: &Transaction,
+        trace: &Trace,
+    ) -> Result<Self, FileError> {
+        let mut files = Self { queue: Arc::clone(&to.queue), delivery: None, queued: None };
+        if !transaction.accounts.is_empty() {
+            let accounts: Vec<Address> = transaction.accounts.iter().cloned().collect();
+            let mut delivery = to.store.deliver(&accounts)?;
+            delivery.write_all(Trace::return_path(transaction).as_bytes())?;
+            files.delivery = Some(delivery);
+        }
+        if !transaction.remote.is_empty() {
+            files.queued = Some(to.queue.add()?);
+        }
+        files.write(trace.received(transaction).as_bytes())?;
+        Ok(files)
+    }
+
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
+        if let Some(delivery) = &mut self.delivery {
+            delivery.write_all(piece)?;
+        }
+        if let Some(queued) = &mut self.queued {
+            queued.write_all(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
+    /// nothing.
+    pub(crate) fn commit(self, transaction: &Transaction, eight_bit: bool) -> Result<(), FileError> {
+        let envelope = Envelope {
+            sender: transaction.from.clone(),
+            recipients: transaction.remote.iter().cloned().collect(),
+            smtputf8: transaction.needs_utf8(),
+            eight_bit,
+        };
+        match (self.delivery, self.queued) {
+            (Some(delivery), None) => deliver(delivery),
+            (None, Some(queued)) => Ok(queued.commit(&envelope).map(drop)?),
+            (Some(delivery), Some(queued)) => {
+                // Until the delivery has succeeded the deliverer leaves it alone, so that it can be taken back.
+                let id = queued.commit_after(&envelope, GRACE)?;
+                let delivered = deliver(delivery);
+                let done = if delivered.is_ok() {
+                    self.queue.retry(Some(&id))
+                } else {
+                    self.queue.remove(Some(&id))
+                };
+                if let Err(error) = done {
+                    warn!(%id, %error, "a queued message can't be changed; it is sent in {GRACE:?}");
+                }
+                delivered
+            }
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn deliver(delivery: Delivery) -> Result<(), FileError> {
+    let failed: Vec<StoreError> = delivery.commit().into_iter().filter_map(Result::err).collect();
+    for error in &failed {
+        error!(%error, "the message can't be delivered");
+    }
+    failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+}

@@ -1,0 +1,265 @@
+/// Octets of a line after which it can be no field: its name would be longer than any line may be (RFC 5322 §2.1.1).
+const MAX_NAME: usize = 998;
+/// Octets kept of the From field, for whom it names.
+const MAX_FROM: usize = 64 * 1024;
+
+/// The header of a message as it passes by, in pieces of any size: what must not stand in it is left out, what it
+/// holds is noted. It is never gathered in memory.
+#[derive(Debug)]
+pub(crate) struct HeaderFilter {
+    is_submission: bool,
+    at: At,
+    /// The start of a line that may still be anything.
+    start: Vec<u8>,
+    /// What becomes of the field that the last line belongs to.
+    field: Field,
+    pub(crate) seen: Seen,
+}
+
+/// What the header holds.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    fields: usize,
+    /// Received fields: the hosts that the message passed.
+    pub(crate) received: usize,
+    pub(crate) date: bool,
+    pub(crate) message_id: bool,
+    /// The From field of a submission, folded as it came; empty without one.
+    pub(crate) from: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    LineStart,
+    Line,
+    Body,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Keep,
+    KeepAsFrom,
+    LeaveOut,
+}
+
+/// What a line turns out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Field,
+    Continuation,
+    /// `From `, with which an mbox file begins a message.
+    Mbox,
+    /// The empty line between header and body.
+    End,
+    /// No part of a header: the body begins without an empty line.
+    Stray,
+}
+
+impl HeaderFilter {
+    /// Before the first octet.
+    pub(crate) fn new(is_submission: bool) -> Self {
+        let (start, seen) = (Vec::new(), Seen::default());
+        Self { is_submission, at: At::LineStart, start, field: Field::Keep, seen }
+    }
+
+    /// Passes on what `piece` holds of the header, and gives the rest of it, which is body. `missing` tells, from what
+    /// was seen, which fields are to stand at the header's end.
+    pub(crate) fn pass<'a>(
+        &mut self,
+        mut piece: &'a [u8],
+        output: &mut Vec<u8>,
+        missing: impl Fn(&Seen) -> String,
+    ) -> &'a [u8] {
+        while !piece.is_empty() {
+            piece = match self.at {
+                At::Body => return piece,
+                At::Line => self.pass_line(piece, output),
+                At::LineStart => self.look_at(piece, output, &missing),
+            };
+        }
+        piece
+    }
+
+    /// The message is over: so is its header, had it no body.
+    pub(crate) fn finish(&mut self, output: &mut Vec<u8>, missing: impl Fn(&Seen) -> String) {
+        if self.at == At::LineStart && !self.start.is_empty() {
+            self.end(Kind::Stray, output, &missing);
+        }
+        if self.at == At::Body {
+            return;
+        }
+        let missing = missing(&self.seen);
+        if self.at == At::Line && self.field != Field::LeaveOut && !missing.is_empty() {
+            output.extend_from_slice(b"\r\n");
+        }
+        output.extend_from_slice(missing.as_bytes());
+        self.at = At::Body;
+    }
+
+    /// Passes on the rest of a line.
+    fn pass_line<'a>(&mut self, piece: &'a [u8], output: &mut Vec<u8>) -> &'a [u8] {
+        let end = memchr::memchr(b'\n', piece).map(|position| position + 1);
+        let (line, rest) = piece.split_at_checked(end.unwrap_or(piece.len())).unwrap_or((piece, &[]));
+        self.write(line, output);
+        if end.is_some() {
+            self.at = At::LineStart;
+        }
+        rest
+    }
+
+    fn write(&mut self, octets: &[u8], output: &mut Vec<u8>) {
+        if self.field != Field::LeaveOut {
+            output.extend_from_slice(octets);
+        }
+        if self.field == Field::KeepAsFrom && self.seen.from.len() + octets.len() <= MAX_FROM {
+            self.seen.from.extend_from_slice(octets);
+        }
+    }
+
+    /// Takes octets of a line's start until it is clear what the line is.
+    fn look_at<'a>(
+        &mut self,
+        piece: &'a [u8],
+        output: &mut Vec<u8>,
+        missing: &impl Fn(&Seen) -> String,
+    ) -> &'a [u8] {
+        let mut rest = piece;
+        while let Some((octet, behind)) = rest.split_first() {
+            self.start.push(*octet);
+            rest = behind;
+            let Some(kind) = self.kind() else { continue };
+            match kind {
+                Kind::Field => self.begin_field(output),
+                Kind::Continuation => self.keep(self.field, output),
+                Kind::Mbox => {
+                    output.extend_from_slice(b"X-Mailbox-Line: ");
+                    self.keep(Field::Keep, output);
+                }
+                Kind::End | Kind::Stray => self.end(kind, output, missing),
+            }
+            break;
+        }
+        rest
+    }
+
+    /// What the line is; `None` if more of it must be seen.
+    fn kind(&self) -> Option<Kind> {
+        let (last, before) = self.start.split_last()?;
+        let is_first = self.seen.fields == 0;
+        match (*last, before) {
+            (b' ' | b'\t', []) => Some(if is_first { Kind::Stray } else { Kind::Continuation }),
+            (b' ', b"From" | b">From") if is_first => Some(Kind::Mbox),
+            (b'\r', []) => None,
+            (b'\n', b"\r") => Some(Kind::End),
+            (b':', [_, ..]) => Some(Kind::Field),
+            // RFC 5322 §4.5.8: blanks between the name and its colon.
+            (b' ' | b'\t', [_, ..]) if self.start.len() <= MAX_NAME => None,
+            (33..=126, [] | [.., 33..=126]) if *last != b':' && self.start.len() <= MAX_NAME => None,
+            _ => Some(Kind::Stray),
+        }
+    }
+
+    fn begin_field(&mut self, output: &mut Vec<u8>) {
+        self.seen.fields += 1;
+        let name = self.start.strip_suffix(b":").unwrap_or_default().trim_ascii_end().to_ascii_lowercase();
+        let field = match name.as_slice() {
+            // RFC 5321 §4.4: there shall be one, ours.
+            b"return-path" => Field::LeaveOut,
+            // RFC 5322 §3.6.3: not for the others to see.
+            b"bcc" | b"resent-bcc" if self.is_submission => Field::LeaveOut,
+            b"from" if self.is_submission => Field::KeepAsFrom,
+            _ => Field::Keep,
+        };
+        self.seen.received += usize::from(name == b"received");
+        self.seen.date |= name == b"date";
+        self.seen.message_id |= name == b"message-id";
+        self.keep(field, output);
+    }
+
+    /// Goes on in a line of which the start is known.
+    fn keep(&mut self, field: Field, output: &mut Vec<u8>) {
+        self.seen.fields = self.seen.fields.max(1);
+        self.field = field;
+        self.at = At::Line;
+        let start = std::mem::take(&mut self.start);
+        self.write(&start, output);
+    }
+
+    /// Ends the header. A body that follows without an empty line gets one where it would run into our own fields.
+    fn end(&mut self, kind: Kind, output: &mut Vec<u8>, missing: &impl Fn(&Seen) -> String) {
+        output.extend_from_slice(missing(&self.seen).as_bytes());
+        if kind == Kind::Stray && (self.seen.fields == 0 || self.is_submission) {
+            output.extend_from_slice(b"\r\n");
+        }
+        output.extend_from_slice(&std::mem::take(&mut self.start));
+        self.at = At::Body;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `message` behind the filter, fed in pieces of every size: they must all give the same.
+    #[track_caller]
+    fn filter(is_submission: bool, message: &str) -> (String, Seen) {
+        let missing = |seen: &Seen| if seen.date { String::new() } else { "Date: now\r\n".to_owned() };
+        let pass = |size: usize| {
+            let (mut filter, mut output) = (HeaderFilter::new(is_submission), Vec::new());
+            for piece in message.as_bytes().chunks(size) {
+                let body = filter.pass(piece, &mut output, missing);
+                output.extend_from_slice(body);
+            }
+            filter.finish(&mut output, missing);
+            (String::from_utf8(output).unwrap(), filter.seen)
+        };
+        let (whole, seen) = pass(message.len().max(1));
+        for size in [1, 2, 3, 7] {
+            assert_eq!(pass(size).0, whole, "in pieces of {size}");
+        }
+        (whole, seen)
+    }
+
+    #[track_caller]
+    fn check(message: &str, expected: &str) {
+        assert_eq!(filter(true, message).0, expected);
+    }
+
+    #[test]
+    fn what_is_missing_stands_at_the_end_of_the_header() {
+        check("Subject: a\r\n\r\nb\r\n\r\nc", "Subject: a\r\nDate: now\r\n\r\nb\r\n\r\nc");
+        check("date : x\r\n\r\nb", "date : x\r\n\r\nb");
+        check("Subject: a\r\n\r\nDate: b", "Subject: a\r\nDate: now\r\n\r\nDate: b");
+        check("\r\nbody", "Date: now\r\n\r\nbody");
+        check("Subject: a\r\n", "Subject: a\r\nDate: now\r\n");
+        check("Subject: a", "Subject: a\r\nDate: now\r\n");
+        check("", "Date: now\r\n");
+    }
+
+    #[test]
+    fn a_body_without_a_header_does_not_become_one() {
+        check("hello world: x\r\n", "Date: now\r\n\r\nhello world: x\r\n");
+        check(" hello\r\n", "Date: now\r\n\r\n hello\r\n");
+        check(": x\r\n", "Date: now\r\n\r\n: x\r\n");
+        check("hello", "Date: now\r\n\r\nhello");
+        check(&"x".repeat(2000), &format!("Date: now\r\n\r\n{}", "x".repeat(2000)));
+        check("A: b\r\nhello\r\nBcc: c\r\n", "A: b\r\nDate: now\r\n\r\nhello\r\nBcc: c\r\n");
+        check("From a@b.c Mon\r\nA: b\r\n", "X-Mailbox-Line: From a@b.c Mon\r\nA: b\r\nDate: now\r\n");
+    }
+
+    #[test]
+    fn return_path_and_bcc_go_with_all_their_lines() {
+        let message = "Return-Path: <a@b.c>\r\nA: b\r\n\tc\r\nBCC: d,\r\n e\r\nDate: x\r\n\r\nBcc: f";
+        check(message, "A: b\r\n\tc\r\nDate: x\r\n\r\nBcc: f");
+        let (received, _) = filter(false, message);
+        assert_eq!(received, "A: b\r\n\tc\r\nBCC: d,\r\n e\r\nDate: x\r\n\r\nBcc: f");
+    }
+
+    #[test]
+    fn only_fields_of_the_header_are_counted() {
+        let hops = "Received: a\r\n".repeat(3);
+        let (_, seen) = filter(true, &format!("{hops}From: x\r\n\ty\r\nMessage-Id: z\r\n\r\n{hops}"));
+        assert_eq!((seen.received, seen.date, seen.message_id), (3, false, true));
+        assert_eq!(seen.from, b"From: x\r\n\ty\r\n");
+    }
+}

@@ -1,0 +1,103 @@
+//! AUTH (RFC 4954) and STARTTLS (RFC 3207).
+
+use std::io;
+
+use line_codec::line::{Line, LineCodec};
+use mail_directory::sasl::{self, Exchange, Mechanism, SaslStep};
+use mail_types::Address;
+use server_core::{Connection, Stream};
+use smtp_proto::Reply;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::connection::{Dialogue, HANDSHAKE_TIMEOUT, MAX_LINE};
+
+impl Dialogue {
+    pub(crate) async fn authenticate(
+        &mut self,
+        mechanism: Mechanism,
+        initial: Option<Vec<u8>>,
+    ) -> io::Result<Option<Reply>> {
+        let initial = match initial.map(|line| sasl::decode(&line)) {
+            Some(None) => return Ok(Some(malformed())),
+            Some(decoded) => decoded,
+            None => None,
+        };
+        let (mut exchange, mut step) = Exchange::start(mechanism, initial.as_deref());
+        loop {
+            let challenge = match step {
+                SaslStep::Challenge(challenge) => challenge,
+                SaslStep::Credentials { username, password } => {
+                    let name = username.clone();
+                    let found = self.ask(move |directory| directory.authenticate(&username, &password)).await;
+                    return self.judge(&name, found).await;
+                }
+                SaslStep::Malformed => return Ok(Some(malformed())),
+            };
+            self.say(&Reply::new(334, "", sasl::encode(challenge)));
+            step = match self.next_line().await? {
+                Ok(Line::Text(line)) if &line[..] == b"*" => {
+                    return Ok(Some(Reply::new(501, "5.7.0", "Authentication cancelled")));
+                }
+                Ok(Line::Text(line)) => {
+                    sasl::decode(&line).map_or(SaslStep::Malformed, |answer| exchange.respond(&answer))
+                }
+                Ok(Line::TooLong) => return Ok(Some(Reply::new(500, "5.5.6", "The line is too long"))),
+                Ok(Line::BareCrOrLf) => SaslStep::Malformed,
+                Err(end) => return self.end(end).await.map(|_| None),
+            };
+        }
+    }
+
+    async fn judge(&mut self, username: &str, found: Option<Option<Address>>) -> io::Result<Option<Reply>> {
+        match found {
+            None => Ok(Some(Reply::new(454, "4.7.0", "A temporary failure; try again later"))),
+            Some(Some(account)) => {
+                let Some(guard) = self.connection.guard.login(&account) else {
+                    self.close(Reply::new(421, "4.7.0", "Too many connections of this account")).await?;
+                    return Ok(None);
+                };
+                info!(%account, "logged in");
+                self.login = Some(guard);
+                Ok(Some(self.session.logged_in(account)))
+            }
+            Some(None) => {
+                info!(username, "login failed");
+                self.connection.guard.login_failed();
+                self.login_failures += 1;
+                if self.login_failures >= self.shared.config.limits.max_login_failures {
+                    self.close(Reply::new(421, "4.7.0", "Too many failed logins; goodbye")).await?;
+                    return Ok(None);
+                }
+                Ok(Some(Reply::new(535, "5.7.8", "Wrong user name or password")))
+            }
+        }
+    }
+
+    pub(crate) async fn start_tls(&mut self) -> io::Result<()> {
+        self.say(&Reply::new(220, "2.0.0", "Ready to start TLS"));
+        self.flush().await?;
+        // What came before the handshake came in the clear: it is not obeyed. RFC 3207 §4.2.
+        self.input.clear();
+        self.codec = LineCodec::new(MAX_LINE);
+        self.incoming = None;
+        Ok(())
+    }
+
+    /// The same dialogue under TLS.
+    pub(crate) async fn secured(self) -> io::Result<Self> {
+        let Connection { stream, peer, local, listener, tls, guard, drain } = self.connection;
+        let (Stream::Plain(plain), Some(context)) = (stream, &tls) else {
+            return Err(io::Error::other("STARTTLS without a certificate"));
+        };
+        let stream = timeout(HANDSHAKE_TIMEOUT, context.accept(plain)).await??;
+        let connection = Connection { stream, peer, local, listener, tls, guard, drain };
+        let mut session = self.session;
+        session.secured();
+        Ok(Self { connection, session, ..self })
+    }
+}
+
+fn malformed() -> Reply {
+    Reply::new(501, "5.5.2", "Not what the mechanism prescribes")
+}

@@ -1,0 +1,57 @@
+//! What the directory is asked about senders and recipients.
+
+use std::sync::Arc;
+
+use mail_directory::{Directory, DirectoryError};
+use mail_types::Address;
+use smtp_proto::{Recipient, Reply};
+use tracing::error;
+
+use crate::connection::Dialogue;
+use crate::incoming::trouble;
+
+impl Dialogue {
+    pub(crate) async fn check_sender(&mut self, account: Address, from: Address) -> Reply {
+        let delimiter = self.shared.config.smtp.recipient_delimiter;
+        let allowed = self.ask(move |directory| directory.may_send_as(&account, &from, delimiter)).await;
+        self.session.sender_checked(allowed)
+    }
+
+    pub(crate) async fn check_recipient(&mut self, recipient: Recipient) -> Reply {
+        let delimiter = self.shared.config.smtp.recipient_delimiter;
+        let answer = self.ask(move |directory| {
+            let address = match recipient {
+                Recipient::Address(address) => Some(address),
+                Recipient::Postmaster => directory.postmaster()?,
+            };
+            let Some(address) = address else { return Ok(None) };
+            let resolution = directory.resolve(&address, delimiter)?;
+            Ok(Some((address, resolution)))
+        });
+        match answer.await {
+            Some(Some((address, resolution))) => self.session.recipient_checked(address, Some(resolution)),
+            Some(None) => Reply::new(550, "5.1.1", "No such user here"),
+            None => trouble(),
+        }
+    }
+
+    /// Asks the directory off the async threads; `None` if it could not be asked.
+    pub(crate) async fn ask<T, F>(&self, question: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Directory) -> Result<T, DirectoryError> + Send + 'static,
+    {
+        let directory = Arc::clone(&self.shared.directory);
+        match tokio::task::spawn_blocking(move || question(&directory)).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => {
+                error!(%error, "the directory can't be asked");
+                None
+            }
+            Err(error) => {
+                error!(%error, "the directory can't be asked");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! DATA and BDAT: the mail data from the socket to [`Incoming`].
+
+use std::io;
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use line_codec::mail_data::DataDecoder;
+use mail_config::SmtpRole;
+use server_core::Stream;
+use smtp_proto::Reply;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+use tracing::error;
+
+use crate::connection::{Dialogue, End};
+use crate::incoming::{Incoming, MessageLimits, bare_cr_or_lf, trouble};
+use crate::trace::{Trace, new_id};
+use crate::transaction::Transaction;
+
+/// Octets read at once.
+const READ: usize = 16 * 1024;
+
+impl Dialogue {
+    pub(crate) async fn receive_data(&mut self, transaction: Transaction) -> io::Result<Option<Reply>> {
+        self.say(&Reply::new(354, "", "End with <CRLF>.<CRLF>"));
+        let mut incoming = self.begin(transaction);
+        let mut decoder = DataDecoder::new();
+        self.flush().await?;
+        while !decoder.decode(&mut self.input, &mut incoming.piece) {
+            if incoming.is_piece_full() {
+                incoming = spill(incoming).await?;
+            }
+            if !self.read_data().await? {
+                return Ok(None);
+            }
+        }
+        if decoder.has_bare_cr_or_lf() {
+            incoming.refuse(bare_cr_or_lf());
+        }
+        Ok(Some(finish(incoming).await))
+    }
+
+    pub(crate) async fn receive_chunk(
+        &mut self,
+        first: Option<Box<Transaction>>,
+        size: u64,
+        last: bool,
+    ) -> io::Result<Option<Reply>> {
+        let begun = match first {
+            Some(transaction) => Some(self.begin(*transaction)),
+            None => self.incoming.take(),
+        };
+        let Some(incoming) = begun else { return Ok(Some(trouble())) };
+        Ok(match self.read_chunk(size, incoming).await? {
+            Some(incoming) if last => Some(finish(incoming).await),
+            Some(incoming) => Some(self.keep(incoming, size)),
+            None => None,
+        })
+    }
+
+    /// Keeps a message for the chunks to come; one that is refused already is told so at once (RFC 3030 §2).
+    fn keep(&mut self, incoming: Incoming, size: u64) -> Reply {
+        if let Some(refusal) = incoming.refusal() {
+            self.session.reset();
+            return refusal.clone();
+        }
+        self.incoming = Some(incoming);
+        Reply::new(250, "2.0.0", format!("{size} octets received"))
+    }
+
+    /// Reads a chunk into the message. `None` if the client left.
+    async fn read_chunk(&mut self, size: u64, mut incoming: Incoming) -> io::Result<Option<Incoming>> {
+        let mut left = size;
+        while left > 0 {
+            let Some(part) = self.next_part(&mut left).await? else { return Ok(None) };
+            incoming.piece.extend_from_slice(&part);
+            if incoming.is_piece_full() {
+                incoming = spill(incoming).await?;
+            }
+        }
+        Ok(Some(incoming))
+    }
+
+    /// Reads a chunk and throws it away. `None` if the client left.
+    pub(crate) async fn skip_chunk(&mut self, size: u64) -> io::Result<Option<()>> {
+        let mut left = size;
+        while left > 0 {
+            if self.next_part(&mut left).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// What is here of the `left` octets of a chunk, at least one. `None` if the client left.
+    async fn next_part(&mut self, left: &mut u64) -> io::Result<Option<BytesMut>> {
+        if self.input.is_empty() && !self.read_data().await? {
+            return Ok(None);
+        }
+        let now = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= u64::try_from(now).unwrap_or(*left);
+        Ok(Some(self.input.split_to(now)))
+    }
+
+    /// Reads more mail data; false if the client left or is too slow (RFC 5321 §4.5.3.2).
+    async fn read_data(&mut self) -> io::Result<bool> {
+        self.flush().await?;
+        self.input.reserve(READ);
+        let read = self.connection.stream.read_buf(&mut self.input);
+        match timeout(self.shared.config.smtp.data_timeout, read).await {
+            Ok(read) => Ok(read? > 0),
+            Err(_) => self.end(End::TimedOut).await.map(|_| false),
+        }
+    }
+
+    fn begin(&self, transaction: Transaction) -> Incoming {
+        let smtp = &self.shared.config.smtp;
+        let limits = MessageLimits { hops: smtp.max_hops, size: smtp.max_message_size };
+        Incoming::new(self.shared.to.clone(), transaction, self.trace(), limits)
+    }
+
+    fn trace(&self) -> Trace {
+        let greeting = self.session.greeting();
+        let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:[]".contains(c));
+        let extended = greeting.is_some_and(|greeting| greeting.is_extended);
+        let stream = &self.connection.stream;
+        let mut protocol = if extended { "ESMTP" } else { "SMTP" }.to_owned();
+        // RFC 3848: S for TLS, A for authentication; only ESMTP has them.
+        if extended && stream.is_tls() {
+            protocol.push('S');
+        }
+        if extended && self.session.login().is_some() {
+            protocol.push('A');
+        }
+        let ip = self.connection.peer.ip().to_canonical();
+        let at = Timestamp::now();
+        Trace {
+            id: new_id(at),
+            at,
+            hostname: self.shared.config.hostname.to_ascii(),
+            greeting: greeting.map(|g| g.name.as_str()).filter(plain).unwrap_or("unknown").to_owned(),
+            peer: if ip.is_ipv6() { format!("IPv6:{ip}") } else { ip.to_string() },
+            protocol,
+            cipher: cipher_suite(stream),
+            is_submission: self.connection.listener.role == SmtpRole::Submission,
+        }
+    }
+}
+
+/// The cipher suite by the name that IANA gives it, as `tls` in a Received field has it. RFC 8314 §4.3.
+fn cipher_suite(stream: &Stream) -> Option<String> {
+    let Stream::Tls(stream) = stream else { return None };
+    let suite = stream.get_ref().1.negotiated_cipher_suite()?.suite();
+    suite.as_str().map(|name| name.replacen("TLS13_", "TLS_", 1))
+}
+
+async fn spill(mut incoming: Incoming) -> io::Result<Incoming> {
+    let written = tokio::task::spawn_blocking(move || {
+        incoming.spill();
+        incoming
+    });
+    written.await.map_err(io::Error::other)
+}
+
+async fn finish(incoming: Incoming) -> Reply {
+    let stored = tokio::task::spawn_blocking(move || incoming.finish());
+    stored.await.unwrap_or_else(|error| {
+        error!(%error, "the message can't be stored");
+        trouble()
+    })
+}

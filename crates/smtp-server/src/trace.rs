@@ -1,0 +1,94 @@
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::Timestamp;
+use mail_types::Address;
+
+use crate::header::Seen;
+use crate::transaction::Transaction;
+
+/// How a message came to us: what its Received field tells.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace {
+    /// A name that no other message of this host has.
+    pub(crate) id: String,
+    pub(crate) at: Timestamp,
+    pub(crate) hostname: String,
+    pub(crate) greeting: String,
+    /// The client's address as an address literal has it.
+    pub(crate) peer: String,
+    /// `ESMTPSA` and the like. RFC 3848.
+    pub(crate) protocol: String,
+    /// The TLS cipher suite.
+    pub(crate) cipher: Option<String>,
+    pub(crate) is_submission: bool,
+}
+
+impl Trace {
+    /// The Received field. RFC 5321 §4.4.
+    pub(crate) fn received(&self, transaction: &Transaction) -> String {
+        let Self { id, hostname, greeting, peer, .. } = self;
+        let utf8 = transaction.parameters.smtputf8;
+        // RFC 6531 §3.7.3.
+        let protocol = if utf8 { self.protocol.replace("ESMTP", "UTF8SMTP") } else { self.protocol.clone() };
+        let mut field =
+            format!("Received: from {greeting} ([{peer}])\r\n\tby {hostname} with {protocol} id {id}");
+        // With several recipients, one would learn of the others. RFC 5321 §7.6.
+        if let [only] = transaction.recipients.as_slice() {
+            let _ = write!(field, "\r\n\tfor <{}>", shown(only, utf8));
+        }
+        // RFC 8314 §4.3.
+        if let Some(cipher) = &self.cipher {
+            let _ = write!(field, "\r\n\ttls {cipher}");
+        }
+        let _ = write!(field, ";\r\n\t{}\r\n", self.date());
+        field
+    }
+
+    /// The Return-Path field. RFC 5321 §4.4.
+    pub(crate) fn return_path(transaction: &Transaction) -> String {
+        let from = transaction.from.as_ref();
+        let from = from.map(|from| shown(from, transaction.parameters.smtputf8)).unwrap_or_default();
+        format!("Return-Path: <{from}>\r\n")
+    }
+
+    /// The fields that every message must have and this submission lacks. RFC 5322 §3.6, RFC 6409 §8.
+    pub(crate) fn missing(&self, seen: &Seen, transaction: &Transaction) -> String {
+        let mut fields = String::new();
+        if !self.is_submission {
+            return fields;
+        }
+        if seen.from.is_empty()
+            && let Some(from) = &transaction.from
+        {
+            let _ = write!(fields, "From: {}\r\n", shown(from, transaction.parameters.smtputf8));
+        }
+        if !seen.date {
+            let _ = write!(fields, "Date: {}\r\n", self.date());
+        }
+        if !seen.message_id {
+            let _ = write!(fields, "Message-ID: <{}@{}>\r\n", self.id, self.hostname);
+        }
+        fields
+    }
+
+    fn date(&self) -> String {
+        self.at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+    }
+}
+
+/// The address; without SMTPUTF8 with its domain in A-labels, so that the header stays ASCII (RFC 6531 §3.7.3).
+fn shown(address: &Address, utf8: bool) -> String {
+    let text = address.to_string();
+    match text.rsplit_once('@') {
+        Some((local_part, _)) if !utf8 => format!("{local_part}@{}", address.domain().to_ascii()),
+        Some(_) | None => text,
+    }
+}
+
+/// A name that no other message of this host has.
+pub(crate) fn new_id(now: Timestamp) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:x}.{:x}.{count:x}", now.as_microsecond(), std::process::id())
+}

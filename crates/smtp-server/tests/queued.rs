@@ -1,0 +1,75 @@
+//! What submission puts into the queue.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail_config::{Config, Listener, SmtpRole, TlsMode};
+use mail_directory::Directory;
+use mail_types::Secret;
+use server_core::{Drain, Limits, ServerContext, bind};
+use smtp_queue::Queue;
+
+struct Server {
+    folder: tempfile::TempDir,
+    submission: SocketAddr,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn listener(name: &str, role: SmtpRole) -> Listener {
+    let addresses = vec!["127.0.0.1:0".parse().unwrap()];
+    Listener { name: name.to_owned(), addresses, tls: TlsMode::None, role }
+}
+
+fn server() -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new("mail.example.org".parse().unwrap(), folder.path().to_owned());
+    config.smtp.listeners = vec![listener("submission", SmtpRole::Submission)];
+    let directory = Directory::open(&config.directory_file()).unwrap();
+    directory.add_domain(&"example.org".parse().unwrap()).unwrap();
+    directory.add_account(&"bob@example.org".parse().unwrap(), &Secret::new("secret".to_owned())).unwrap();
+    let sockets = bind(&config.smtp.listeners).unwrap();
+    let submission = sockets.first().unwrap().socket.local_addr().unwrap();
+    let limits = Limits::new(&config.limits);
+    let context = ServerContext { config: Arc::new(config), tls: None, limits, drain: Drain::new() };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.spawn(smtp_server::run(context, sockets));
+    Server { folder, submission, _runtime: runtime }
+}
+
+/// Sends everything at once (PIPELINING), ends with QUIT, and returns the codes of all replies.
+fn codes(address: SocketAddr, input: &str) -> Vec<String> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(input.as_bytes()).unwrap();
+    stream.write_all(b"QUIT\r\n").unwrap();
+    let mut output = String::new();
+    stream.read_to_string(&mut output).unwrap();
+    let last = |line: &&str| line.get(3..4) == Some(" ");
+    output.lines().filter(last).map(|line| line.get(..3).unwrap().to_owned()).collect()
+}
+
+/// `AUTH PLAIN` as bob with the right password.
+const LOGIN: &str = "EHLO x\r\nAUTH PLAIN AGJvYkBleGFtcGxlLm9yZwBzZWNyZXQ=\r\n";
+
+#[test]
+fn mail_for_elsewhere_is_queued_as_it_was_sent_behind_our_fields() {
+    let server = server();
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let mail = "MAIL FROM:<bob@example.org>\r\nRCPT TO:<c@d.org>\r\n";
+    let input = format!("{LOGIN}{mail}DATA\r\nSubject: a\r\n\r\n..dot\r\n.\r\n");
+    let replies = codes(server.submission, &input);
+    assert_eq!(replies.get(..7).unwrap(), ["220", "250", "235", "250", "250", "354", "250"]);
+    let queued = queue.list(None, 10).unwrap();
+    let mut text = String::new();
+    queue.open_message(&queued.first().unwrap().id).unwrap().read_to_string(&mut text).unwrap();
+    assert!(
+        text.starts_with("Received: from x ([127.0.0.1])\r\n\tby mail.example.org with ESMTPA id "),
+        "{text}"
+    );
+    assert!(text.contains("\r\n\tfor <c@d.org>;\r\n") && !text.contains("Return-Path"), "{text}");
+    assert!(text.contains("\r\nSubject: a\r\nFrom: bob@example.org\r\nDate: "), "{text}");
+    assert!(text.contains("\r\nMessage-ID: <") && text.ends_with("\r\n\r\n.dot\r\n"), "{text}");
+}
