@@ -1,207 +1,18 @@
 //! The queue process as a whole, against a server on loopback: what is queued is delivered once, tried again, or bounced.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod crash;
+mod host;
+mod peer;
+
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use mail_config::{Config, RelayTls, Smarthost};
 use mail_directory::Directory;
-use mail_types::{Address, Secret};
-use server_core::{Drain, Limits, ServerContext};
-use smtp_queue::{Envelope, Queue, QueueId, QueuedMessage};
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use smtp_queue::{Queue, QueuedMessage};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A message as the server got it.
-#[derive(Debug, PartialEq, Eq)]
-struct Received {
-    from: String,
-    to: Vec<String>,
-    text: String,
-}
-
-/// A server that takes everything, but refuses `no@` for good and `later@` for now, and never answers `stall@`.
-struct Peer {
-    port: u16,
-    received: UnboundedReceiver<Received>,
-}
-
-impl Peer {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, received) = unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, sender.clone()));
-            }
-        });
-        Self { port, received }
-    }
-
-    async fn next(&mut self) -> Received {
-        timeout(PATIENCE, self.received.recv()).await.expect("nothing was delivered").unwrap()
-    }
-
-    fn smarthost(&self) -> Smarthost {
-        let host = "127.0.0.1".to_owned();
-        Smarthost { host, port: self.port, tls: RelayTls::None, ca_file: None, credentials: None }
-    }
-}
-
-async fn serve(stream: TcpStream, received: UnboundedSender<Received>) -> Option<()> {
-    let mut stream = BufStream::new(stream);
-    let mut message = Received { from: String::new(), to: Vec::new(), text: String::new() };
-    answer(&mut stream, "220 peer").await?;
-    loop {
-        let line = read_line(&mut stream).await?;
-        let (verb, argument) = line.split_once(['<', ' ']).unwrap_or((&line, ""));
-        let path = argument.split(['<', '>']).find(|it| it.contains('@')).unwrap_or_default().to_owned();
-        let reply = match verb {
-            "EHLO" => "250-peer\r\n250 PIPELINING",
-            "MAIL" => {
-                (message.from, message.to) = (path, Vec::new());
-                "250 ok"
-            }
-            "RCPT" if path.starts_with("no@") => "550 5.1.1 no such user",
-            "RCPT" if path.starts_with("later@") => "451 4.2.0 come back later",
-            "RCPT" if path.starts_with("stall@") => std::future::pending().await,
-            "RCPT" => {
-                message.to.push(path);
-                "250 ok"
-            }
-            "DATA" if message.to.is_empty() => "554 5.5.1 no recipients",
-            "DATA" => {
-                answer(&mut stream, "354 go").await?;
-                message.text = read_message(&mut stream).await?;
-                let next = Received { from: String::new(), to: Vec::new(), text: String::new() };
-                received.send(std::mem::replace(&mut message, next)).ok()?;
-                "250 2.0.0 taken"
-            }
-            _ => "250 ok",
-        };
-        answer(&mut stream, reply).await?;
-    }
-}
-
-async fn answer(stream: &mut BufStream<TcpStream>, reply: &str) -> Option<()> {
-    stream.write_all(format!("{reply}\r\n").as_bytes()).await.ok()?;
-    stream.flush().await.ok()
-}
-
-async fn read_line(stream: &mut BufStream<TcpStream>) -> Option<String> {
-    let mut line = String::new();
-    let length = stream.read_line(&mut line).await.ok()?;
-    (length > 0).then(|| line.trim_end().to_owned())
-}
-
-async fn read_message(stream: &mut BufStream<TcpStream>) -> Option<String> {
-    let mut text = String::new();
-    while !text.ends_with("\r\n.\r\n") {
-        stream.read_line(&mut text).await.ok().filter(|length| *length > 0)?;
-    }
-    Some(text)
-}
-
-/// A host with the domain example.org, the account alice, and its queue.
-struct Host {
-    _folder: TempDir,
-    config: Config,
-    queue: Arc<Queue>,
-}
-
-impl Host {
-    fn new(smarthost: Option<Smarthost>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::new("mail.example.org".parse().unwrap(), folder.path().to_owned());
-        config.relay.smarthost = smarthost;
-        let directory = Directory::open(&config.directory_file()).unwrap();
-        directory.add_domain(&"example.org".parse().unwrap()).unwrap();
-        let password = Secret::new("correct horse battery".to_owned());
-        directory.add_account(&address("alice@example.org"), &password).unwrap();
-        let queue = Queue::open(&config.queue_dir()).unwrap();
-        Self { _folder: folder, config, queue }
-    }
-
-    fn run(&self) -> Running {
-        let drain = Drain::new();
-        let context = ServerContext {
-            config: Arc::new(self.config.clone()),
-            tls: None,
-            limits: Limits::new(&self.config.limits),
-            drain: drain.clone(),
-        };
-        let task = tokio::spawn(async move { smtp_queue::run(context, Vec::new()).await.unwrap() });
-        Running { drain, task }
-    }
-
-    fn add(&self, sender: Option<&str>, recipients: &[&str]) -> QueueId {
-        let mut writer = self.queue.add().unwrap();
-        writer.write_all(b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n.dot\r\n").unwrap();
-        let recipients = recipients.iter().map(|it| address(it)).collect();
-        let sender = sender.map(address);
-        writer.commit(&Envelope { sender, recipients, smtputf8: false, eight_bit: false }).unwrap()
-    }
-
-    /// Waits until the queue holds the message in such a state.
-    async fn wait(&self, id: &QueueId, state: impl Fn(Option<&QueuedMessage>) -> bool) {
-        let reached = async {
-            while !state(self.queue.show(id).unwrap().as_ref()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, reached)
-            .await
-            .unwrap_or_else(|_| panic!("still {:?}", self.queue.show(id).unwrap()));
-    }
-
-    fn inbox(&self) -> PathBuf {
-        self.config.mail_dir().join("example.org/alice/Maildir/new")
-    }
-
-    async fn mail(&self) -> String {
-        let inbox = self.inbox();
-        let arrived = async {
-            loop {
-                if let Some(text) = first_file(&inbox) {
-                    return text;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, arrived).await.expect("no mail")
-    }
-}
-
-fn first_file(folder: &Path) -> Option<String> {
-    let file = fs::read_dir(folder).ok()?.next()?.ok()?;
-    fs::read_to_string(file.path()).ok()
-}
-
-struct Running {
-    drain: Drain,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    async fn stop(self) {
-        self.drain.begin();
-        timeout(PATIENCE, self.task).await.unwrap().unwrap();
-    }
-}
-
-fn address(text: &str) -> Address {
-    text.parse().unwrap()
-}
+use host::{Host, address};
+use peer::Peer;
 
 fn gone(message: Option<&QueuedMessage>) -> bool {
     message.is_none()
@@ -223,7 +34,7 @@ async fn a_message_added_by_another_process_goes_out_at_once_and_once() {
     }
     running.stop().await;
     assert_eq!(other.summary().unwrap().messages, 0);
-    assert!(peer.received.try_recv().is_err());
+    assert!(peer.received_already().is_none());
     assert_eq!(fs::read_dir(host.config.queue_dir().join("messages")).unwrap().count(), 0);
 }
 
@@ -275,7 +86,7 @@ async fn a_message_from_nobody_is_never_bounced() {
     host.wait(&id, gone).await;
     running.stop().await;
     assert_eq!(host.queue.summary().unwrap().messages, 0);
-    assert!(peer.received.try_recv().is_err());
+    assert!(peer.received_already().is_none());
 }
 
 #[tokio::test]
@@ -359,7 +170,7 @@ async fn only_one_process_delivers_and_the_next_takes_over() {
     host.add(Some("alice@example.org"), &["bob@example.net"]);
     peer.next().await;
     second.stop().await;
-    assert!(peer.received.try_recv().is_err(), "each was sent once");
+    assert!(peer.received_already().is_none(), "each was sent once");
 }
 
 #[tokio::test]

@@ -1,0 +1,128 @@
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mail_config::{Config, Smarthost};
+use mail_directory::Directory;
+use mail_types::{Address, Secret};
+use server_core::{Drain, Limits, ServerContext};
+use smtp_queue::{Envelope, Queue, QueueId, QueuedMessage};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A host with the domain example.org, the account alice, and its queue.
+pub(crate) struct Host {
+    _folder: Option<TempDir>,
+    pub(crate) config: Config,
+    pub(crate) queue: Arc<Queue>,
+}
+
+impl Host {
+    pub(crate) fn new(smarthost: Option<Smarthost>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Self::open(folder.path(), smarthost);
+        Self { _folder: Some(folder), ..host }
+    }
+
+    /// In a folder in which it may have been before.
+    pub(crate) fn open(folder: &Path, smarthost: Option<Smarthost>) -> Self {
+        let mut config = Config::new("mail.example.org".parse().unwrap(), folder.to_owned());
+        config.relay.smarthost = smarthost;
+        let directory = Directory::open(&config.directory_file()).unwrap();
+        if directory.add_domain(&"example.org".parse().unwrap()).is_ok() {
+            let password = Secret::new("correct horse battery".to_owned());
+            directory.add_account(&address("alice@example.org"), &password).unwrap();
+        }
+        let queue = Queue::open(&config.queue_dir()).unwrap();
+        Self { _folder: None, config, queue }
+    }
+
+    pub(crate) fn run(&self) -> Running {
+        let drain = Drain::new();
+        let context = ServerContext {
+            config: Arc::new(self.config.clone()),
+            tls: None,
+            limits: Limits::new(&self.config.limits),
+            drain: drain.clone(),
+        };
+        let task = tokio::spawn(async move { smtp_queue::run(context, Vec::new()).await.unwrap() });
+        Running { drain, task }
+    }
+
+    pub(crate) fn add(&self, sender: Option<&str>, recipients: &[&str]) -> QueueId {
+        let mut writer = self.queue.add().unwrap();
+        writer.write_all(b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n.dot\r\n").unwrap();
+        let recipients = recipients.iter().map(|it| address(it)).collect();
+        let sender = sender.map(address);
+        writer.commit(&Envelope { sender, recipients, smtputf8: false, eight_bit: false }).unwrap()
+    }
+
+    /// Waits until the queue holds the message in such a state.
+    pub(crate) async fn wait(&self, id: &QueueId, state: impl Fn(Option<&QueuedMessage>) -> bool) {
+        let reached = async {
+            while !state(self.queue.show(id).unwrap().as_ref()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, reached)
+            .await
+            .unwrap_or_else(|_| panic!("still {:?}", self.queue.show(id).unwrap()));
+    }
+
+    pub(crate) async fn wait_until_empty(&self) {
+        let empty = async {
+            while self.queue.summary().unwrap().messages > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, empty).await.expect("the queue is not empty");
+    }
+
+    fn inbox(&self) -> PathBuf {
+        self.config.mail_dir().join("example.org/alice/Maildir/new")
+    }
+
+    pub(crate) async fn mail(&self) -> String {
+        let inbox = self.inbox();
+        let arrived = async {
+            loop {
+                if let Some(text) = first_file(&inbox) {
+                    return text;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, arrived).await.expect("no mail")
+    }
+}
+
+fn first_file(folder: &Path) -> Option<String> {
+    let file = fs::read_dir(folder).ok()?.next()?.ok()?;
+    fs::read_to_string(file.path()).ok()
+}
+
+pub(crate) struct Running {
+    drain: Drain,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) async fn stop(self) {
+        self.drain.begin();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap();
+    }
+
+    /// Until it ends by itself.
+    pub(crate) async fn wait(self) {
+        self.task.await.unwrap();
+    }
+}
+
+pub(crate) fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}

@@ -1,0 +1,107 @@
+use mail_config::{RelayTls, Smarthost};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+
+use crate::host::PATIENCE;
+
+/// A message as the server got it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) from: String,
+    pub(crate) to: Vec<String>,
+    pub(crate) text: String,
+}
+
+/// A server that takes everything, but refuses `no@` for good and `later@` for now, and never answers `stall@`.
+pub(crate) struct Peer {
+    pub(crate) port: u16,
+    received: UnboundedReceiver<Received>,
+}
+
+impl Peer {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, received) = unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, sender.clone()));
+            }
+        });
+        Self { port, received }
+    }
+
+    pub(crate) async fn next(&mut self) -> Received {
+        timeout(PATIENCE, self.received.recv()).await.expect("nothing was delivered").unwrap()
+    }
+
+    /// What was received and not yet asked for.
+    pub(crate) fn received_already(&mut self) -> Option<Received> {
+        self.received.try_recv().ok()
+    }
+
+    pub(crate) fn smarthost(&self) -> Smarthost {
+        Self::smarthost_at(self.port)
+    }
+
+    pub(crate) fn smarthost_at(port: u16) -> Smarthost {
+        let host = "127.0.0.1".to_owned();
+        Smarthost { host, port, tls: RelayTls::None, ca_file: None, credentials: None }
+    }
+}
+
+async fn serve(stream: TcpStream, received: UnboundedSender<Received>) -> Option<()> {
+    let mut stream = BufStream::new(stream);
+    let mut message = Received { from: String::new(), to: Vec::new(), text: String::new() };
+    answer(&mut stream, "220 peer").await?;
+    loop {
+        let line = read_line(&mut stream).await?;
+        let (verb, argument) = line.split_once(['<', ' ']).unwrap_or((&line, ""));
+        let path = argument.split(['<', '>']).find(|it| it.contains('@')).unwrap_or_default().to_owned();
+        let reply = match verb {
+            "EHLO" => "250-peer\r\n250 PIPELINING",
+            "MAIL" => {
+                (message.from, message.to) = (path, Vec::new());
+                "250 ok"
+            }
+            "RCPT" if path.starts_with("no@") => "550 5.1.1 no such user",
+            "RCPT" if path.starts_with("later@") => "451 4.2.0 come back later",
+            "RCPT" if path.starts_with("stall@") => std::future::pending().await,
+            "RCPT" => {
+                message.to.push(path);
+                "250 ok"
+            }
+            "DATA" if message.to.is_empty() => "554 5.5.1 no recipients",
+            "DATA" => {
+                answer(&mut stream, "354 go").await?;
+                message.text = read_message(&mut stream).await?;
+                let next = Received { from: String::new(), to: Vec::new(), text: String::new() };
+                received.send(std::mem::replace(&mut message, next)).ok()?;
+                "250 2.0.0 taken"
+            }
+            _ => "250 ok",
+        };
+        answer(&mut stream, reply).await?;
+    }
+}
+
+async fn answer(stream: &mut BufStream<TcpStream>, reply: &str) -> Option<()> {
+    stream.write_all(format!("{reply}\r\n").as_bytes()).await.ok()?;
+    stream.flush().await.ok()
+}
+
+async fn read_line(stream: &mut BufStream<TcpStream>) -> Option<String> {
+    let mut line = String::new();
+    let length = stream.read_line(&mut line).await.ok()?;
+    (length > 0).then(|| line.trim_end().to_owned())
+}
+
+async fn read_message(stream: &mut BufStream<TcpStream>) -> Option<String> {
+    let mut text = String::new();
+    while !text.ends_with("\r\n.\r\n") {
+        stream.read_line(&mut text).await.ok().filter(|length| *length > 0)?;
+    }
+    Some(text)
+}
