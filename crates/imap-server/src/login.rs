@@ -32,26 +32,24 @@ pub(crate) async fn log_in(
     username: String,
     password: Secret<String>,
 ) -> Result<LoggedIn, &'static str> {
-    let shared = Arc::clone(shared);
-    let asked = tokio::task::spawn_blocking(move || ask(&shared, &username, &password)).await;
-    match asked {
-        Ok(Answer::Right(address, account)) => {
+    match ask(shared, username, password).await {
+        Answer::Right(address, account) => {
             // Clients take AUTHENTICATIONFAILED for a wrong password, so a limit must be told from it.
             let guard = guard.login(&address).ok_or("NO [LIMIT] Too many connections of this account")?;
             info!(account = %address, "logged in");
             Ok(LoggedIn { address, account, guard })
         }
-        Ok(Answer::Wrong) => {
+        Answer::Wrong => {
             info!("login failed");
             guard.login_failed();
             Err("NO [AUTHENTICATIONFAILED] Wrong user name or password")
         }
-        Ok(Answer::Failed) | Err(_) => Err("NO [UNAVAILABLE] Try again later"),
+        Answer::Failed => Err("NO [UNAVAILABLE] Try again later"),
     }
 }
 
-fn ask(shared: &Shared, username: &str, password: &Secret<String>) -> Answer {
-    let address = match shared.directory.authenticate(username, password) {
+async fn ask(shared: &Arc<Shared>, username: String, password: Secret<String>) -> Answer {
+    let address = match shared.directory.log_in(username, password).await {
         Ok(Some(address)) => address,
         Ok(None) => return Answer::Wrong,
         Err(error) => {
@@ -59,10 +57,16 @@ fn ask(shared: &Shared, username: &str, password: &Secret<String>) -> Answer {
             return Answer::Failed;
         }
     };
-    match shared.store.account(&address) {
-        Ok(account) => Answer::Right(address, account),
-        Err(error) => {
+    let (shared, owner) = (Arc::clone(shared), address.clone());
+    let opened = tokio::task::spawn_blocking(move || shared.store.account(&owner)).await;
+    match opened {
+        Ok(Ok(account)) => Answer::Right(address, account),
+        Ok(Err(error)) => {
             error!(%error, account = %address, "the account's mail can't be opened");
+            Answer::Failed
+        }
+        Err(error) => {
+            error!(%error, account = %address, "opening the account's mail failed unexpectedly");
             Answer::Failed
         }
     }

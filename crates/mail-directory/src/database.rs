@@ -18,6 +18,7 @@ pub(crate) struct Database {
 const KEPT_OPEN: usize = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+const FORMAT: i64 = 1;
 const SCHEMA: &str = "
     CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
     CREATE TABLE account (
@@ -41,15 +42,19 @@ type Result<T> = std::result::Result<T, DirectoryError>;
 impl Database {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let this = Self { path: path.to_owned(), idle: Mutex::default() };
-        this.with(|connection| {
+        let found = this.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-            if version == 0 {
+            let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            if found == 0 {
                 transaction.execute_batch(SCHEMA)?;
             }
-            transaction.commit()
+            transaction.commit()?;
+            Ok(found)
         })?;
+        if found > FORMAT {
+            return Err(DirectoryError::NewerFormat { path: path.to_owned(), found });
+        }
         Ok(this)
     }
 

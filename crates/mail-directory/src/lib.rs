@@ -1,24 +1,25 @@
 //! The directory: which domains, accounts and aliases exist, and who may log in.
 //!
 //! It is an SQLite database (`directory.sqlite`). Every question reads it anew, so a change made by another process
-//! is seen at once. All calls block; servers make them off the async threads.
+//! is seen at once. All calls block, and servers make them off the async threads; only [`Directory::log_in`] is async.
 
 mod database;
+mod login;
 mod password;
 pub mod sasl;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use mail_types::{Address, Domain, Secret};
-use tracing::{error, warn};
+use tokio::sync::Semaphore;
+use tracing::error;
 
 use database::Database;
 use password::Passwords;
 
-/// Aliases that lead to aliases are followed this far.
-const MAX_ALIAS_DEPTH: usize = 10;
-/// Addresses that one alias may reach in the end.
-const MAX_TARGETS: usize = 1000;
+/// Addresses that one alias may lead to, those on the way counted.
+const MAX_REACHED: usize = 1000;
 /// Names that every domain must take mail for (RFC 5321 §4.5.1, RFC 2142 §4).
 const ROLE_NAMES: [&str; 2] = ["postmaster", "abuse"];
 
@@ -34,6 +35,14 @@ pub enum DirectoryError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// The database was written by a newer Mailstead.
+    #[error("the directory {path} has format {found}, newer than this program knows: run the newer version")]
+    NewerFormat {
+        /// The database.
+        path: PathBuf,
+        /// The format found.
+        found: i64,
+    },
     /// The domain, account or alias to be added is there already.
     #[error("{0} exists already")]
     Exists(String),
@@ -43,6 +52,12 @@ pub enum DirectoryError {
     /// No random numbers, or no memory, for hashing a password.
     #[error("a password can't be hashed: {0}")]
     Hash(String),
+    /// A password could not be verified, for a reason that has nothing to do with it.
+    #[error("a password can't be verified now")]
+    NotVerified,
+    /// An alias leads to so many addresses that it can't be meant.
+    #[error("{0} leads to more than {MAX_REACHED} addresses")]
+    LeadsTooFar(Address),
     /// Refused for the reason given, which is meant for the operator.
     #[error("{0}")]
     Refused(String),
@@ -69,51 +84,35 @@ pub enum Resolution {
 pub struct Directory {
     database: Database,
     passwords: Passwords,
+    /// Passwords that may be verified at one time.
+    verifying: Semaphore,
 }
 
 impl Directory {
     /// Opens the database at `file`, making it when it does not exist.
     ///
     /// # Errors
-    /// [`DirectoryError::Database`].
+    /// [`DirectoryError::Database`], [`DirectoryError::NewerFormat`].
     pub fn open(file: &Path) -> Result<Self, DirectoryError> {
         let passwords = Passwords::new().map_err(|error| DirectoryError::Hash(error.to_string()))?;
-        Ok(Self { database: Database::open(file)?, passwords })
+        let verifying = Semaphore::new(login::at_once());
+        Ok(Self { database: Database::open(file)?, passwords, verifying })
     }
 
     /// Who gets mail for `address`. `delimiter` splits a detail off the local part (`bob+lists@`). `postmaster` of a
     /// local domain, and the bare `postmaster`, always resolve (RFC 5321 §4.5.1).
     ///
     /// # Errors
-    /// [`DirectoryError::Database`]: answer 451, not 550.
+    /// [`DirectoryError::Database`], [`DirectoryError::LeadsTooFar`]: answer 451, not 550.
     pub fn resolve(&self, address: &Address, delimiter: Option<char>) -> Result<Resolution, DirectoryError> {
         if !self.database.is_domain(address.domain().as_str())? {
             return Ok(Resolution::Foreign);
         }
-        let mut reached = Reached::default();
-        self.follow(&address.to_lowercase(), delimiter, 0, &mut reached)?;
-        if reached.is_empty() {
+        let reached = self.follow(address.to_lowercase(), delimiter)?;
+        if reached.accounts.is_empty() && reached.remote.is_empty() {
             return Ok(Resolution::UnknownUser);
         }
         Ok(Resolution::Ours { accounts: reached.accounts, remote: reached.remote })
-    }
-
-    /// The account that `username` (an address; or its local part alone, where only one domain exists) and `password` open; `None`
-    /// if they open none. Takes the same time whether or not the account exists.
-    ///
-    /// # Errors
-    /// [`DirectoryError::Database`]: a temporary failure, not a wrong password.
-    pub fn authenticate(
-        &self,
-        username: &str,
-        password: &Secret<String>,
-    ) -> Result<Option<Address>, DirectoryError> {
-        let account = self.named(username)?;
-        let stored = match &account {
-            Some(account) => self.database.password(&account.to_string())?,
-            None => None,
-        };
-        Ok(if self.passwords.verify(stored.as_deref(), password) { account } else { None })
     }
 
     /// True if `account` may send mail as `from`: its own address, with or without a detail, and its aliases.
@@ -245,7 +244,7 @@ impl Directory {
         }
         let targets = targets.iter().map(|target| self.normalised(target)).collect::<Result<Vec<_>, _>>()?;
         for target in &targets {
-            if self.leads_to(target, &alias, 0)? {
+            if self.leads_to(target, &alias)? {
                 return Err(DirectoryError::Refused(format!("{target} leads back to {alias}")));
             }
         }
@@ -270,32 +269,30 @@ impl Directory {
         Ok(self.domains()?.into_iter().find_map(|domain| Address::new("postmaster", domain).ok()))
     }
 
-    /// Adds to `reached` whom mail for `address` reaches in the end.
-    fn follow(
-        &self,
-        address: &Address,
-        delimiter: Option<char>,
-        depth: usize,
-        reached: &mut Reached,
-    ) -> Result<(), DirectoryError> {
-        if depth > MAX_ALIAS_DEPTH || reached.len() >= MAX_TARGETS {
-            warn!(%address, "an alias leads too far; the rest of it is left out");
-            return Ok(());
-        }
-        if !self.database.is_domain(address.domain().as_str())? {
-            reached.add_remote(address);
-            return Ok(());
-        }
-        let Some(known) = self.known(address, delimiter)? else { return Ok(()) };
-        match known {
-            Known::Account(account) => reached.add_account(account),
-            Known::Alias(targets) => {
-                for target in targets {
-                    self.follow(&target, delimiter, depth + 1, reached)?;
-                }
+    /// Whom mail for a local address reaches in the end. No address is followed twice, so that loops end, and so that it does
+    /// not matter how many ways lead to it.
+    fn follow(&self, address: Address, delimiter: Option<char>) -> Result<Reached, DirectoryError> {
+        let (mut reached, mut seen) = (Reached::default(), HashSet::new());
+        let mut ahead = vec![address.clone()];
+        while let Some(next) = ahead.pop() {
+            if !seen.insert(next.clone()) {
+                continue;
+            }
+            if seen.len() > MAX_REACHED {
+                return Err(DirectoryError::LeadsTooFar(address));
+            }
+            if !self.database.is_domain(next.domain().as_str())? {
+                reached.remote.push(next);
+                continue;
+            }
+            match self.known(&next, delimiter)? {
+                Some(Known::Account(account)) => reached.add_account(account),
+                // In the order of the targets.
+                Some(Known::Alias(targets)) => ahead.extend(targets.into_iter().rev()),
+                None => {}
             }
         }
-        Ok(())
+        Ok(reached)
     }
 
     /// The account or alias that takes mail for a local address: by its full name, without its detail, or by its role.
@@ -321,28 +318,17 @@ impl Directory {
     }
 
     /// True if mail for `address` comes to the alias `wanted`.
-    fn leads_to(&self, address: &Address, wanted: &Address, depth: usize) -> Result<bool, DirectoryError> {
-        if address == wanted || depth > MAX_ALIAS_DEPTH {
-            return Ok(true);
-        }
-        for target in parsed::<Address>(self.database.targets(&address.to_string())?) {
-            if self.leads_to(&target, wanted, depth + 1)? {
+    fn leads_to(&self, address: &Address, wanted: &Address) -> Result<bool, DirectoryError> {
+        let (mut ahead, mut seen) = (vec![address.clone()], HashSet::new());
+        while let Some(next) = ahead.pop() {
+            if next == *wanted {
                 return Ok(true);
+            }
+            if seen.insert(next.clone()) {
+                ahead.extend(parsed::<Address>(self.database.targets(&next.to_string())?));
             }
         }
         Ok(false)
-    }
-
-    /// The account that a user name may mean.
-    fn named(&self, username: &str) -> Result<Option<Address>, DirectoryError> {
-        if username.contains('@') {
-            return Ok(username.parse::<Address>().ok().map(|address| address.to_lowercase()));
-        }
-        let mut domains = self.domains()?.into_iter();
-        match (domains.next(), domains.next()) {
-            (Some(only), None) => Ok(Address::new(username, only).ok().map(|address| address.to_lowercase())),
-            _ => Ok(None),
-        }
     }
 
     fn is_local(&self, address: &Address) -> Result<(), DirectoryError> {
@@ -373,23 +359,9 @@ struct Reached {
 }
 
 impl Reached {
-    fn len(&self) -> usize {
-        self.accounts.len() + self.remote.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn add_account(&mut self, account: Address) {
         if !self.accounts.contains(&account) {
             self.accounts.push(account);
-        }
-    }
-
-    fn add_remote(&mut self, address: &Address) {
-        if !self.remote.contains(address) {
-            self.remote.push(address.clone());
         }
     }
 }

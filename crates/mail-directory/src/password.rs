@@ -14,8 +14,6 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 10_000;
 /// Argon2id with 19 MiB and two passes: OWASP's recommendation.
 const MEMORY_KIB: u32 = 19 * 1024;
-/// Hashes computed at one time, so that a flood of logins can't take all memory.
-const AT_ONCE: usize = 4;
 
 /// Hashes and verifies passwords.
 #[derive(Debug)]
@@ -23,7 +21,6 @@ pub(crate) struct Passwords {
     /// Keys the fingerprints in `verified`, so that they say nothing outside this process.
     key: [u8; 32],
     verified: Mutex<HashMap<[u8; 32], Instant>>,
-    slots: Slots,
     /// What an unknown account's password is compared with, to take the same time.
     decoy: String,
 }
@@ -33,20 +30,28 @@ impl Passwords {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let decoy = hash(&Secret::new("decoy".to_owned())).unwrap_or_default();
-        Ok(Self { key, verified: Mutex::default(), slots: Slots::new(AT_ONCE), decoy })
+        Ok(Self { key, verified: Mutex::default(), decoy })
     }
 
-    /// True if `password` is the one that `stored` was made from; always false without `stored`, in the same time.
+    /// True if `password` is the one that `stored` was made from; always false without `stored`, in the same time. Takes
+    /// [`MEMORY_KIB`] and a processor's time, unless it is remembered.
     pub(crate) fn verify(&self, stored: Option<&str>, password: &Secret<String>) -> bool {
-        let fingerprint = self.fingerprint(stored.unwrap_or_default(), password);
-        if stored.is_some() && self.is_remembered(&fingerprint) {
+        if self.remembers(stored, password) {
             return true;
         }
-        let matches = self.slots.run(|| matches(stored.unwrap_or(&self.decoy), password)) && stored.is_some();
-        if matches {
-            self.remember(fingerprint);
+        let matches = matches(stored.unwrap_or(&self.decoy), password);
+        match stored {
+            Some(stored) if matches => {
+                self.remember(self.fingerprint(stored, password));
+                true
+            }
+            Some(_) | None => false,
         }
-        matches
+    }
+
+    /// True if the password was verified a short while ago.
+    pub(crate) fn remembers(&self, stored: Option<&str>, password: &Secret<String>) -> bool {
+        stored.is_some_and(|stored| self.is_remembered(&self.fingerprint(stored, password)))
     }
 
     /// Says which stored hash and password go together; a new hash makes another fingerprint.
@@ -85,30 +90,6 @@ pub(crate) fn hash(password: &Secret<String>) -> Result<String, argon2::password
 fn matches(stored: &str, password: &Secret<String>) -> bool {
     let stored = PasswordHash::new(stored);
     stored.is_ok_and(|stored| argon2().verify_password(password.reveal().as_bytes(), &stored).is_ok())
-}
-
-/// Lets a bounded number of threads through at one time.
-#[derive(Debug)]
-struct Slots {
-    free: Mutex<usize>,
-    freed: std::sync::Condvar,
-}
-
-impl Slots {
-    fn new(free: usize) -> Self {
-        Self { free: Mutex::new(free), freed: std::sync::Condvar::new() }
-    }
-
-    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        drop(free);
-        let result = work();
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.freed.notify_one();
-        result
-    }
 }
 
 #[cfg(test)]

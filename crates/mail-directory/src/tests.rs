@@ -112,3 +112,128 @@ fn names_are_taken_once_and_in_local_domains_only() {
     assert_eq!(directory.aliases().unwrap().len(), 2);
     assert_eq!(directory.accounts().unwrap().len(), 2);
 }
+
+#[test]
+fn case_and_the_form_of_a_domain_make_no_difference() {
+    let Fixture { directory, .. } = fixture();
+    directory.add_domain(&"Bücher.example".parse().unwrap()).unwrap();
+    assert!(matches!(
+        directory.add_domain(&"xn--bcher-kva.EXAMPLE".parse().unwrap()),
+        Err(DirectoryError::Exists(_))
+    ));
+    directory.add_account(&address("JOSÉ@xn--bcher-kva.example"), &secret("j")).unwrap();
+    for form in ["josé@bücher.example", "José@BÜCHER.example", "JOSÉ+x@XN--BCHER-KVA.example."] {
+        check(&directory, form, &["josé@bücher.example"], &[]);
+    }
+    let opened = directory.authenticate("José@xn--bcher-kva.example", &secret("j")).unwrap();
+    assert_eq!(opened, Some(address("josé@bücher.example")));
+    assert_eq!(directory.authenticate("bob", &secret("bob's")).unwrap(), None, "there are two domains");
+}
+
+#[test]
+fn postmaster_is_reached_in_every_domain_as_soon_as_there_is_an_account() {
+    let Fixture { directory, .. } = fixture();
+    directory.add_domain(&"empty.example".parse().unwrap()).unwrap();
+    check(&directory, "POSTMASTER@empty.example", &["bob@example.org"], &[]);
+    directory.add_alias(&address("postmaster@empty.example"), &[address("carol@example.org")]).unwrap();
+    check(&directory, "postmaster@empty.example", &["carol@example.org"], &[]);
+    assert_eq!(directory.postmaster().unwrap(), Some(address("postmaster@empty.example")));
+}
+
+#[test]
+fn a_loop_through_details_ends() {
+    let Fixture { directory, .. } = fixture();
+    let add = |alias: &str, target: &str| directory.add_alias(&address(alias), &[address(target)]);
+    add("a@example.org", "b+1@example.org").unwrap();
+    add("b@example.org", "a+1@example.org").unwrap();
+    let resolved = directory.resolve(&address("a@example.org"), Some('+')).unwrap();
+    assert_eq!(resolved, Resolution::UnknownUser);
+    add("b@example.org", "carol@example.org").unwrap();
+    check(&directory, "a@example.org", &["carol@example.org"], &[]);
+}
+
+/// Ten levels of ten aliases, each of which leads to all of the next level: 10^10 ways to bob.
+#[test]
+fn aliases_are_followed_once_however_many_ways_lead_to_them() {
+    let Fixture { directory, .. } = fixture();
+    let level =
+        |level: u32| (0..10).map(|n| address(&format!("{level}.{n}@example.org"))).collect::<Vec<_>>();
+    for number in (0..9).rev() {
+        let targets = if number == 8 { vec![address("bob@example.org")] } else { level(number + 1) };
+        for alias in level(number) {
+            directory.database.add_targets(&alias.to_string(), "example.org", &as_text(&targets)).unwrap();
+        }
+    }
+    check(&directory, "0.0@example.org", &["bob@example.org"], &[]);
+    assert!(directory.add_alias(&address("8.0@example.org"), &[address("0.0@example.org")]).is_err());
+    assert!(directory.add_alias(&address("new@example.org"), &[address("0.0@example.org")]).is_ok());
+}
+
+fn as_text(addresses: &[Address]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_newer_format_is_not_touched() {
+    let Fixture { directory, folder } = fixture();
+    drop(directory);
+    let path = folder.path().join("directory.sqlite");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Directory::open(&path), Err(DirectoryError::NewerFormat { found: 99, .. })));
+}
+
+#[tokio::test]
+async fn a_server_logs_in_who_knows_the_password() {
+    let Fixture { directory, .. } = fixture();
+    let directory = std::sync::Arc::new(directory);
+    let open =
+        async |name: &str, password: &str| directory.log_in(name.to_owned(), secret(password)).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(open("BOB@example.org", "bob's").await, Some(address("bob@example.org")));
+        assert_eq!(open("bob", "carol's").await, None);
+    }
+    directory.set_password(&address("bob@example.org"), &secret("new")).unwrap();
+    assert_eq!(open("bob", "bob's").await, None);
+    assert_eq!(open("bob", "new").await, Some(address("bob@example.org")));
+    assert_eq!(open("nobody", "x").await, None);
+}
+
+#[test]
+fn a_flood_of_logins_takes_no_thread_from_others_and_holds_up_nobody_who_is_remembered() {
+    const FLOOD: usize = 20;
+    let Fixture { directory, folder } = fixture();
+    let directory = std::sync::Arc::new(directory);
+    let threads = login::at_once() + 1;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(threads).build().unwrap();
+    runtime.block_on(async {
+        directory.log_in("bob".to_owned(), secret("bob's")).await.unwrap();
+        let mut flood = tokio::task::JoinSet::new();
+        for number in 0..FLOOD {
+            let directory = std::sync::Arc::clone(&directory);
+            flood.spawn(async move { directory.log_in("bob".to_owned(), secret(&number.to_string())).await });
+        }
+        tokio::task::yield_now().await;
+        assert!(directory.log_in("bob".to_owned(), secret("bob's")).await.unwrap().is_some());
+        let mut refused = 0;
+        while let Some(Ok(Ok(None))) = flood.try_join_next() {
+            refused += 1;
+        }
+        assert!(refused < FLOOD / 2, "{refused} came first");
+        while let Some(answer) = flood.join_next().await {
+            assert_eq!(answer.unwrap().unwrap(), None);
+        }
+    });
+    drop(folder);
+}
+
+#[test]
+fn an_alias_that_leads_to_a_whole_town_is_an_error_and_no_silent_loss() {
+    let Fixture { directory, .. } = fixture();
+    let town: Vec<_> = (0..MAX_REACHED).map(|n| address(&format!("{n}@example.net"))).collect();
+    directory.add_alias(&address("town@example.org"), &town[1..]).unwrap();
+    assert!(directory.resolve(&address("town@example.org"), None).is_ok());
+    directory.add_alias(&address("town@example.org"), &town[..1]).unwrap();
+    let refused = directory.resolve(&address("town@example.org"), None);
+    assert!(matches!(refused, Err(DirectoryError::LeadsTooFar(_))), "{refused:?}");
+}

@@ -138,10 +138,7 @@ impl Client {
     }
 
     async fn log_in(&mut self, credentials: Credentials) -> Result<Maildrop, LoginError> {
-        let mail = Arc::clone(&self.mail);
-        let account = spawn_blocking(move || mail.authenticate(&credentials));
-        let account = account.await.map_err(|_| LoginError::Failure)?;
-        let account = account.inspect_err(|error| {
+        let account = self.mail.authenticate(credentials).await.inspect_err(|error| {
             if *error == LoginError::Credentials {
                 self.connection.guard.login_failed();
             }

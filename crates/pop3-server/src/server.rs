@@ -40,7 +40,7 @@ pub async fn run(
 #[derive(Debug)]
 pub(crate) struct Mail {
     pub(crate) config: Arc<Config>,
-    directory: Directory,
+    directory: Arc<Directory>,
     store: Arc<Store>,
 }
 
@@ -53,17 +53,18 @@ pub(crate) struct OpenMaildrop {
 
 impl Mail {
     fn open(config: Arc<Config>) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let directory = Directory::open(&config.directory_file())?;
+        let directory = Arc::new(Directory::open(&config.directory_file())?);
         let store = Store::open(&config.mail_dir())?;
         Ok(Self { config, directory, store })
     }
 
-    /// Who this is; blocks.
-    pub(crate) fn authenticate(&self, credentials: &Credentials) -> Result<Address, LoginError> {
-        match self.directory.authenticate(&credentials.username, &credentials.password) {
+    /// Who this is.
+    pub(crate) async fn authenticate(&self, credentials: Credentials) -> Result<Address, LoginError> {
+        let Credentials { username, password } = credentials;
+        match self.directory.log_in(username.clone(), password).await {
             Ok(Some(account)) => Ok(account),
             Ok(None) => {
-                info!(username = credentials.username, "wrong name or password");
+                info!(username, "wrong name or password");
                 Err(LoginError::Credentials)
             }
             Err(error) => {

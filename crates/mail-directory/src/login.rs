@@ -1,0 +1,88 @@
+use std::sync::Arc;
+
+use mail_types::{Address, Secret};
+use tokio::task::spawn_blocking;
+
+use crate::{Directory, DirectoryError};
+
+/// Passwords verified at one time at most: each takes 19 MiB and a whole processor.
+const MAX_AT_ONCE: usize = 8;
+
+/// Passwords to be verified at one time on this machine.
+pub(crate) fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_AT_ONCE)
+}
+
+/// What is stored for a user name.
+struct Claim {
+    account: Option<Address>,
+    stored: Option<String>,
+}
+
+impl Directory {
+    /// The account that `username` (an address; or its local part alone, where only one domain exists) and `password` open;
+    /// `None` if they open none. Takes the same time whether or not the account exists.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Database`]: a temporary failure, not a wrong password.
+    pub fn authenticate(
+        &self,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<Option<Address>, DirectoryError> {
+        Ok(self.verify(self.claim(username)?, password))
+    }
+
+    /// As [`Self::authenticate`], for servers. A flood of logins takes neither all memory nor the threads that others need:
+    /// passwords are verified a few at a time, in the order in which they came, and those verified a short while ago go past them.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`], and [`DirectoryError::NotVerified`].
+    pub async fn log_in(
+        self: &Arc<Self>,
+        username: String,
+        password: Secret<String>,
+    ) -> Result<Option<Address>, DirectoryError> {
+        let this = Arc::clone(self);
+        let recalled = spawn_blocking(move || {
+            let claim = this.claim(&username)?;
+            let remembered = this.passwords.remembers(claim.stored.as_deref(), &password);
+            Ok((claim, remembered, password))
+        });
+        let (claim, remembered, password) = recalled.await.map_err(|_| DirectoryError::NotVerified)??;
+        if remembered {
+            return Ok(claim.account);
+        }
+        let _permit = self.verifying.acquire().await.map_err(|_| DirectoryError::NotVerified)?;
+        let this = Arc::clone(self);
+        let verified = spawn_blocking(move || this.verify(claim, &password));
+        verified.await.map_err(|_| DirectoryError::NotVerified)
+    }
+
+    fn claim(&self, username: &str) -> Result<Claim, DirectoryError> {
+        let account = self.named(username)?;
+        let stored = match &account {
+            Some(account) => self.database.password(&account.to_string())?,
+            None => None,
+        };
+        Ok(Claim { account, stored })
+    }
+
+    fn verify(&self, claim: Claim, password: &Secret<String>) -> Option<Address> {
+        // Also where there is no account: the answer must not come sooner for it.
+        let matches = self.passwords.verify(claim.stored.as_deref(), password);
+        claim.account.filter(|_| matches)
+    }
+
+    /// The account that a user name may mean.
+    fn named(&self, username: &str) -> Result<Option<Address>, DirectoryError> {
+        if username.contains('@') {
+            return Ok(username.parse::<Address>().ok().map(|address| address.to_lowercase()));
+        }
+        let mut domains = self.domains()?.into_iter();
+        match (domains.next(), domains.next()) {
+            (Some(only), None) => Ok(Address::new(username, only).ok().map(|address| address.to_lowercase())),
+            _ => Ok(None),
+        }
+    }
+}
