@@ -3,17 +3,22 @@
 //! A recipient's `next_attempt` is set exactly while it is pending and its message is not held, so that one partial index
 //! holds what is to be done, in order.
 
+mod operator;
+mod row;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_types::Address;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use crate::message::{Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Summary};
+use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
 use crate::{QueueError, Status};
+
+pub(crate) use operator::Selection;
+use row::{state_code, timestamp};
 
 const FORMAT: i64 = 1;
 const SCHEMA: &str = "
@@ -86,30 +91,6 @@ pub(crate) struct Due {
     pub(crate) messages: Vec<QueueId>,
     /// When to look again.
     pub(crate) next: Option<Timestamp>,
-}
-
-/// Which messages an operator means.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Selection<'a> {
-    One(&'a QueueId),
-    All,
-}
-
-impl Selection<'_> {
-    /// A condition on the `column` that holds names, whose parameter is [`Self::id`].
-    fn condition(self, column: &str) -> String {
-        match self {
-            Self::One(_) => format!("{column} = ?1"),
-            Self::All => "?1 IS NULL".to_owned(),
-        }
-    }
-
-    fn id(self) -> Option<String> {
-        match self {
-            Self::One(id) => Some(id.0.clone()),
-            Self::All => None,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -214,71 +195,6 @@ impl Database {
             .map_err(|source| self.failed(source))
     }
 
-    pub(crate) fn load(&self, id: &QueueId) -> Result<Option<QueuedMessage>, QueueError> {
-        self.read_messages("WHERE id = ?1 LIMIT ?2", &id.0, 1)
-            .map(|mut messages| messages.pop())
-            .map_err(|source| self.failed(source))
-    }
-
-    /// Up to `limit` messages that came after `after`, oldest first.
-    pub(crate) fn list(
-        &self,
-        after: Option<&QueueId>,
-        limit: usize,
-    ) -> Result<Vec<QueuedMessage>, QueueError> {
-        let after = after.map_or("", |id| &id.0);
-        self.read_messages("WHERE id > ?1 ORDER BY id LIMIT ?2", after, limit)
-            .map_err(|source| self.failed(source))
-    }
-
-    fn read_messages(&self, which: &str, id: &str, limit: usize) -> rusqlite::Result<Vec<QueuedMessage>> {
-        // One transaction, so that a message is not read half before and half after another process's change.
-        let snapshot = self.connection.unchecked_transaction()?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut messages = snapshot
-            .prepare_cached(&format!(
-                "SELECT id, sender, size, arrived, held, smtputf8, eight_bit FROM message {which}"
-            ))?
-            .query_map(params![id, limit], message)?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        let mut recipients = snapshot.prepare_cached(
-            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text
-             FROM recipient WHERE message = ?1 ORDER BY position",
-        )?;
-        for message in &mut messages {
-            message.recipients =
-                recipients.query_map([&message.id.0], recipient)?.collect::<rusqlite::Result<_>>()?;
-        }
-        Ok(messages)
-    }
-
-    pub(crate) fn summary(&self) -> Result<Summary, QueueError> {
-        let figures = |row: &Row<'_>| {
-            Ok(Summary { messages: unsigned(row, 0)?, octets: unsigned(row, 1)?, held: unsigned(row, 2)? })
-        };
-        self.connection
-            .query_row(
-                "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(held), 0) FROM message",
-                [],
-                figures,
-            )
-            .map_err(|source| self.failed(source))
-    }
-
-    /// Makes pending recipients due at `now`, but for held messages. Tells how many messages are meant.
-    pub(crate) fn retry(&mut self, which: Selection<'_>, now: Timestamp) -> Result<usize, QueueError> {
-        self.write(|transaction| {
-            transaction.execute(
-                &format!(
-                    "UPDATE recipient SET next_attempt = ?2 WHERE next_attempt IS NOT NULL AND {}",
-                    which.condition("message")
-                ),
-                params![which.id(), now.as_millisecond()],
-            )?;
-            count(transaction, which)
-        })
-    }
-
     /// Makes recipients due at `now` whose last attempt failed with `status`.
     pub(crate) fn retry_status(&mut self, status: Status, now: Timestamp) -> Result<usize, QueueError> {
         self.write(|transaction| {
@@ -286,40 +202,6 @@ impl Database {
                 "UPDATE recipient SET next_attempt = ?2 WHERE next_attempt IS NOT NULL AND status = ?1",
                 params![status.to_string(), now.as_millisecond()],
             )
-        })
-    }
-
-    /// Holds messages, or releases them to be tried at `now`. Tells how many are meant.
-    pub(crate) fn hold(
-        &mut self,
-        which: Selection<'_>,
-        held: bool,
-        now: Timestamp,
-    ) -> Result<usize, QueueError> {
-        let next = (!held).then(|| now.as_millisecond());
-        self.write(|transaction| {
-            transaction.execute(
-                &format!(
-                    "UPDATE recipient SET next_attempt = ?3 WHERE state = 0
-                     AND message IN (SELECT id FROM message WHERE {} AND held <> ?2)",
-                    which.condition("id")
-                ),
-                params![which.id(), held, next],
-            )?;
-            transaction.execute(
-                &format!("UPDATE message SET held = ?2 WHERE {}", which.condition("id")),
-                params![which.id(), held],
-            )
-        })
-    }
-
-    /// Removes messages, and tells which.
-    pub(crate) fn remove(&mut self, which: Selection<'_>) -> Result<Vec<QueueId>, QueueError> {
-        self.write(|transaction| {
-            transaction
-                .prepare(&format!("DELETE FROM message WHERE {} RETURNING id", which.condition("id")))?
-                .query_map([which.id()], |row| row.get(0).map(QueueId))?
-                .collect()
         })
     }
 }
@@ -381,7 +263,7 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
         .execute(params![
             id.0,
             i64::try_from(step.position).unwrap_or(i64::MAX),
-            code(step.state),
+            state_code(step.state),
             step.last_attempt.as_millisecond(),
             step.next_attempt.filter(|_| !held).map(Timestamp::as_millisecond),
             diagnosis.map(|it| it.status.to_string()),
@@ -389,84 +271,4 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
             diagnosis.map(|it| it.text.as_str()),
         ])
         .map(|_| ())
-}
-
-fn count(transaction: &Transaction<'_>, which: Selection<'_>) -> rusqlite::Result<usize> {
-    let count = format!("SELECT count(*) FROM message WHERE {}", which.condition("id"));
-    let count: i64 = transaction.query_row(&count, [which.id()], |row| row.get(0))?;
-    Ok(usize::try_from(count).unwrap_or(usize::MAX))
-}
-
-const fn code(state: RecipientState) -> i64 {
-    match state {
-        RecipientState::Pending => 0,
-        RecipientState::Delivered => 1,
-        RecipientState::Failed => 2,
-    }
-}
-
-fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
-    let sender: Option<String> = row.get(1)?;
-    Ok(QueuedMessage {
-        id: QueueId(row.get(0)?),
-        sender: sender.map(|sender| address(&sender, 1)).transpose()?,
-        size: unsigned(row, 2)?,
-        arrived: timestamp(row, 3)?,
-        held: row.get(4)?,
-        smtputf8: row.get(5)?,
-        eight_bit: row.get(6)?,
-        recipients: Vec::new(),
-    })
-}
-
-fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
-    Ok(QueuedRecipient {
-        address: address(&row.get::<_, String>(0)?, 0)?,
-        state: state(row, 1)?,
-        attempts: row.get(2)?,
-        last_attempt: row.get::<_, Option<i64>>(3)?.map(|it| moment(it, 3)).transpose()?,
-        next_attempt: row.get::<_, Option<i64>>(4)?.map(|it| moment(it, 4)).transpose()?,
-        diagnosis: diagnosis(row)?,
-    })
-}
-
-fn diagnosis(row: &Row<'_>) -> rusqlite::Result<Option<Diagnosis>> {
-    let status: Option<String> = row.get(5)?;
-    let Some(status) = status.and_then(|status| status.parse().ok()) else {
-        return Ok(None);
-    };
-    Ok(Some(Diagnosis {
-        status,
-        host: row.get(6)?,
-        text: row.get::<_, Option<String>>(7)?.unwrap_or_default(),
-    }))
-}
-
-fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<RecipientState> {
-    match row.get::<_, i64>(column)? {
-        0 => Ok(RecipientState::Pending),
-        1 => Ok(RecipientState::Delivered),
-        2 => Ok(RecipientState::Failed),
-        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
-    }
-}
-
-fn address(text: &str, column: usize) -> rusqlite::Result<Address> {
-    text.parse().map_err(|error: mail_types::AddressError| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
-    })
-}
-
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let value: i64 = row.get(column)?;
-    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
-}
-
-fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    moment(row.get(column)?, column)
-}
-
-fn moment(milliseconds: i64, column: usize) -> rusqlite::Result<Timestamp> {
-    Timestamp::from_millisecond(milliseconds)
-        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, milliseconds))
 }

@@ -8,7 +8,7 @@ use mail_types::Address;
 use server_core::{Connection, Stream};
 use smtp_proto::Reply;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::connection::{Dialogue, HANDSHAKE_TIMEOUT, MAX_LINE};
 
@@ -29,8 +29,9 @@ impl Dialogue {
                 SaslStep::Challenge(challenge) => challenge,
                 SaslStep::Credentials { username, password } => {
                     let name = username.clone();
-                    let found = self.ask(move |directory| directory.authenticate(&username, &password)).await;
-                    return self.judge(&name, found).await;
+                    let found = self.shared.directory.log_in(username, password).await;
+                    let found = found.inspect_err(|error| error!(%error, "the directory can't be asked"));
+                    return self.judge(&name, found.ok()).await;
                 }
                 SaslStep::Malformed => return Ok(Some(malformed())),
             };

@@ -1,0 +1,140 @@
+//! What operators see and change.
+
+use jiff::Timestamp;
+use rusqlite::{Row, Transaction, params};
+
+use super::Database;
+use super::row::{message, recipient, unsigned};
+use crate::QueueError;
+use crate::message::{QueueId, QueuedMessage, Summary};
+
+/// Which messages an operator means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Selection<'a> {
+    One(&'a QueueId),
+    All,
+}
+
+impl Selection<'_> {
+    /// A condition on the `column` that holds names, whose parameter is [`Self::id`].
+    fn condition(self, column: &str) -> String {
+        match self {
+            Self::One(_) => format!("{column} = ?1"),
+            Self::All => "?1 IS NULL".to_owned(),
+        }
+    }
+
+    fn id(self) -> Option<String> {
+        match self {
+            Self::One(id) => Some(id.0.clone()),
+            Self::All => None,
+        }
+    }
+}
+
+impl Database {
+    pub(crate) fn load(&self, id: &QueueId) -> Result<Option<QueuedMessage>, QueueError> {
+        self.read_messages("WHERE id = ?1 LIMIT ?2", &id.0, 1)
+            .map(|mut messages| messages.pop())
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Up to `limit` messages that came after `after`, oldest first.
+    pub(crate) fn list(
+        &self,
+        after: Option<&QueueId>,
+        limit: usize,
+    ) -> Result<Vec<QueuedMessage>, QueueError> {
+        let after = after.map_or("", |id| &id.0);
+        self.read_messages("WHERE id > ?1 ORDER BY id LIMIT ?2", after, limit)
+            .map_err(|source| self.failed(source))
+    }
+
+    fn read_messages(&self, which: &str, id: &str, limit: usize) -> rusqlite::Result<Vec<QueuedMessage>> {
+        // One transaction, so that a message is not read half before and half after another process's change.
+        let snapshot = self.connection.unchecked_transaction()?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut messages = snapshot
+            .prepare_cached(&format!(
+                "SELECT id, sender, size, arrived, held, smtputf8, eight_bit FROM message {which}"
+            ))?
+            .query_map(params![id, limit], message)?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut recipients = snapshot.prepare_cached(
+            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text
+             FROM recipient WHERE message = ?1 ORDER BY position",
+        )?;
+        for message in &mut messages {
+            message.recipients =
+                recipients.query_map([&message.id.0], recipient)?.collect::<rusqlite::Result<_>>()?;
+        }
+        Ok(messages)
+    }
+
+    pub(crate) fn summary(&self) -> Result<Summary, QueueError> {
+        let figures = |row: &Row<'_>| {
+            Ok(Summary { messages: unsigned(row, 0)?, octets: unsigned(row, 1)?, held: unsigned(row, 2)? })
+        };
+        self.connection
+            .query_row(
+                "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(held), 0) FROM message",
+                [],
+                figures,
+            )
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Makes pending recipients due at `now`, but for held messages. Tells how many messages are meant.
+    pub(crate) fn retry(&mut self, which: Selection<'_>, now: Timestamp) -> Result<usize, QueueError> {
+        self.write(|transaction| {
+            transaction.execute(
+                &format!(
+                    "UPDATE recipient SET next_attempt = ?2 WHERE next_attempt IS NOT NULL AND {}",
+                    which.condition("message")
+                ),
+                params![which.id(), now.as_millisecond()],
+            )?;
+            count(transaction, which)
+        })
+    }
+
+    /// Holds messages, or releases them to be tried at `now`. Tells how many are meant.
+    pub(crate) fn hold(
+        &mut self,
+        which: Selection<'_>,
+        held: bool,
+        now: Timestamp,
+    ) -> Result<usize, QueueError> {
+        let next = (!held).then(|| now.as_millisecond());
+        self.write(|transaction| {
+            transaction.execute(
+                &format!(
+                    "UPDATE recipient SET next_attempt = ?3 WHERE state = 0
+                     AND message IN (SELECT id FROM message WHERE {} AND held <> ?2)",
+                    which.condition("id")
+                ),
+                params![which.id(), held, next],
+            )?;
+            transaction.execute(
+                &format!("UPDATE message SET held = ?2 WHERE {}", which.condition("id")),
+                params![which.id(), held],
+            )
+        })
+    }
+
+    /// Removes messages, and tells which.
+    pub(crate) fn remove(&mut self, which: Selection<'_>) -> Result<Vec<QueueId>, QueueError> {
+        self.write(|transaction| {
+            transaction
+                .prepare(&format!("DELETE FROM message WHERE {} RETURNING id", which.condition("id")))?
+                .query_map([which.id()], |row| row.get(0).map(QueueId))?
+                .collect()
+        })
+    }
+}
+
+fn count(transaction: &Transaction<'_>, which: Selection<'_>) -> rusqlite::Result<usize> {
+    let count = format!("SELECT count(*) FROM message WHERE {}", which.condition("id"));
+    let count: i64 = transaction.query_row(&count, [which.id()], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}

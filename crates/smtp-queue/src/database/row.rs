@@ -1,0 +1,82 @@
+//! Rows as values.
+
+use jiff::Timestamp;
+use mail_types::Address;
+use rusqlite::Row;
+use rusqlite::types::Type;
+
+use crate::message::{Diagnosis, QueueId, QueuedMessage, QueuedRecipient, RecipientState};
+
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
+    let sender: Option<String> = row.get(1)?;
+    Ok(QueuedMessage {
+        id: QueueId(row.get(0)?),
+        sender: sender.map(|sender| address(&sender, 1)).transpose()?,
+        size: unsigned(row, 2)?,
+        arrived: timestamp(row, 3)?,
+        held: row.get(4)?,
+        smtputf8: row.get(5)?,
+        eight_bit: row.get(6)?,
+        recipients: Vec::new(),
+    })
+}
+
+pub(super) fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
+    Ok(QueuedRecipient {
+        address: address(&row.get::<_, String>(0)?, 0)?,
+        state: state(row, 1)?,
+        attempts: row.get(2)?,
+        last_attempt: row.get::<_, Option<i64>>(3)?.map(|it| moment(it, 3)).transpose()?,
+        next_attempt: row.get::<_, Option<i64>>(4)?.map(|it| moment(it, 4)).transpose()?,
+        diagnosis: diagnosis(row)?,
+    })
+}
+
+fn diagnosis(row: &Row<'_>) -> rusqlite::Result<Option<Diagnosis>> {
+    let status: Option<String> = row.get(5)?;
+    let Some(status) = status.and_then(|status| status.parse().ok()) else {
+        return Ok(None);
+    };
+    Ok(Some(Diagnosis {
+        status,
+        host: row.get(6)?,
+        text: row.get::<_, Option<String>>(7)?.unwrap_or_default(),
+    }))
+}
+
+pub(super) const fn state_code(state: RecipientState) -> i64 {
+    match state {
+        RecipientState::Pending => 0,
+        RecipientState::Delivered => 1,
+        RecipientState::Failed => 2,
+    }
+}
+
+fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<RecipientState> {
+    match row.get::<_, i64>(column)? {
+        0 => Ok(RecipientState::Pending),
+        1 => Ok(RecipientState::Delivered),
+        2 => Ok(RecipientState::Failed),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
+    }
+}
+
+fn address(text: &str, column: usize) -> rusqlite::Result<Address> {
+    text.parse().map_err(|error: mail_types::AddressError| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
+}
+
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+pub(super) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    moment(row.get(column)?, column)
+}
+
+fn moment(milliseconds: i64, column: usize) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_millisecond(milliseconds)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, milliseconds))
+}
