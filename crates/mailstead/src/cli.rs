@@ -114,9 +114,9 @@ pub(crate) enum QueueCommand {
 }
 
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 pub(crate) struct QueueSelection {
     /// As `queue list` names it
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(crate) id: Option<String>,
     /// Every message in the queue
     #[arg(long)]

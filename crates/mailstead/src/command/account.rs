@@ -20,6 +20,10 @@ pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> 
         }
         AccountCommand::Password { address } => {
             let directory = open_directory(config)?;
+            // Said before a password is asked for.
+            if !directory.accounts()?.contains(&address.to_lowercase()) {
+                bail!("{address} does not exist: `mailstead account list` shows the accounts");
+            }
             directory.set_password(&address, &password::read_new()?)?;
             Ok(output::line(&format!("the password of {address} is changed"))?)
         }

@@ -17,5 +17,5 @@ fn check(path: &Path) -> anyhow::Result<()> {
     for warning in soundness::check(&config)? {
         output::warn(&warning);
     }
-    Ok(output::line(&format!("{} holds", path.display()))?)
+    Ok(output::line(&format!("{}: no mistakes", path.display()))?)
 }

@@ -104,8 +104,12 @@ pub(crate) fn status(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let path = config.control_socket();
     let report = with_short_path(&path, ask).map_err(|error| {
         let not_running = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind());
-        let context = if not_running { "not running: nothing answers at" } else { "can't ask at" };
-        anyhow::Error::new(error).context(format!("{context} {}", path.display()))
+        let socket = path.display();
+        anyhow::Error::new(error).context(if not_running {
+            format!("not running: nothing answers at {socket}; `mailstead serve` starts the servers")
+        } else {
+            format!("can't ask at {socket}")
+        })
     })?;
     let report: Report = serde_json::from_slice(&report).context("can't read what the supervisor answers")?;
     if json {
