@@ -43,6 +43,11 @@ impl Output {
         self.octets.extend_from_slice(octets);
     }
 
+    /// The octets at the end, to add to.
+    pub(crate) const fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.octets
+    }
+
     /// Adds a file's octets, which are read when they are sent.
     pub(crate) fn file(&mut self, file: File, size: u64) {
         let before = std::mem::take(&mut self.octets);

@@ -22,6 +22,30 @@ pub(crate) fn needs_structure(item: &FetchItem) -> bool {
     }
 }
 
+/// True if the message's header says all of `item`.
+pub(crate) fn is_of_header(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::Envelope | FetchItem::Rfc822Header => true,
+        FetchItem::Section { section, .. } => {
+            section.part.is_empty()
+                && matches!(
+                    section.text,
+                    Some(
+                        SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)
+                    )
+                )
+        }
+        FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::InternalDate
+        | FetchItem::Size
+        | FetchItem::Body
+        | FetchItem::BodyStructure
+        | FetchItem::Rfc822
+        | FetchItem::Rfc822Text => false,
+    }
+}
+
 /// The name that `item` has in the answer.
 pub(crate) fn name(item: &FetchItem) -> String {
     match item {
@@ -43,8 +67,7 @@ pub(crate) fn name(item: &FetchItem) -> String {
 pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structure: Option<&BodyStructure>) {
     out.extend_from_slice(name(item).as_bytes());
     out.push(b' ');
-    let whole = |part: Option<Range<usize>>| part.and_then(|part| octets.get(part)).map(Cow::Borrowed);
-    let split = header::header_end(octets);
+    let split = || octets.split_at_checked(header::header_end(octets));
     match item {
         FetchItem::Envelope => envelope(out, &Envelope::parse(octets)),
         FetchItem::Body | FetchItem::BodyStructure => {
@@ -54,21 +77,21 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
         }
         FetchItem::Section { section, partial, .. } => {
             let found = find(section, octets, structure);
-            literal(out, found.map(|found| cut(found, *partial)));
+            literal(out, found.as_deref().map(|found| cut(found, *partial)));
         }
-        FetchItem::Rfc822 => literal(out, whole(Some(0..octets.len()))),
-        FetchItem::Rfc822Header => literal(out, whole(Some(0..split))),
-        FetchItem::Rfc822Text => literal(out, whole(Some(split..octets.len()))),
+        FetchItem::Rfc822 => literal(out, Some(octets)),
+        FetchItem::Rfc822Header => literal(out, split().map(|(header, _)| header)),
+        FetchItem::Rfc822Text => literal(out, split().map(|(_, text)| text)),
         FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size => {}
     }
 }
 
 /// A part that does not exist is NIL.
-fn literal(out: &mut Vec<u8>, octets: Option<Cow<'_, [u8]>>) {
+fn literal(out: &mut Vec<u8>, octets: Option<&[u8]>) {
     let Some(octets) = octets else { return out.extend_from_slice(b"NIL") };
     out.extend_from_slice(format!("{{{}}}\r\n", octets.len()).as_bytes());
     let start = out.len();
-    out.extend_from_slice(&octets);
+    out.extend_from_slice(octets);
     mask_nuls(out.get_mut(start..).unwrap_or_default());
 }
 
@@ -80,11 +103,10 @@ pub(crate) fn mask_nuls(octets: &mut [u8]) {
 }
 
 /// `<first.most>`: a first octet past the end gives the empty string.
-fn cut(octets: Cow<'_, [u8]>, partial: Option<(u32, u32)>) -> Cow<'_, [u8]> {
+fn cut(octets: &[u8], partial: Option<(u32, u32)>) -> &[u8] {
     let Some((first, most)) = partial else { return octets };
-    let first = (first as usize).min(octets.len());
-    let last = first.saturating_add(most as usize).min(octets.len());
-    Cow::Owned(octets.get(first..last).unwrap_or_default().to_vec())
+    let rest = octets.get(first as usize..).unwrap_or_default();
+    rest.get(..most as usize).unwrap_or(rest)
 }
 
 /// The octets of a section.
@@ -166,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_partial_past_the_end_is_empty() {
-        let cut = |partial| cut(Cow::Borrowed(b"12345"), Some(partial)).into_owned();
+        let cut = |partial| cut(b"12345", Some(partial));
         assert_eq!(cut((1, 2)), b"23");
         assert_eq!(cut((4, 9)), b"5");
         assert_eq!(cut((9, 9)), b"");

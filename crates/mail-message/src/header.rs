@@ -1,5 +1,6 @@
 //! The fields of a header block.
 
+use std::io::{self, Read};
 use std::ops::Range;
 
 use memchr::memchr;
@@ -26,6 +27,9 @@ impl Field<'_> {
         unfold(self.raw_value)
     }
 }
+
+/// Octets read at first: most headers are shorter.
+const READ: u64 = 8 * 1024;
 
 /// U+FFFD.
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
@@ -65,6 +69,30 @@ pub fn header_end(bytes: &[u8]) -> usize {
         }
     }
     at
+}
+
+/// Reads the header block that a message starts with, its empty line included.
+///
+/// # Errors
+/// What the reader says.
+pub fn read(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    let mut at = 0;
+    // Twice as much each time, so that a line of any length is looked through a bounded number of times.
+    let mut most = READ;
+    while reader.by_ref().take(most).read_to_end(&mut header)? > 0 {
+        most = most.saturating_mul(2);
+        while let Some(line) =
+            line_at(&header, at).filter(|line| slice(&header, line.clone()).ends_with(b"\n"))
+        {
+            at = line.end;
+            if is_empty_line(slice(&header, line)) {
+                header.truncate(at);
+                return Ok(header);
+            }
+        }
+    }
+    Ok(header)
 }
 
 /// The first field `name` in the header block that `bytes` starts with.
@@ -175,6 +203,22 @@ mod tests {
         assert_eq!(header_end(b"A: b\r\n\r\nbody"), 8);
         assert_eq!(header_end(b"A: b\nC: d"), 9);
         assert_eq!(header_end(b"\nbody"), 1);
+    }
+
+    #[test]
+    fn a_header_is_read_without_its_body() {
+        let check = |message: &[u8], rest: usize| {
+            let mut left = message;
+            assert_eq!(read(&mut left).unwrap(), message.get(..header_end(message)).unwrap());
+            assert_eq!(left.len(), rest);
+        };
+        check(b"A: b\r\n\r\nbody", 0);
+        check(b"A: b\n\nbody", 0);
+        check(b"A: b", 0);
+        check(b"", 0);
+        let long = format!("A: {}\r\n", "x".repeat(9000)).repeat(3);
+        check(format!("{long}\r\n{}", "y".repeat(100_000)).as_bytes(), 100_000 - (7 * 8192 - long.len() - 2));
+        check(long.as_bytes(), 0);
     }
 
     #[test]

@@ -8,10 +8,12 @@ mod envelope;
 pub mod header;
 mod mime;
 mod mime_field;
+mod needle;
 mod rfc2231;
 mod scanner;
 pub mod search;
 mod structure;
+mod text;
 
 pub use envelope::{Envelope, EnvelopeAddress};
 pub use structure::{BodyStructure, Content, Disposition, Param};

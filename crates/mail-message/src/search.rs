@@ -1,65 +1,108 @@
-//! Whether a message holds the texts that SEARCH asks for (RFC 3501 §6.4.4): found in the decoded text, in any case.
+//! Whether a message holds what SEARCH asks for (RFC 3501 §6.4.4): texts are found in the decoded text, in any case.
 
-use mail_parser::{DateTime, MessageParser, PartType};
+use std::cell::OnceCell;
 
-use crate::header;
+use mail_parser::DateTime;
 
-/// A text that is looked for.
-#[derive(Debug, Clone)]
-pub struct Needle {
-    folded: String,
+use crate::header::{self, slice};
+pub use crate::needle::Needle;
+use crate::{BodyStructure, Content, text};
+
+/// A message that is searched; its structure is read at most once.
+#[derive(Debug)]
+pub struct SearchedMessage {
+    octets: Vec<u8>,
+    structure: OnceCell<BodyStructure>,
 }
 
-impl Needle {
-    /// The text, in any case.
-    pub fn new(text: &str) -> Self {
-        Self { folded: text.to_lowercase() }
+impl SearchedMessage {
+    /// A whole message, or the header of one if only that is asked about.
+    pub const fn new(octets: Vec<u8>) -> Self {
+        Self { octets, structure: OnceCell::new() }
     }
 
-    fn is_in(&self, text: &str) -> bool {
-        text.to_lowercase().contains(&self.folded)
+    /// Whether a field `name` holds the text. The empty text is in every field that exists.
+    pub fn header_holds(&self, name: &str, needle: &Needle) -> bool {
+        let mut fields = header::fields(&self.octets).filter(|field| field.is(name));
+        fields.any(|field| needle.is_in(&text::of_value(&field.value())))
+    }
+
+    /// Whether a text part holds the text, or the header of an encapsulated message.
+    pub fn body_holds(&self, needle: &Needle) -> bool {
+        needle.is_empty() || self.search(needle, Headers::OfMessages).in_body(self.structure())
+    }
+
+    /// Whether the header or the body holds the text, the parts' own headers included.
+    pub fn text_holds(&self, needle: &Needle) -> bool {
+        let search = self.search(needle, Headers::All);
+        needle.is_empty() || search.in_fields(&self.octets) || search.in_body(self.structure())
+    }
+
+    /// The Date field's day on the calendar, its time and zone left out, in days since 1970-01-01.
+    pub fn sent_day(&self) -> Option<i64> {
+        let value = header::find(&self.octets, "Date")?.value();
+        let date = DateTime::parse_rfc822(&format!("{}\r\n", String::from_utf8_lossy(&value)))?;
+        Some(date.to_timestamp_local().div_euclid(86_400))
+    }
+
+    fn search<'a>(&'a self, needle: &'a Needle, headers: Headers) -> Search<'a> {
+        Search { message: &self.octets, needle, headers }
+    }
+
+    fn structure(&self) -> &BodyStructure {
+        self.structure.get_or_init(|| BodyStructure::parse(&self.octets))
     }
 }
 
-/// Whether a field `name` holds the text. The empty text is in every field that exists.
-pub fn header_holds(message: &[u8], name: &str, needle: &Needle) -> bool {
-    header::fields(message).any(|field| field.is(name) && needle.is_in(&decoded(&field.value())))
+/// Which headers within a body are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Headers {
+    /// Those of encapsulated messages.
+    OfMessages,
+    /// Those of parts too.
+    All,
 }
 
-/// Whether a text part holds the text, or an encapsulated message its header or a text part of it.
-pub fn body_holds(message: &[u8], needle: &Needle) -> bool {
-    if needle.folded.is_empty() {
-        return true;
+struct Search<'a> {
+    message: &'a [u8],
+    needle: &'a Needle,
+    headers: Headers,
+}
+
+impl Search<'_> {
+    /// The depth of parts in parts is bounded by [`BodyStructure::parse`].
+    fn in_body(&self, part: &BodyStructure) -> bool {
+        match &part.content {
+            Content::Multipart { parts } => parts.iter().any(|part| self.in_header_or_body(part)),
+            Content::Message { structure, .. } if part.is_encoded() => {
+                self.in_text(part) || self.in_body(structure)
+            }
+            Content::Message { structure, .. } => {
+                self.in_fields(slice(self.message, structure.header.clone())) || self.in_body(structure)
+            }
+            Content::Text { .. } => self.in_text(part),
+            // A delivery status is text, and the like.
+            Content::Basic => part.media_type.eq_ignore_ascii_case(b"message") && self.in_text(part),
+        }
     }
-    let Some(message) = MessageParser::default().parse(message) else { return false };
-    message.parts.iter().any(|part| match &part.body {
-        PartType::Text(text) | PartType::Html(text) => needle.is_in(text),
-        PartType::Message(inner) => text_holds(inner.raw_message(), needle),
-        PartType::Binary(_) | PartType::InlineBinary(_) | PartType::Multipart(_) => false,
-    })
-}
 
-/// Whether the header or the body holds the text.
-pub fn text_holds(message: &[u8], needle: &Needle) -> bool {
-    let in_field = |field: header::Field<'_>| {
-        needle.is_in(&decoded(&field.value())) || needle.is_in(&String::from_utf8_lossy(field.raw_value))
-    };
-    header::fields(message).any(in_field) || body_holds(message, needle)
-}
+    fn in_header_or_body(&self, part: &BodyStructure) -> bool {
+        let in_header =
+            self.headers == Headers::All && self.in_fields(slice(self.message, part.header.clone()));
+        in_header || self.in_body(part)
+    }
 
-/// The Date field's day on the calendar, its time and zone left out, in days since 1970-01-01.
-pub fn sent_day(message: &[u8]) -> Option<i64> {
-    let value = header::find(message, "Date")?.value();
-    let date = DateTime::parse_rfc822(&format!("{}\r\n", String::from_utf8_lossy(&value)))?;
-    Some(date.to_timestamp_local().div_euclid(86_400))
-}
+    fn in_text(&self, part: &BodyStructure) -> bool {
+        text::of_part(self.message, part).iter().any(|text| self.needle.is_in(text))
+    }
 
-/// A field's text with its encoded words (RFC 2047) decoded.
-fn decoded(value: &[u8]) -> String {
-    let header = [b"Subject: ", value, b"\r\n\r\n"].concat();
-    let parsed = MessageParser::default().parse_headers(&header);
-    let decoded = parsed.as_ref().and_then(|message| message.subject());
-    decoded.map_or_else(|| String::from_utf8_lossy(value).into_owned(), str::to_owned)
+    /// In the fields as they are meant, and as they stand.
+    fn in_fields(&self, header: &[u8]) -> bool {
+        header::fields(header).any(|field| {
+            let raw = String::from_utf8_lossy(slice(header, field.range.clone()));
+            self.needle.is_in(&raw) || self.needle.is_in(&text::of_field(&field))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -69,21 +112,75 @@ mod tests {
     const MESSAGE: &[u8] = b"From: =?utf-8?q?J=C3=BCrgen?= <j@x.org>\r\nSubject: Plan\r\nX-TUID: abc\r\n\
         Date: Thu, 1 Jan 1970 23:59:00 -0800\r\n\
         Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nR3LDvMOfZQ==\r\n";
+    const PARTS: &str = "Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+        --b\r\nContent-Type: text/html; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
+        <p class=3D\"marked\">Gr=FC&szlig;e <b>ge</b>sandt</p>\r\n\
+        --b\r\nContent-Type: text/x-log; name=first.log\r\n\r\nlogged\r\n\
+        --b\r\nContent-Type: image/png; name=second.png\r\n\r\npixels\r\n\
+        --b\r\nContent-Type: message/delivery-status\r\n\r\nAction: delayed\r\n\
+        --b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nforwarded\r\n\
+        --b\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nU3ViamVjdDogaGlkZGVu\r\n--b--\r\n";
+
+    fn message(octets: impl AsRef<[u8]>) -> SearchedMessage {
+        SearchedMessage::new(octets.as_ref().to_vec())
+    }
 
     #[test]
     fn texts_are_found_decoded_and_in_any_case() {
-        assert!(header_holds(MESSAGE, "from", &Needle::new("JÜRGEN")));
-        assert!(header_holds(MESSAGE, "X-TUID", &Needle::new("abc")));
-        assert!(header_holds(MESSAGE, "subject", &Needle::new("")));
-        assert!(!header_holds(MESSAGE, "Cc", &Needle::new("")));
-        assert!(body_holds(MESSAGE, &Needle::new("grüße")));
-        assert!(!body_holds(MESSAGE, &Needle::new("plan")));
-        assert!(text_holds(MESSAGE, &Needle::new("plan")));
+        let message = message(MESSAGE);
+        assert!(message.header_holds("from", &Needle::new("J\u{dc}RGEN")));
+        assert!(message.header_holds("X-TUID", &Needle::new("abc")));
+        assert!(message.header_holds("subject", &Needle::new("")));
+        assert!(!message.header_holds("Cc", &Needle::new("")));
+        assert!(message.body_holds(&Needle::new("gr\u{fc}\u{df}e")));
+        assert!(!message.body_holds(&Needle::new("plan")));
+        assert!(message.text_holds(&Needle::new("Subject: plan")));
+        assert!(message.text_holds(&Needle::new("from: j\u{fc}rgen")));
+    }
+
+    #[test]
+    fn a_body_is_its_texts_and_what_its_messages_hold() {
+        let message = message(PARTS);
+        for there in [
+            "gr\u{fc}\u{df}e gesandt",
+            "class=\"marked\"",
+            "logged",
+            "delayed",
+            "inner",
+            "forwarded",
+            "hidden",
+            "",
+        ] {
+            assert!(message.body_holds(&Needle::new(there)), "{there}");
+        }
+        for not_there in ["outer", "pixels", "first.log", "second.png", "--b"] {
+            assert!(!message.body_holds(&Needle::new(not_there)), "{not_there}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_the_header_too_and_those_of_the_parts() {
+        let message = message(PARTS);
+        for there in ["outer", "logged", "first.log", "name=second", "inner", ""] {
+            assert!(message.text_holds(&Needle::new(there)), "{there}");
+        }
+        assert!(!message.text_holds(&Needle::new("pixels")));
+    }
+
+    #[test]
+    fn broken_encodings_are_searched_as_they_stand() {
+        let body = |encoding: &str, body: &str| {
+            message(format!("Content-Transfer-Encoding: {encoding}\r\n\r\n{body}"))
+        };
+        assert!(body("base64", "no base64!").body_holds(&Needle::new("base64!")));
+        assert!(body("quoted-printable", "a=ZZ b").body_holds(&Needle::new("a=zz")));
+        assert!(body("x-unknown", "words").body_holds(&Needle::new("words")));
     }
 
     #[test]
     fn the_day_of_sending_leaves_out_time_and_zone() {
-        assert_eq!(sent_day(MESSAGE), Some(0));
-        assert_eq!(sent_day(b"Subject: x\r\n\r\n"), None);
+        assert_eq!(message(MESSAGE).sent_day(), Some(0));
+        assert_eq!(message("Subject: x\r\n\r\n").sent_day(), None);
+        assert_eq!(message("Date: nonsense\r\n\r\n").sent_day(), None);
     }
 }

@@ -43,6 +43,11 @@ impl BodyStructure {
         self.body.len()
     }
 
+    /// Whether its octets are not those of what is in it. RFC 2046 §5.2.1 forbids that of a message.
+    pub(crate) fn is_encoded(&self) -> bool {
+        [&b"base64"[..], b"quoted-printable"].iter().any(|it| self.encoding.eq_ignore_ascii_case(it))
+    }
+
     /// The part with this number, such as `[1, 2]` for 1.2 (RFC 3501 §6.4.5). No number at all is the message itself.
     pub fn part(&self, number: &[u32]) -> Option<&Self> {
         let Some((first, rest)) = number.split_first() else { return Some(self) };

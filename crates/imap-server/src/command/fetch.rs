@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use imap_proto::{FetchItem, MessageSet, Section, Tag, internal_date};
-use mail_message::BodyStructure;
+use mail_message::{BodyStructure, header};
 use mail_store::{FlagChange, Message, MessageFile, Snapshot, StoreError};
 use mail_types::{Flag, Uid};
 use tracing::error;
@@ -186,12 +186,15 @@ impl Contents {
         if needing.is_empty() {
             return Ok(Self::Unread);
         }
-        let file = selected.mailbox().open_message(uid)?;
+        let mut file = selected.mailbox().open_message(uid)?;
+        let is_as_sent = file.file_size == file.wire_size;
         let straight = matches!(needing.as_slice(), [only] if is_whole(only));
-        if straight && file.file_size == file.wire_size {
+        if straight && is_as_sent {
             return Ok(Self::File(Some(file)));
         }
-        let octets = file.read().map_err(|source| StoreError::Io {
+        let only_header = is_as_sent && needing.iter().all(|item| section::is_of_header(item));
+        let read = if only_header { header::read(&mut file.file) } else { file.read() };
+        let octets = read.map_err(|source| StoreError::Io {
             context: "reading",
             path: format!("the message with UID {uid}").into(),
             source,
@@ -237,9 +240,7 @@ fn write_content(item: &FetchItem, contents: &mut Contents, out: &mut Output) {
             }
         }
         Contents::Read { octets, structure } => {
-            let mut written = Vec::new();
-            section::write(&mut written, item, octets, structure.as_deref());
-            out.octets(&written);
+            section::write(out.buffer(), item, octets, structure.as_deref());
         }
     }
 }

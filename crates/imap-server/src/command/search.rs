@@ -1,11 +1,14 @@
 //! SEARCH. RFC 3501 §6.4.4. What the index knows is asked first; a message's file is read only where that does not decide.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::io;
 
 use encoding_rs::Encoding;
 use imap_proto::{SearchKey, SearchRequest};
-use mail_message::search::{Needle, body_holds, header_holds, text_holds};
-use mail_store::{Message, StoreError};
+use mail_message::header;
+use mail_message::search::{Needle, SearchedMessage};
+use mail_store::{Message, MessageFile, StoreError};
 
 use crate::answer::{Failure, Output};
 use crate::selected::SelectedMailbox;
@@ -18,11 +21,11 @@ pub(crate) fn search(
 ) -> Result<String, Failure> {
     let charset = charset(request.charset.as_deref())?;
     let selected = session.selected()?;
-    let search = Search { selected, charset };
+    let search = Search::new(selected, &request.key, charset);
     let mut found = String::new();
     for index in 0..selected.now().len() {
         let Some(message) = selected.now().get(index) else { continue };
-        let candidate = Candidate { seq: selected.seq(index), message, selected, octets: OnceCell::new() };
+        let candidate = Candidate::new(selected, selected.seq(index), message);
         match search.holds(&request.key, &candidate) {
             Ok(true) if request.uid => found.push_str(&format!(" {}", candidate.message.uid)),
             Ok(true) => found.push_str(&format!(" {}", candidate.seq)),
@@ -45,39 +48,62 @@ fn charset(name: Option<&str>) -> Result<&'static Encoding, Failure> {
 
 struct Search<'a> {
     selected: &'a SelectedMailbox,
-    charset: &'static Encoding,
+    /// The texts that are looked for, by their octets in the command.
+    needles: HashMap<&'a [u8], Needle>,
 }
 
-/// One message that is looked at; its file is read at most once.
+/// One message that is looked at; its header and its file are read at most once.
 struct Candidate<'a> {
     seq: usize,
     message: Message,
     selected: &'a SelectedMailbox,
-    octets: OnceCell<Vec<u8>>,
+    header: OnceCell<SearchedMessage>,
+    whole: OnceCell<SearchedMessage>,
 }
 
-impl Candidate<'_> {
-    fn octets(&self) -> Result<&[u8], StoreError> {
-        if let Some(octets) = self.octets.get() {
-            return Ok(octets);
+impl<'a> Candidate<'a> {
+    const fn new(selected: &'a SelectedMailbox, seq: usize, message: Message) -> Self {
+        Self { seq, message, selected, header: OnceCell::new(), whole: OnceCell::new() }
+    }
+
+    /// The message's header at least.
+    fn header(&self) -> Result<&SearchedMessage, StoreError> {
+        match self.whole.get() {
+            Some(whole) => Ok(whole),
+            None => self.read(&self.header, |mut file| header::read(&mut file.file)),
+        }
+    }
+
+    fn whole(&self) -> Result<&SearchedMessage, StoreError> {
+        self.read(&self.whole, MessageFile::read)
+    }
+
+    fn read<'b>(
+        &self,
+        cell: &'b OnceCell<SearchedMessage>,
+        read: impl FnOnce(MessageFile) -> io::Result<Vec<u8>>,
+    ) -> Result<&'b SearchedMessage, StoreError> {
+        if let Some(read) = cell.get() {
+            return Ok(read);
         }
         let uid = self.message.uid;
-        let read = self.selected.mailbox().open_message(uid)?.read();
-        let octets = read.map_err(|source| StoreError::Io {
+        let octets = read(self.selected.mailbox().open_message(uid)?).map_err(|source| StoreError::Io {
             context: "reading",
             path: format!("the message with UID {uid}").into(),
             source,
         })?;
-        Ok(self.octets.get_or_init(|| octets))
-    }
-
-    /// The Date field's day on the calendar, zone and time left out.
-    fn sent_day(&self) -> Result<Option<i64>, StoreError> {
-        Ok(mail_message::search::sent_day(self.octets()?))
+        Ok(cell.get_or_init(|| SearchedMessage::new(octets)))
     }
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(selected: &'a SelectedMailbox, key: &'a SearchKey, charset: &'static Encoding) -> Self {
+        let mut texts = Vec::new();
+        collect_texts(key, &mut texts);
+        let needle = |text: &[u8]| Needle::new(&charset.decode_without_bom_handling(text).0);
+        Self { selected, needles: texts.into_iter().map(|text| (text, needle(text))).collect() }
+    }
+
     fn holds(&self, key: &SearchKey, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
         let message = &candidate.message;
         let day = message.internal_date.day();
@@ -91,20 +117,18 @@ impl Search<'_> {
             SearchKey::Before(date) => day < *date,
             SearchKey::On(date) => day == *date,
             SearchKey::Since(date) => day >= *date,
-            SearchKey::SentBefore(date) => candidate.sent_day()?.is_some_and(|day| day < *date),
-            SearchKey::SentOn(date) => candidate.sent_day()?.is_some_and(|day| day == *date),
-            SearchKey::SentSince(date) => candidate.sent_day()?.is_some_and(|day| day >= *date),
+            SearchKey::SentBefore(date) => candidate.header()?.sent_day().is_some_and(|day| day < *date),
+            SearchKey::SentOn(date) => candidate.header()?.sent_day().is_some_and(|day| day == *date),
+            SearchKey::SentSince(date) => candidate.header()?.sent_day().is_some_and(|day| day >= *date),
             SearchKey::Larger(size) => message.size > *size,
             SearchKey::Smaller(size) => message.size < *size,
-            SearchKey::Address(header, text) => {
-                header_holds(candidate.octets()?, header.name(), &self.needle(text))
-            }
-            SearchKey::Header(name, text) => header_holds(candidate.octets()?, name, &self.needle(text)),
-            SearchKey::Body(text) => body_holds(candidate.octets()?, &self.needle(text)),
-            SearchKey::Text(text) => text_holds(candidate.octets()?, &self.needle(text)),
+            SearchKey::Address(header, text) => self.header_holds(header.name(), text, candidate)?,
+            SearchKey::Header(name, text) => self.header_holds(name, text, candidate)?,
+            SearchKey::Body(text) => self.finds(text, candidate.whole()?, SearchedMessage::body_holds),
+            SearchKey::Text(text) => self.finds(text, candidate.whole()?, SearchedMessage::text_holds),
             SearchKey::And(keys) => self.all_hold(keys, candidate)?,
             SearchKey::Or(left, right) => {
-                let (first, second) = if reads_file(left) { (right, left) } else { (left, right) };
+                let (first, second) = if cost(left) > cost(right) { (right, left) } else { (left, right) };
                 self.holds(first, candidate)? || self.holds(second, candidate)?
             }
             SearchKey::Not(key) => !self.holds(key, candidate)?,
@@ -117,10 +141,10 @@ impl Search<'_> {
         seq.is_some_and(|seq| set.contains(seq, highest))
     }
 
-    /// The keys that the index answers come first.
+    /// The cheap keys come first.
     fn all_hold(&self, keys: &[SearchKey], candidate: &Candidate<'_>) -> Result<bool, StoreError> {
-        for read in [false, true] {
-            for key in keys.iter().filter(|key| reads_file(key) == read) {
+        for wanted in [Cost::Index, Cost::Header, Cost::Whole] {
+            for key in keys.iter().filter(|key| cost(key) == wanted) {
                 if !self.holds(key, candidate)? {
                     return Ok(false);
                 }
@@ -129,24 +153,69 @@ impl Search<'_> {
         Ok(true)
     }
 
-    fn needle(&self, text: &[u8]) -> Needle {
-        Needle::new(&self.charset.decode_without_bom_handling(text).0)
+    fn header_holds(&self, name: &str, text: &[u8], candidate: &Candidate<'_>) -> Result<bool, StoreError> {
+        Ok(self.finds(text, candidate.header()?, |message, needle| message.header_holds(name, needle)))
+    }
+
+    fn finds(
+        &self,
+        text: &[u8],
+        message: &SearchedMessage,
+        holds: impl Fn(&SearchedMessage, &Needle) -> bool,
+    ) -> bool {
+        self.needles.get(text).is_some_and(|needle| holds(message, needle))
     }
 }
 
-/// True if the message's file may have to be read for `key`.
-fn reads_file(key: &SearchKey) -> bool {
+/// The texts that a key looks for. The parser bounds its depth.
+fn collect_texts<'a>(key: &'a SearchKey, texts: &mut Vec<&'a [u8]>) {
     match key {
+        SearchKey::Address(_, text)
+        | SearchKey::Header(_, text)
+        | SearchKey::Body(text)
+        | SearchKey::Text(text) => texts.push(text),
+        SearchKey::And(keys) => keys.iter().for_each(|key| collect_texts(key, texts)),
+        SearchKey::Or(left, right) => {
+            collect_texts(left, texts);
+            collect_texts(right, texts);
+        }
+        SearchKey::Not(key) => collect_texts(key, texts),
+        SearchKey::All
+        | SearchKey::Flag(_)
+        | SearchKey::Keyword(_)
+        | SearchKey::Recent
+        | SearchKey::Seq(_)
+        | SearchKey::Uid(_)
+        | SearchKey::Before(_)
+        | SearchKey::On(_)
+        | SearchKey::Since(_)
+        | SearchKey::SentBefore(_)
+        | SearchKey::SentOn(_)
+        | SearchKey::SentSince(_)
+        | SearchKey::Larger(_)
+        | SearchKey::Smaller(_) => {}
+    }
+}
+
+/// What must be read to know whether a key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cost {
+    Index,
+    Header,
+    Whole,
+}
+
+fn cost(key: &SearchKey) -> Cost {
+    match key {
+        SearchKey::Body(_) | SearchKey::Text(_) => Cost::Whole,
         SearchKey::SentBefore(_)
         | SearchKey::SentOn(_)
         | SearchKey::SentSince(_)
         | SearchKey::Address(..)
-        | SearchKey::Header(..)
-        | SearchKey::Body(_)
-        | SearchKey::Text(_) => true,
-        SearchKey::And(keys) => keys.iter().any(reads_file),
-        SearchKey::Or(left, right) => reads_file(left) || reads_file(right),
-        SearchKey::Not(key) => reads_file(key),
+        | SearchKey::Header(..) => Cost::Header,
+        SearchKey::And(keys) => keys.iter().map(cost).max().unwrap_or(Cost::Index),
+        SearchKey::Or(left, right) => cost(left).max(cost(right)),
+        SearchKey::Not(key) => cost(key),
         SearchKey::All
         | SearchKey::Flag(_)
         | SearchKey::Keyword(_)
@@ -157,6 +226,6 @@ fn reads_file(key: &SearchKey) -> bool {
         | SearchKey::On(_)
         | SearchKey::Since(_)
         | SearchKey::Larger(_)
-        | SearchKey::Smaller(_) => false,
+        | SearchKey::Smaller(_) => Cost::Index,
     }
 }
