@@ -213,6 +213,8 @@ pub struct SmtpConfig {
     pub data_timeout: Duration,
     /// Separates a detail from the local part (`bob+lists@`), or none.
     pub recipient_delimiter: Option<char>,
+    /// A submission's From field must name addresses of its sender's only.
+    pub check_from: bool,
 }
 
 /// `[queue]`
@@ -346,6 +348,7 @@ impl Default for SmtpConfig {
             command_timeout: 5 * MINUTE,
             data_timeout: 5 * MINUTE,
             recipient_delimiter: Some('+'),
+            check_from: true,
         }
     }
 }

@@ -95,6 +95,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         command_timeout: reader.duration("command_timeout", SECOND, standard.command_timeout),
         data_timeout: reader.duration("data_timeout", SECOND, standard.data_timeout),
         recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
+        check_from: reader.bool("check_from", standard.check_from),
     }
 }
 

@@ -2,6 +2,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail_directory::DirectoryError;
 use mail_store::{Delivery, Store, StoreError};
 use mail_types::Address;
 use smtp_queue::{Envelope, Queue, QueueError, QueueWriter};
@@ -20,7 +21,7 @@ pub(crate) struct Destinations {
     pub(crate) queue: Arc<Queue>,
 }
 
-/// A message that can't be written.
+/// A message that can't be stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     #[error(transparent)]
@@ -29,6 +30,8 @@ pub(crate) enum FileError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
 }
 
 impl FileError {
@@ -38,7 +41,7 @@ impl FileError {
             Self::Io(source)
             | Self::Store(StoreError::Io { source, .. })
             | Self::Queue(QueueError::Io { source, .. }) => source,
-            Self::Store(_) | Self::Queue(_) => return false,
+            Self::Store(_) | Self::Queue(_) | Self::Directory(_) => return false,
         };
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
@@ -120,4 +123,72 @@ fn deliver(delivery: Delivery) -> Result<(), FileError> {
         error!(%error, "the message can't be delivered");
     }
     failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn destinations(folder: &Path) -> Destinations {
+        let store = Store::open(&folder.join("mail")).unwrap();
+        let queue = Queue::open(&folder.join("queue")).unwrap();
+        Destinations { store, queue }
+    }
+
+    /// Writes a message to these accounts and to one address elsewhere.
+    fn send(to: &Destinations, accounts: &[&str]) -> Result<(), FileError> {
+        let mut transaction = Transaction::new(None, smtp_proto::MailParameters::default());
+        let recipient: Address = "list@example.org".parse().unwrap();
+        let accounts = accounts.iter().map(|account| account.parse().unwrap()).collect();
+        assert!(transaction.add(recipient, accounts, vec!["far@example.net".parse().unwrap()]));
+        let trace = Trace {
+            id: "1".to_owned(),
+            at: Timestamp::now(),
+            hostname: "mail.example.org".to_owned(),
+            greeting: "client".to_owned(),
+            peer: "192.0.2.1".to_owned(),
+            protocol: "ESMTP".to_owned(),
+            cipher: None,
+            is_submission: false,
+        };
+        Files::open(to, &transaction, &trace)?.commit(&transaction, false)
+    }
+
+    fn delivered(folder: &Path, user: &str) -> usize {
+        std::fs::read_dir(folder.join("mail/example.org").join(user).join("Maildir/new")).unwrap().count()
+    }
+
+    #[test]
+    fn what_is_delivered_here_is_sent_on_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = destinations(folder.path());
+        send(&to, &["bob@example.org"]).unwrap();
+        assert_eq!(delivered(folder.path(), "bob"), 1);
+        let queued = to.queue.list(None, 10).unwrap();
+        let due = queued.first().unwrap().recipients.first().unwrap().next_attempt.unwrap();
+        assert!(due <= Timestamp::now());
+    }
+
+    #[test]
+    fn what_cannot_be_delivered_here_is_not_sent_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = destinations(folder.path());
+        to.store.create_account(&"bob@example.org".parse().unwrap()).unwrap();
+        let new = folder.path().join("mail/example.org/bob/Maildir/new");
+        std::fs::remove_dir(&new).unwrap();
+        std::fs::write(&new, "in the way").unwrap();
+        assert!(send(&to, &["bob@example.org"]).is_err());
+        assert!(to.queue.list(None, 10).unwrap().is_empty(), "a client that tries again would double it");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_trouble() {
+        let full = |kind: io::ErrorKind| FileError::from(io::Error::from(kind)).is_full();
+        assert!(full(io::ErrorKind::StorageFull) && full(io::ErrorKind::QuotaExceeded));
+        assert!(!full(io::ErrorKind::PermissionDenied));
+    }
 }

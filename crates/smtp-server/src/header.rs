@@ -1,6 +1,6 @@
 /// Octets of a line after which it can be no field: its name would be longer than any line may be (RFC 5322 §2.1.1).
 const MAX_NAME: usize = 998;
-/// Octets kept of the From field, for whom it names.
+/// Octets kept of From fields, for whom they name.
 const MAX_FROM: usize = 64 * 1024;
 
 /// The header of a message as it passes by, in pieces of any size: what must not stand in it is left out, what it
@@ -24,8 +24,27 @@ pub(crate) struct Seen {
     pub(crate) received: usize,
     pub(crate) date: bool,
     pub(crate) message_id: bool,
-    /// The From field of a submission, folded as it came; empty without one.
-    pub(crate) from: Vec<u8>,
+    /// Whom a submission says it is from.
+    pub(crate) from: Captured,
+    /// Who sends it on, if that is so. RFC 5322 §3.6.6.
+    pub(crate) resent_from: Captured,
+}
+
+/// The fields of one name, each called `From`, folded as they came.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Captured {
+    pub(crate) fields: Vec<u8>,
+    /// There was more than is kept.
+    pub(crate) is_cut: bool,
+}
+
+impl Captured {
+    fn add(&mut self, octets: &[u8]) {
+        self.is_cut |= self.fields.len() + octets.len() > MAX_FROM;
+        if !self.is_cut {
+            self.fields.extend_from_slice(octets);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +57,8 @@ enum At {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Keep,
-    KeepAsFrom,
+    From,
+    ResentFrom,
     LeaveOut,
 }
 
@@ -111,8 +131,14 @@ impl HeaderFilter {
         if self.field != Field::LeaveOut {
             output.extend_from_slice(octets);
         }
-        if self.field == Field::KeepAsFrom && self.seen.from.len() + octets.len() <= MAX_FROM {
-            self.seen.from.extend_from_slice(octets);
+        self.capture(octets);
+    }
+
+    fn capture(&mut self, octets: &[u8]) {
+        match self.field {
+            Field::From => self.seen.from.add(octets),
+            Field::ResentFrom => self.seen.resent_from.add(octets),
+            Field::Keep | Field::LeaveOut => {}
         }
     }
 
@@ -167,13 +193,20 @@ impl HeaderFilter {
             b"return-path" => Field::LeaveOut,
             // RFC 5322 §3.6.3: not for the others to see.
             b"bcc" | b"resent-bcc" if self.is_submission => Field::LeaveOut,
-            b"from" if self.is_submission => Field::KeepAsFrom,
+            b"from" if self.is_submission => Field::From,
+            b"resent-from" if self.is_submission => Field::ResentFrom,
             _ => Field::Keep,
         };
         self.seen.received += usize::from(name == b"received");
         self.seen.date |= name == b"date";
         self.seen.message_id |= name == b"message-id";
-        self.keep(field, output);
+        self.field = field;
+        self.at = At::Line;
+        let start = std::mem::take(&mut self.start);
+        if field != Field::LeaveOut {
+            output.extend_from_slice(&start);
+        }
+        self.capture(b"From:");
     }
 
     /// Goes on in a line of which the start is known.
@@ -258,8 +291,16 @@ mod tests {
     #[test]
     fn only_fields_of_the_header_are_counted() {
         let hops = "Received: a\r\n".repeat(3);
-        let (_, seen) = filter(true, &format!("{hops}From: x\r\n\ty\r\nMessage-Id: z\r\n\r\n{hops}"));
+        let (_, seen) = filter(true, &format!("{hops}Message-Id: z\r\n\r\n{hops}"));
         assert_eq!((seen.received, seen.date, seen.message_id), (3, false, true));
-        assert_eq!(seen.from, b"From: x\r\n\ty\r\n");
+    }
+
+    #[test]
+    fn all_from_fields_are_captured_up_to_a_bound() {
+        let (_, seen) = filter(true, "FROM : x\r\n\ty\r\nA: b\r\nfrom:z\r\nResent-From: w\r\n\r\nFrom: v");
+        assert_eq!(seen.from.fields, b"From: x\r\n\ty\r\nFrom:z\r\n");
+        assert_eq!(seen.resent_from.fields, b"From: w\r\n");
+        let (_, seen) = filter(true, &format!("From: {}\r\n\r\n", "x,".repeat(MAX_FROM)));
+        assert!(seen.from.is_cut && seen.from.fields.len() <= MAX_FROM);
     }
 }

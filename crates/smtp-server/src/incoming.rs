@@ -4,6 +4,7 @@ use tracing::{error, info};
 
 use crate::files::{Destinations, FileError, Files};
 use crate::header::HeaderFilter;
+use crate::rights::SendRights;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
 
@@ -25,6 +26,7 @@ pub(crate) struct Incoming {
     transaction: Transaction,
     trace: Trace,
     limits: MessageLimits,
+    rights: Option<SendRights>,
     pub(crate) piece: BytesMut,
     header: HeaderFilter,
     files: Option<Files>,
@@ -41,6 +43,7 @@ impl Incoming {
         transaction: Transaction,
         trace: Trace,
         limits: MessageLimits,
+        rights: Option<SendRights>,
     ) -> Self {
         let header = HeaderFilter::new(trace.is_submission);
         Self {
@@ -48,6 +51,7 @@ impl Incoming {
             transaction,
             trace,
             limits,
+            rights,
             piece: BytesMut::new(),
             header,
             files: None,
@@ -150,6 +154,11 @@ impl Incoming {
         let missing = |seen: &_| self.trace.missing(seen, &self.transaction);
         self.header.finish(&mut end_of_header, missing);
         self.files()?.write(&end_of_header)?;
+        let rights = self.rights.as_ref();
+        if !rights.map_or(Ok(true), |rights| rights.allow(&self.header.seen))? {
+            self.refuse(Reply::new(550, "5.7.1", "The From field names an address that is not yours"));
+            return Ok(());
+        }
         let eight_bit = self.is_eight_bit || self.transaction.says_eight_bit();
         self.files.take().map_or(Ok(()), |files| files.commit(&self.transaction, eight_bit))
     }

@@ -7,6 +7,7 @@ mod incoming;
 mod login;
 mod lookup;
 mod receive;
+mod rights;
 mod server;
 mod session;
 mod trace;

@@ -1,6 +1,7 @@
 //! DATA and BDAT: the mail data from the socket to [`Incoming`].
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use tracing::error;
 
 use crate::connection::{Dialogue, End};
 use crate::incoming::{Incoming, MessageLimits, bare_cr_or_lf, trouble};
+use crate::rights::SendRights;
 use crate::trace::{Trace, new_id};
 use crate::transaction::Transaction;
 
@@ -116,7 +118,14 @@ impl Dialogue {
     fn begin(&self, transaction: Transaction) -> Incoming {
         let smtp = &self.shared.config.smtp;
         let limits = MessageLimits { hops: smtp.max_hops, size: smtp.max_message_size };
-        Incoming::new(self.shared.to.clone(), transaction, self.trace(), limits)
+        Incoming::new(self.shared.to.clone(), transaction, self.trace(), limits, self.rights())
+    }
+
+    fn rights(&self) -> Option<SendRights> {
+        let account = self.session.login().filter(|_| self.shared.config.smtp.check_from)?.clone();
+        let (directory, delimiter) =
+            (Arc::clone(&self.shared.directory), self.shared.config.smtp.recipient_delimiter);
+        Some(SendRights { directory, account, delimiter })
     }
 
     fn trace(&self) -> Trace {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use jiff::Timestamp;
 use mail_types::Address;
 
-use crate::header::Seen;
+use crate::header::{Captured, Seen};
 use crate::transaction::Transaction;
 
 /// How a message came to us: what its Received field tells.
@@ -58,7 +58,7 @@ impl Trace {
         if !self.is_submission {
             return fields;
         }
-        if seen.from.is_empty()
+        if seen.from == Captured::default()
             && let Some(from) = &transaction.from
         {
             let _ = write!(fields, "From: {}\r\n", shown(from, transaction.parameters.smtputf8));

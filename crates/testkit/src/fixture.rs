@@ -48,6 +48,11 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// Has it finish what is in flight, and stop.
+    pub fn begin_to_drain(&self) {
+        self.drain.begin();
+    }
+
     /// Where it takes clients of this kind.
     #[must_use]
     pub const fn address(&self, security: Security) -> SocketAddr {
@@ -115,6 +120,7 @@ impl Fixture {
             ("max_errors", _) => smtp.max_errors = value.parse()?,
             ("max_hops", _) => smtp.max_hops = value.parse()?,
             ("command_timeout", _) => smtp.command_timeout = milliseconds()?,
+            ("check_from", _) => smtp.check_from = value.parse()?,
             ("data_timeout", _) => smtp.data_timeout = milliseconds()?,
             _ => bail!("no such setting: {key} {value}"),
         }

@@ -20,6 +20,7 @@
 //! TLS                                    negotiate TLS now
 //! S: <close>                             the server closes the connection
 //! C: <close>                             the client does
+//! drain                                  the server begins to drain
 //! mail: bob 1                            so many messages were delivered to bob
 //! mail: bob has Subject: hello           the newest of them has a line that matches this
 //! mail: bob lacks Bcc:...                and none that matches this

@@ -36,6 +36,7 @@ enum Step {
     Secure { client: usize },
     Close { client: usize },
     Mail { user: String, expected: Mail },
+    Drain,
 }
 
 /// What an INBOX is to hold.
@@ -156,7 +157,8 @@ impl Step {
             | Self::Send { .. }
             | Self::Secure { .. }
             | Self::Close { .. }
-            | Self::Mail { .. } => None,
+            | Self::Mail { .. }
+            | Self::Drain => None,
         }
     }
 }
@@ -167,6 +169,9 @@ fn step(line: &str) -> Result<Step> {
     let client = if number.is_empty() { 1 } else { number.parse()? };
     if rest == "TLS" {
         return Ok(Step::Secure { client });
+    }
+    if line == "drain" {
+        return Ok(Step::Drain);
     }
     let (kind, text) = rest.split_once(':').context("no step")?;
     let text = text.strip_prefix(' ').unwrap_or(text);
@@ -259,6 +264,10 @@ impl Play<'_> {
                 }
                 Ok(())
             }
+            Some(Step::Drain) => {
+                self.server.begin_to_drain();
+                Ok(())
+            }
             Some(Step::Mail { user, expected }) => self.look(&user, &expected),
             None => Ok(()),
         }
@@ -295,7 +304,11 @@ impl Play<'_> {
         let bindings = &mut self.bindings;
         let found = group.iter().position(|step| match step {
             Step::Expect { line: expected, .. } => matches(expected, &line, bindings),
-            Step::Send { .. } | Step::Secure { .. } | Step::Close { .. } | Step::Mail { .. } => false,
+            Step::Send { .. }
+            | Step::Secure { .. }
+            | Step::Close { .. }
+            | Step::Mail { .. }
+            | Step::Drain => false,
         });
         match found {
             Some(position) => drop(group.remove(position)),

@@ -1,0 +1,81 @@
+//! Promise 6: what a slow or hostile peer can make the server do is bounded.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use testkit::{Fixture, Security, Server};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+const MEBIBYTE: usize = 1 << 20;
+
+async fn server(settings: &[(&str, &str)]) -> (Fixture, Server) {
+    let mut fixture = tokio::task::spawn_blocking(Fixture::new).await.unwrap().unwrap();
+    settings.iter().for_each(|(key, value)| fixture.set_smtp(key, value).unwrap());
+    let server = fixture.start(smtp_server::run).unwrap();
+    (fixture, server)
+}
+
+async fn connect(server: &Server) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(TcpStream::connect(server.address(Security::Plain)).await.unwrap());
+    assert!(line(&mut stream).await.starts_with("220 "));
+    stream
+}
+
+async fn line(stream: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    line
+}
+
+#[tokio::test]
+async fn a_client_that_sends_and_never_reads_is_not_read_for_ever() {
+    let (_fixture, server) = server(&[("command_timeout", "300")]).await;
+    let mut stream = connect(&server).await;
+    let flood = "EHLO x\r\n".repeat(8192);
+    let mut sent = 0;
+    while stream.write_all(flood.as_bytes()).await.is_ok() {
+        sent += flood.len();
+        assert!(sent < 64 * MEBIBYTE, "the server goes on reading");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_line_is_one_error() {
+    let (_fixture, server) = server(&[]).await;
+    let mut stream = connect(&server).await;
+    for _ in 0..32 {
+        stream.write_all(&vec![b'x'; MEBIBYTE]).await.unwrap();
+    }
+    stream.write_all(b"\r\nNOOP\r\n").await.unwrap();
+    assert_eq!(line(&mut stream).await, "500 5.5.2 The line is too long\r\n");
+    assert!(line(&mut stream).await.starts_with("250 "));
+}
+
+#[tokio::test]
+async fn thousands_of_recipients_are_told_one_by_one() {
+    let (_fixture, server) = server(&[("max_recipients", "100"), ("max_errors", "3000")]).await;
+    let mut stream = connect(&server).await;
+    let (mut input, mut output) = stream.get_mut().split();
+    let recipients = "RCPT TO:<bob@example.org>\r\n".repeat(2000);
+    let commands = format!("HELO x\r\nMAIL FROM:<>\r\n{recipients}QUIT\r\n");
+    let mut replies = String::new();
+    let (sent, read) =
+        tokio::join!(output.write_all(commands.as_bytes()), input.read_to_string(&mut replies));
+    sent.unwrap();
+    read.unwrap();
+    assert_eq!(replies.matches("250 2.1.5").count(), 100);
+    assert_eq!(replies.matches("452 4.5.3").count(), 1900);
+}
+
+#[tokio::test]
+async fn a_chunk_larger_than_any_message_is_not_kept() {
+    let (_fixture, server) = server(&[("max_message_size", "1000")]).await;
+    let mut stream = connect(&server).await;
+    let start = format!("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nBDAT {}\r\n", 8 * MEBIBYTE);
+    stream.write_all(start.as_bytes()).await.unwrap();
+    for _ in 0..8 {
+        stream.write_all(&vec![b'x'; MEBIBYTE]).await.unwrap();
+    }
+    for code in ["250", "250", "250", "552"] {
+        assert!(line(&mut stream).await.starts_with(code));
+    }
+}
