@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
+use crate::housekeeping::{self, Chore, DELETED};
 use crate::index::{Index, is_damage};
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
@@ -61,6 +62,10 @@ pub struct MailboxStatus {
     pub size: u64,
 }
 
+/// What the mailboxes are for that every account has.
+const USES: [SpecialUse; 5] =
+    [SpecialUse::Drafts, SpecialUse::Sent, SpecialUse::Junk, SpecialUse::Trash, SpecialUse::Archive];
+
 /// Makes `cur`, `new` and `tmp`; `cur`, by which a mailbox is known, last.
 pub(crate) fn create_maildir(folder: &Path) -> Result<(), StoreError> {
     for part in ["tmp", "new", "cur"] {
@@ -75,6 +80,7 @@ impl Account {
         let path = home.join("lock");
         let lock =
             File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
+        housekeeping::later(Chore::Account(home.to_owned()));
         let boot = disk::read_optional(Path::new("/proc/sys/kernel/random/boot_id"))?.unwrap_or_default();
         Ok(Self {
             home: home.to_owned(),
@@ -246,10 +252,21 @@ impl Account {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn subscribe(&self, name: &MailboxName, subscribed: bool) -> Result<(), StoreError> {
+        self.change_subscriptions(|names| {
+            if subscribed {
+                names.insert(name.clone())
+            } else {
+                names.remove(name)
+            };
+        })
+    }
+
+    fn change_subscriptions(&self, change: impl Fn(&mut BTreeSet<MailboxName>)) -> Result<(), StoreError> {
         self.locked(|_| {
-            let mut names: BTreeSet<_> = self.subscriptions()?.into_iter().collect();
-            let changed = if subscribed { names.insert(name.clone()) } else { names.remove(name) };
-            if !changed {
+            let before: BTreeSet<_> = self.subscriptions()?.into_iter().collect();
+            let mut names = before.clone();
+            change(&mut names);
+            if names == before {
                 return Ok(());
             }
             let line = |name: &MailboxName| match name.to_maildir().strip_prefix('.') {
@@ -259,6 +276,41 @@ impl Account {
             let text: String = names.iter().map(line).collect();
             disk::replace(&self.maildir().join("subscriptions"), text.as_bytes())
         })
+    }
+
+    /// Makes what every account has and this one lacks: the mailboxes of [`USES`], subscribed (Thunderbird lists no others),
+    /// and last the file of INBOX, by which a whole account is known. A crash in the middle leaves work for the next call.
+    pub(crate) fn complete(self: &Arc<Self>) -> Result<(), StoreError> {
+        let is_new =
+            !["subscriptions", "courierimapsubscribed"].iter().any(|it| self.maildir().join(it).exists());
+        let uses =
+            USES.into_iter().filter_map(|it| Some((it.as_str().trim_start_matches('\\').parse().ok()?, it)));
+        let uses: Vec<(MailboxName, SpecialUse)> = uses.collect();
+        let mut missing = Vec::new();
+        for (name, special_use) in &uses {
+            if self.exists(name)? {
+                self.open(name)?.set_special_use(*special_use)?;
+            } else {
+                missing.push((name.clone(), *special_use));
+            }
+        }
+        self.change_subscriptions(|names| {
+            names.extend(is_new.then(MailboxName::inbox));
+            names.extend(missing.iter().map(|(name, _)| name.clone()));
+        })?;
+        for (name, special_use) in &missing {
+            match self.create(name, Some(*special_use)) {
+                Ok(()) | Err(StoreError::MailboxExists(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.open(&MailboxName::inbox()).map(|_| ())
+    }
+
+    /// True once [`Self::complete`] came to its end in this folder.
+    pub(crate) fn is_complete(home: &Path) -> Result<bool, StoreError> {
+        let file = MailboxFile::path(&home.join("Maildir"));
+        file.try_exists().context("looking at", &file)
     }
 
     /// Makes a mailbox, and those above it (RFC 3501 §6.3.3).
@@ -303,7 +355,7 @@ impl Account {
         if name.is_inbox() {
             return Err(StoreError::Refused("INBOX can't be deleted"));
         }
-        let trash = self.home.join(format!("deleted-{}", crate::names::unique()));
+        let trash = self.home.join(format!("{DELETED}{}", crate::names::unique()));
         self.locked(|index| {
             if !self.exists(name)? {
                 return Err(StoreError::NoSuchMailbox(name.clone()));
@@ -313,7 +365,8 @@ impl Account {
             index.forget(&name.to_maildir())
         })?;
         self.forget_open(name);
-        std::fs::remove_dir_all(&trash).context("removing", &trash)
+        housekeeping::later(Chore::Remove(trash));
+        Ok(())
     }
 
     fn forget_open(&self, name: &MailboxName) {
@@ -326,9 +379,7 @@ impl Account {
     /// [`StoreError::NoSuchMailbox`], [`StoreError::MailboxExists`], [`StoreError::Refused`], [`StoreError::Io`].
     pub fn rename(self: &Arc<Self>, from: &MailboxName, to: &MailboxName) -> Result<(), StoreError> {
         if from.is_inbox() {
-            self.create(to, None)?;
-            let (inbox, target) = (self.open(from)?, self.open(to)?);
-            return inbox.move_to(inbox.snapshot().uids(), &target).map(|_| ());
+            return self.rename_inbox(to);
         }
         if to.is_below(from) || to == from || to.is_inbox() {
             return Err(StoreError::Refused("a mailbox can't be moved to this name"));
@@ -346,13 +397,23 @@ impl Account {
             }
             for (new, old) in &moves {
                 disk::rename_new(&self.folder(old), &self.folder(new))?;
-                index.forget(&old.to_maildir())?;
-                index.forget(&new.to_maildir())?;
+                index.rename(&old.to_maildir(), &new.to_maildir())?;
             }
             disk::sync_dir(&self.maildir())
         })?;
         moves.iter().for_each(|(_, old)| self.forget_open(old));
         Ok(())
+    }
+
+    /// INBOX stays, empty; its messages move to a new mailbox. RFC 3501 §6.3.5.
+    fn rename_inbox(self: &Arc<Self>, to: &MailboxName) -> Result<(), StoreError> {
+        self.create(to, None)?;
+        let (inbox, target) = (self.open(&MailboxName::inbox())?, self.open(to)?);
+        let moved = inbox.move_to(inbox.snapshot().uids(), &target);
+        if moved.is_err() && target.sync().is_ok_and(|it| it.is_empty()) {
+            self.delete(to)?; // so that the client can try again
+        }
+        moved.map(|_| ())
     }
 
     /// Opens a mailbox, in step with its folder. One [`Mailbox`] per process and name.

@@ -112,6 +112,33 @@ impl Delivery {
         results
     }
 
+    /// As [`Self::commit`], but to all or to none, so that a sender who tries again doubles nothing. On a failure tells the
+    /// position of the recipient concerned; what had been placed for others is taken back, though one may have seen it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn commit_all(self) -> Result<(), (usize, StoreError)> {
+        self.place_all(|| ())
+    }
+
+    /// `placed` is called after each recipient.
+    pub(crate) fn place_all(mut self, placed: impl Fn()) -> Result<(), (usize, StoreError)> {
+        let name = self.tmp.finish().map_err(|error| (0, error))?;
+        let mut done: Vec<&Path> = Vec::new();
+        for (position, maildir) in self.maildirs.iter().enumerate() {
+            if done.contains(&maildir.as_path()) {
+                continue;
+            }
+            done.push(maildir);
+            if let Err(error) = self.place(maildir, &name) {
+                done.iter().for_each(|maildir| withdraw(maildir, &name));
+                return Err((position, error));
+            }
+            placed();
+        }
+        Ok(())
+    }
+
     fn place(&self, maildir: &Path, name: &str) -> Result<(), StoreError> {
         let new = maildir.join("new");
         disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &new.join(name))?;
@@ -128,6 +155,16 @@ impl Delivery {
         };
         self.maildirs.iter().map(|_| Err(copy())).collect()
     }
+}
+
+/// Takes a message back, also when a server has given it a UID already.
+fn withdraw(maildir: &Path, name: &str) {
+    disk::discard(&maildir.join("new").join(name));
+    let of_message = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(|file| names::FileName::parse(file).base == name)
+    };
+    let seen = std::fs::read_dir(maildir.join("cur")).into_iter().flatten().flatten().filter(of_message);
+    seen.for_each(|entry| disk::discard(&entry.path()));
 }
 
 impl Write for Delivery {

@@ -86,9 +86,14 @@ pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
     fault::check().and_then(|()| fs::remove_file(path)).context("removing", path)
 }
 
+/// What is about to be committed to an index counts as a change of the disk too.
+pub(crate) fn before_commit(index: &Path) -> Result<(), StoreError> {
+    fault::check().context("committing to", index)
+}
+
 /// Removes a temporary file; a stale one is swept later.
 pub(crate) fn discard(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
+    if let Err(error) = fault::check().and_then(|()| fs::remove_file(path))
         && error.kind() != ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "a temporary file stays behind");
@@ -124,17 +129,35 @@ pub(crate) mod fault {
 
     thread_local! {
         static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+        static IS_MENDED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// From the `step`-th change on, every one fails as if the disk were gone; `None` mends it.
+    /// From the `step`-th change on, every one fails as if the disk were gone, or the process; `None` mends it.
     pub(crate) fn after(step: Option<u32>) {
         STEPS_LEFT.set(step);
+        IS_MENDED.set(false);
+    }
+
+    /// Only the `step`-th change fails.
+    pub(crate) fn once(step: u32) {
+        STEPS_LEFT.set(Some(step));
+        IS_MENDED.set(true);
+    }
+
+    /// True once a change failed.
+    pub(crate) fn has_struck() -> bool {
+        STEPS_LEFT.get().is_none_or(|left| left == 0)
     }
 
     pub(super) fn check() -> std::io::Result<()> {
         match STEPS_LEFT.get() {
             None => Ok(()),
-            Some(0) => Err(std::io::Error::from_raw_os_error(5)),
+            Some(0) => {
+                if IS_MENDED.get() {
+                    STEPS_LEFT.set(None);
+                }
+                Err(std::io::Error::from_raw_os_error(5))
+            }
             Some(left) => {
                 STEPS_LEFT.set(Some(left - 1));
                 Ok(())

@@ -27,6 +27,7 @@ CREATE INDEX message_change ON message (folder, mod_seq);
 CREATE TABLE expunged (
     folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
 ";
+const TABLES: [&str; 3] = ["mailbox", "message", "expunged"];
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor FROM mailbox WHERE folder = ?1";
 const MESSAGE: &str =
     "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";
@@ -135,6 +136,7 @@ impl Index {
     }
 
     pub(crate) fn commit(&self) -> Result<(), StoreError> {
+        crate::disk::before_commit(&self.path)?;
         self.execute("COMMIT", [])
     }
 
@@ -253,9 +255,18 @@ impl Index {
         self.execute("INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3)", params![folder, mod_seq, uid])
     }
 
+    /// Has what is known of one mailbox be known of another.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.forget(to)?;
+        for table in TABLES {
+            self.execute(&format!("UPDATE {table} SET folder = ?2 WHERE folder = ?1"), [from, to])?;
+        }
+        Ok(())
+    }
+
     /// Forgets a mailbox.
     pub(crate) fn forget(&self, folder: &str) -> Result<(), StoreError> {
-        for table in ["mailbox", "message", "expunged"] {
+        for table in TABLES {
             self.execute(&format!("DELETE FROM {table} WHERE folder = ?1"), [folder])?;
         }
         Ok(())

@@ -6,6 +6,7 @@ mod account;
 mod delivery;
 mod disk;
 mod error;
+mod housekeeping;
 mod index;
 mod mailbox;
 mod mailbox_file;

@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mail_types::{Flags, InternalDate, MailboxName, Uid, UidValidity};
+use mail_types::{Flags, InternalDate, MailboxName, SpecialUse, Uid, UidValidity};
 use tokio::sync::watch;
 
 use crate::account::{Account, create_maildir};
 use crate::delivery::TmpFile;
 use crate::error::StoreError;
+use crate::housekeeping::{self, Chore};
 use crate::index::Index;
 use crate::snapshot::Snapshot;
 use crate::watch::{Changes, Watcher};
@@ -64,6 +65,7 @@ impl Mailbox {
     pub(crate) fn open(account: &Arc<Account>, name: &MailboxName) -> Result<Arc<Self>, StoreError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let place = Place::new(account, name);
+        housekeeping::later(Chore::Mailbox(place.folder.clone()));
         if place.path("cur").is_dir() && !(place.path("new").is_dir() && place.path("tmp").is_dir()) {
             create_maildir(&place.folder)?; // somebody copied only a part
         }
@@ -217,6 +219,17 @@ impl Mailbox {
         })?;
         let last = Uid::try_from(next.saturating_sub(1)).ok();
         Ok(Uid::try_from(first).ok().zip(last).filter(|(first, last)| first <= last))
+    }
+
+    /// Says what it is for, unless that is known.
+    pub(crate) fn set_special_use(&self, special_use: SpecialUse) -> Result<(), StoreError> {
+        self.change(|work| {
+            if work.file.special_use.is_none() {
+                work.file_mut().special_use = Some(special_use);
+            }
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Starts to add a message. The date is now when `None`.

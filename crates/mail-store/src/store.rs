@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use mail_types::{Address, MailboxName, SpecialUse};
+use mail_types::Address;
 
 use crate::account::{Account, create_maildir};
 use crate::delivery::Delivery;
@@ -42,28 +42,13 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn create_account(&self, owner: &Address) -> Result<(), StoreError> {
         let home = self.home(owner);
-        let foreign = home.join("Maildir").join("cur").try_exists().context("looking at", &home)?;
+        self.make_home(&home)?;
+        Arc::new(Account::open_home(&home, Weak::new())?).complete()
+    }
+
+    fn make_home(&self, home: &Path) -> Result<(), StoreError> {
         create_maildir(&home.join("Maildir"))?;
-        let account = Account::open_home(&home, Weak::new())?;
-        if !foreign {
-            account.subscribe(&MailboxName::inbox(), true)?;
-        }
-        for special_use in
-            [SpecialUse::Drafts, SpecialUse::Sent, SpecialUse::Junk, SpecialUse::Trash, SpecialUse::Archive]
-        {
-            let Ok(name) = special_use.as_str().trim_start_matches('\\').parse::<MailboxName>() else {
-                continue;
-            };
-            match account.create(&name, Some(special_use)) {
-                Ok(()) => account.subscribe(&name, true)?,
-                Err(StoreError::MailboxExists(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        for folder in [home.as_path(), &self.mail_dir].into_iter().chain(home.parent()) {
-            disk::sync_dir(folder)?;
-        }
-        Ok(())
+        [home, &self.mail_dir].into_iter().chain(home.parent()).try_for_each(disk::sync_dir)
     }
 
     /// The mail of `owner`, whose folders are made at first use. One [`Account`] per process and owner.
@@ -76,8 +61,8 @@ impl Store {
         if let Some(account) = open.get(&home).and_then(Weak::upgrade).filter(|it| it.is_current()) {
             return Ok(account);
         }
-        if !home.join("index.sqlite").try_exists().context("looking at", &home)? {
-            self.create_account(owner)?;
+        if !Account::is_complete(&home)? {
+            self.create_account(owner)?; // it may have got mail before
         }
         let account = Arc::new(Account::open_home(&home, Arc::downgrade(&self.recent))?);
         open.retain(|_, account| account.strong_count() > 0);
@@ -94,12 +79,7 @@ impl Store {
         for recipient in recipients {
             let maildir = self.home(recipient).join("Maildir");
             if !maildir.join("cur").try_exists().context("looking at", &maildir)? {
-                create_maildir(&maildir)?;
-                let home = self.home(recipient);
-                [home.as_path(), &self.mail_dir]
-                    .into_iter()
-                    .chain(home.parent())
-                    .try_for_each(disk::sync_dir)?;
+                self.make_home(&self.home(recipient))?;
             }
             maildirs.push(maildir);
         }

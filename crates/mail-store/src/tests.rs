@@ -7,9 +7,18 @@ use mail_types::{Address, Flag, Flags, MailboxName, Uid};
 
 use crate::{FlagChange, Mailbox, Store};
 
+mod accounts;
 mod costs;
+mod crashes;
 mod races;
 mod watch;
+
+/// A folder in memory where the system has such: for tests of many steps, each of which flushes.
+fn fast_dir() -> tempfile::TempDir {
+    let in_memory = Path::new("/dev/shm");
+    let of_system = std::env::temp_dir();
+    tempfile::tempdir_in(if in_memory.is_dir() { in_memory } else { &of_system }).unwrap()
+}
 
 fn bob() -> Address {
     "bob@example.org".parse().unwrap()
@@ -110,25 +119,4 @@ fn copies_and_moves_keep_flags_and_a_bare_lf_counts_as_crlf() {
     assert!(inbox.sync().unwrap().is_empty());
     account.delete(&"Trash".parse().unwrap()).unwrap();
     assert!(trash.sync().is_err());
-}
-
-#[test]
-fn a_failure_at_any_step_of_an_append_loses_nothing_acknowledged() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let mailbox = inbox(&store);
-    for step in 0..12 {
-        let before = mailbox.sync().unwrap().uids().to_vec();
-        crate::disk::fault::after(Some(step));
-        let result = mailbox.append(Flags::new(), None).and_then(|mut it| {
-            it.write_all(b"x\r\n").unwrap();
-            it.commit()
-        });
-        crate::disk::fault::after(None);
-        let after = mailbox.sync().unwrap().uids().to_vec();
-        assert!(after.starts_with(&before), "step {step}");
-        if let Ok(uid) = result {
-            assert!(after.contains(&uid), "step {step}");
-        }
-    }
 }

@@ -118,11 +118,11 @@ impl Files {
 }
 
 fn deliver(delivery: Delivery) -> Result<(), FileError> {
-    let failed: Vec<StoreError> = delivery.commit().into_iter().filter_map(Result::err).collect();
-    for error in &failed {
+    let delivered = delivery.commit_all();
+    delivered.map_err(|(_, error)| {
         error!(%error, "the message can't be delivered");
-    }
-    failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+        error.into()
+    })
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ fn a_copy_that_fails_at_any_step_leaves_nothing_and_one_that_succeeds_all() {
     let trash = account.open(&"Trash".parse().unwrap()).unwrap();
     let uids = mailbox.snapshot().uids().to_vec();
     for step in 0.. {
-        crate::disk::fault::after(Some(step));
+        crate::disk::fault::once(step);
         let result = mailbox.copy(&uids, &trash);
         crate::disk::fault::after(None);
         let there = trash.sync().unwrap().len();

@@ -1,0 +1,95 @@
+//! Accounts come into being whole, and a message comes to all its recipients or to none.
+
+use mail_types::SpecialUse;
+
+use super::*;
+use crate::disk::fault;
+
+/// Every mailbox that an account has from the start is there, subscribed, and known for what it is for.
+fn check_whole(store: &Arc<Store>) {
+    let account = store.account(&bob()).unwrap();
+    let uses: Vec<_> =
+        account.mailboxes().unwrap().into_iter().map(|it| (it.name.to_string(), it.special_use)).collect();
+    let use_of =
+        |name: &str, special_use| assert!(uses.contains(&(name.to_owned(), special_use)), "{name}: {uses:?}");
+    use_of("INBOX", None);
+    use_of("Drafts", Some(SpecialUse::Drafts));
+    use_of("Sent", Some(SpecialUse::Sent));
+    use_of("Trash", Some(SpecialUse::Trash));
+    let subscribed: Vec<String> = account.subscriptions().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(subscribed, ["Archive", "Drafts", "INBOX", "Junk", "Sent", "Trash"]);
+}
+
+#[test]
+fn an_account_that_began_with_a_delivery_is_whole_at_the_first_login() {
+    let dir = fast_dir();
+    let store = Store::open(dir.path()).unwrap();
+    deliver(&store, b"x\r\n");
+    check_whole(&store);
+    assert_eq!(inbox(&store).snapshot().len(), 1);
+}
+
+#[test]
+fn an_account_whose_making_was_cut_short_is_completed_and_one_that_is_whole_stays_as_it_is() {
+    for step in 0.. {
+        let dir = fast_dir();
+        fault::after(Some(step));
+        let made = Store::open(dir.path()).and_then(|store| store.create_account(&bob()));
+        fault::after(None);
+        let store = Store::open(dir.path()).unwrap();
+        check_whole(&store);
+        if made.is_ok() {
+            break;
+        }
+    }
+    let dir = fast_dir();
+    let store = Store::open(dir.path()).unwrap();
+    let account = store.account(&bob()).unwrap();
+    account.delete(&"Junk".parse().unwrap()).unwrap();
+    std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    let account = Store::open(dir.path()).unwrap().account(&bob()).unwrap();
+    assert!(account.mailboxes().unwrap().iter().all(|it| it.name.to_string() != "Junk"), "it was deleted");
+}
+
+fn alice() -> Address {
+    "alice@example.org".parse().unwrap()
+}
+
+fn messages_of(store: &Arc<Store>, owner: &Address) -> usize {
+    store.account(owner).unwrap().open(&MailboxName::inbox()).unwrap().snapshot().len()
+}
+
+#[test]
+fn a_delivery_to_all_that_fails_for_one_reaches_none() {
+    for step in 0.. {
+        let dir = fast_dir();
+        let store = Store::open(dir.path()).unwrap();
+        let mut delivery = store.deliver(&[bob(), alice(), bob()]).unwrap();
+        delivery.write_all(b"x\r\n").unwrap();
+        fault::once(step);
+        let result = delivery.commit_all();
+        fault::after(None);
+        let wanted = usize::from(result.is_ok());
+        assert_eq!(
+            (messages_of(&store, &bob()), messages_of(&store, &alice())),
+            (wanted, wanted),
+            "step {step}"
+        );
+        if result.is_ok() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_delivery_is_taken_back_also_when_a_session_has_seen_it() {
+    let dir = fast_dir();
+    let store = Store::open(dir.path()).unwrap();
+    let mailbox = inbox(&store);
+    let mut delivery = store.deliver(&[bob(), alice()]).unwrap();
+    delivery.write_all(b"x\r\n").unwrap();
+    std::fs::remove_dir_all(dir.path().join("example.org/alice/Maildir/new")).unwrap();
+    let (position, error) = delivery.place_all(|| assert_eq!(mailbox.sync().unwrap().len(), 1)).unwrap_err();
+    assert_eq!((position, error.is_not_found()), (1, true));
+    assert!(mailbox.sync().unwrap().is_empty());
+}

@@ -1,0 +1,332 @@
+//! Whatever is cut short, at whatever step: what was acknowledged is there once, with its UID, and nothing is there by half.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::disk::fault;
+use crate::{Account, StoreError};
+
+/// A message as a client sees it: UID, content, flags.
+type Seen = (u32, String, String);
+
+/// Mailboxes by account and name: UIDVALIDITY, UIDNEXT, messages.
+type State = BTreeMap<String, (u32, u32, Vec<Seen>)>;
+
+fn alice() -> Address {
+    "alice@example.org".parse().unwrap()
+}
+
+fn name(text: &str) -> MailboxName {
+    text.parse().unwrap()
+}
+
+fn account(store: &Arc<Store>) -> Arc<Account> {
+    store.account(&bob()).unwrap()
+}
+
+fn put(mailbox: &Arc<Mailbox>, text: &str, flags: Flags) -> Result<Uid, StoreError> {
+    let mut append = mailbox.append(flags, None)?;
+    append.write_all(text.as_bytes()).map_err(|source| StoreError::Io {
+        context: "writing",
+        path: PathBuf::new(),
+        source,
+    })?;
+    append.commit()
+}
+
+fn send(store: &Arc<Store>, to: &[Address], text: &str) -> Result<crate::Delivery, StoreError> {
+    let mut delivery = store.deliver(to)?;
+    delivery.write_all(text.as_bytes()).unwrap();
+    Ok(delivery)
+}
+
+/// What each run begins with: INBOX with four messages of which one has a keyword and two lie still in `new/`, and others.
+fn begin(dir: &Path) {
+    let store = Store::open(dir).unwrap();
+    store.create_account(&alice()).unwrap();
+    let account = account(&store);
+    let inbox = account.open(&name("INBOX")).unwrap();
+    put(&inbox, "one", keyword(&[Flag::Seen], "Work")).unwrap();
+    put(&inbox, "two", Flags::new()).unwrap();
+    account.create(&name("Work/Sub"), None).unwrap();
+    put(&account.open(&name("Trash")).unwrap(), "old", Flags::new()).unwrap();
+    put(&account.open(&name("Work/Sub")).unwrap(), "sub", keyword(&[], "Deep")).unwrap();
+    for text in ["three", "four"] {
+        send(&store, &[bob()], text).unwrap().commit_all().unwrap();
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to)
+        } else {
+            assert!(std::fs::copy(entry.path(), to).is_ok())
+        }
+    }
+}
+
+fn state(dir: &Path) -> State {
+    let store = Store::open(dir).unwrap();
+    let mut state = State::new();
+    for owner in [bob(), alice()] {
+        let account = store.account(&owner).unwrap();
+        for entry in account.mailboxes().unwrap().into_iter().filter(|it| it.selectable) {
+            let mailbox = account.open(&entry.name).unwrap();
+            let now = mailbox.snapshot();
+            let messages = (0..now.len()).map(|at| now.get(at).unwrap()).map(|message| {
+                let content = mailbox.open_message(message.uid).unwrap().read().unwrap();
+                assert_eq!(content.len() as u64, message.size);
+                (message.uid.value(), String::from_utf8(content).unwrap(), message.flags.to_string())
+            });
+            let figures = (mailbox.uid_validity().value(), now.uid_next().value(), messages.collect());
+            state.insert(format!("{}/{}", owner.local_part(), entry.name), figures);
+        }
+    }
+    state
+}
+
+/// The state to begin with. What lies in `new/` has been shown to nobody, so that its UIDs are still open.
+fn before(dir: &Path) -> State {
+    let mut before = state(dir);
+    let inbox = before.get_mut("bob/INBOX").unwrap();
+    let unshown = inbox.2.split_off(2);
+    inbox.1 = 3;
+    before.insert("unshown".to_owned(), (1, 1, unshown));
+    before
+}
+
+fn texts(state: &State) -> Vec<&str> {
+    let mut all: Vec<&str> = state.values().flat_map(|it| it.2.iter().map(|it| it.1.as_str())).collect();
+    all.sort_unstable();
+    all
+}
+
+fn has(state: &State, mailbox: &str, text: &str) -> bool {
+    state.get(mailbox).is_some_and(|it| it.2.iter().any(|it| it.1 == text))
+}
+
+/// No UIDVALIDITY changed, and no UID names another message than before.
+#[track_caller]
+fn check_uids(before: &State, after: &State, moves: bool) {
+    for (name, (validity, uid_next, messages)) in after {
+        let Some((was_validity, was_next, was)) = before.get(name) else { continue };
+        assert_eq!((validity, uid_next >= was_next), (was_validity, true), "{name}");
+        for (uid, text, _) in messages {
+            let same = was.iter().any(|(was_uid, was_text, _)| (uid, text) == (was_uid, was_text));
+            assert!(same || uid >= was_next, "{name}: UID {uid} is another's");
+            let known = was.iter().any(|(_, was_text, _)| text == was_text);
+            assert!(same || !known || moves, "{name}: {text} changed its UID");
+        }
+    }
+}
+
+/// An operation cut short at every step.
+struct Operation {
+    act: fn(&Arc<Store>) -> Result<(), StoreError>,
+    /// What may be there more than before, and less, as often as it is named.
+    more: &'static [&'static str],
+    less: &'static [&'static str],
+    /// True if the state is that of the operation done.
+    done: fn(&State) -> bool,
+    /// Messages may get a new UID in their own mailbox.
+    moves: bool,
+}
+
+#[track_caller]
+fn check(operation: &Operation) {
+    let template = fast_dir();
+    begin(template.path());
+    let untouched = fast_dir();
+    copy_tree(template.path(), untouched.path());
+    let before = before(untouched.path());
+    for keeps_index in [true, false] {
+        for step in 0.. {
+            let dir = fast_dir();
+            copy_tree(template.path(), dir.path());
+            fault::after(Some(step));
+            let result = Store::open(dir.path()).and_then(|store| (operation.act)(&store));
+            let struck = fault::has_struck();
+            fault::after(None);
+            if !keeps_index {
+                std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+            }
+            let after = state(dir.path());
+            check_uids(&before, &after, operation.moves);
+            check_texts(operation, &before, &after);
+            assert!(
+                result.is_err() || (operation.done)(&after),
+                "step {step}: acknowledged and not done: {after:?}"
+            );
+            assert_eq!(state(dir.path()), after, "step {step}: another look shows the same");
+            if !struck {
+                result.unwrap();
+                break;
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_texts(operation: &Operation, before: &State, after: &State) {
+    let (was, now) = (texts(before), texts(after));
+    for text in was.iter().chain(&now) {
+        let count = |all: &[&str]| all.iter().filter(|it| *it == text).count();
+        let (least, most) = (count(&was) - count(operation.less), count(&was) + count(operation.more));
+        assert!((least..=most).contains(&count(&now)), "{text}: {after:?}");
+    }
+}
+
+const NOTHING: Operation = Operation { act: |_| Ok(()), more: &[], less: &[], done: |_| true, moves: false };
+
+#[test]
+fn a_delivery_cut_short() {
+    check(&Operation {
+        act: |store| send(store, &[bob()], "new")?.commit_all().map_err(|(_, error)| error),
+        more: &["new"],
+        done: |after| has(after, "bob/INBOX", "new"),
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_delivery_to_several_cut_short() {
+    check(&Operation {
+        act: |store| {
+            let mut results = send(store, &[bob(), alice()], "new")?.commit().into_iter();
+            let (bob, alice) = (results.next().unwrap(), results.next().unwrap());
+            bob.and(alice)
+        },
+        more: &["new", "new"],
+        done: |after| has(after, "bob/INBOX", "new") && has(after, "alice/INBOX", "new"),
+        ..NOTHING
+    });
+}
+
+#[test]
+fn an_append_cut_short() {
+    check(&Operation {
+        act: |store| {
+            put(&account(store).open(&name("Trash"))?, "new", keyword(&[Flag::Draft], "Fresh")).map(|_| ())
+        },
+        more: &["new"],
+        done: |after| after["bob/Trash"].2.iter().any(|it| it.1 == "new" && it.2 == "\\Draft Fresh"),
+        ..NOTHING
+    });
+}
+
+fn open_both(store: &Arc<Store>, target: &str) -> Result<(Arc<Mailbox>, Arc<Mailbox>), StoreError> {
+    let account = store.account(&bob())?;
+    Ok((account.open(&name("INBOX"))?, account.open(&name(target))?))
+}
+
+#[test]
+fn a_comparison_with_new_mail_cut_short() {
+    check(&Operation { act: |store| open_both(store, "Trash").map(|_| ()), ..NOTHING });
+}
+
+#[test]
+fn a_copy_cut_short() {
+    check(&Operation {
+        act: |store| {
+            let (inbox, trash) = open_both(store, "Trash")?;
+            inbox.copy(inbox.snapshot().uids(), &trash).map(|_| ())
+        },
+        more: &["one", "two", "three", "four"],
+        done: |after| after["bob/Trash"].2.len() == 5 && after["bob/INBOX"].2.len() == 4,
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_move_cut_short() {
+    check(&Operation {
+        act: |store| {
+            let (inbox, trash) = open_both(store, "Trash")?;
+            inbox.move_to(inbox.snapshot().uids(), &trash).map(|_| ())
+        },
+        done: |after| {
+            let trash = &after["bob/Trash"].2;
+            after["bob/INBOX"].2.is_empty() && trash.iter().any(|it| it.1 == "one" && it.2 == "\\Seen Work")
+        },
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_move_within_a_mailbox_cut_short() {
+    check(&Operation {
+        act: |store| {
+            let (inbox, same) = open_both(store, "INBOX")?;
+            inbox.move_to(inbox.snapshot().uids(), &same).map(|_| ())
+        },
+        done: |after| after["bob/INBOX"].2.iter().all(|it| it.0 > 4),
+        moves: true,
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_store_cut_short() {
+    check(&Operation {
+        act: |store| {
+            let (inbox, _) = open_both(store, "INBOX")?;
+            inbox
+                .store(inbox.snapshot().uids(), &FlagChange::Add(keyword(&[Flag::Flagged], "Fresh")))
+                .map(|_| ())
+        },
+        done: |after| {
+            after["bob/INBOX"].2.iter().all(|it| it.2.contains("\\Flagged") && it.2.contains("Fresh"))
+        },
+        ..NOTHING
+    });
+}
+
+#[test]
+fn an_expunge_cut_short() {
+    check(&Operation {
+        act: |store| open_both(store, "INBOX")?.0.expunge(&[uid(1), uid(3)]).map(|_| ()),
+        less: &["one", "three"],
+        done: |after| after["bob/INBOX"].2.len() == 2,
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_create_cut_short() {
+    check(&Operation {
+        act: |store| store.account(&bob())?.create(&name("Above/Below"), None),
+        done: |after| after.contains_key("bob/Above/Below"),
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_rename_cut_short() {
+    check(&Operation {
+        act: |store| store.account(&bob())?.rename(&name("Work"), &name("Job")),
+        done: |after| has(after, "bob/Job/Sub", "sub") && after["bob/Job/Sub"].2[0].2 == "Deep",
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_delete_cut_short() {
+    check(&Operation {
+        act: |store| store.account(&bob())?.delete(&name("Trash")),
+        less: &["old"],
+        done: |after| !after.contains_key("bob/Trash"),
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_rename_of_inbox_cut_short() {
+    check(&Operation {
+        act: |store| store.account(&bob())?.rename(&name("INBOX"), &name("Kept")),
+        done: |after| after["bob/INBOX"].2.is_empty() && after["bob/Kept"].2.len() == 4,
+        ..NOTHING
+    });
+}
