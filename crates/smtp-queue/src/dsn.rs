@@ -109,18 +109,19 @@ impl Report<'_> {
     /// The whole message.
     pub(crate) fn compose(&self) -> Vec<u8> {
         let boundary = format!("={}=", self.unique);
-        let mut message = self.header(&boundary);
-        let text = self.text();
-        part(&mut message, &boundary, "text/plain; charset=utf-8", text.as_bytes());
-        part(&mut message, &boundary, "message/delivery-status", self.status().as_bytes());
+        let mut body = Vec::new();
+        part(&mut body, &boundary, "text/plain; charset=utf-8", self.text().as_bytes());
+        part(&mut body, &boundary, "message/delivery-status", self.status().as_bytes());
         if let Some(returned) = self.returned {
-            part(&mut message, &boundary, returned.media_type(), &returned.octets);
+            part(&mut body, &boundary, returned.media_type(), &returned.octets);
         }
-        message.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        let mut message = self.header(&boundary, encoding(&body));
+        message.append(&mut body);
         message
     }
 
-    fn header(&self, boundary: &str) -> Vec<u8> {
+    fn header(&self, boundary: &str, encoding: &str) -> Vec<u8> {
         let host = self.hostname.to_ascii();
         let mut header = String::new();
         field(&mut header, "Date", &date(self.now));
@@ -137,6 +138,7 @@ impl Report<'_> {
         field(&mut header, "MIME-Version", "1.0");
         let media_type = format!("multipart/report; report-type=delivery-status; boundary=\"{boundary}\"");
         field(&mut header, "Content-Type", &media_type);
+        field(&mut header, "Content-Transfer-Encoding", encoding);
         header.push_str("\r\n");
         header.into_bytes()
     }
@@ -193,8 +195,13 @@ fn diagnosis_for_people(diagnosis: &Diagnosis) -> String {
     }
 }
 
+/// A multipart has that of the parts within it: RFC 2045 §6.4.
+fn encoding(content: &[u8]) -> &'static str {
+    if content.is_ascii() { "7bit" } else { "8bit" }
+}
+
 fn part(message: &mut Vec<u8>, boundary: &str, media_type: &str, content: &[u8]) {
-    let encoding = if content.is_ascii() { "7bit" } else { "8bit" };
+    let encoding = encoding(content);
     let head = format!(
         "--{boundary}\r\nContent-Type: {media_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
     );
@@ -361,6 +368,10 @@ mod tests {
         assert!(text.contains("Final-Recipient: utf-8; j\\x{FC}rg\\x{2B}x@x.org\r\n"), "{text}");
         assert!(
             text.contains("Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.split("\r\n\r\n").next().unwrap().contains("\r\nContent-Transfer-Encoding: 8bit"),
             "{text}"
         );
         assert!(envelope.smtputf8 && envelope.eight_bit);

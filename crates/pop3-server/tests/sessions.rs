@@ -1,0 +1,219 @@
+//! Whole sessions: what other programs do to the maildrop, odd and large messages, silence, and the end of the server.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mail_types::Secret;
+use testkit::{Fixture, Server};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    async fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.plain).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut client = Self { stream: BufReader::new(stream) };
+        assert!(client.line().await.starts_with(b"+OK"));
+        client
+    }
+
+    /// Logged in as bob.
+    async fn bob(server: &Server) -> Self {
+        let mut client = Self::connect(server).await;
+        client.ok("USER bob").await;
+        client.ok("PASS bob-secret").await;
+        client
+    }
+
+    /// A line with its CRLF; nothing at the end of the connection.
+    async fn line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        timeout(PATIENCE, self.stream.read_until(b'\n', &mut line)).await.expect("no answer").unwrap();
+        line
+    }
+
+    async fn send(&mut self, command: &str) -> String {
+        self.stream.get_mut().write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+        String::from_utf8(self.line().await).unwrap().trim_end().to_owned()
+    }
+
+    async fn ok(&mut self, command: &str) -> String {
+        let answer = self.send(command).await;
+        assert!(answer.starts_with("+OK"), "{command}: {answer}");
+        answer
+    }
+
+    /// The lines of a multi-line response, their dots taken out.
+    async fn lines(&mut self, command: &str) -> Vec<u8> {
+        self.ok(command).await;
+        let mut content = Vec::new();
+        loop {
+            let line = self.line().await;
+            assert!(line.ends_with(b"\r\n"), "{}", line.escape_ascii());
+            match line.strip_prefix(b".") {
+                Some(b"\r\n") => return content,
+                Some(stuffed) => content.extend_from_slice(stuffed),
+                None => content.extend_from_slice(&line),
+            }
+        }
+    }
+}
+
+fn maildir(fixture: &Fixture) -> PathBuf {
+    fixture.config.mail_dir().join("example.org/bob/Maildir")
+}
+
+/// Delivers a message as another program does.
+fn drop_in(fixture: &Fixture, name: &str, message: &[u8]) {
+    fs::write(maildir(fixture).join("new").join(name), message).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_may_hold_blanks_and_be_long() {
+    let fixture = Fixture::new().unwrap();
+    let server = fixture.start(pop3_server::run).unwrap();
+    let bob = "bob@example.org".parse().unwrap();
+    for password in ["  two  words ".to_owned(), "päß wörd".to_owned(), "x".repeat(4000)] {
+        fixture.directory.set_password(&bob, &Secret::new(password.clone())).unwrap();
+        let mut client = Client::connect(&server).await;
+        client.ok("USER bob").await;
+        assert!(client.send(&format!("PASS {} ", password.trim())).await.starts_with("-ERR [AUTH]"));
+        client.ok("USER bob").await;
+        client.ok(&format!("PASS {password}")).await;
+        client.ok("QUIT").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_another_program_removes_is_gone_and_stops_nothing() {
+    let fixture = Fixture::new().unwrap();
+    fixture.add_message("bob", "INBOX", b"Subject: one\r\n\r\n1\r\n").unwrap();
+    fixture.add_message("bob", "INBOX", b"Subject: two\r\n\r\n2\r\n").unwrap();
+    let server = fixture.start(pop3_server::run).unwrap();
+    let mut client = Client::bob(&server).await;
+    let files = ["new", "cur"].into_iter().flat_map(|it| fs::read_dir(maildir(&fixture).join(it)).unwrap());
+    for file in files.map(|file| file.unwrap().path()) {
+        if fs::read_to_string(&file).unwrap().contains("one") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    assert!(client.send("RETR 1").await.starts_with("-ERR"));
+    assert!(client.send("TOP 1 0").await.starts_with("-ERR"));
+    assert_eq!(client.lines("RETR 2").await, b"Subject: two\r\n\r\n2\r\n");
+    client.ok("DELE 1").await;
+    client.ok("QUIT").await;
+    let mut client = Client::bob(&server).await;
+    assert_eq!(client.ok("STAT").await, "+OK 1 19");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_other_programs_have_their_size_on_the_wire() {
+    let fixture = Fixture::new().unwrap();
+    drop_in(&fixture, "1.a.host", b"Subject: unix\n\n.dot\n\nend\n");
+    drop_in(&fixture, "2.b.host", b"Subject: no end\n\nend");
+    drop_in(&fixture, "3.c.host", b"");
+    let server = fixture.start(pop3_server::run).unwrap();
+    let mut client = Client::bob(&server).await;
+    let list = String::from_utf8(client.lines("LIST").await).unwrap();
+    let sizes: Vec<usize> =
+        list.lines().map(|line| line.split_once(' ').unwrap().1.parse().unwrap()).collect();
+    assert_eq!(client.lines("RETR 1").await, b"Subject: unix\r\n\r\n.dot\r\n\r\nend\r\n");
+    assert_eq!(client.lines("TOP 1 1").await, b"Subject: unix\r\n\r\n.dot\r\n");
+    assert_eq!(client.lines("RETR 2").await, b"Subject: no end\r\n\r\nend\r\n");
+    // The line end that the message lacks belongs to the response, not to the message.
+    assert_eq!(sizes, [30, 22, 0]);
+    assert_eq!(client.lines("RETR 3").await, b"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_where_the_file_is_cut_comes_back_whole() {
+    const CUT: usize = 64 << 10;
+    const BORDER: &[u8] = b"\r\n.\r\n..\r\n.x\r\n";
+    let fixture = Fixture::new().unwrap();
+    let head = b"Subject: border\r\n\r\n";
+    let messages: Vec<Vec<u8>> = (0..BORDER.len())
+        .map(|shift| {
+            let fill = vec![b'x'; CUT - head.len() - shift];
+            [head, fill.as_slice(), BORDER, fill.as_slice(), b"\r\n"].concat()
+        })
+        .collect();
+    messages.iter().for_each(|message| fixture.add_message("bob", "INBOX", message).unwrap());
+    let server = fixture.start(pop3_server::run).unwrap();
+    let mut client = Client::bob(&server).await;
+    for (message, number) in messages.iter().zip(1..) {
+        assert!(client.lines(&format!("RETR {number}")).await == *message, "message {number}");
+    }
+}
+
+/// The most memory that this process ever had, in octets.
+fn peak_memory() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_takes_little_memory() {
+    const SIZE: usize = 100 << 20;
+    let fixture = Fixture::new().unwrap();
+    let line = format!(".{}\r\n", "x".repeat(61));
+    let block = line.repeat((1 << 20) / line.len());
+    let path = maildir(&fixture).join("new/1.a.host");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(b"Subject: large\r\n\r\n").unwrap();
+    (0..SIZE / block.len()).for_each(|_| file.write_all(block.as_bytes()).unwrap());
+    let size = file.metadata().unwrap().len();
+    let server = fixture.start(pop3_server::run).unwrap();
+    let mut client = Client::bob(&server).await;
+    let before = peak_memory();
+    assert_eq!(client.ok("RETR 1").await, format!("+OK {size} octets"));
+    let mut received = 0;
+    loop {
+        let line = client.line().await;
+        if line == b".\r\n" {
+            break;
+        }
+        received += line.strip_prefix(b".").unwrap_or(&line).len() as u64;
+    }
+    assert_eq!(received, size);
+    assert!(peak_memory() - before < SIZE / 4, "{} octets more", peak_memory() - before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_client_is_left_without_a_word_and_nothing_is_removed() {
+    let mut fixture = Fixture::new().unwrap();
+    fixture.config.pop3.idle_timeout = Duration::from_millis(300);
+    fixture.add_message("bob", "INBOX", b"Subject: one\r\n\r\n1\r\n").unwrap();
+    let server = fixture.start(pop3_server::run).unwrap();
+    let mut client = Client::bob(&server).await;
+    client.ok("DELE 1").await;
+    assert_eq!(client.line().await, b"");
+    assert_eq!(Client::bob(&server).await.ok("STAT").await, "+OK 1 19");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_the_middle_when_the_server_stops_may_finish() {
+    let fixture = Fixture::new().unwrap();
+    fixture.add_message("bob", "INBOX", b"Subject: one\r\n\r\n1\r\n").unwrap();
+    let server = fixture.start(pop3_server::run).unwrap();
+    let mut silent = Client::connect(&server).await;
+    let mut busy = Client::bob(&server).await;
+    busy.ok("DELE 1").await;
+    drop(server);
+    busy.ok("STAT").await;
+    busy.ok("QUIT").await;
+    assert_eq!(busy.line().await, b"");
+    assert_eq!(silent.line().await, b"");
+    let server = fixture.start(pop3_server::run).unwrap();
+    assert_eq!(Client::bob(&server).await.ok("STAT").await, "+OK 0 0");
+}
