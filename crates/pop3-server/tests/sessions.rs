@@ -217,3 +217,35 @@ async fn who_is_in_the_middle_when_the_server_stops_may_finish() {
     let server = fixture.start(pop3_server::run).unwrap();
     assert_eq!(Client::bob(&server).await.ok("STAT").await, "+OK 0 0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_read_is_a_failure_of_ours_and_not_an_empty_maildrop() {
+    let fixture = Fixture::new().unwrap();
+    fixture.add_message("bob", "INBOX", b"Subject: one\r\n\r\n1\r\n").unwrap();
+    fixture.add_message("bob", "INBOX", b"Subject: two\r\n\r\n2\r\n").unwrap();
+    let server = fixture.start(pop3_server::run).unwrap();
+    let mut client = Client::bob(&server).await;
+    client.ok("DELE 2").await;
+    let cur = maildir(&fixture).join("cur");
+    let files = ["new", "cur"].into_iter().flat_map(|it| fs::read_dir(maildir(&fixture).join(it)).unwrap());
+    for file in files.map(|file| file.unwrap().path()) {
+        if fs::read_to_string(&file).unwrap().contains("one") {
+            fs::remove_file(&file).unwrap();
+            fs::create_dir(&file).unwrap();
+        }
+    }
+    assert!(client.send("RETR 1").await.starts_with("-ERR [SYS/TEMP]"));
+    client.ok("RSET").await;
+    client.ok("QUIT").await;
+
+    fs::rename(&cur, cur.with_file_name("elsewhere")).unwrap();
+    fs::write(&cur, b"").unwrap();
+    let mut client = Client::connect(&server).await;
+    client.ok("USER bob").await;
+    assert!(client.send("PASS bob-secret").await.starts_with("-ERR [SYS/TEMP]"));
+    fs::remove_file(&cur).unwrap();
+    fs::rename(cur.with_file_name("elsewhere"), &cur).unwrap();
+    client.ok("USER bob").await;
+    client.ok("PASS bob-secret").await;
+    assert_eq!(client.lines("RETR 1").await, b"Subject: two\r\n\r\n2\r\n");
+}
