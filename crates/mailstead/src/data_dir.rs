@@ -18,7 +18,13 @@ pub(crate) fn prepare(config: &Config) -> anyhow::Result<()> {
     if let Some(owner) = &owner {
         check_owner(&config.data_dir, owner)?;
     }
-    with_the_rights_of(owner.as_ref(), || try_to_write(&config.data_dir))?
+    with_the_rights_of(owner.as_ref(), || try_to_write(&config.data_dir))?.with_context(|| {
+        let user = owner.as_ref().map(|owner| format!(" as the user {}", owner.name)).unwrap_or_default();
+        let folder = config.data_dir.display();
+        format!(
+            "can't write to the data dir {folder}{user}: correct `data_dir`, or who may enter and write there"
+        )
+    })
 }
 
 /// Makes a folder that only its owner may enter. One that exists is left as it is.
@@ -81,13 +87,7 @@ fn check_owner(folder: &Path, owner: &User) -> anyhow::Result<()> {
 }
 
 /// Writing is the only sure proof: permissions, a read-only file system, a full disk.
-fn try_to_write(folder: &Path) -> anyhow::Result<()> {
+fn try_to_write(folder: &Path) -> std::io::Result<()> {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
-    let written = File::create(&probe).and_then(|_| std::fs::remove_file(&probe));
-    written.with_context(|| {
-        format!(
-            "can't write to the data dir {}: correct its owner, its mode, or `data_dir`",
-            folder.display()
-        )
-    })
+    File::create(&probe).and_then(|_| std::fs::remove_file(&probe))
 }

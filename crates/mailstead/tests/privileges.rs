@@ -81,6 +81,23 @@ fn a_key_that_only_root_reads_is_told_before_anything_starts() {
 }
 
 #[test]
+fn an_init_that_fails_can_be_called_again() {
+    if !geteuid().is_root() {
+        return;
+    }
+    // The user can't enter the folder above the data.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let installation = Installation { folder, address: common::address(), program: common::program() };
+    let init = ["init", "example.org", "--user", USER, "--data-dir", "data"];
+    installation
+        .run(&init)
+        .fails(1, &["can't write to the data dir", "as the user nobody", "Permission denied"]);
+    std::fs::set_permissions(installation.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    installation.run(&init).succeeds();
+}
+
+#[test]
 fn a_data_dir_of_another_user_is_told_with_what_to_do() {
     let Some((installation, _)) = installation() else { return };
     nix::unistd::chown(&installation.data(), Some(0.into()), None).unwrap();

@@ -29,7 +29,7 @@ const RENEW_DAYS: i64 = 7;
 #[non_exhaustive]
 pub enum TlsError {
     /// A file can't be read.
-    #[error("can't read {path}: {source}")]
+    #[error("can't read {path}: {source}{}", advice(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -44,6 +44,14 @@ pub enum TlsError {
         /// What is wrong and what to do.
         problem: String,
     },
+}
+
+fn advice(error: &std::io::Error) -> &'static str {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        "; let the user that the servers run as read it"
+    } else {
+        ""
+    }
 }
 
 /// The certificates, chosen by SNI, read again when their files change.

@@ -54,7 +54,7 @@ fn user(arguments: &InitArguments) -> anyhow::Result<Option<String>> {
     Ok(usual.map(|user| user.name))
 }
 
-/// The config comes last: where it stands, everything it names is there.
+/// Where the config stands, everything it names is there.
 fn write_files(
     folder: &Path,
     file: &Path,
@@ -77,7 +77,8 @@ fn write_files(
     }
     data_dir::write_whole(file, config(folder, &certificate, hostname, user).as_bytes(), 0o640)?;
     data_dir::show_to(file, owner.as_ref())?;
-    add_domain(file, domain)
+    // Whoever calls `init` again is to find nothing in the way.
+    add_domain(file, domain).inspect_err(|_| drop(std::fs::remove_file(file)))
 }
 
 /// As the user that the servers become, so that the directory is theirs.
