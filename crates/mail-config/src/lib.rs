@@ -81,7 +81,15 @@ impl Config {
     /// The supervisor's control socket.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
-        self.data_dir.join("control.sock")
+        self.data_dir.join(CONTROL_SOCKET)
+    }
+
+    /// The control socket of the supervisor over the file at `path`: it may still run with what stood there before.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn control_socket_of(path: &Path) -> Result<PathBuf, ConfigErrors> {
+        load::data_dir(path).map(|data_dir| data_dir.join(CONTROL_SOCKET))
     }
 
     /// Reads and checks the file at `path`.
@@ -101,6 +109,8 @@ impl Config {
         load::load(copy, file)
     }
 }
+
+const CONTROL_SOCKET: &str = "control.sock";
 
 /// Every mistake found in one file.
 #[derive(Debug)]

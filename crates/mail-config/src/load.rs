@@ -1,6 +1,6 @@
 //! From the text of a config to its types, one function for each table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mail_types::{Domain, Secret};
@@ -14,14 +14,29 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Where the data lives when nothing is said.
+const DATA_DIR: &str = "/var/lib/mailstead";
 
-/// Reads the text at `text_at` as if it stood in the file `path`.
-pub(crate) fn load(text_at: &Path, path: &Path) -> Result<Config, ConfigErrors> {
-    let text = std::fs::read_to_string(text_at).map_err(|error| {
+/// Where the data lives, whatever else is wrong in the file at `path`.
+pub(crate) fn data_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
+    let text = text(path, path)?;
+    let source = Source::new(path, &text);
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let found = Reader::new(&source, "", table.into_inner(), None).path("data_dir");
+    Ok(found.unwrap_or_else(|| DATA_DIR.into()))
+}
+
+fn text(text_at: &Path, path: &Path) -> Result<String, ConfigErrors> {
+    std::fs::read_to_string(text_at).map_err(|error| {
         let message =
             format!("can't be read: {error}; make one with `mailstead init`, or name it with --config");
         ConfigErrors(vec![ConfigError { file: path.to_owned(), line: None, column: None, message }])
-    })?;
+    })
+}
+
+/// Reads the text at `text_at` as if it stood in the file `path`.
+pub(crate) fn load(text_at: &Path, path: &Path) -> Result<Config, ConfigErrors> {
+    let text = text(text_at, path)?;
     let source = Source::new(path, &text);
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
@@ -53,7 +68,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
             "say under which name other servers reach this one, such as hostname = \"mail.example.org\"",
         );
     }
-    let data_dir = reader.path("data_dir").unwrap_or_else(|| "/var/lib/mailstead".into());
+    let data_dir = reader.path("data_dir").unwrap_or_else(|| DATA_DIR.into());
     let user = reader.string("user");
     let tls = reader.table("tls", tls);
     let has_certificate = !tls.certificates.is_empty();

@@ -7,6 +7,7 @@ use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 
+use command_fds::{CommandFdExt, FdMapping};
 use common::{Installation, Running, greeting, is_alive, wait_for, wait_until_refused};
 use nix::sys::signal::{Signal, kill};
 
@@ -47,8 +48,8 @@ fn a_reload_with_a_bad_config_names_every_mistake_and_keeps_the_old_one() {
     // A server that is started again now still finds the config that was checked.
     kill(before, Signal::SIGKILL).unwrap();
     assert!(greeting(installation.address_of("imap")).0.starts_with("* OK"));
-    std::fs::write(installation.config(), good).unwrap();
     assert_ne!(installation.pid_of("imap"), before);
+    installation.run(&["status"]).succeeds();
 }
 
 #[test]
@@ -162,8 +163,32 @@ fn the_service_manager_is_told_how_it_goes() {
 }
 
 #[test]
+fn a_socket_that_is_handed_down_outlives_a_reload_and_the_death_of_its_server() {
+    let installation = Installation::new();
+    let socket = TcpListener::bind((installation.address, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut command = installation.command(&["serve"]);
+    command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "imap:nobody");
+    let unknown = TcpListener::bind((installation.address, 0)).unwrap();
+    let mapping = |socket: TcpListener, child_fd| FdMapping { parent_fd: socket.into(), child_fd };
+    command.fd_mappings(vec![mapping(socket, 3), mapping(unknown, 4)]).unwrap();
+    let running = Running::start(&mut command);
+    running.wait_for_log("a socket was handed down as nobody, but no listener has that name");
+    running.wait_for_log("all servers are ready");
+    for step in ["start", "reload", "death"] {
+        assert!(greeting(address).0.starts_with("* OK"), "{step}");
+        let before = installation.pid_of("imap");
+        match step {
+            "start" => running.signal(Signal::SIGHUP),
+            _ => kill(before, Signal::SIGKILL).unwrap(),
+        }
+        wait_for("another process", || (installation.pid_of("imap") != before).then_some(()));
+    }
+    assert!(greeting(address).0.starts_with("* OK"));
+}
+
+#[test]
 fn a_server_alone_takes_the_sockets_that_are_handed_down_to_it() {
-    use command_fds::{CommandFdExt, FdMapping};
     let installation = Installation::new();
     let socket = TcpListener::bind((installation.address, 0)).unwrap();
     let address = socket.local_addr().unwrap();

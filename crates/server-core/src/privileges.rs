@@ -7,7 +7,9 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
-use rustix::thread::{CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
+};
 use tracing::warn;
 
 /// Becomes `name` for good if we are root: its user, its group, its supplementary groups and no others.
@@ -41,6 +43,10 @@ pub(crate) fn give_up_privileges() -> Result<(), Box<dyn Error + Send + Sync>> {
         return Ok(());
     }
     let none = CapabilitySet::empty();
+    let has = capabilities(None)?;
+    if (has.permitted | has.effective | has.inheritable).is_empty() {
+        return Ok(());
+    }
     clear_ambient_capability_set()?;
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     Ok(())

@@ -100,8 +100,12 @@ pub(super) fn answer(mut stream: tokio::net::UnixStream, report: Report) {
 
 /// `mailstead status`: shows the report, and fails if not every server runs.
 pub(crate) fn status(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let config = Config::load(config)?;
-    let path = config.control_socket();
+    let path = Config::control_socket_of(config)?;
+    if let Err(mistakes) = Config::load(config) {
+        output::warn(&format!(
+            "the config does not hold, servers that run go on with an earlier one:\n{mistakes}"
+        ));
+    }
     let report = with_short_path(&path, ask).map_err(|error| {
         let not_running = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind());
         let socket = path.display();
