@@ -13,6 +13,8 @@ pub(crate) struct HeaderFilter {
     start: Vec<u8>,
     /// What becomes of the field that the last line belongs to.
     field: Field,
+    /// The output so far was taken away: what is missing can't stand before it any more.
+    is_drained: bool,
     pub(crate) seen: Seen,
 }
 
@@ -79,11 +81,11 @@ impl HeaderFilter {
     /// Before the first octet.
     pub(crate) fn new(is_submission: bool) -> Self {
         let (start, seen) = (Vec::new(), Seen::default());
-        Self { is_submission, at: At::LineStart, start, field: Field::Keep, seen }
+        Self { is_submission, at: At::LineStart, start, field: Field::Keep, is_drained: false, seen }
     }
 
     /// Passes on what `piece` holds of the header, and gives the rest of it, which is body. `missing` tells, from what
-    /// was seen, which fields are to stand at the header's end.
+    /// was seen, which fields are to be added: before all others as long as `output` has them still, else behind them.
     pub(crate) fn pass<'a>(
         &mut self,
         mut piece: &'a [u8],
@@ -108,12 +110,27 @@ impl HeaderFilter {
         if self.at == At::Body {
             return;
         }
-        let missing = missing(&self.seen);
-        if self.at == At::Line && self.field != Field::LeaveOut && !missing.is_empty() {
+        if self.at == At::Line && self.field != Field::LeaveOut && self.is_drained {
             output.extend_from_slice(b"\r\n");
         }
-        output.extend_from_slice(missing.as_bytes());
+        self.place(&missing(&self.seen), output);
         self.at = At::Body;
+    }
+
+    /// True once the body has begun.
+    pub(crate) fn is_over(&self) -> bool {
+        self.at == At::Body
+    }
+
+    /// The caller takes the output away.
+    pub(crate) fn drain(&mut self, output: &mut Vec<u8>) -> Vec<u8> {
+        self.is_drained = true;
+        std::mem::take(output)
+    }
+
+    fn place(&self, missing: &str, output: &mut Vec<u8>) {
+        let at = if self.is_drained { output.len() } else { 0 };
+        output.splice(at..at, missing.bytes());
     }
 
     /// Passes on the rest of a line.
@@ -220,7 +237,7 @@ impl HeaderFilter {
 
     /// Ends the header. A body that follows without an empty line gets one where it would run into our own fields.
     fn end(&mut self, kind: Kind, output: &mut Vec<u8>, missing: &impl Fn(&Seen) -> String) {
-        output.extend_from_slice(missing(&self.seen).as_bytes());
+        self.place(&missing(&self.seen), output);
         if kind == Kind::Stray && (self.seen.fields == 0 || self.is_submission) {
             output.extend_from_slice(b"\r\n");
         }
@@ -259,14 +276,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_stands_at_the_end_of_the_header() {
-        check("Subject: a\r\n\r\nb\r\n\r\nc", "Subject: a\r\nDate: now\r\n\r\nb\r\n\r\nc");
+    fn what_is_missing_stands_before_the_header() {
+        check("Subject: a\r\n\r\nb\r\n\r\nc", "Date: now\r\nSubject: a\r\n\r\nb\r\n\r\nc");
         check("date : x\r\n\r\nb", "date : x\r\n\r\nb");
-        check("Subject: a\r\n\r\nDate: b", "Subject: a\r\nDate: now\r\n\r\nDate: b");
+        check("Subject: a\r\n\r\nDate: b", "Date: now\r\nSubject: a\r\n\r\nDate: b");
         check("\r\nbody", "Date: now\r\n\r\nbody");
-        check("Subject: a\r\n", "Subject: a\r\nDate: now\r\n");
-        check("Subject: a", "Subject: a\r\nDate: now\r\n");
+        check("Subject: a\r\n", "Date: now\r\nSubject: a\r\n");
+        check("Subject: a", "Date: now\r\nSubject: a");
         check("", "Date: now\r\n");
+    }
+
+    #[test]
+    fn what_is_missing_stands_behind_a_header_too_long_to_be_held() {
+        for (rest, end) in [("\r\n\r\nbody", "\r\nDate: now\r\n\r\nbody"), ("", "\r\nDate: now\r\n")] {
+            let (mut filter, mut output) = (HeaderFilter::new(true), Vec::new());
+            let missing = |_: &Seen| "Date: now\r\n".to_owned();
+            filter.pass(b"Subject: a", &mut output, missing);
+            let mut message = filter.drain(&mut output);
+            let body = filter.pass(rest.as_bytes(), &mut output, missing);
+            output.extend_from_slice(body);
+            filter.finish(&mut output, missing);
+            message.extend_from_slice(&output);
+            assert_eq!(String::from_utf8(message).unwrap(), format!("Subject: a{end}"));
+        }
     }
 
     #[test]
@@ -276,8 +308,8 @@ mod tests {
         check(": x\r\n", "Date: now\r\n\r\n: x\r\n");
         check("hello", "Date: now\r\n\r\nhello");
         check(&"x".repeat(2000), &format!("Date: now\r\n\r\n{}", "x".repeat(2000)));
-        check("A: b\r\nhello\r\nBcc: c\r\n", "A: b\r\nDate: now\r\n\r\nhello\r\nBcc: c\r\n");
-        check("From a@b.c Mon\r\nA: b\r\n", "X-Mailbox-Line: From a@b.c Mon\r\nA: b\r\nDate: now\r\n");
+        check("A: b\r\nhello\r\nBcc: c\r\n", "Date: now\r\nA: b\r\n\r\nhello\r\nBcc: c\r\n");
+        check("From a@b.c Mon\r\nA: b\r\n", "Date: now\r\nX-Mailbox-Line: From a@b.c Mon\r\nA: b\r\n");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Incoming {
     rights: Option<SendRights>,
     pub(crate) piece: BytesMut,
     header: HeaderFilter,
+    /// The header as it goes to disk, held until it is whole or longer than a piece.
+    held: Vec<u8>,
     files: Option<Files>,
     size: u64,
     last_octet: u8,
@@ -54,6 +56,7 @@ impl Incoming {
             rights,
             piece: BytesMut::new(),
             header,
+            held: Vec::new(),
             files: None,
             size: 0,
             last_octet: b'\n',
@@ -104,17 +107,22 @@ impl Incoming {
     }
 
     fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
-        let mut header = Vec::new();
         let missing = |seen: &_| self.trace.missing(seen, &self.transaction);
-        let body = self.header.pass(piece, &mut header, missing);
+        let body = self.header.pass(piece, &mut self.held, missing);
         if self.header.seen.received > self.limits.hops {
             // RFC 5321 §6.3.
             self.refuse(Reply::new(554, "5.4.6", "The message goes round in a loop"));
             return Ok(());
         }
-        let files = self.files()?;
-        files.write(&header)?;
-        files.write(body)
+        if self.header.is_over() || self.held.len() >= PIECE {
+            self.release()?;
+        }
+        self.files()?.write(body)
+    }
+
+    fn release(&mut self) -> Result<(), FileError> {
+        let held = self.header.drain(&mut self.held);
+        self.files()?.write(&held)
     }
 
     fn files(&mut self) -> Result<&mut Files, FileError> {
@@ -150,10 +158,9 @@ impl Incoming {
     }
 
     fn commit(&mut self) -> Result<(), FileError> {
-        let mut end_of_header = Vec::new();
         let missing = |seen: &_| self.trace.missing(seen, &self.transaction);
-        self.header.finish(&mut end_of_header, missing);
-        self.files()?.write(&end_of_header)?;
+        self.header.finish(&mut self.held, missing);
+        self.release()?;
         let rights = self.rights.as_ref();
         if !rights.map_or(Ok(true), |rights| rights.allow(&self.header.seen))? {
             self.refuse(Reply::new(550, "5.7.1", "The From field names an address that is not yours"));

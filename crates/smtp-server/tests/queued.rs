@@ -70,6 +70,6 @@ fn mail_for_elsewhere_is_queued_as_it_was_sent_behind_our_fields() {
         "{text}"
     );
     assert!(text.contains("\r\n\tfor <c@d.org>;\r\n") && !text.contains("Return-Path"), "{text}");
-    assert!(text.contains("\r\nSubject: a\r\nFrom: bob@example.org\r\nDate: "), "{text}");
-    assert!(text.contains("\r\nMessage-ID: <") && text.ends_with("\r\n\r\n.dot\r\n"), "{text}");
+    assert!(text.contains("\r\nFrom: bob@example.org\r\nDate: "), "{text}");
+    assert!(text.contains("\r\nMessage-ID: <") && text.ends_with("\r\nSubject: a\r\n\r\n.dot\r\n"), "{text}");
 }
