@@ -174,21 +174,23 @@ impl Foreign {
         Ok(foreign)
     }
 
-    /// `3 V<uidvalidity> N<next uid> G<guid>`, then `<uid> [<extension>…] :<file name>`.
+    /// `3 V<uidvalidity> N<next uid> G<guid>`, then `<uid> [<extension>…] :<file name>`; before version 3 as Courier's.
     fn dovecot(&mut self, list: &str) {
         let mut lines = list.lines();
-        for field in lines.next().unwrap_or_default().split(' ') {
+        let header = lines.next().unwrap_or_default();
+        if !header.starts_with("3 ") {
+            return self.courier(list);
+        }
+        for field in header.split(' ') {
             if let Some(value) = field.strip_prefix('V') {
                 self.uid_validity = value.parse().ok().and_then(|it: u32| it.try_into().ok());
             } else if let Some(value) = field.strip_prefix('N') {
                 self.uid_next = value.parse().unwrap_or_default();
             }
         }
-        lines.filter_map(|line| line.split_once(" :").or_else(|| line.split_once(' '))).for_each(
-            |(uid, name)| {
-                self.message(uid.split(' ').next().unwrap_or_default(), name);
-            },
-        );
+        for (fields, name) in lines.filter_map(|line| line.split_once(" :")) {
+            self.message(fields.split(' ').next().unwrap_or_default(), name);
+        }
     }
 
     /// `1 <uidvalidity> <next uid>`, then `<uid> <file name>`.

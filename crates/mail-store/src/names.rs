@@ -111,6 +111,17 @@ fn stamp(time: Duration) -> String {
     format!("{}.M{:06}", time.as_secs(), time.subsec_micros())
 }
 
+/// True if the name came from [`unique`].
+pub(crate) fn is_ours(base: &str) -> bool {
+    let mut rest = base.split('.').nth(1).unwrap_or_default();
+    for letter in ['M', 'P', 'Q'] {
+        let Some(digits) = rest.strip_prefix(letter) else { return false };
+        rest = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    let random = rest.strip_prefix('R').unwrap_or_default();
+    random.len() == 8 && random.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
 /// The machine's name without what a file name or its grammar can't hold.
 fn host_name() -> String {
     let name = rustix::system::uname();
@@ -147,6 +158,15 @@ mod tests {
     fn names_sort_in_the_order_of_time() {
         let stamps = [9, 10, 99_999, 100_000, 999_999, 1_000_000].map(Duration::from_micros).map(stamp);
         assert!(stamps.is_sorted(), "{stamps:?}");
+    }
+
+    #[test]
+    fn our_own_names_are_known() {
+        assert!(is_ours(&with_sizes(&unique(), 1, 2)));
+        for foreign in ["1276528487.M364837P9451.kurkku,S=1355", "1.M1P2V3I4.host", "1.M1P2Q3Rxyz.host", "x"]
+        {
+            assert!(!is_ours(foreign), "{foreign}");
+        }
     }
 
     #[test]

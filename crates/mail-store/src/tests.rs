@@ -10,7 +10,9 @@ use crate::{FlagChange, Mailbox, Store};
 mod accounts;
 mod costs;
 mod crashes;
+mod foreign;
 mod races;
+mod soak;
 mod watch;
 
 /// A folder in memory where the system has such: for tests of many steps, each of which flushes.

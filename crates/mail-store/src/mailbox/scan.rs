@@ -12,7 +12,7 @@ use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::{MailboxRow, MessageRow};
 use crate::mailbox_file::Foreign;
-use crate::names::FileName;
+use crate::names::{self, FileName};
 
 /// How often the folder is read when a message seems gone: a rename by another program may hide it from one reading.
 const READINGS: usize = 3;
@@ -227,9 +227,9 @@ fn measure(file: &Seen) -> Result<Option<(i64, u64)>, StoreError> {
         result => result.context("looking at", &file.path)?,
     };
     let name = FileName::parse(&file.name);
-    // S= and W= are trusted only together with the true size.
+    // S= and W= are trusted only together with the true size, and without W= only we vouch for CRLF.
     let wire = match name.size {
-        Some(size) if size == data.len() && (name.wire.is_some() || name.base.contains(".M")) => {
+        Some(size) if size == data.len() && (name.wire.is_some() || names::is_ours(&name.base)) => {
             name.wire.unwrap_or(size)
         }
         _ => match std::fs::read(&file.path) {

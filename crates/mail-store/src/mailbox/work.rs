@@ -225,7 +225,7 @@ fn new_file(place: &Place) -> Result<MailboxFile, StoreError> {
 fn recovered(file: &MailboxFile, saved: Option<&MailboxRow>, boot: &str) -> MailboxRow {
     let row = saved.cloned().unwrap_or_else(|| MailboxRow {
         uid_validity: file.uid_validity.value(),
-        first_recent: if file.uid_limit > 1 && !file.importing { file.uid_limit } else { 1 },
+        first_recent: file.uid_limit,
         ..MailboxRow::default()
     });
     MailboxRow {

@@ -330,3 +330,18 @@ fn a_rename_of_inbox_cut_short() {
         ..NOTHING
     });
 }
+
+#[test]
+fn an_index_from_an_older_backup_changes_no_uid() {
+    let dir = fast_dir();
+    begin(dir.path());
+    let index = dir.path().join("example.org/bob/index.sqlite");
+    let old = std::fs::read(&index).unwrap();
+    let inbox = inbox(&Store::open(dir.path()).unwrap());
+    inbox.expunge(&[uid(3)]).unwrap();
+    drop(inbox);
+    let shown = state(dir.path());
+    assert_eq!(shown["bob/INBOX"].2.last().unwrap().0, 4);
+    std::fs::write(&index, old).unwrap();
+    assert_eq!(state(dir.path())["bob/INBOX"].2, shown["bob/INBOX"].2);
+}

@@ -1,0 +1,144 @@
+//! Maildirs that Dovecot or Courier served before are taken over: no client downloads again.
+
+use super::*;
+use crate::disk::fault;
+
+/// As Dovecot 2.3 leaves an account: INBOX with five messages of which one arrived since, a subfolder, subscriptions.
+fn dovecot(dir: &Path) {
+    let maildir = dir.join("example.org/bob/Maildir");
+    for folder in [maildir.clone(), maildir.join(".Archive.2026"), maildir.join(".Sent")] {
+        for part in ["cur", "new", "tmp"] {
+            std::fs::create_dir_all(folder.join(part)).unwrap();
+        }
+        std::fs::write(folder.join("maildirfolder"), "").unwrap();
+    }
+    let write = |path: &str, text: &str| std::fs::write(maildir.join(path), text).unwrap();
+    write(
+        "dovecot-uidlist",
+        "3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1\n\
+         25006 :1276528487.M364837P9451.kurkku,S=10,W=12\n\
+         25017 W12 S10 :1276533073.M242911P3632.kurkku:2,F\n\
+         25019 P41d2c1a2 :1276533080.M1P2.kurkku,S=3\n\
+         25021 :1276533090.V801I3f1M2.kurkku\n",
+    );
+    write("cur/1276528487.M364837P9451.kurkku,S=10,W=12:2,Sab", "one\n2\n345");
+    write("cur/1276533073.M242911P3632.kurkku:2,", "two\r\n");
+    write("cur/1276533080.M1P2.kurkku,S=3:2,FST", "a\nb");
+    write("cur/1276533090.V801I3f1M2.kurkku:2,b", "x\r\n");
+    write("new/1276533099.M7P8.kurkku,S=4,W=4", "new\n");
+    std::fs::rename(
+        maildir.join("cur/1276528487.M364837P9451.kurkku,S=10,W=12:2,Sab"),
+        maildir.join("cur/1276528487.M364837P9451.kurkku,S=9,W=11:2,Sab"),
+    )
+    .unwrap();
+    let list = std::fs::read_to_string(maildir.join("dovecot-uidlist")).unwrap();
+    write("dovecot-uidlist", &list.replace("S=10,W=12", "S=9,W=11"));
+    write("dovecot-keywords", "0 $Forwarded\n1 Work\n");
+    write("subscriptions", "V\t2\n\nSent\nArchive\t2026\n");
+    write(".Archive.2026/dovecot-uidlist", "3 V1300000001 N8 Gabc\n7 :1.M1P1.kurkku\n");
+    write(".Archive.2026/cur/1.M1P1.kurkku:2,S", "kept\r\n");
+    write(".Sent/dovecot-uidlist", "1 1300000002 4\n2 1.M5P1.kurkku:2,S\n3 1.M6P1.kurkku:2,\n");
+    write(".Sent/cur/1.M5P1.kurkku:2,S", "sent\r\n");
+    write(".Sent/cur/1.M6P1.kurkku:2,RS", "sent again\r\n");
+}
+
+type Seen = (u32, String, u64, Vec<u8>);
+
+fn look(store: &Arc<Store>, name: &str) -> (u32, u32, Vec<Seen>) {
+    let mailbox = store.account(&bob()).unwrap().open(&name.parse().unwrap()).unwrap();
+    let now = mailbox.snapshot();
+    let messages = (0..now.len()).map(|at| now.get(at).unwrap()).map(|message| {
+        let content = mailbox.open_message(message.uid).unwrap().read().unwrap();
+        (message.uid.value(), message.flags.to_string(), message.size, content)
+    });
+    (mailbox.uid_validity().value(), now.uid_next().value(), messages.collect())
+}
+
+fn check_dovecot(store: &Arc<Store>) {
+    let (validity, uid_next, messages) = look(store, "INBOX");
+    assert_eq!(validity, 1_275_660_208);
+    let short: Vec<_> = messages.iter().map(|it| (it.0, it.1.as_str())).collect();
+    let known = [
+        (25006, "\\Seen $Forwarded Work"),
+        (25017, ""),
+        (25019, "\\Flagged \\Deleted \\Seen"),
+        (25021, "Work"),
+    ];
+    assert_eq!(short[..4], known);
+    assert!(short.len() == 5 && short[4].0 >= 25022 && uid_next > short[4].0, "{short:?}");
+    // Lines that end in LF alone go over the wire with CRLF, whatever the name says of its size.
+    assert!(messages.iter().all(|it| it.2 == it.3.len() as u64), "{messages:?}");
+    assert_eq!(messages[2].3, b"a\r\nb");
+    let (validity, _, messages) = look(store, "Archive/2026");
+    assert_eq!((validity, messages[0].0, messages[0].1.as_str()), (1_300_000_001, 7, "\\Seen"));
+    let (validity, _, messages) = look(store, "Sent");
+    let uids: Vec<_> = messages.iter().map(|it| (it.0, it.1.as_str())).collect();
+    assert_eq!((validity, uids), (1_300_000_002, vec![(2, "\\Seen"), (3, "\\Answered \\Seen")]));
+}
+
+#[test]
+fn a_maildir_of_dovecot_keeps_uids_flags_keywords_and_subscriptions() {
+    let dir = tempfile::tempdir().unwrap();
+    dovecot(dir.path());
+    let store = Store::open(dir.path()).unwrap();
+    check_dovecot(&store);
+    let account = store.account(&bob()).unwrap();
+    let subscribed: Vec<String> = account.subscriptions().unwrap().iter().map(ToString::to_string).collect();
+    assert!(["Archive/2026", "Sent", "Drafts"].iter().all(|it| subscribed.contains(&(*it).to_owned())));
+    let sent = account.mailboxes().unwrap().into_iter().find(|it| it.name.to_string() == "Sent").unwrap();
+    assert_eq!(sent.special_use, Some(mail_types::SpecialUse::Sent));
+    let inbox = inbox(&store);
+    let recent = inbox.claim_recent().unwrap();
+    assert_eq!(
+        recent.map(|(first, _)| first.value()),
+        Some(25022),
+        "only what Dovecot had not seen is recent"
+    );
+    // A keyword that Dovecot had no letter for gets the next one.
+    inbox.store(&[uid(25017)], &FlagChange::Add(keyword(&[], "Third"))).unwrap();
+    let cur = dir.path().join("example.org/bob/Maildir/cur");
+    assert!(cur.join("1276533073.M242911P3632.kurkku,U=25017:2,c").exists());
+}
+
+#[test]
+fn a_takeover_cut_short_at_any_step_is_finished_with_the_same_uids() {
+    for step in 0.. {
+        let dir = fast_dir();
+        dovecot(dir.path());
+        fault::after(Some(step));
+        let result = Store::open(dir.path()).and_then(|store| store.account(&bob())).map(drop);
+        fault::after(None);
+        let store = Store::open(dir.path()).unwrap();
+        check_dovecot(&store);
+        std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+        check_dovecot(&Store::open(dir.path()).unwrap());
+        if result.is_ok() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_maildir_of_courier_keeps_uids_and_subscriptions() {
+    let dir = tempfile::tempdir().unwrap();
+    let maildir = dir.path().join("example.org/bob/Maildir");
+    for folder in [maildir.clone(), maildir.join(".Sent")] {
+        for part in ["cur", "new", "tmp"] {
+            std::fs::create_dir_all(folder.join(part)).unwrap();
+        }
+    }
+    let write = |path: &str, text: &str| std::fs::write(maildir.join(path), text).unwrap();
+    write(
+        "courierimapuiddb",
+        "1 1200000000 12\n5 1100000001.M1P1V1I1.host,S=5\n11 1100000002.M2P1V1I2.host,S=5\n",
+    );
+    write("cur/1100000001.M1P1V1I1.host,S=5:2,RS", "one\r\n");
+    write("cur/1100000002.M2P1V1I2.host,S=5:2,", "two\r\n");
+    write("courierimapsubscribed", "INBOX\nINBOX.Sent\n");
+    let store = Store::open(dir.path()).unwrap();
+    let (validity, _, messages) = look(&store, "INBOX");
+    let uids: Vec<_> = messages.iter().map(|it| (it.0, it.1.as_str())).collect();
+    assert_eq!((validity, uids), (1_200_000_000, vec![(5, "\\Answered \\Seen"), (11, "")]));
+    let subscribed = store.account(&bob()).unwrap().subscriptions().unwrap();
+    assert!(subscribed.iter().any(|it| it.is_inbox()) && subscribed.contains(&"Sent".parse().unwrap()));
+}
