@@ -149,8 +149,8 @@ impl Report<'_> {
         text.push_str("Your message could not be delivered to:\r\n");
         for Failure { recipient, diagnosis, expired } in self.failures {
             let _ = write!(text, "\r\n  {recipient}\r\n");
-            let why = if *expired { "It was tried again and again, at last in vain: " } else { "" };
-            wrap(&mut text, "    ", &format!("{why}{}", diagnosis_for_people(diagnosis)));
+            let why = diagnosis_for_people(diagnosis);
+            wrap(&mut text, "    ", &if *expired { format!("{}{why}", self.in_vain()) } else { why });
         }
         text.push_str("\r\nIt will not be tried again.");
         text.push_str(match self.returned {
@@ -159,6 +159,17 @@ impl Report<'_> {
             None => "\r\n",
         });
         text
+    }
+
+    /// How long it was tried.
+    fn in_vain(&self) -> String {
+        let hours = self.now.duration_since(self.arrived).as_hours();
+        let span = match hours {
+            0 => "less than an hour".to_owned(),
+            1..48 => format!("{hours} hours"),
+            _ => format!("{} days", hours / 24),
+        };
+        format!("It was tried for {span} without success. The last attempt: ")
     }
 
     /// For programs: RFC 3464 §2.1.
@@ -328,6 +339,7 @@ mod tests {
 
         let text = message.body_text(0).unwrap();
         assert!(text.contains("bob@example.net") && text.contains("who is that?"), "{text}");
+        assert!(text.contains("It was tried for less than an hour without success."), "{text}");
         let status = String::from_utf8(message.parts[2].contents().to_vec()).unwrap();
         assert!(status.starts_with("Reporting-MTA: dns; mail.example.org\r\n"), "{status}");
         for line in [

@@ -50,7 +50,7 @@ const MAX_LINE: usize = 4096;
 const MAX_LINES: usize = 128;
 /// Octets read from the message's file at once.
 const BLOCK: usize = 128 * 1024;
-/// How long a server may take to answer QUIT.
+/// How long a server may take to answer QUIT, or to say why it closes.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why a connection ended.
@@ -189,6 +189,7 @@ impl Connection {
     pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: File) -> Delivered {
         let mut transaction = Transaction::new(&self.host, outgoing, &self.extensions, self.open);
         if let Err(broken) = self.run(&mut transaction, outgoing.size, file).await {
+            self.hear_last_words(&mut transaction).await;
             transaction.abandon(self.lost(&broken));
         }
         self.open = transaction.is_open();
@@ -196,6 +197,16 @@ impl Connection {
             stale: !transaction.is_answered() && !transaction.is_usable(),
             connection: transaction.is_usable().then_some(self),
             outcomes: transaction.finish(),
+        }
+    }
+
+    /// A server that refuses in the middle of a message, or closes because it has enough of us, says why before it closes.
+    async fn hear_last_words(&mut self, transaction: &mut Transaction) {
+        while transaction.is_waiting() {
+            match timeout(FAREWELL, self.read_reply()).await {
+                Ok(Ok(reply)) => transaction.replied(&reply),
+                Ok(Err(_)) | Err(_) => return,
+            }
         }
     }
 

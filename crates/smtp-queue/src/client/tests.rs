@@ -87,14 +87,17 @@ fn smarthost(port: u16, tls: RelayTls) -> Smarthost {
     Smarthost { host: "localhost".to_owned(), port, tls, ca_file: None, credentials: None }
 }
 
-fn message() -> MessageFile {
+fn message(content: &[u8]) -> MessageFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(MESSAGE).unwrap();
+    file.write_all(content).unwrap();
     MessageFile::new(std::fs::File::open(file.path()).unwrap()).unwrap()
 }
 
 async fn send(relay: &Relay, recipients: &[&str]) -> Vec<String> {
-    let message = message();
+    send_message(relay, &message(MESSAGE), recipients).await
+}
+
+async fn send_message(relay: &Relay, message: &MessageFile, recipients: &[&str]) -> Vec<String> {
     let outgoing = Outgoing {
         sender: Some("alice@example.org".parse().unwrap()),
         recipients: recipients.iter().map(|it| it.parse().unwrap()).collect(),
@@ -102,7 +105,7 @@ async fn send(relay: &Relay, recipients: &[&str]) -> Vec<String> {
         smtputf8: false,
         eight_bit: false,
     };
-    let outcomes = relay.send(&outgoing, &message).await.into_iter().map(|outcome| match outcome {
+    let outcomes = relay.send(&outgoing, message).await.into_iter().map(|outcome| match outcome {
         Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
         Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
         Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
@@ -295,6 +298,25 @@ async fn what_was_slipped_in_before_tls_is_not_obeyed() {
     });
     let outcomes = send(&relay, &["bob@x.org"]).await;
     assert!(outcomes[0].contains("spoke before the TLS handshake"), "{outcomes:?}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_in_the_middle_of_a_message_is_heard() {
+    let mut whole = script(&GREETING);
+    whole.extend(script(&[
+        "< MAIL FROM:<alice@example.org>",
+        "> 250 ok",
+        "< RCPT TO:<bob@x.org>",
+        "> 250 ok",
+    ]));
+    whole.extend(script(&["< DATA", "> 354 go", "= Subject: x", "> 552 5.3.4 that is too much"]));
+    let server = Server::start(None, vec![whole]).await;
+    let relay = relay(smarthost(server.port, RelayTls::None));
+    // More than the sockets hold, so that sending it fails.
+    let large = message(&[b"Subject: x\r\n\r\n".as_slice(), &b"x\r\n".repeat(8 << 20)].concat());
+    let outcomes = send_message(&relay, &large, &["bob@x.org"]).await;
+    assert_eq!(outcomes, ["- 5.3.4 552 5.3.4 that is too much"]);
     server.end().await;
 }
 

@@ -242,6 +242,11 @@ impl Transaction {
         self.usable = false;
     }
 
+    /// True if the server owes us a reply.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
     /// True if the server has answered anything but that it is closing.
     pub(crate) const fn is_answered(&self) -> bool {
         self.answered
