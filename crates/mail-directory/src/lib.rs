@@ -285,7 +285,8 @@ impl Directory {
                 reached.remote.push(next);
                 continue;
             }
-            match self.known(&next, delimiter)? {
+            // A target that was foreign when the alias was made stands as it was given.
+            match self.known(&next.to_lowercase(), delimiter)? {
                 Some(Known::Account(account)) => reached.add_account(account),
                 // In the order of the targets.
                 Some(Known::Alias(targets)) => ahead.extend(targets.into_iter().rev()),

@@ -131,6 +131,16 @@ fn case_and_the_form_of_a_domain_make_no_difference() {
 }
 
 #[test]
+fn a_target_in_a_domain_that_becomes_ours_later_is_found_whatever_its_case() {
+    let Fixture { directory, .. } = fixture();
+    directory.add_alias(&address("dave@example.org"), &[address("Dave@example.net")]).unwrap();
+    check(&directory, "dave@example.org", &[], &["Dave@example.net"]);
+    directory.add_domain(&"example.net".parse().unwrap()).unwrap();
+    directory.add_account(&address("dave@example.net"), &secret("d")).unwrap();
+    check(&directory, "dave@example.org", &["dave@example.net"], &[]);
+}
+
+#[test]
 fn postmaster_is_reached_in_every_domain_as_soon_as_there_is_an_account() {
     let Fixture { directory, .. } = fixture();
     directory.add_domain(&"empty.example".parse().unwrap()).unwrap();
