@@ -22,15 +22,18 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Writes a config and a certificate for testing, and prints the DNS records to publish
     Init(InitArguments),
-    /// Runs all servers that the config enables
+    /// Runs all servers that the config enables, each in a process of its own
+    ///
+    /// SIGHUP puts a changed config into force: new processes take over, the old ones finish their sessions. SIGTERM and
+    /// Ctrl-C let everything finish and stop; a second one stops at once.
     Serve,
-    /// Runs the SMTP server alone
+    /// Runs the SMTP server alone, on its own sockets or on those that systemd hands down
     Smtp,
     /// Runs the delivery of queued mail alone, or, with a command, looks after the queue
     Queue(QueueArguments),
-    /// Runs the IMAP server alone
+    /// Runs the IMAP server alone, likewise
     Imap,
-    /// Runs the POP3 server alone
+    /// Runs the POP3 server alone, likewise
     Pop3,
     /// Shows how the running servers are
     ///

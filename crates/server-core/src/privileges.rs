@@ -7,9 +7,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
-};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use tracing::warn;
 
 /// Becomes `name` for good if we are root: its user, its group, its supplementary groups and no others.
@@ -36,8 +34,8 @@ pub fn restrict_new_files() {
     umask(Mode::from_bits_truncate(0o077));
 }
 
-/// Gives up what the service manager granted for binding the sockets: they are bound. Root, where no user is
-/// configured, stays root.
+/// Gives up what the service manager granted for binding the sockets: they are bound. What is ambient goes with it,
+/// capabilities(7). Root, where no user is configured, stays root.
 pub(crate) fn give_up_privileges() -> Result<(), Box<dyn Error + Send + Sync>> {
     if geteuid().is_root() {
         return Ok(());
@@ -47,7 +45,6 @@ pub(crate) fn give_up_privileges() -> Result<(), Box<dyn Error + Send + Sync>> {
     if (has.permitted | has.effective | has.inheritable).is_empty() {
         return Ok(());
     }
-    clear_ambient_capability_set()?;
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     Ok(())
 }

@@ -233,7 +233,7 @@ impl Certificates {
     }
 
     fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = name.to_ascii_lowercase();
         let wildcard = || name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard()?)).map(Arc::clone)
     }

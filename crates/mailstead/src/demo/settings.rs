@@ -122,3 +122,37 @@ const fn tls(mode: TlsMode) -> &'static str {
         TlsMode::Implicit => "implicit",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The settings with the ports of a demo whose defaults are free.
+    fn settings() -> Settings {
+        let service = |protocol, tls, port| Service { protocol, role: "access", tls, host: HOST, port };
+        let services = vec![
+            service("smtp", "starttls", 2587),
+            service("smtp", "implicit", 2465),
+            service("imap", "starttls", 2143),
+            service("imap", "implicit", 2993),
+            service("pop3", "starttls", 2110),
+            service("pop3", "implicit", 2995),
+        ];
+        let ca_file = "mailstead-demo/tls/ca.pem".into();
+        Settings { domain: DOMAIN, ca_file, accounts: Vec::new(), services }
+    }
+
+    #[test]
+    fn the_readme_shows_what_the_demo_prints() {
+        let readme = include_str!("../../../../README.md");
+        let config = include_str!("mailstead.toml");
+        let printed = settings().for_people(Path::new("mailstead-demo"));
+        let table: Vec<&str> = printed.lines().filter(|line| line.contains(HOST)).collect();
+        assert_eq!(table.len(), 6);
+        for row in table {
+            assert!(readme.contains(row), "{row:?} is not in README.md");
+            let port = row.split_whitespace().find(|word| word.parse::<u16>().is_ok()).unwrap();
+            assert!(config.contains(&format!(":{port}\"")), "{port} is not in the demo's config");
+        }
+    }
+}
