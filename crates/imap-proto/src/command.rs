@@ -1,19 +1,20 @@
 //! A client's commands. RFC 3501 §6 and the extensions offered.
 
-use mail_types::{Flags, InternalDate, MailboxName, MailboxNameError, Secret, SpecialUse, UidSet};
+use mail_types::{Flags, InternalDate, MailboxName, MailboxNameError, Secret, UidSet};
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{all_consuming, map, map_opt, opt, value};
+use nom::combinator::{all_consuming, map, opt, value};
 use nom::multi::{separated_list0, separated_list1};
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
 use crate::fetch::fetch_items;
 use crate::grammar::{
-    Mismatch, Parsed, append_flags, atom, date_time, is_astring_char, list_mailbox, mailbox, nstring,
-    sequence_set, sp, store_flags, string, text,
+    Mismatch, Parsed, append_flags, atom, date_time, mailbox, nstring, sequence_set, sp, store_flags, string,
+    text,
 };
+use crate::list::{ListRequest, list, lsub};
 use crate::search::search_program;
 use crate::{FetchItem, MessageSet, SearchKey, Tag};
 
@@ -68,6 +69,8 @@ pub enum StatusItem {
     UidValidity,
     /// `UNSEEN`
     Unseen,
+    /// `SIZE`. RFC 8438.
+    Size,
 }
 
 /// How STORE changes flags.
@@ -125,8 +128,8 @@ pub enum Command {
     Select(MailboxName),
     /// `EXAMINE`
     Examine(MailboxName),
-    /// `CREATE`, with its use (RFC 6154 §3).
-    Create(MailboxName, Option<SpecialUse>),
+    /// `CREATE`, with its uses as the client names them (RFC 6154 §3).
+    Create(MailboxName, Vec<String>),
     /// `DELETE`
     Delete(MailboxName),
     /// `RENAME`
@@ -135,8 +138,8 @@ pub enum Command {
     Subscribe(MailboxName),
     /// `UNSUBSCRIBE`
     Unsubscribe(MailboxName),
-    /// `LIST` with reference and pattern
-    List(Vec<u8>, Vec<u8>),
+    /// `LIST`
+    List(ListRequest),
     /// `LSUB` with reference and pattern
     Lsub(Vec<u8>, Vec<u8>),
     /// `NAMESPACE`. RFC 2342.
@@ -250,8 +253,8 @@ fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
         }
         b"SUBSCRIBE" => whole(input, map(mailbox, Command::Subscribe)),
         b"UNSUBSCRIBE" => whole(input, map(mailbox, Command::Unsubscribe)),
-        b"LIST" => whole(input, map(list, |(reference, pattern)| Command::List(reference, pattern))),
-        b"LSUB" => whole(input, map(list, |(reference, pattern)| Command::Lsub(reference, pattern))),
+        b"LIST" => whole(input, map(list, Command::List)),
+        b"LSUB" => whole(input, map(lsub, |(reference, pattern)| Command::Lsub(reference, pattern))),
         b"STATUS" => whole(input, status),
         b"APPEND" => whole(input, append),
         b"UID" => uid(input),
@@ -331,30 +334,29 @@ fn enable(input: &[u8]) -> Parsed<'_, Command> {
 
 /// `"CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]`. RFC 6154 §6.
 fn create(input: &[u8]) -> Parsed<'_, Command> {
-    let use_attr = map_opt(take_while1(|c| c == b'\\' || is_astring_char(c)), |name: &[u8]| {
-        std::str::from_utf8(name).ok()?.parse().ok()
-    });
-    let uses = delimited((tag_no_case("(USE"), sp, char('(')), opt(use_attr), tag("))"));
-    map((mailbox, opt(preceded(sp, uses))), |(name, uses)| Command::Create(name, uses.flatten())).parse(input)
-}
-
-/// `"LIST" SP mailbox SP list-mailbox`
-fn list(input: &[u8]) -> Parsed<'_, (Vec<u8>, Vec<u8>)> {
-    let reference = alt((map(string, |it| it.into_owned()), list_mailbox));
-    separated_pair(reference, sp, list_mailbox).parse(input)
+    let use_attr = map(preceded(char('\\'), atom), |name| format!("\\{name}"));
+    let list = delimited(char('('), separated_list0(sp, use_attr), char(')'));
+    let uses = delimited((tag_no_case("(USE"), sp), list, char(')'));
+    map((mailbox, opt(preceded(sp, uses))), |(name, uses)| Command::Create(name, uses.unwrap_or_default()))
+        .parse(input)
 }
 
 /// `"STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
 fn status(input: &[u8]) -> Parsed<'_, Command> {
+    map(separated_pair(mailbox, sp, status_items), |(name, items)| Command::Status(name, items)).parse(input)
+}
+
+/// `"(" status-att *(SP status-att) ")"`. SIZE is RFC 8438's.
+pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
     let item = alt((
         value(StatusItem::Messages, tag_no_case("MESSAGES")),
         value(StatusItem::Recent, tag_no_case("RECENT")),
         value(StatusItem::UidNext, tag_no_case("UIDNEXT")),
         value(StatusItem::UidValidity, tag_no_case("UIDVALIDITY")),
         value(StatusItem::Unseen, tag_no_case("UNSEEN")),
+        value(StatusItem::Size, tag_no_case("SIZE")),
     ));
-    let items = delimited((char('('), opt(sp)), separated_list1(sp, item), (opt(sp), char(')')));
-    map(separated_pair(mailbox, sp, items), |(name, items)| Command::Status(name, items)).parse(input)
+    delimited((char('('), opt(sp)), separated_list1(sp, item), (opt(sp), char(')'))).parse(input)
 }
 
 /// `"APPEND" SP mailbox [SP flag-list] [SP date-time] SP`, the literal left out.
@@ -437,7 +439,7 @@ mod tests {
         assert_eq!(parsed("a LOGIN \"b\\\"o\\\\b\" {4}\r\nx\r\ny"), login);
         assert_eq!(parsed("a SELECT {5}\r\ninbox"), Command::Select(name("INBOX")));
         assert_eq!(parsed("a SELECT &U,BTFw-"), Command::Select(name("台北")));
-        assert_eq!(parsed("a CREATE Lists/"), Command::Create(name("Lists"), None));
+        assert_eq!(parsed("a CREATE Lists/"), Command::Create(name("Lists"), Vec::new()));
         refused("a SELECT \"x");
         refused("a SELECT {9}\r\nx");
     }

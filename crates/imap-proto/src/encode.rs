@@ -48,11 +48,22 @@ pub fn astring(text: &str) -> String {
 /// `date-time`, in quotes.
 #[must_use]
 pub fn internal_date(date: InternalDate) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let east = date.offset_minutes();
     let local = date.unix_seconds().saturating_add(i64::from(east) * 60);
     let time = jiff::Timestamp::from_second(local).unwrap_or_default();
-    let sign = if east < 0 { '-' } else { '+' };
-    let east = east.unsigned_abs();
     let shown = jiff::tz::TimeZone::UTC.to_datetime(time);
-    format!("\"{} {sign}{:02}{:02}\"", shown.strftime("%d-%b-%Y %H:%M:%S"), east / 60, east % 60)
+    let month = MONTHS.get(usize::from(shown.month().unsigned_abs()).saturating_sub(1)).unwrap_or(&"Jan");
+    let (sign, zone) = (if east < 0 { '-' } else { '+' }, east.unsigned_abs());
+    format!(
+        "\"{:02}-{month}-{:04} {:02}:{:02}:{:02} {sign}{:02}{:02}\"",
+        shown.day(),
+        shown.year(),
+        shown.hour(),
+        shown.minute(),
+        shown.second(),
+        zone / 60,
+        zone % 60
+    )
 }

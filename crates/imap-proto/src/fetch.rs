@@ -92,12 +92,6 @@ impl FetchItem {
             | Self::Rfc822Header => false,
         }
     }
-
-    /// True if the message's file must be read for it.
-    #[must_use]
-    pub const fn needs_file(&self) -> bool {
-        !matches!(self, Self::Uid | Self::Flags | Self::InternalDate | Self::Size)
-    }
 }
 
 impl Section {

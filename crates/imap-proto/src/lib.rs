@@ -6,12 +6,14 @@ mod command;
 mod encode;
 mod fetch;
 mod grammar;
+mod list;
 mod search;
 mod structure;
 
 pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, StoreMode, parse_append_message};
 pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use fetch::{FetchItem, Part, Section, SectionText};
+pub use list::{ListRequest, ListReturn, ListSelect};
 pub use search::{Header, SearchKey};
 pub use structure::{body, envelope};
 

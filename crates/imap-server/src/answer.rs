@@ -3,19 +3,31 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use imap_proto::ParseError;
 use mail_store::StoreError;
 use tracing::{error, warn};
+
+use crate::section::mask_nuls;
 
 /// A piece of what goes to the client.
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// These octets.
     Octets(Vec<u8>),
-    /// So many octets of a file, from where it stands.
-    File(File, u64),
+    /// A stretch of a file.
+    File(Arc<File>, Range<u64>),
+}
+
+/// A place in an [`Output`].
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pieces: usize,
+    octets: usize,
 }
 
 /// Pieces in the order in which they go out.
@@ -49,9 +61,33 @@ impl Output {
     }
 
     /// Adds a file's octets, which are read when they are sent.
-    pub(crate) fn file(&mut self, file: File, size: u64) {
+    pub(crate) fn file(&mut self, file: Arc<File>, range: Range<u64>) {
         let before = std::mem::take(&mut self.octets);
-        self.pieces.extend([Piece::Octets(before), Piece::File(file, size)]);
+        self.pieces.extend([Piece::Octets(before), Piece::File(file, range)]);
+    }
+
+    /// Adds a file's octets now.
+    pub(crate) fn read(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
+        let before = self.octets.len();
+        let size = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        self.octets.resize(before.saturating_add(size), 0);
+        let added = self.octets.get_mut(before..).unwrap_or_default();
+        file.read_exact_at(added, range.start)?;
+        mask_nuls(added);
+        Ok(())
+    }
+
+    /// How far the answer has come, for [`Self::roll_back`].
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { pieces: self.pieces.len(), octets: self.octets.len() }
+    }
+
+    /// Takes back what was added since; nothing may have been taken in between.
+    pub(crate) fn roll_back(&mut self, mark: &Mark) {
+        if let Some(Piece::Octets(before)) = self.pieces.drain(mark.pieces..).next() {
+            self.octets = before;
+        }
+        self.octets.truncate(mark.octets);
     }
 
     /// Octets held in memory.

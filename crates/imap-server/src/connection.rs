@@ -197,7 +197,7 @@ impl Client {
             | Command::Rename(..)
             | Command::Subscribe(_)
             | Command::Unsubscribe(_)
-            | Command::List(..)
+            | Command::List(_)
             | Command::Lsub(..)
             | Command::Namespace
             | Command::Status(..)
@@ -219,7 +219,10 @@ impl Client {
     fn capabilities(&self) -> String {
         let mut capabilities = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE".to_owned();
         if self.account.is_some() {
-            capabilities.push_str(" CHILDREN SPECIAL-USE UIDPLUS UNSELECT MOVE MULTIAPPEND");
+            capabilities.push_str(
+                " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
+                 MULTIAPPEND",
+            );
             return capabilities;
         }
         if self.offers_tls && !self.wire.is_tls() {

@@ -3,6 +3,7 @@
 mod answer;
 mod command;
 mod connection;
+mod contents;
 mod gaps;
 mod idle;
 mod login;

@@ -6,61 +6,22 @@ use std::ops::Range;
 use imap_proto::{FetchItem, Section, SectionText, body, envelope};
 use mail_message::{BodyStructure, Envelope, header};
 
-/// True if the MIME structure must be known for `item`.
-pub(crate) fn needs_structure(item: &FetchItem) -> bool {
-    match item {
-        FetchItem::Body | FetchItem::BodyStructure => true,
-        FetchItem::Section { section, .. } => !section.part.is_empty(),
-        FetchItem::Uid
-        | FetchItem::Flags
-        | FetchItem::InternalDate
-        | FetchItem::Size
-        | FetchItem::Envelope
-        | FetchItem::Rfc822
-        | FetchItem::Rfc822Header
-        | FetchItem::Rfc822Text => false,
-    }
-}
-
-/// True if the message's header says all of `item`.
-pub(crate) fn is_of_header(item: &FetchItem) -> bool {
-    match item {
-        FetchItem::Envelope | FetchItem::Rfc822Header => true,
-        FetchItem::Section { section, .. } => {
-            section.part.is_empty()
-                && matches!(
-                    section.text,
-                    Some(
-                        SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_)
-                    )
-                )
-        }
-        FetchItem::Uid
-        | FetchItem::Flags
-        | FetchItem::InternalDate
-        | FetchItem::Size
-        | FetchItem::Body
-        | FetchItem::BodyStructure
-        | FetchItem::Rfc822
-        | FetchItem::Rfc822Text => false,
-    }
-}
-
 /// The name that `item` has in the answer.
-pub(crate) fn name(item: &FetchItem) -> String {
-    match item {
-        FetchItem::Uid => "UID".to_owned(),
-        FetchItem::Flags => "FLAGS".to_owned(),
-        FetchItem::InternalDate => "INTERNALDATE".to_owned(),
-        FetchItem::Size => "RFC822.SIZE".to_owned(),
-        FetchItem::Envelope => "ENVELOPE".to_owned(),
-        FetchItem::Body => "BODY".to_owned(),
-        FetchItem::BodyStructure => "BODYSTRUCTURE".to_owned(),
-        FetchItem::Section { section, partial, .. } => section.response_name(*partial),
-        FetchItem::Rfc822 => "RFC822".to_owned(),
-        FetchItem::Rfc822Header => "RFC822.HEADER".to_owned(),
-        FetchItem::Rfc822Text => "RFC822.TEXT".to_owned(),
-    }
+pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
+    let name = match item {
+        FetchItem::Uid => "UID",
+        FetchItem::Flags => "FLAGS",
+        FetchItem::InternalDate => "INTERNALDATE",
+        FetchItem::Size => "RFC822.SIZE",
+        FetchItem::Envelope => "ENVELOPE",
+        FetchItem::Body => "BODY",
+        FetchItem::BodyStructure => "BODYSTRUCTURE",
+        FetchItem::Section { section, partial, .. } => return section.response_name(*partial).into(),
+        FetchItem::Rfc822 => "RFC822",
+        FetchItem::Rfc822Header => "RFC822.HEADER",
+        FetchItem::Rfc822Text => "RFC822.TEXT",
+    };
+    name.into()
 }
 
 /// Writes one item that is made of a message's octets.

@@ -10,7 +10,7 @@ use tracing::error;
 
 use crate::answer::{Failure, Output};
 use crate::command::fetch::FetchJob;
-use crate::command::{copy, expunge, fetch, mailbox, search, select, store};
+use crate::command::{copy, expunge, fetch, list, mailbox, search, select, store};
 use crate::selected::SelectedMailbox;
 
 /// RFC 3501 §3.
@@ -49,7 +49,7 @@ impl AllowedIn {
             | Command::Rename(..)
             | Command::Subscribe(_)
             | Command::Unsubscribe(_)
-            | Command::List(..)
+            | Command::List(_)
             | Command::Lsub(..)
             | Command::Namespace
             | Command::Status(..)
@@ -193,13 +193,13 @@ impl Session {
                 self.unselect();
                 Ok("Unselected".to_owned())
             }
-            Command::Create(name, special_use) => mailbox::create(self, &name, special_use),
+            Command::Create(name, uses) => mailbox::create(self, &name, &uses),
             Command::Delete(name) => mailbox::delete(self, &name),
             Command::Rename(from, to) => mailbox::rename(self, &from, &to),
             Command::Subscribe(name) => mailbox::subscribe(self, &name, true),
             Command::Unsubscribe(name) => mailbox::subscribe(self, &name, false),
-            Command::List(reference, pattern) => mailbox::list(self, &reference, &pattern, out),
-            Command::Lsub(reference, pattern) => mailbox::lsub(self, &reference, &pattern, out),
+            Command::List(request) => list::list(self, &request, out),
+            Command::Lsub(reference, pattern) => list::lsub(self, &reference, &pattern, out),
             Command::Namespace => {
                 out.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
                 Ok("Done".to_owned())

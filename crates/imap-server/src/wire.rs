@@ -1,6 +1,10 @@
 //! Octets in and out: the framer over the stream, and pieces written with back-pressure.
 
+use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +19,8 @@ use crate::section::mask_nuls;
 
 /// Octets read at one time. The buffer is given back between commands, so an idle session holds none.
 const READ: usize = 8 * 1024;
+/// Octets of a file read at one time.
+const FILE_PIECE: u64 = 64 * 1024;
 /// How long a client may take to accept what we write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -91,26 +97,26 @@ impl Wire {
         for piece in pieces {
             match piece {
                 Piece::Octets(octets) => timeout(WRITE_TIMEOUT, self.stream.write_all(&octets)).await??,
-                Piece::File(file, size) => self.file(tokio::fs::File::from_std(file), size).await?,
+                Piece::File(file, range) => self.file(&file, range).await?,
             }
         }
         timeout(WRITE_TIMEOUT, self.stream.flush()).await?
     }
 
-    async fn file(&mut self, mut file: tokio::fs::File, size: u64) -> io::Result<()> {
-        let mut missing = size;
-        let mut piece = vec![0_u8; 64 * 1024];
-        while missing > 0 {
-            let most = usize::try_from(missing).unwrap_or(usize::MAX).min(piece.len());
-            let read = file.read(piece.get_mut(..most).unwrap_or_default()).await?;
-            if read == 0 {
-                // The literal was announced longer: nothing but closing tells the client so.
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let octets = piece.get_mut(..read).unwrap_or_default();
-            mask_nuls(octets);
-            timeout(WRITE_TIMEOUT, self.stream.write_all(octets)).await??;
-            missing = missing.saturating_sub(read as u64);
+    /// Sends a stretch of a file, of which a piece at a time is in memory.
+    async fn file(&mut self, file: &Arc<File>, mut range: Range<u64>) -> io::Result<()> {
+        let mut piece = Vec::new();
+        while range.start < range.end {
+            let file = Arc::clone(file);
+            let (at, most) = (range.start, FILE_PIECE.min(range.end - range.start));
+            piece.resize(usize::try_from(most).unwrap_or_default(), 0);
+            // A file that is shorter than announced ends the connection: nothing else tells the client so.
+            let read =
+                tokio::task::spawn_blocking(move || file.read_exact_at(&mut piece, at).map(|()| piece));
+            piece = read.await.map_err(io::Error::other)??;
+            mask_nuls(&mut piece);
+            timeout(WRITE_TIMEOUT, self.stream.write_all(&piece)).await??;
+            range.start += most;
         }
         Ok(())
     }

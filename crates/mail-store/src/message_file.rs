@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 
 /// A message's file, open for reading.
 #[derive(Debug)]
@@ -17,22 +17,29 @@ impl MessageFile {
     ///
     /// # Errors
     /// What reading the file says.
-    pub fn read(mut self) -> std::io::Result<Vec<u8>> {
-        let mut content = Vec::with_capacity(usize::try_from(self.file_size).unwrap_or_default());
-        self.file.read_to_end(&mut content)?;
-        if self.wire_size == self.file_size {
-            return Ok(content);
-        }
-        let mut wire = Vec::with_capacity(content.len() + content.len() / 32);
-        for line in content.split_inclusive(|c| *c == b'\n') {
-            match line.strip_suffix(b"\n") {
-                Some(text) => {
-                    wire.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
-                    wire.extend_from_slice(b"\r\n");
-                }
-                None => wire.extend_from_slice(line),
-            }
-        }
-        Ok(wire)
+    pub fn read(self) -> std::io::Result<Vec<u8>> {
+        let mut content = vec![0; usize::try_from(self.file_size).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut content, 0)?;
+        Ok(self.on_the_wire(content))
     }
+
+    /// What lines of the file are on the wire.
+    #[must_use]
+    pub fn on_the_wire(&self, lines: Vec<u8>) -> Vec<u8> {
+        if self.wire_size == self.file_size { lines } else { wire_form(&lines) }
+    }
+}
+
+fn wire_form(content: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(content.len() + content.len() / 32);
+    for line in content.split_inclusive(|c| *c == b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(text) => {
+                wire.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
+                wire.extend_from_slice(b"\r\n");
+            }
+            None => wire.extend_from_slice(line),
+        }
+    }
+    wire
 }

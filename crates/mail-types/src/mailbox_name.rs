@@ -141,12 +141,17 @@ impl MailboxName {
     /// # Errors
     /// [`MailboxNameError`] if what is decoded is no name.
     pub fn from_imap(name: &[u8]) -> Result<Self, MailboxNameError> {
-        let text = std::str::from_utf8(name).map_err(|_| MailboxNameError::Encoding)?;
-        if text.is_ascii() {
-            decode_mutf7(text).unwrap_or_else(|| text.to_owned()).parse()
-        } else {
-            text.parse()
-        }
+        Self::decode_imap(name)?.parse()
+    }
+
+    /// The same for a part of a name, which need not be one itself.
+    ///
+    /// # Errors
+    /// [`MailboxNameError::Encoding`].
+    pub fn decode_imap(part: &[u8]) -> Result<String, MailboxNameError> {
+        let text = std::str::from_utf8(part).map_err(|_| MailboxNameError::Encoding)?;
+        let decoded = if text.is_ascii() { decode_mutf7(text) } else { None };
+        Ok(decoded.unwrap_or_else(|| text.to_owned()))
     }
 
     /// In modified UTF-7, as IMAP4rev1 clients read it.

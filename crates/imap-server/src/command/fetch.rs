@@ -1,18 +1,18 @@
 //! FETCH. RFC 3501 §6.4.5. It runs in steps, so that a large answer takes bounded memory and a slow reader holds it back.
 
+use std::io;
 use std::iter::Flatten;
 use std::ops::Range;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use imap_proto::{FetchItem, MessageSet, Section, Tag, internal_date};
-use mail_message::{BodyStructure, header};
-use mail_store::{FlagChange, Message, MessageFile, Snapshot, StoreError};
+use imap_proto::{FetchItem, MessageSet, Tag, internal_date};
+use mail_store::{FlagChange, Message, Snapshot, StoreError};
 use mail_types::{Flag, Uid};
 use tracing::error;
 
 use crate::answer::{Failure, Output};
-use crate::section;
+use crate::contents::{Contents, unreadable};
 use crate::selected::{Named, SelectedMailbox};
 
 /// Octets after which a step ends.
@@ -140,85 +140,37 @@ fn answer(
     numbered: &Numbered,
     out: &mut Output,
 ) -> Result<(), StoreError> {
-    let mut contents = Contents::open(items, selected, numbered.message.uid)?;
-    out.octets(format!("* {} FETCH (", numbered.seq).as_bytes());
+    let uid = numbered.message.uid;
+    let contents = Contents::open(items, selected.mailbox(), uid)?;
+    let mark = out.mark();
+    out.text(format_args!("* {} FETCH (", numbered.seq));
     for (position, item) in items.iter().enumerate() {
         if position > 0 {
             out.octets(b" ");
         }
-        write_item(item, selected, numbered, &mut contents, out);
+        if let Err(error) = write_item(item, selected, numbered, &contents, out) {
+            out.roll_back(&mark);
+            return Err(unreadable(uid, error));
+        }
     }
     out.line(")");
     Ok(())
-}
-
-/// A message's file, as far as the items need it.
-enum Contents {
-    Unread,
-    /// Sent as it is.
-    File(Option<MessageFile>),
-    Read {
-        octets: Vec<u8>,
-        structure: Option<Box<BodyStructure>>,
-    },
-}
-
-/// True if the item is the whole message, which can be sent straight from its file.
-fn is_whole(item: &FetchItem) -> bool {
-    match item {
-        FetchItem::Section { section, partial, .. } => *section == Section::default() && partial.is_none(),
-        FetchItem::Rfc822 => true,
-        FetchItem::Uid
-        | FetchItem::Flags
-        | FetchItem::InternalDate
-        | FetchItem::Size
-        | FetchItem::Envelope
-        | FetchItem::Body
-        | FetchItem::BodyStructure
-        | FetchItem::Rfc822Header
-        | FetchItem::Rfc822Text => false,
-    }
-}
-
-impl Contents {
-    fn open(items: &[FetchItem], selected: &SelectedMailbox, uid: Uid) -> Result<Self, StoreError> {
-        let needing: Vec<&FetchItem> = items.iter().filter(|item| item.needs_file()).collect();
-        if needing.is_empty() {
-            return Ok(Self::Unread);
-        }
-        let mut file = selected.mailbox().open_message(uid)?;
-        let is_as_sent = file.file_size == file.wire_size;
-        let straight = matches!(needing.as_slice(), [only] if is_whole(only));
-        if straight && is_as_sent {
-            return Ok(Self::File(Some(file)));
-        }
-        let only_header = is_as_sent && needing.iter().all(|item| section::is_of_header(item));
-        let read = if only_header { header::read(&mut file.file) } else { file.read() };
-        let octets = read.map_err(|source| StoreError::Io {
-            context: "reading",
-            path: format!("the message with UID {uid}").into(),
-            source,
-        })?;
-        let structured = needing.iter().any(|item| section::needs_structure(item));
-        let structure = structured.then(|| Box::new(BodyStructure::parse(&octets)));
-        Ok(Self::Read { octets, structure })
-    }
 }
 
 fn write_item(
     item: &FetchItem,
     selected: &SelectedMailbox,
     numbered: &Numbered,
-    contents: &mut Contents,
+    contents: &Contents,
     out: &mut Output,
-) {
+) -> io::Result<()> {
     let message = &numbered.message;
     match item {
-        FetchItem::Uid => out.octets(format!("UID {}", message.uid).as_bytes()),
+        FetchItem::Uid => out.text(format_args!("UID {}", message.uid)),
         FetchItem::Flags => selected.write_flags(message.uid, &message.flags, out),
-        FetchItem::Size => out.octets(format!("RFC822.SIZE {}", message.size).as_bytes()),
+        FetchItem::Size => out.text(format_args!("RFC822.SIZE {}", message.size)),
         FetchItem::InternalDate => {
-            out.octets(format!("INTERNALDATE {}", internal_date(message.internal_date)).as_bytes());
+            out.text(format_args!("INTERNALDATE {}", internal_date(message.internal_date)));
         }
         FetchItem::Envelope
         | FetchItem::Body
@@ -226,21 +178,7 @@ fn write_item(
         | FetchItem::Section { .. }
         | FetchItem::Rfc822
         | FetchItem::Rfc822Header
-        | FetchItem::Rfc822Text => write_content(item, contents, out),
+        | FetchItem::Rfc822Text => return contents.write(item, out),
     }
-}
-
-fn write_content(item: &FetchItem, contents: &mut Contents, out: &mut Output) {
-    match contents {
-        Contents::Unread => {}
-        Contents::File(file) => {
-            if let Some(file) = file.take() {
-                out.octets(format!("{} {{{}}}\r\n", section::name(item), file.file_size).as_bytes());
-                out.file(file.file, file.file_size);
-            }
-        }
-        Contents::Read { octets, structure } => {
-            section::write(out.buffer(), item, octets, structure.as_deref());
-        }
-    }
+    Ok(())
 }

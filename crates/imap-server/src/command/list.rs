@@ -1,0 +1,154 @@
+//! LIST (RFC 3501 §6.3.8, RFC 5258, RFC 6154 §2, RFC 5819) and LSUB (RFC 3501 §6.3.9).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imap_proto::{ListRequest, ListReturn, ListSelect, quoted};
+use mail_types::{MailboxName, SpecialUse};
+
+use crate::answer::{Failure, Output};
+use crate::command::mailbox::status;
+use crate::command::pattern::Pattern;
+use crate::session::Session;
+
+/// A name that may be shown.
+#[derive(Debug, Default)]
+struct Listed {
+    /// It is a mailbox, or stands above one.
+    exists: bool,
+    selectable: bool,
+    subscribed: bool,
+    special_use: Option<SpecialUse>,
+}
+
+/// Everything that has a name in the account: mailboxes, what stands above them, and subscriptions.
+struct Names {
+    names: BTreeMap<MailboxName, Listed>,
+    /// The names that have something below them that exists.
+    parents: BTreeSet<MailboxName>,
+}
+
+impl Names {
+    fn read(session: &Session) -> Result<Self, Failure> {
+        let account = session.account()?;
+        let mut names: BTreeMap<MailboxName, Listed> = BTreeMap::new();
+        let mut parents = BTreeSet::new();
+        for entry in account.mailboxes()? {
+            parents.extend(entry.name.parent());
+            let listed = Listed {
+                exists: true,
+                selectable: entry.selectable,
+                subscribed: false,
+                special_use: entry.special_use,
+            };
+            names.insert(entry.name, listed);
+        }
+        for name in account.subscriptions()? {
+            let mut above = name.parent();
+            while let Some(parent) = above {
+                above = parent.parent();
+                names.entry(parent).or_default();
+            }
+            names.entry(name).or_default().subscribed = true;
+        }
+        Ok(Self { names, parents })
+    }
+
+    fn children_attribute(&self, name: &MailboxName) -> &'static str {
+        if self.parents.contains(name) { "\\HasChildren" } else { "\\HasNoChildren" }
+    }
+}
+
+impl Listed {
+    /// Every name that exists is selected, but for what the options of RFC 5258 §3.1 say.
+    fn is_selected_by(&self, request: &ListRequest) -> bool {
+        let subscribed = request.selects(ListSelect::Subscribed);
+        (if subscribed { self.subscribed } else { self.exists })
+            && (!request.selects(ListSelect::SpecialUse) || self.special_use.is_some())
+    }
+}
+
+pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -> Result<String, Failure> {
+    if !request.is_extended() && request.patterns.iter().all(Vec::is_empty) {
+        // The delimiter is asked for.
+        out.line("* LIST (\\Noselect) \"/\" \"\"");
+        return Ok("Listed".to_owned());
+    }
+    let patterns: Vec<Pattern> =
+        request.patterns.iter().map(|pattern| Pattern::new(&request.reference, pattern)).collect();
+    let matches = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
+    let names = Names::read(session)?;
+    // RFC 5258 §3.5: what is selected below is told only where it does not show by itself.
+    let mut hidden_below = BTreeSet::new();
+    if request.selects(ListSelect::RecursiveMatch) {
+        let hidden =
+            |(name, listed): &(&MailboxName, &Listed)| listed.is_selected_by(request) && !matches(name);
+        for (name, _) in names.names.iter().filter(hidden) {
+            hidden_below.extend(std::iter::successors(name.parent(), MailboxName::parent));
+        }
+    }
+    for (name, listed) in names.names.iter().filter(|(name, _)| matches(name)) {
+        let has_hidden = hidden_below.contains(name);
+        if !listed.is_selected_by(request) && !has_hidden {
+            continue;
+        }
+        let child_info = if has_hidden { child_info(request) } else { String::new() };
+        let attributes = attributes(&names, name, listed, request);
+        let shown = quoted(&name.to_mutf7());
+        out.text(format_args!("* LIST ({attributes}) \"/\" {shown}{child_info}\r\n"));
+        if let Some(items) = request.status().filter(|_| listed.selectable) {
+            // A mailbox that is deleted this moment is passed over. RFC 5819 §2.
+            let _ = status(session, name, items, out);
+        }
+    }
+    Ok("Listed".to_owned())
+}
+
+/// `childinfo-extended-item`: by what the names below were selected.
+fn child_info(request: &ListRequest) -> String {
+    let options = [(ListSelect::Subscribed, "\"SUBSCRIBED\""), (ListSelect::SpecialUse, "\"SPECIAL-USE\"")];
+    let selecting: Vec<&str> =
+        options.into_iter().filter(|(option, _)| request.selects(*option)).map(|(_, name)| name).collect();
+    format!(" (\"CHILDINFO\" ({}))", selecting.join(" "))
+}
+
+fn attributes(names: &Names, name: &MailboxName, listed: &Listed, request: &ListRequest) -> String {
+    let mut attributes = Vec::new();
+    if !listed.selectable {
+        // RFC 5258 §3.5: that a name only stands above others is told so to those who know the attribute.
+        attributes.push(if request.is_extended() { "\\NonExistent" } else { "\\Noselect" });
+    }
+    attributes.push(names.children_attribute(name));
+    let tells_subscribed =
+        request.selects(ListSelect::Subscribed) || request.returns(&ListReturn::Subscribed);
+    if listed.subscribed && tells_subscribed {
+        attributes.push("\\Subscribed");
+    }
+    // iOS looks for them in the plain form too.
+    attributes.extend(listed.special_use.map(SpecialUse::as_str));
+    attributes.join(" ")
+}
+
+/// With a `%` at its end, the pattern finds names above subscribed ones too, shown as `\Noselect`. Special uses are there
+/// for Outlook 2013, which looks for them in LSUB.
+pub(crate) fn lsub(
+    session: &Session,
+    reference: &[u8],
+    wanted: &[u8],
+    out: &mut Output,
+) -> Result<String, Failure> {
+    let pattern = Pattern::new(reference, wanted);
+    let names = Names::read(session)?;
+    let subscribed = names.names.iter().filter(|(_, listed)| listed.subscribed);
+    let above: BTreeSet<MailboxName> =
+        subscribed.flat_map(|(name, _)| std::iter::successors(name.parent(), MailboxName::parent)).collect();
+    for (name, listed) in names.names.iter().filter(|(name, _)| pattern.matches(name)) {
+        let attributes = match (listed.subscribed, listed.selectable) {
+            (true, true) => listed.special_use.map_or("", SpecialUse::as_str),
+            (true, false) => "\\Noselect",
+            (false, _) if pattern.ends_with_percent() && above.contains(name) => "\\Noselect",
+            (false, _) => continue,
+        };
+        out.text(format_args!("* LSUB ({attributes}) \"/\" {}\r\n", quoted(&name.to_mutf7())));
+    }
+    Ok("Listed".to_owned())
+}
