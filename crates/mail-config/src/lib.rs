@@ -318,6 +318,11 @@ pub struct LimitsConfig {
     pub max_connections_per_account: usize,
     /// Failed logins of one connection before it is closed.
     pub max_login_failures: u32,
+    /// Failed logins of one IP address after which it is turned away; loopback is exempt, and a login that succeeds
+    /// clears them.
+    pub max_login_failures_per_address: u32,
+    /// For how long it is turned away.
+    pub ban_time: Duration,
     /// How long sessions may go on after SIGTERM or a reload.
     pub drain_timeout: Duration,
     /// Offer AUTH and LOGIN without TLS on addresses other than loopback.
@@ -412,6 +417,8 @@ impl Default for LimitsConfig {
             max_connections_per_address: 200,
             max_connections_per_account: 50,
             max_login_failures: 5,
+            max_login_failures_per_address: 20,
+            ban_time: 10 * MINUTE,
             drain_timeout: Duration::from_secs(30),
             allow_plaintext_login: false,
         }

@@ -232,6 +232,12 @@ fn limits(reader: &mut Reader<'_, '_>) -> LimitsConfig {
             standard.max_connections_per_account,
         ),
         max_login_failures: reader.number("max_login_failures", 1, standard.max_login_failures),
+        max_login_failures_per_address: reader.number(
+            "max_login_failures_per_address",
+            1,
+            standard.max_login_failures_per_address,
+        ),
+        ban_time: reader.duration("ban_time", SECOND, standard.ban_time),
         drain_timeout: reader.duration("drain_timeout", SECOND, standard.drain_timeout),
         allow_plaintext_login: reader.bool("allow_plaintext_login", standard.allow_plaintext_login),
     }

@@ -6,12 +6,9 @@ use std::time::{Duration, Instant};
 
 use mail_config::LimitsConfig;
 use mail_types::Address;
+use tracing::warn;
 
-/// Failed logins of one address within [`MEMORY`] after which it must wait.
-const TOLERATED_FAILURES: u32 = 20;
-/// How long failed logins are held against an address.
-const MEMORY: Duration = Duration::from_secs(600);
-/// Addresses remembered at most; beyond it the table is cleared of the oldest.
+/// Addresses whose failed logins are remembered at one time.
 const REMEMBERED: usize = 10_000;
 
 /// Counts the open connections of this process: in all, by address, by account; and the failed logins by address.
@@ -20,7 +17,23 @@ pub struct Limits {
     max_connections: usize,
     max_per_address: usize,
     max_per_account: usize,
+    bans: Bans,
     counts: Mutex<Counts>,
+}
+
+/// When an address that guesses passwords is turned away.
+#[derive(Debug, Clone, Copy)]
+struct Bans {
+    /// Failed logins after which it is.
+    failures: u32,
+    /// For how long after the last of them.
+    time: Duration,
+}
+
+impl Bans {
+    fn apply(self, (failures, last): &(u32, Instant)) -> bool {
+        *failures >= self.failures && last.elapsed() < self.time
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +52,7 @@ impl Limits {
             max_connections: config.max_connections,
             max_per_address: config.max_connections_per_address,
             max_per_account: config.max_connections_per_account,
+            bans: Bans { failures: config.max_login_failures_per_address, time: config.ban_time },
             counts: Mutex::default(),
         })
     }
@@ -50,7 +64,7 @@ impl Limits {
         let mut counts = self.counts();
         let most = if peer.is_loopback() { usize::MAX } else { self.max_per_address };
         if counts.open >= self.max_connections
-            || counts.is_banned(peer)
+            || counts.failures.get(&peer).is_some_and(|failures| self.bans.apply(failures))
             || !count(&mut counts.by_address, &peer, most)
         {
             return None;
@@ -68,8 +82,8 @@ impl Limits {
     /// Holds a failed login against `peer`; loopback is exempt.
     pub fn login_failed(&self, peer: IpAddr) {
         let peer = one_peer(peer);
-        if !peer.is_loopback() {
-            self.counts().remember_failure(peer);
+        if !peer.is_loopback() && self.counts().remember_failure(peer, self.bans) {
+            warn!(%peer, seconds = self.bans.time.as_secs(), "too many failed logins: turned away for a while");
         }
     }
 
@@ -79,22 +93,27 @@ impl Limits {
 }
 
 impl Counts {
-    fn is_banned(&self, peer: IpAddr) -> bool {
-        self.failures
-            .get(&peer)
-            .is_some_and(|(failures, last)| *failures >= TOLERATED_FAILURES && last.elapsed() < MEMORY)
+    /// True if this failure is the one for which `peer` is banned.
+    fn remember_failure(&mut self, peer: IpAddr, bans: Bans) -> bool {
+        self.make_room(bans);
+        let (failures, last) = self.failures.entry(peer).or_insert_with(|| (0, Instant::now()));
+        *failures = if last.elapsed() < bans.time { failures.saturating_add(1) } else { 1 };
+        *last = Instant::now();
+        *failures == bans.failures
     }
 
-    fn remember_failure(&mut self, peer: IpAddr) {
-        if self.failures.len() >= REMEMBERED {
-            self.failures.retain(|_, (_, last)| last.elapsed() < MEMORY);
+    /// Forgets old failures, then those that are no reason for a ban yet, then all: memory stays bounded.
+    fn make_room(&mut self, bans: Bans) {
+        let is_full = |failures: &HashMap<_, _>| failures.len() >= REMEMBERED;
+        if is_full(&self.failures) {
+            self.failures.retain(|_, (_, last)| last.elapsed() < bans.time);
         }
-        if self.failures.len() >= REMEMBERED {
+        if is_full(&self.failures) {
+            self.failures.retain(|_, failures| bans.apply(failures));
+        }
+        if is_full(&self.failures) {
             self.failures.clear();
         }
-        let (failures, last) = self.failures.entry(peer).or_insert_with(|| (0, Instant::now()));
-        *failures = if last.elapsed() < MEMORY { failures.saturating_add(1) } else { 1 };
-        *last = Instant::now();
     }
 }
 
@@ -187,6 +206,8 @@ mod tests {
             max_connections_per_address: per_address,
             max_connections_per_account: 1,
             max_login_failures: 3,
+            max_login_failures_per_address: 4,
+            ban_time: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(1),
             allow_plaintext_login: false,
         })
@@ -221,7 +242,7 @@ mod tests {
     fn an_address_that_guesses_passwords_is_turned_away_and_loopback_never() {
         let limits = limits(9, 9);
         let [guesser, own] = ["192.0.2.1", "127.0.0.1"].map(|address| address.parse::<IpAddr>().unwrap());
-        for _ in 0..TOLERATED_FAILURES {
+        for _ in 0..4 {
             limits.login_failed(guesser);
             limits.login_failed(own);
         }
@@ -230,12 +251,24 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_addresses_does_not_lift_a_ban_and_takes_bounded_memory() {
+        let limits = limits(9, 9);
+        let guesser = "192.0.2.1".parse::<IpAddr>().unwrap();
+        (0..4).for_each(|_| limits.login_failed(guesser));
+        for number in 0..u32::try_from(2 * REMEMBERED).unwrap() {
+            limits.login_failed(std::net::Ipv4Addr::from(0x0a00_0000 + number).into());
+        }
+        assert!(limits.connect(guesser).is_none());
+        assert!(limits.counts().failures.len() <= REMEMBERED);
+    }
+
+    #[test]
     fn a_login_that_succeeds_clears_the_failures_of_its_address() {
         let limits = limits(9, 9);
         let office = "192.0.2.1".parse::<IpAddr>().unwrap();
         let bob = "bob@example.org".parse().unwrap();
         for _ in 0..2 {
-            (1..TOLERATED_FAILURES).for_each(|_| limits.login_failed(office));
+            (1..4).for_each(|_| limits.login_failed(office));
             let guard = limits.connect(office).unwrap();
             assert!(guard.login(&bob).is_some());
         }
