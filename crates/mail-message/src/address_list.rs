@@ -1,13 +1,13 @@
 use crate::EnvelopeAddress;
-use crate::scanner::Scanner;
+use crate::scanner::{Allowance, Scanner};
 
 /// What Dovecot and others put where IMAP must not say NIL, which would mean a group.
 const MISSING_HOST: &[u8] = b"MISSING_DOMAIN";
 const MISSING_MAILBOX: &[u8] = b"MISSING_MAILBOX";
 
 /// Reads an unfolded `address-list` (RFC 5322 §3.4) with its obsolete forms, making something of whatever is there.
-pub(crate) fn parse(text: &[u8]) -> Vec<EnvelopeAddress> {
-    let mut list = List { scanner: Scanner::new(text), addresses: Vec::new(), in_group: false };
+pub(crate) fn parse(text: &[u8], allowance: &mut Allowance) -> Vec<EnvelopeAddress> {
+    let mut list = List { scanner: Scanner::new(text, allowance), addresses: Vec::new(), in_group: false };
     list.read();
     list.addresses
 }
@@ -68,6 +68,7 @@ impl List<'_> {
     }
 
     fn start_group(&mut self, phrase: &Phrase) {
+        self.scanner.count();
         self.in_group = true;
         let mailbox = Some(phrase.name().unwrap_or_default());
         self.addresses.push(EnvelopeAddress { mailbox, ..EnvelopeAddress::default() });
@@ -143,6 +144,7 @@ impl List<'_> {
     }
 
     fn push(&mut self, name: Option<Vec<u8>>, adl: Option<Vec<u8>>, mailbox: Vec<u8>, host: Vec<u8>) {
+        self.scanner.count();
         let or = |text: Vec<u8>, missing: &[u8]| if text.is_empty() { missing.to_vec() } else { text };
         self.addresses.push(EnvelopeAddress {
             name,
@@ -165,9 +167,13 @@ impl Scanner<'_> {
                 b'"' => {
                     phrase.words.push(self.quoted());
                     phrase.has_quoted = true;
+                    self.count();
                 }
                 b',' | b';' | b':' | b'<' | b'>' | b'@' => break,
-                _ => phrase.words.push(self.atom()),
+                _ => {
+                    phrase.words.push(self.atom());
+                    self.count();
+                }
             }
         }
         phrase
@@ -266,7 +272,7 @@ mod tests {
         let show = |part: &Option<Vec<u8>>| {
             part.as_ref().map_or("-".to_owned(), |part| String::from_utf8_lossy(part).into_owned())
         };
-        let got: Vec<_> = parse(text.as_bytes())
+        let got: Vec<_> = parse(text.as_bytes(), &mut Allowance::default())
             .iter()
             .map(|a| [&a.name, &a.adl, &a.mailbox, &a.host].map(show).join("|"))
             .collect();

@@ -1,5 +1,6 @@
 use crate::address_list;
 use crate::header::{self, Field};
+use crate::scanner::Allowance;
 
 /// The IMAP ENVELOPE (RFC 9051 §7.5.2): what a mailbox list shows of a message, as it stands in the header.
 ///
@@ -47,9 +48,13 @@ pub struct EnvelopeAddress {
 impl Envelope {
     /// Reads the envelope from the header block that `header` starts with.
     pub fn parse(header: &[u8]) -> Self {
+        Self::parse_within(header, &mut Allowance::default())
+    }
+
+    pub(crate) fn parse_within(header: &[u8], allowance: &mut Allowance) -> Self {
         let mut envelope = Self::default();
         for field in header::fields(header) {
-            envelope.add(&field);
+            envelope.add(&field, allowance);
         }
         envelope.default_senders();
         envelope
@@ -57,9 +62,11 @@ impl Envelope {
 
     /// Of address fields all count. Of a text field that should stand only once the last does: it is the one that a
     /// DKIM signature covers (RFC 6376 §5.4.2), others may have been put on top of it.
-    fn add(&mut self, field: &Field<'_>) {
+    fn add(&mut self, field: &Field<'_>, allowance: &mut Allowance) {
         let text = |slot: &mut Option<Vec<u8>>| *slot = Some(field.value());
-        let list = |slot: &mut Vec<EnvelopeAddress>| slot.extend(address_list::parse(&field.value()));
+        let mut list = |slot: &mut Vec<EnvelopeAddress>| {
+            slot.extend(address_list::parse(&field.value(), allowance));
+        };
         match field.name.to_ascii_lowercase().as_slice() {
             b"date" => text(&mut self.date),
             b"subject" => text(&mut self.subject),

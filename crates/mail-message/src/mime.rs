@@ -5,6 +5,7 @@ use std::ops::Range;
 use memchr::memchr_iter;
 
 use crate::header::{self, is_empty_line, line_at, slice};
+use crate::scanner::Allowance;
 use crate::{BodyStructure, Content, Envelope, Param, mime_field, rfc2231};
 
 /// How deep parts may lie in parts; what lies deeper is opaque.
@@ -15,7 +16,13 @@ const MAX_PARTS: usize = 10_000;
 impl BodyStructure {
     /// Reads the structure of a whole message. Work is linear in its length, memory is bounded by the part limit.
     pub fn parse(message: &[u8]) -> Self {
-        let mut splitter = Splitter { bytes: message, at: 0, boundaries: Vec::new(), parts: 0 };
+        let mut splitter = Splitter {
+            bytes: message,
+            at: 0,
+            boundaries: Vec::new(),
+            parts: 0,
+            allowance: Allowance::default(),
+        };
         splitter.entity(DefaultType::Text, 0).0
     }
 }
@@ -42,6 +49,7 @@ struct Splitter<'a> {
     /// The open multiparts' boundaries, outermost first.
     boundaries: Vec<Vec<u8>>,
     parts: usize,
+    allowance: Allowance,
 }
 
 impl Splitter<'_> {
@@ -50,7 +58,7 @@ impl Splitter<'_> {
         let start = self.at;
         let ended = self.header();
         let header_end = ended.map_or(self.at, End::start);
-        let mut part = read_header(slice(self.bytes, start..header_end), default);
+        let mut part = read_header(slice(self.bytes, start..header_end), default, &mut self.allowance);
         let end = self.body(&mut part, ended, depth);
         let content_end = self.content_end(start, end);
         part.header = start..header_end.min(content_end);
@@ -115,7 +123,8 @@ impl Splitter<'_> {
 
     fn message(&mut self, part: &mut BodyStructure, depth: usize) -> End {
         let (inner, end) = self.entity(DefaultType::Text, depth + 1);
-        part.content = encapsulated(Envelope::parse(slice(self.bytes, inner.header.clone())), inner);
+        let header = slice(self.bytes, inner.header.clone());
+        part.content = encapsulated(Envelope::parse_within(header, &mut self.allowance), inner);
         end
     }
 
@@ -245,20 +254,20 @@ fn make_plain(part: &mut BodyStructure) {
 
 /// The part that stands in a multipart that has none.
 fn empty_text(at: usize) -> BodyStructure {
-    let mut part = read_header(b"", DefaultType::Text);
+    let mut part = read_header(b"", DefaultType::Text, &mut Allowance::default());
     part.header = at..at;
     part.body = at..at;
     part
 }
 
 /// The Content-* fields of a header, the first of each; ranges are set by the caller.
-fn read_header(bytes: &[u8], default: DefaultType) -> BodyStructure {
+fn read_header(bytes: &[u8], default: DefaultType, allowance: &mut Allowance) -> BodyStructure {
     let mut part = blank(default);
     let mut seen: Vec<Vec<u8>> = Vec::new();
     for field in header::fields(bytes).filter(|field| is_content_field(field.name)) {
         let name = field.name.to_ascii_lowercase();
         if !seen.contains(&name) {
-            set_field(&mut part, &name, &field.value());
+            set_field(&mut part, &name, &field.value(), allowance);
             seen.push(name);
         }
     }
@@ -281,10 +290,10 @@ fn is_content_field(name: &[u8]) -> bool {
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-fn set_field(part: &mut BodyStructure, name: &[u8], value: &[u8]) {
+fn set_field(part: &mut BodyStructure, name: &[u8], value: &[u8], allowance: &mut Allowance) {
     let text = || Some(value.to_vec());
     match name {
-        b"content-type" => match mime_field::content_type(value) {
+        b"content-type" => match mime_field::content_type(value, allowance) {
             Some((media_type, subtype, params)) => {
                 (part.media_type, part.subtype, part.params) = (media_type, subtype, params);
             }
@@ -296,8 +305,8 @@ fn set_field(part: &mut BodyStructure, name: &[u8], value: &[u8]) {
             part.encoding = mime_field::encoding(value).unwrap_or_else(|| b"7bit".to_vec());
         }
         b"content-md5" => part.md5 = text(),
-        b"content-disposition" => part.disposition = mime_field::disposition(value),
-        b"content-language" => part.language = mime_field::tags(value),
+        b"content-disposition" => part.disposition = mime_field::disposition(value, allowance),
+        b"content-language" => part.language = mime_field::tags(value, allowance),
         b"content-location" => part.location = text(),
         _ => {}
     }

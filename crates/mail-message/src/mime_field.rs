@@ -1,11 +1,14 @@
 //! The values of the Content-* fields (RFC 2045 §5, RFC 2183), read with tolerance for what mailers write.
 
-use crate::scanner::Scanner;
+use crate::scanner::{Allowance, Scanner};
 use crate::{Disposition, Param, rfc2231};
 
 /// Content-Type's `type "/" subtype` and parameters; `None` where the value is not of that form.
-pub(crate) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<Param>)> {
-    let mut scanner = Scanner::new(value);
+pub(crate) fn content_type(
+    value: &[u8],
+    allowance: &mut Allowance,
+) -> Option<(Vec<u8>, Vec<u8>, Vec<Param>)> {
+    let mut scanner = Scanner::new(value, allowance);
     let media_type = scanner.token()?;
     if !scanner.take_mark(b'/') {
         return None;
@@ -16,8 +19,8 @@ pub(crate) fn content_type(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<Param>
 
 /// Content-Disposition's type and parameters. Where the type can't be read but parameters can, it is an attachment, as
 /// RFC 2183 §2.8 says of unknown types.
-pub(crate) fn disposition(value: &[u8]) -> Option<Disposition> {
-    let mut scanner = Scanner::new(value);
+pub(crate) fn disposition(value: &[u8], allowance: &mut Allowance) -> Option<Disposition> {
+    let mut scanner = Scanner::new(value, allowance);
     let kind = scanner.token();
     let params = rfc2231::joined(scanner.params());
     let kind = kind.or_else(|| (!params.is_empty()).then(|| b"attachment".to_vec()))?;
@@ -26,15 +29,24 @@ pub(crate) fn disposition(value: &[u8]) -> Option<Disposition> {
 
 /// Content-Transfer-Encoding's token; `None` where more words stand there.
 pub(crate) fn encoding(value: &[u8]) -> Option<Vec<u8>> {
-    let mut scanner = Scanner::new(value);
+    let mut allowance = Allowance::default();
+    let mut scanner = Scanner::new(value, &mut allowance);
     let encoding = scanner.token()?;
     scanner.skip_blanks();
     matches!(scanner.peek(), None | Some(b';')).then_some(encoding)
 }
 
 /// Content-Language's tags.
-pub(crate) fn tags(value: &[u8]) -> Vec<Vec<u8>> {
-    value.split(|byte| *byte == b',').filter_map(|tag| Scanner::new(tag).token()).collect()
+pub(crate) fn tags(value: &[u8], allowance: &mut Allowance) -> Vec<Vec<u8>> {
+    let mut scanner = Scanner::new(value, allowance);
+    let mut tags = Vec::new();
+    while scanner.peek().is_some() {
+        tags.extend(scanner.token());
+        scanner.take_while(|byte| byte != b',');
+        scanner.take(b',');
+        scanner.count();
+    }
+    tags
 }
 
 /// Content-* values.
@@ -71,6 +83,7 @@ impl Scanner<'_> {
                 Some(param) => params.push(param),
                 None => self.skip_to_next(),
             }
+            self.count();
         }
         params
     }
@@ -128,10 +141,12 @@ mod tests {
     #[track_caller]
     fn check(value: &str, expected: Option<&str>) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let got = content_type(value.as_bytes()).map(|(media_type, subtype, params)| {
-            let params: String = params.iter().map(|(n, v)| format!("|{}={}", text(n), text(v))).collect();
-            format!("{}/{}{params}", text(&media_type), text(&subtype))
-        });
+        let got =
+            content_type(value.as_bytes(), &mut Allowance::default()).map(|(media_type, subtype, params)| {
+                let params: String =
+                    params.iter().map(|(n, v)| format!("|{}={}", text(n), text(v))).collect();
+                format!("{}/{}{params}", text(&media_type), text(&subtype))
+            });
         assert_eq!(got.as_deref(), expected, "{value}");
     }
 
@@ -163,14 +178,15 @@ mod tests {
 
     #[test]
     fn a_disposition_that_cannot_be_read_is_an_attachment() {
-        let disposition = disposition(b"\"inline\"; filename=a").unwrap();
+        let read = |value| disposition(value, &mut Allowance::default());
+        let disposition = read(b"\"inline\"; filename=a".as_slice()).unwrap();
         assert_eq!(disposition.kind, b"attachment");
         assert_eq!(disposition.params, [(b"filename".to_vec(), b"a".to_vec())]);
-        assert_eq!(super::disposition(b" ;"), None);
+        assert_eq!(read(b" ;"), None);
     }
 
     #[test]
     fn languages_are_a_list() {
-        assert_eq!(tags(b"en, de (German), "), [b"en".to_vec(), b"de".to_vec()]);
+        assert_eq!(tags(b"en, de (German), ", &mut Allowance::default()), [b"en".to_vec(), b"de".to_vec()]);
     }
 }

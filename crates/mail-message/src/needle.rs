@@ -118,4 +118,11 @@ mod tests {
         check("sum", "\u{17f}um", true);
         check("istanbul", "İstanbul ıstanbul", true);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn the_quick_ways_find_what_folding_finds(needle in "[kKsSiIaA\u{e9}\u{c9}\u{17f} ]{0,3}", haystack in "[kKsSiIaAb\u{e9}\u{c9}\u{17f}\u{212a}\u{131} ]{0,12}") {
+            assert_eq!(Needle::new(&needle).is_in(&haystack), fold(&haystack).contains(&fold(&needle)));
+        }
+    }
 }

@@ -1,12 +1,34 @@
+/// How many words, addresses and parameters all headers of one message may list: what comes behind is passed over, so that
+/// a message of many short ones does not take many times its size in memory.
+const MAX_LISTED: usize = 100_000;
+
+/// What of [`MAX_LISTED`] is left.
+pub(crate) struct Allowance(usize);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(MAX_LISTED)
+    }
+}
+
 /// Reads an unfolded header value octet by octet. The grammars of addresses and of MIME fields build on it.
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
     pub(crate) at: usize,
+    allowance: &'a mut Allowance,
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) const fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+    pub(crate) const fn new(text: &'a [u8], allowance: &'a mut Allowance) -> Self {
+        Self { text, at: 0, allowance }
+    }
+
+    /// Counts something that is listed. Where no more is allowed the text is at its end.
+    pub(crate) const fn count(&mut self) {
+        match self.allowance.0.checked_sub(1) {
+            Some(left) => self.allowance.0 = left,
+            None => self.at = self.text.len(),
+        }
     }
 
     pub(crate) fn peek(&self) -> Option<u8> {

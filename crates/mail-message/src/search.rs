@@ -35,7 +35,7 @@ impl SearchedMessage {
     /// Whether the header or the body holds the text, the parts' own headers included.
     pub fn text_holds(&self, needle: &Needle) -> bool {
         let search = self.search(needle, Headers::All);
-        needle.is_empty() || search.in_fields(&self.octets) || search.in_body(self.structure())
+        needle.is_empty() || search.in_fields(self.header()) || search.in_body(self.structure())
     }
 
     /// The Date field's day on the calendar, its time and zone left out, in days since 1970-01-01.
@@ -47,6 +47,10 @@ impl SearchedMessage {
 
     fn search<'a>(&'a self, needle: &'a Needle, headers: Headers) -> Search<'a> {
         Search { message: &self.octets, needle, headers }
+    }
+
+    fn header(&self) -> &[u8] {
+        slice(&self.octets, 0..header::header_end(&self.octets))
     }
 
     fn structure(&self) -> &BodyStructure {
@@ -96,12 +100,11 @@ impl Search<'_> {
         text::of_part(self.message, part).iter().any(|text| self.needle.is_in(text))
     }
 
-    /// In the fields as they are meant, and as they stand.
+    /// In the fields as they stand, and as they are meant where that is not the same.
     fn in_fields(&self, header: &[u8]) -> bool {
-        header::fields(header).any(|field| {
-            let raw = String::from_utf8_lossy(slice(header, field.range.clone()));
-            self.needle.is_in(&raw) || self.needle.is_in(&text::of_field(&field))
-        })
+        let mut fields = header::fields(header).filter(|field| !text::is_plain(field));
+        self.needle.is_in(&String::from_utf8_lossy(header))
+            || fields.any(|field| self.needle.is_in(&text::of_field(&field)))
     }
 }
 

@@ -62,6 +62,14 @@ fn undeclared(octets: Cow<'_, [u8]>) -> Cow<'_, str> {
     }
 }
 
+/// Whether a field's text is what stands there: on one line, without encoded words, in UTF-8.
+pub(crate) fn is_plain(field: &Field<'_>) -> bool {
+    let value = field.raw_value.trim_ascii();
+    memchr(b'\n', value).is_none()
+        && memmem::find(value, b"=?").is_none()
+        && std::str::from_utf8(value).is_ok()
+}
+
 /// A field, name and all, on one line, with its encoded words decoded.
 pub(crate) fn of_field(field: &Field<'_>) -> String {
     format!("{}: {}", String::from_utf8_lossy(field.name), of_value(&field.value()))
