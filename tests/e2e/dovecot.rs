@@ -8,9 +8,18 @@ use serde_json::json;
 /// `python/dovecot_comparison/deliberate.py` says why not.
 #[test]
 fn structures_and_sections_are_those_that_dovecot_tells() {
+    compare("compare.py");
+}
+
+/// In texts of every charset and encoding: whatever Dovecot finds is found.
+#[test]
+fn searches_find_what_dovecot_finds() {
+    compare("searches.py");
+}
+
+fn compare(script: &str) {
     let installation = Installation::new("dovecot.test", &["alice"], "").unwrap();
     let server = installation.alone(&["imap-server"], "imap").unwrap();
-    let compared = python("dovecot_comparison/compare.py", installation.site(), json!(null));
-    println!("{}", compared.unwrap().output);
+    python(&format!("dovecot_comparison/{script}"), installation.site(), json!(null)).unwrap();
     server.stop(Signal::SIGTERM).unwrap();
 }

@@ -171,12 +171,21 @@ mod tests {
     }
 
     #[test]
-    fn broken_encodings_are_searched_as_they_stand() {
+    fn lines_that_break_an_encoding_are_searched_as_they_stand() {
         let body = |encoding: &str, body: &str| {
             message(format!("Content-Transfer-Encoding: {encoding}\r\n\r\n{body}"))
         };
         assert!(body("base64", "no base64!").body_holds(&Needle::new("base64!")));
         assert!(body("quoted-printable", "a=ZZ b").body_holds(&Needle::new("a=zz")));
+        let footer = body("base64", "R3LDvMOfZQ==\r\n-- \r\nThe list: a\r\n");
+        assert!(
+            footer.body_holds(&Needle::new("gr\u{fc}\u{df}e"))
+                && footer.body_holds(&Needle::new("the list:"))
+        );
+        let footer = body("quoted-printable", "Gr=C3=BC=C3=\r\n=9Fe\r\nx?a=y");
+        assert!(
+            footer.body_holds(&Needle::new("gr\u{fc}\u{df}e")) && footer.body_holds(&Needle::new("?a=y"))
+        );
         assert!(body("x-unknown", "words").body_holds(&Needle::new("words")));
     }
 

@@ -27,14 +27,19 @@ pub(crate) fn of_part<'a>(message: &'a [u8], part: &BodyStructure) -> Vec<Cow<'a
     vec![text]
 }
 
-/// The octets without their transfer encoding; those that break its rules as they are.
+/// The octets without their transfer encoding; lines that break its rules, such as those that mailing lists add, as they
+/// are.
 fn decoded<'a>(octets: &'a [u8], encoding: &[u8]) -> Cow<'a, [u8]> {
-    let decoded = match encoding.to_ascii_lowercase().as_slice() {
-        b"base64" => base64_decode(octets),
-        b"quoted-printable" => quoted_printable_decode(octets),
-        _ => None,
+    let decode = match encoding.to_ascii_lowercase().as_slice() {
+        b"base64" => base64_decode,
+        b"quoted-printable" => quoted_printable_decode,
+        _ => return octets.into(),
     };
-    decoded.map_or(Cow::Borrowed(octets), Cow::Owned)
+    let line_by_line = || {
+        let lines = octets.split_inclusive(|byte| *byte == b'\n');
+        lines.flat_map(|line| decode(line).unwrap_or_else(|| line.to_vec())).collect()
+    };
+    Cow::Owned(decode(octets).unwrap_or_else(line_by_line))
 }
 
 /// Octets in the charset that they are said to be in. Much mail says ASCII, or nothing, of what is UTF-8.

@@ -1,56 +1,22 @@
 """Fetches the same messages from Dovecot and from our server, and reports every difference that has no reason.
 
-Dovecot's imap process is spoken to through a pipe, logged in already; it needs no port and no service. Files named as
-arguments are compared too.
+Files named as arguments are compared too.
 """
 
 import collections
-import os
 import pathlib
-import socket
-import subprocess
 import sys
-import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-from common import host, people, ports
 from deliberate import OWN_REASONS, reason
-from imap_client import Client
 from odd_messages import messages
+from servers import both_servers
 
-DOVECOT = "/usr/lib/dovecot/imap"
-UNPRIVILEGED = 65534
 WHOLE = "ENVELOPE BODY BODYSTRUCTURE RFC822.SIZE"
 FIELDS = ["HEADER.FIELDS (SUBJECT From X-None)", "HEADER.FIELDS.NOT (Subject)", "HEADER.FIELDS (X-None)"]
 OF_MESSAGE = ["", "HEADER", "TEXT", *FIELDS]
 OF_PART = ["", ".MIME", ".HEADER", ".TEXT", f".{FIELDS[0]}", f".{FIELDS[1]}"]
 NO_PARTS = ["2000", "1.2000"]
 PARTIALS = ["0.7", "5.1000", "900000.1"]
-
-
-def deliver(maildir, made):
-    """Puts the messages into a Maildir, in their order."""
-    for folder in ("cur", "new", "tmp"):
-        (maildir / folder).mkdir(parents=True, exist_ok=True)
-    for number, octets in enumerate(made.values(), 1):
-        path = maildir / "cur" / f"{1700000000 + number}.M{number}P1.host:2,S"
-        path.write_bytes(octets)
-        os.utime(path, (1700000000 + number,) * 2)
-
-
-def start_dovecot(home):
-    """Dovecot's imap process, as somebody who is not root: it refuses to read root's mail."""
-    config = home / "dovecot.conf"
-    settings = [f"base_dir = {home}/run", f"log_path = {home}/log", "ssl = no", "mail_location = maildir:~/Maildir", "stats_writer_socket_path ="]
-    config.write_text("\n".join(settings) + "\n")
-    somebody = {}
-    if os.getuid() == 0:
-        for path in [home, *home.rglob("*")]:
-            os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
-        somebody = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
-    environment = {"USER": "somebody", "HOME": str(home), "PATH": "/usr/bin:/bin"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen([DOVECOT, "-c", str(config)], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, cwd=home, **somebody)
 
 
 def numbers_of_parts(body, prefix=""):
@@ -103,21 +69,11 @@ class Comparison:
 
 
 def compare(made):
-    with tempfile.TemporaryDirectory() as folder:
-        home = pathlib.Path(folder)
-        deliver(home / "Maildir", made)
-        deliver(pathlib.Path(people["alice"]["maildir"]), made)
-        with start_dovecot(home) as process, socket.create_connection((host, ports["imap"]), 60) as connection:
-            stream = connection.makefile("rwb")
-            ours, dovecot = Client(stream, stream), Client(process.stdout, process.stdin)
-            ours.command(f"LOGIN {people['alice']['address']} {people['alice']['password']}")
-            for client in (ours, dovecot):
-                client.command("EXAMINE INBOX")
-            comparison = Comparison(ours, dovecot)
-            for uid, name in enumerate(made, 1):
-                comparison.message(name, uid)
-            dovecot.command("LOGOUT")
-            return comparison
+    with both_servers(made) as servers:
+        comparison = Comparison(*servers)
+        for uid, name in enumerate(made, 1):
+            comparison.message(name, uid)
+        return comparison
 
 
 def main():
