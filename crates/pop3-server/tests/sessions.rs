@@ -1,76 +1,28 @@
-//! Whole sessions: what other programs do to the maildrop, odd and large messages, silence, and the end of the server.
+//! Whole sessions: what other programs do to the maildrop, odd messages, silence, and the end of the server.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod support;
+
 use std::fs;
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mail_types::Secret;
-use testkit::{Fixture, Server};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use support::{Client, maildir};
+use testkit::Fixture;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Client {
-    stream: BufReader<TcpStream>,
-}
-
-impl Client {
-    async fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.plain).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut client = Self { stream: BufReader::new(stream) };
-        assert!(client.line().await.starts_with(b"+OK"));
-        client
-    }
-
-    /// Logged in as bob.
-    async fn bob(server: &Server) -> Self {
-        let mut client = Self::connect(server).await;
-        client.ok("USER bob").await;
-        client.ok("PASS bob-secret").await;
-        client
-    }
-
-    /// A line with its CRLF; nothing at the end of the connection.
-    async fn line(&mut self) -> Vec<u8> {
-        let mut line = Vec::new();
-        timeout(PATIENCE, self.stream.read_until(b'\n', &mut line)).await.expect("no answer").unwrap();
-        line
-    }
-
-    async fn send(&mut self, command: &str) -> String {
-        self.stream.get_mut().write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
-        String::from_utf8(self.line().await).unwrap().trim_end().to_owned()
-    }
-
-    async fn ok(&mut self, command: &str) -> String {
-        let answer = self.send(command).await;
-        assert!(answer.starts_with("+OK"), "{command}: {answer}");
-        answer
-    }
-
-    /// The lines of a multi-line response, their dots taken out.
-    async fn lines(&mut self, command: &str) -> Vec<u8> {
-        self.ok(command).await;
-        let mut content = Vec::new();
-        loop {
-            let line = self.line().await;
-            assert!(line.ends_with(b"\r\n"), "{}", line.escape_ascii());
-            match line.strip_prefix(b".") {
-                Some(b"\r\n") => return content,
-                Some(stuffed) => content.extend_from_slice(stuffed),
-                None => content.extend_from_slice(&line),
-            }
+/// The lines of a multi-line response, their dots taken out.
+async fn lines(client: &mut Client, command: &str) -> Vec<u8> {
+    client.ok(command).await;
+    let mut content = Vec::new();
+    loop {
+        let line = client.line().await;
+        assert!(line.ends_with(b"\r\n"), "{}", line.escape_ascii());
+        match line.strip_prefix(b".") {
+            Some(b"\r\n") => return content,
+            Some(stuffed) => content.extend_from_slice(stuffed),
+            None => content.extend_from_slice(&line),
         }
     }
-}
-
-fn maildir(fixture: &Fixture) -> PathBuf {
-    fixture.config.mail_dir().join("example.org/bob/Maildir")
 }
 
 /// Delivers a message as another program does.
@@ -109,7 +61,7 @@ async fn a_message_that_another_program_removes_is_gone_and_stops_nothing() {
     }
     assert!(client.send("RETR 1").await.starts_with("-ERR"));
     assert!(client.send("TOP 1 0").await.starts_with("-ERR"));
-    assert_eq!(client.lines("RETR 2").await, b"Subject: two\r\n\r\n2\r\n");
+    assert_eq!(lines(&mut client, "RETR 2").await, b"Subject: two\r\n\r\n2\r\n");
     client.ok("DELE 1").await;
     client.ok("QUIT").await;
     let mut client = Client::bob(&server).await;
@@ -124,15 +76,15 @@ async fn messages_of_other_programs_have_their_size_on_the_wire() {
     drop_in(&fixture, "3.c.host", b"");
     let server = fixture.start(pop3_server::run).unwrap();
     let mut client = Client::bob(&server).await;
-    let list = String::from_utf8(client.lines("LIST").await).unwrap();
+    let list = String::from_utf8(lines(&mut client, "LIST").await).unwrap();
     let sizes: Vec<usize> =
         list.lines().map(|line| line.split_once(' ').unwrap().1.parse().unwrap()).collect();
-    assert_eq!(client.lines("RETR 1").await, b"Subject: unix\r\n\r\n.dot\r\n\r\nend\r\n");
-    assert_eq!(client.lines("TOP 1 1").await, b"Subject: unix\r\n\r\n.dot\r\n");
-    assert_eq!(client.lines("RETR 2").await, b"Subject: no end\r\n\r\nend\r\n");
+    assert_eq!(lines(&mut client, "RETR 1").await, b"Subject: unix\r\n\r\n.dot\r\n\r\nend\r\n");
+    assert_eq!(lines(&mut client, "TOP 1 1").await, b"Subject: unix\r\n\r\n.dot\r\n");
+    assert_eq!(lines(&mut client, "RETR 2").await, b"Subject: no end\r\n\r\nend\r\n");
     // The line end that the message lacks belongs to the response, not to the message.
     assert_eq!(sizes, [30, 22, 0]);
-    assert_eq!(client.lines("RETR 3").await, b"");
+    assert_eq!(lines(&mut client, "RETR 3").await, b"");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,48 +103,14 @@ async fn what_stands_where_the_file_is_cut_comes_back_whole() {
     let server = fixture.start(pop3_server::run).unwrap();
     let mut client = Client::bob(&server).await;
     for (message, number) in messages.iter().zip(1..) {
-        assert!(client.lines(&format!("RETR {number}")).await == *message, "message {number}");
+        assert!(lines(&mut client, &format!("RETR {number}")).await == *message, "message {number}");
     }
-}
-
-/// The most memory that this process ever had, in octets.
-fn peak_memory() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_message_takes_little_memory() {
-    const SIZE: usize = 100 << 20;
-    let fixture = Fixture::new().unwrap();
-    let line = format!(".{}\r\n", "x".repeat(61));
-    let block = line.repeat((1 << 20) / line.len());
-    let path = maildir(&fixture).join("new/1.a.host");
-    let mut file = fs::File::create(&path).unwrap();
-    file.write_all(b"Subject: large\r\n\r\n").unwrap();
-    (0..SIZE / block.len()).for_each(|_| file.write_all(block.as_bytes()).unwrap());
-    let size = file.metadata().unwrap().len();
-    let server = fixture.start(pop3_server::run).unwrap();
-    let mut client = Client::bob(&server).await;
-    let before = peak_memory();
-    assert_eq!(client.ok("RETR 1").await, format!("+OK {size} octets"));
-    let mut received = 0;
-    loop {
-        let line = client.line().await;
-        if line == b".\r\n" {
-            break;
-        }
-        received += line.strip_prefix(b".").unwrap_or(&line).len() as u64;
-    }
-    assert_eq!(received, size);
-    assert!(peak_memory() - before < SIZE / 4, "{} octets more", peak_memory() - before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_client_is_left_without_a_word_and_nothing_is_removed() {
     let mut fixture = Fixture::new().unwrap();
-    fixture.config.pop3.idle_timeout = Duration::from_millis(300);
+    fixture.config.pop3.idle_timeout = Duration::from_secs(3);
     fixture.add_message("bob", "INBOX", b"Subject: one\r\n\r\n1\r\n").unwrap();
     let server = fixture.start(pop3_server::run).unwrap();
     let mut client = Client::bob(&server).await;
@@ -247,5 +165,5 @@ async fn what_can_not_be_read_is_a_failure_of_ours_and_not_an_empty_maildrop() {
     fs::rename(cur.with_file_name("elsewhere"), &cur).unwrap();
     client.ok("USER bob").await;
     client.ok("PASS bob-secret").await;
-    assert_eq!(client.lines("RETR 1").await, b"Subject: two\r\n\r\n2\r\n");
+    assert_eq!(lines(&mut client, "RETR 1").await, b"Subject: two\r\n\r\n2\r\n");
 }
