@@ -171,6 +171,8 @@ pub enum SmtpRole {
     Mx,
     /// Mail from our own users, after AUTH: ports 587 and 465.
     Submission,
+    /// Mail from another mail server of ours to local accounts, by LMTP (RFC 2033).
+    Lmtp,
 }
 
 /// Sockets of one kind. A socket handed down under this name (`LISTEN_FDNAMES`) is served like this too.

@@ -53,13 +53,18 @@ fn listener(reader: &mut Reader<'_, '_>, has_roles: bool) -> Option<Listener> {
         reader.place(name);
     }
     let role = if has_roles { role(reader) } else { SmtpRole::Submission };
+    // RFC 2033 §5.
+    if role == SmtpRole::Lmtp && addresses.iter().flatten().any(|address: &SocketAddr| address.port() == 25) {
+        reader.wrong("LMTP must not be spoken on port 25; take another one, such as 24");
+    }
     Some(Listener { name: name?, addresses: addresses?, tls: tls.unwrap_or(TlsMode::StartTls), role })
 }
 
 fn role(reader: &mut Reader<'_, '_>) -> SmtpRole {
-    let role = reader.parsed("role", "\"mx\" or \"submission\"", |text| match text {
+    let role = reader.parsed("role", "\"mx\", \"submission\" or \"lmtp\"", |text| match text {
         "mx" => Some(SmtpRole::Mx),
         "submission" => Some(SmtpRole::Submission),
+        "lmtp" => Some(SmtpRole::Lmtp),
         _ => None,
     });
     role.unwrap_or(SmtpRole::Mx)

@@ -170,3 +170,15 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(switched_on.log, standard.log);
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
 }
+
+/// RFC 2033 §5.
+#[test]
+fn lmtp_stays_off_port_25() {
+    let lmtp = |port: u16| {
+        mistakes(&format!(
+            "hostname = \"mail.example.org\"\n[[smtp.listener]]\nname = \"lmtp\"\nrole = \"lmtp\"\ntls = \"none\"\naddresses = [\"127.0.0.1:{port}\"]\n"
+        ))
+    };
+    assert!(lmtp(25).contains("LMTP must not be spoken on port 25"), "{}", lmtp(25));
+    assert_eq!(lmtp(24), "");
+}

@@ -46,6 +46,8 @@ pub struct MailParameters {
 #[expect(missing_docs, reason = "the variants are the verbs of RFC 5321 §4.1.1")]
 pub enum Command {
     Ehlo(String),
+    /// RFC 2033 §4.1.
+    Lhlo(String),
     Helo(String),
     Mail {
         from: ReversePath,
@@ -100,6 +102,7 @@ impl Command {
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => host(arguments).map(Self::Ehlo),
             "HELO" => host(arguments).map(Self::Helo),
+            "LHLO" => host(arguments).map(Self::Lhlo),
             "MAIL" => mail(arguments),
             "RCPT" => rcpt(arguments),
             "DATA" => bare(arguments, Self::Data),
@@ -124,6 +127,7 @@ impl fmt::Display for Command {
         match self {
             Self::Ehlo(name) => write!(f, "EHLO {name}"),
             Self::Helo(name) => write!(f, "HELO {name}"),
+            Self::Lhlo(name) => write!(f, "LHLO {name}"),
             Self::Mail { from: Some(from), parameters } => write!(f, "MAIL FROM:<{from}>{parameters}"),
             Self::Mail { from: None, parameters } => write!(f, "MAIL FROM:<>{parameters}"),
             Self::Rcpt(Recipient::Address(address)) => write!(f, "RCPT TO:<{address}>"),
@@ -352,6 +356,7 @@ mod tests {
             ("RCPT FROM:<bob@x.org>", ParseError::Arguments),
             ("EHLO two words", ParseError::Arguments),
             ("HELO", ParseError::Arguments),
+            ("LHLO", ParseError::Arguments),
             ("RSET now", ParseError::Arguments),
             ("QUIT now", ParseError::Arguments),
             ("STARTTLS now", ParseError::Arguments),

@@ -26,6 +26,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         "[!-~]{1,30}".prop_map(Command::Ehlo),
         "[!-~]{1,30}".prop_map(Command::Helo),
+        "[!-~]{1,30}".prop_map(Command::Lhlo),
         (prop::option::of(address()), parameters())
             .prop_map(|(from, parameters)| Command::Mail { from, parameters }),
         address().prop_map(|address| Command::Rcpt(Recipient::Address(address))),

@@ -84,7 +84,7 @@ impl Dialogue {
         let smtp = &shared.config.smtp;
         let policy = Policy {
             hostname: shared.config.hostname.to_ascii(),
-            is_submission: connection.listener.role == SmtpRole::Submission,
+            role: connection.listener.role,
             max_message_size: smtp.max_message_size,
             max_recipients: smtp.max_recipients,
             is_tls: connection.stream.is_tls(),
@@ -106,7 +106,12 @@ impl Dialogue {
     }
 
     fn greet(&mut self) {
-        self.say(&Reply::new(220, "", format!("{} ESMTP", self.shared.config.hostname.to_ascii())));
+        let protocol = if self.is_lmtp() { "LMTP" } else { "ESMTP" };
+        self.say(&Reply::new(220, "", format!("{} {protocol}", self.shared.config.hostname.to_ascii())));
+    }
+
+    pub(crate) fn is_lmtp(&self) -> bool {
+        self.connection.listener.role == SmtpRole::Lmtp
     }
 
     async fn run(&mut self) -> io::Result<Next> {

@@ -96,12 +96,12 @@ impl Files {
             eight_bit,
         };
         match (self.delivery, self.queued) {
-            (Some(delivery), None) => deliver(delivery),
+            (Some(delivery), None) => deliver(delivery, transaction),
             (None, Some(queued)) => Ok(queued.commit(&envelope).map(drop)?),
             (Some(delivery), Some(queued)) => {
                 // Until the delivery has succeeded the deliverer leaves it alone, so that it can be taken back.
                 let id = queued.commit_after(&envelope, GRACE)?;
-                let delivered = deliver(delivery);
+                let delivered = deliver(delivery, transaction);
                 let done = if delivered.is_ok() {
                     self.queue.retry(Some(&id))
                 } else {
@@ -117,10 +117,11 @@ impl Files {
     }
 }
 
-fn deliver(delivery: Delivery) -> Result<(), FileError> {
-    let delivered = delivery.commit_all();
-    delivered.map_err(|(_, error)| {
-        error!(%error, "the message can't be delivered");
+fn deliver(delivery: Delivery, transaction: &Transaction) -> Result<(), FileError> {
+    delivery.commit_all().map_err(|(position, error)| {
+        if let Some(account) = transaction.accounts.iter().nth(position) {
+            error!(%account, %error, "the message can't be delivered");
+        }
         error.into()
     })
 }
@@ -174,15 +175,19 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_delivered_here_is_not_sent_on() {
+    fn what_cannot_be_delivered_to_one_is_delivered_to_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let to = destinations(folder.path());
-        to.store.create_account(&"bob@example.org".parse().unwrap()).unwrap();
+        for account in ["alice@example.org", "bob@example.org", "carol@example.org"] {
+            to.store.create_account(&account.parse().unwrap()).unwrap();
+        }
         let new = folder.path().join("mail/example.org/bob/Maildir/new");
         std::fs::remove_dir(&new).unwrap();
         std::fs::write(&new, "in the way").unwrap();
-        assert!(send(&to, &["bob@example.org"]).is_err());
-        assert!(to.queue.list(None, 10).unwrap().is_empty(), "a client that tries again would double it");
+        assert!(send(&to, &["alice@example.org", "bob@example.org", "carol@example.org"]).is_err());
+        let [alice, carol] = ["alice", "carol"].map(|user| delivered(folder.path(), user));
+        assert_eq!((alice, carol), (0, 0), "a client that tries again would double it");
+        assert!(to.queue.list(None, 10).unwrap().is_empty());
     }
 
     #[test]

@@ -72,6 +72,10 @@ impl Incoming {
         self.files = None;
     }
 
+    pub(crate) const fn recipients(&self) -> usize {
+        self.transaction.recipients.len()
+    }
+
     /// Why the message is refused, if it is so already.
     pub(crate) const fn refusal(&self) -> Option<&Reply> {
         self.refusal.as_ref()

@@ -39,7 +39,7 @@ impl Dialogue {
         if decoder.has_bare_cr_or_lf() {
             incoming.refuse(bare_cr_or_lf());
         }
-        Ok(Some(finish(incoming).await))
+        Ok(Some(self.finish(incoming).await))
     }
 
     pub(crate) async fn receive_chunk(
@@ -54,10 +54,20 @@ impl Dialogue {
         };
         let Some(incoming) = begun else { return Ok(Some(trouble())) };
         Ok(match self.read_chunk(size, incoming).await? {
-            Some(incoming) if last => Some(finish(incoming).await),
+            Some(incoming) if last => Some(self.finish(incoming).await),
             Some(incoming) => Some(self.keep(incoming, size)),
             None => None,
         })
+    }
+
+    /// Stores the message. LMTP has a reply for each recipient, the same one, as they all get it or none does: RFC 2033 §4.2.
+    async fn finish(&mut self, incoming: Incoming) -> Reply {
+        let replies = if self.is_lmtp() { incoming.recipients() } else { 1 };
+        let reply = finish(incoming).await;
+        for _ in 1..replies {
+            self.say(&reply);
+        }
+        reply
     }
 
     /// Keeps a message for the chunks to come; one that is refused already is told so at once (RFC 3030 §2).
@@ -133,8 +143,12 @@ impl Dialogue {
         let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:[]".contains(c));
         let extended = greeting.is_some_and(|greeting| greeting.is_extended);
         let stream = &self.connection.stream;
-        let mut protocol = if extended { "ESMTP" } else { "SMTP" }.to_owned();
-        // RFC 3848: S for TLS, A for authentication; only ESMTP has them.
+        let mut protocol = match (self.is_lmtp(), extended) {
+            (true, _) => "LMTP".to_owned(),
+            (false, true) => "ESMTP".to_owned(),
+            (false, false) => "SMTP".to_owned(),
+        };
+        // RFC 3848: S for TLS, A for authentication; plain SMTP has neither.
         if extended && stream.is_tls() {
             protocol.push('S');
         }

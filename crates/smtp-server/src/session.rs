@@ -1,3 +1,4 @@
+use mail_config::SmtpRole;
 use mail_directory::Resolution;
 use mail_directory::sasl::Mechanism;
 use mail_types::Address;
@@ -33,7 +34,7 @@ pub(crate) enum Step {
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) hostname: String,
-    pub(crate) is_submission: bool,
+    pub(crate) role: SmtpRole,
     pub(crate) max_message_size: u64,
     pub(crate) max_recipients: usize,
     /// The connection is under TLS.
@@ -98,7 +99,14 @@ impl Session {
     /// Advances by one command. RFC 5321 §4.1.4 gives the legal order.
     pub(crate) fn handle(&mut self, command: Command) -> Step {
         match command {
-            Command::Ehlo(name) => self.greet(name, true),
+            // RFC 2033 §4.1: LMTP begins with LHLO only.
+            Command::Ehlo(_) | Command::Helo(_) if self.policy.role == SmtpRole::Lmtp => {
+                Step::Reply(Reply::new(500, "5.5.1", "This is LMTP: say LHLO"))
+            }
+            Command::Lhlo(_) if self.policy.role != SmtpRole::Lmtp => {
+                Step::Reply(Reply::new(500, "5.5.1", "This is SMTP: say EHLO"))
+            }
+            Command::Ehlo(name) | Command::Lhlo(name) => self.greet(name, true),
             Command::Helo(name) => self.greet(name, false),
             Command::Mail { from, parameters } => self.mail(from, parameters),
             Command::Rcpt(recipient) => self.rcpt(recipient),
@@ -146,7 +154,7 @@ impl Session {
     }
 
     const fn offers_auth(&self) -> bool {
-        self.policy.is_submission && self.policy.may_login
+        matches!(self.policy.role, SmtpRole::Submission) && self.policy.may_login
     }
 
     fn mail(&mut self, from: ReversePath, parameters: MailParameters) -> Step {
@@ -155,7 +163,7 @@ impl Session {
             State::Mail(_) | State::Chunks => return out_of_order("One transaction at a time"),
             State::Greeted => {}
         }
-        if self.policy.is_submission && self.login.is_none() {
+        if self.policy.role == SmtpRole::Submission && self.login.is_none() {
             return Step::Reply(self.login_first());
         }
         if parameters.size.is_some_and(|size| size > self.policy.max_message_size) {
@@ -188,7 +196,7 @@ impl Session {
     /// Deviates: our own users' programs may leave the parameter out (Apple Mail), and so may anybody whose address is
     /// non-ASCII only in its domain, which has a form in ASCII.
     fn is_undeclared(&self, address: &Address, parameters: &MailParameters) -> bool {
-        !self.policy.is_submission && !parameters.smtputf8 && needs_utf8(address)
+        self.policy.role != SmtpRole::Submission && !parameters.smtputf8 && needs_utf8(address)
     }
 
     fn begin(&mut self, from: ReversePath, parameters: MailParameters) -> Reply {
@@ -268,6 +276,10 @@ impl Session {
 
     fn no_data_now(&self) -> Reply {
         match self.state {
+            // RFC 2033 §4.2.
+            State::Mail(_) if self.policy.role == SmtpRole::Lmtp => {
+                Reply::new(503, "5.5.1", "No valid recipients")
+            }
             State::Mail(_) => Reply::new(554, "5.5.1", "No valid recipients"),
             State::Chunks => Reply::new(503, "5.5.1", "What BDAT began BDAT must finish"),
             State::Connected | State::Greeted => Reply::new(503, "5.5.1", "MAIL comes first"),
@@ -289,7 +301,7 @@ impl Session {
     }
 
     fn auth(&self, mechanism: &str, initial: Option<Vec<u8>>) -> Step {
-        if !self.policy.is_submission {
+        if self.policy.role != SmtpRole::Submission {
             return Step::Reply(Reply::new(502, "5.5.1", "Authentication is for the submission port"));
         }
         if !self.policy.may_login {
@@ -334,10 +346,10 @@ fn too_many_recipients() -> Reply {
 mod tests {
     use super::*;
 
-    fn session(is_submission: bool, may_login: bool) -> Session {
+    fn session(role: SmtpRole, may_login: bool) -> Session {
         Session::new(Policy {
             hostname: "mail.example.org".to_owned(),
-            is_submission,
+            role,
             max_message_size: 1000,
             max_recipients: 2,
             is_tls: false,
@@ -359,7 +371,7 @@ mod tests {
     /// RFC 4954 §4, promise 5: from afar, in the clear.
     #[test]
     fn before_tls_auth_is_neither_offered_nor_taken() {
-        let mut session = session(true, false);
+        let mut session = session(SmtpRole::Submission, false);
         assert!(!reply(&mut session, "EHLO x").contains("AUTH"));
         assert!(reply(&mut session, "AUTH PLAIN AGJvYgBzZWNyZXQ=").starts_with("538 5.7.11 "));
         assert!(reply(&mut session, "MAIL FROM:<bob@example.org>").contains("530 5.7.0 Encryption required"));
@@ -373,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_asked_is_a_temporary_failure() {
-        let mut session = session(false, true);
+        let mut session = session(SmtpRole::Mx, true);
         reply(&mut session, "EHLO x");
         reply(&mut session, "MAIL FROM:<>");
         let bob: Address = "bob@example.org".parse().unwrap();
@@ -383,7 +395,7 @@ mod tests {
 
     #[test]
     fn aliases_do_not_lead_to_more_than_memory_holds() {
-        let mut session = session(false, true);
+        let mut session = session(SmtpRole::Mx, true);
         reply(&mut session, "EHLO x");
         reply(&mut session, "MAIL FROM:<>");
         let members = (0..20_000).map(|n| format!("m{n}@example.net").parse().unwrap()).collect();

@@ -30,7 +30,11 @@ impl Trace {
         let Self { id, hostname, greeting, peer, .. } = self;
         let utf8 = transaction.parameters.smtputf8;
         // RFC 6531 §3.7.3.
-        let protocol = if utf8 { self.protocol.replace("ESMTP", "UTF8SMTP") } else { self.protocol.clone() };
+        let protocol = match self.protocol.as_str() {
+            smtp if utf8 && smtp.starts_with("ESMTP") => smtp.replacen("ESMTP", "UTF8SMTP", 1),
+            lmtp if utf8 && lmtp.starts_with("LMTP") => lmtp.replacen("LMTP", "UTF8LMTP", 1),
+            other => other.to_owned(),
+        };
         let mut field =
             format!("Received: from {greeting} ([{peer}])\r\n\tby {hostname} with {protocol} id {id}");
         // With several recipients, one would learn of the others. RFC 5321 §7.6.

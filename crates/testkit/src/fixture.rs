@@ -115,6 +115,7 @@ impl Fixture {
         match (key, value) {
             ("role", "mx") => self.role = SmtpRole::Mx,
             ("role", "submission") => self.role = SmtpRole::Submission,
+            ("role", "lmtp") => self.role = SmtpRole::Lmtp,
             ("max_message_size", _) => smtp.max_message_size = value.parse()?,
             ("max_recipients", _) => smtp.max_recipients = value.parse()?,
             ("max_errors", _) => smtp.max_errors = value.parse()?,

@@ -10,7 +10,7 @@
 //! |
 //! |Hello.
 //! given: alias sales@example.org to bob@example.org far@example.net
-//! given: smtp role submission            for an SMTP server, whose role is mx otherwise; or a limit: smtp max_recipients 2
+//! given: smtp role submission            for an SMTP server, whose role is mx otherwise (or lmtp); or a limit: smtp max_recipients 2
 //! given: over plain                      run in the clear only (for STLS); otherwise it runs over TLS too
 //! C: STAT                                send this line
 //! S: +OK 1 $size                         expect this line; $name binds at first sight

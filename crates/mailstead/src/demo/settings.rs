@@ -111,6 +111,7 @@ const fn role(server: Server, role: SmtpRole) -> &'static str {
     match (server, role) {
         (Server::Smtp, SmtpRole::Mx) => "mx",
         (Server::Smtp, SmtpRole::Submission) => "submission",
+        (Server::Smtp, SmtpRole::Lmtp) => "lmtp",
         (Server::Queue | Server::Imap | Server::Pop3, _) => "access",
     }
 }
