@@ -7,6 +7,7 @@ use mail_types::Address;
 use smtp_proto::{Recipient, Reply};
 use tracing::error;
 
+use crate::blocking::blocking;
 use crate::connection::Dialogue;
 use crate::incoming::trouble;
 
@@ -42,7 +43,7 @@ impl Dialogue {
         F: FnOnce(&Directory) -> Result<T, DirectoryError> + Send + 'static,
     {
         let directory = Arc::clone(&self.shared.directory);
-        match tokio::task::spawn_blocking(move || question(&directory)).await {
+        match blocking(move || question(&directory)).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {
                 error!(%error, "the directory can't be asked");

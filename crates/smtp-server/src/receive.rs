@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use tracing::error;
 
+use crate::blocking::blocking;
 use crate::connection::{Dialogue, End};
 use crate::incoming::{Incoming, MessageLimits, bare_cr_or_lf, trouble};
 use crate::rights::SendRights;
@@ -178,7 +179,7 @@ fn cipher_suite(stream: &Stream) -> Option<String> {
 }
 
 async fn spill(mut incoming: Incoming) -> io::Result<Incoming> {
-    let written = tokio::task::spawn_blocking(move || {
+    let written = blocking(move || {
         incoming.spill();
         incoming
     });
@@ -186,8 +187,8 @@ async fn spill(mut incoming: Incoming) -> io::Result<Incoming> {
 }
 
 async fn finish(incoming: Incoming) -> Reply {
-    let stored = tokio::task::spawn_blocking(move || incoming.finish());
-    stored.await.unwrap_or_else(|error| {
+    let stored = blocking(move || incoming.finish()).await;
+    stored.unwrap_or_else(|error| {
         error!(%error, "the message can't be stored");
         trouble()
     })
