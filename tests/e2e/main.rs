@@ -1,6 +1,9 @@
 //! Real clients and peers against the running program, one file for each client or theme.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod alone;
+mod command_line;
+mod config;
 mod curl;
 mod demo;
 mod dovecot;

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 
 use crate::{Client, Person, Process, Site, program};
@@ -155,10 +156,27 @@ impl Installation {
         Ok(process)
     }
 
+    /// Starts one server with `sockets` handed down under `names`, as sd_listen_fds(3) has it.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn given(&self, command: &[&str], names: &[&str], sockets: Vec<TcpListener>) -> Result<Process> {
+        let mut command = self.command(command);
+        command.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        let mapping =
+            |(socket, child_fd): (TcpListener, i32)| FdMapping { parent_fd: socket.into(), child_fd };
+        command.fd_mappings(sockets.into_iter().zip(3..).map(mapping).collect())?;
+        Ok(Process::start(&mut command)?.0)
+    }
+
     fn start(&self, command: &[&str]) -> Result<Process> {
+        Ok(Process::start(&mut self.command(command))?.0)
+    }
+
+    fn command(&self, command: &[&str]) -> Command {
         let (executable, args) = command.split_first().unwrap_or_else(|| panic!("no command"));
-        let (process, _) =
-            Process::start(Command::new(program(executable)).args(args).arg("--config").arg(self.config()))?;
-        Ok(process)
+        let mut command = Command::new(program(executable));
+        command.args(args).arg("--config").arg(self.config());
+        command
     }
 }
