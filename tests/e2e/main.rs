@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod alone;
+mod bad_input;
 mod command_line;
 mod config;
 mod curl;
