@@ -133,7 +133,8 @@ impl Dialogue {
             }
             if reply.is_negative() {
                 info!(command = name, %reply, "refused");
-                self.errors += 1;
+                // RFC 5321 §4.5.3.1.10: recipients over the limit are no mistake; the client sends to them next.
+                self.errors += u32::from(reply.code() != 452);
             }
             if self.errors > self.shared.config.smtp.max_errors {
                 return self.close(Reply::new(421, "4.7.0", "Too many errors; goodbye")).await;
