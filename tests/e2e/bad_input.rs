@@ -11,7 +11,7 @@ fn any_bytes_on_any_port_cost_little_and_harm_nobody() -> Result<()> {
     let installation = Installation::new("hostile.test", &["alice", "bob"], more)?;
     let servers = installation.serve()?;
     let more =
-        json!({"mailstead": program("mailstead"), "config": installation.config(), "most_growth_mib": 32});
+        json!({"mailstead": program("mailstead"), "config": installation.config(), "most_growth_mib": 64});
     let said = python("bad_input.py", installation.site(), more)?;
     println!("{}", said.output);
     servers.stop(Signal::SIGTERM)?;

@@ -11,6 +11,7 @@ mod dovecot;
 mod fetchmail;
 mod mbsync;
 mod mutt;
+mod postfix;
 mod python_libraries;
 mod relay;
 mod supervisor;

@@ -61,7 +61,7 @@ impl Drop for Sink {
 }
 
 /// Tries until it works out, or time is up.
-fn wait<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+pub(crate) fn wait<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
     let started = Instant::now();
     loop {
         match attempt() {
@@ -72,7 +72,7 @@ fn wait<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
 }
 
 /// Alice submits a message.
-fn submit(installation: &Installation, mail: &Mail, to: &[&str]) -> Result<()> {
+pub(crate) fn submit(installation: &Installation, mail: &Mail, to: &[&str]) -> Result<()> {
     let site = installation.site();
     let alice = site.person("alice");
     let mut client = Client::new("curl")
@@ -92,7 +92,7 @@ fn queue(installation: &Installation) -> Result<Vec<Value>> {
     Ok(serde_json::from_str(&installation.mailstead(&["queue", "list", "--json"]).run()?.output)?)
 }
 
-fn is_empty(installation: &Installation) -> Result<()> {
+pub(crate) fn is_empty(installation: &Installation) -> Result<()> {
     wait(|| {
         let queue = queue(installation)?;
         ensure!(queue.is_empty(), "{queue:?}");
@@ -101,7 +101,7 @@ fn is_empty(installation: &Installation) -> Result<()> {
 }
 
 /// The bounce in Alice's INBOX, once it is there.
-fn bounce(installation: &Installation) -> Result<String> {
+pub(crate) fn bounce(installation: &Installation) -> Result<String> {
     wait(|| messages_in(&installation.site().person("alice").maildir)?.pop().context("no bounce"))
 }
 
