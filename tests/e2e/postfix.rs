@@ -73,7 +73,7 @@ impl Postfix {
         }
         let mut command = Command::new(POSTFIX);
         let (mut process, mut log) = Process::start(command.arg("-c").arg(path("etc")).arg("start-fg"))?;
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         process.wait_for_port(port)?;
         Ok(Self { process, folder })
     }

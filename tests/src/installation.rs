@@ -1,6 +1,8 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use command_fds::{CommandFdExt, FdMapping};
@@ -8,15 +10,25 @@ use tempfile::TempDir;
 
 use crate::{Client, Person, Process, Site, program};
 
-/// A port that was free a moment ago, below the range from which the system takes ports by itself.
+/// The ports that tests listen on, below the range from which the system takes ports by itself.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A port that was free a moment ago, and that this process is given but once.
 ///
 /// # Panics
 /// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let random = || 12_000 + u16::try_from(getrandom::u32().unwrap_or_default() % 20_000).unwrap_or_default();
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Another test run beside this one begins elsewhere.
+    let first = FIRST.get_or_init(|| getrandom::u32().unwrap_or_default() >> 1);
+    let next = || {
+        let position = (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % u32::from(PORTS.end - PORTS.start);
+        PORTS.start + u16::try_from(position).unwrap_or_default()
+    };
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(random).take(1000).find(free).unwrap_or_else(|| panic!("no free port"))
+    std::iter::repeat_with(next).take(1000).find(free).unwrap_or_else(|| panic!("no free port"))
 }
 
 /// A domain made by `mailstead init`, with its ports moved to free ones on loopback.
