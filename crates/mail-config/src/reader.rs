@@ -59,7 +59,8 @@ impl<'t> Source<'t> {
 
     /// A path as written, from the folder of the config on.
     pub(crate) fn resolve(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+        // Without `./` in the middle, which `data_dir = "."` would bring into every message.
+        self.file.parent().unwrap_or(Path::new("")).join(path).components().collect()
     }
 }
 

@@ -117,6 +117,8 @@ fn paths_start_from_the_folder_of_the_config() {
     std::fs::write(&file, "hostname = \"mail.example.org\"\ndata_dir = \"data\"\n").unwrap();
     let config = Config::load(&file).unwrap();
     assert_eq!(config.data_dir, folder.path().join("data"));
+    std::fs::write(&file, "hostname = \"mail.example.org\"\ndata_dir = \".\"\n").unwrap();
+    assert_eq!(Config::load(&file).unwrap().data_dir.as_os_str(), folder.path().as_os_str());
     assert!(
         config.imap.listeners.iter().all(|listener| listener.tls != TlsMode::Implicit),
         "there is no certificate"

@@ -72,7 +72,7 @@ pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
         // Whoever read our output has seen enough.
         return ExitCode::SUCCESS;
     }
-    eprintln!("mailstead: {error:#}");
+    eprintln!("mailstead: {}", with_causes(&error));
     if error.is::<UsageError>() || error.is::<Unusable>() {
         ExitCode::from(BAD_USAGE)
     } else {
@@ -80,9 +80,32 @@ pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
     }
 }
 
+/// An error and what caused it. Most errors name their cause themselves; it is not said twice.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let mut last = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let is_told = text.ends_with(&cause) || (!last.is_empty() && cause.ends_with(&last));
+        if !is_told {
+            text = if text.is_empty() { cause.clone() } else { format!("{text}: {cause}") };
+        }
+        last = cause;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error =
+            anyhow::anyhow!("Error code 26: no database").context("no database").context("x: no database");
+        assert_eq!(with_causes(&error.context("can't start")), "can't start: x: no database");
+        let other = anyhow::anyhow!("Permission denied").context("can't write");
+        assert_eq!(with_causes(&other), "can't write: Permission denied");
+    }
 
     #[test]
     fn columns_stand_below_each_other_without_trailing_space() {
