@@ -1,7 +1,7 @@
 //! Pure functions and types over the bytes of one message: header fields, MIME structure with exact byte ranges,
 //! the IMAP ENVELOPE, BODYSTRUCTURE and sections, and the matching that SEARCH asks for.
 //!
-//! Everything is bounded (nesting, parts) and linear in the message's length; nothing panics on odd mail.
+//! Everything is bounded (nesting, parts, what headers list) and linear in the message's length; nothing panics on odd mail.
 
 mod address_list;
 mod envelope;

@@ -398,7 +398,7 @@ def structures():
     """Whole messages with odd MIME structures, as texts."""
     head = "From: a@example.org\nSubject: s\nMIME-Version: 1.0\n"
     deep = TEXT
-    for level in range(20):
+    for level in range(45):
         deep = mixed(deep, boundary=f"level{level}")
     messages = MESSAGE
     for _ in range(10):
