@@ -296,25 +296,45 @@ impl Account {
         if to.is_below(from) || to == from || to.is_inbox() {
             return Err(StoreError::Refused("a mailbox can't be moved to this name"));
         }
-        let moves: Vec<_> =
-            self.names()?.into_iter().filter_map(|it| Some((it.renamed(from, to)?, it))).collect();
+        let moves = self.locked(|index| {
+            let moves = self.moves(from, to)?;
+            for (position, (old, new)) in moves.iter().enumerate() {
+                disk::rename_new(&self.folder(old), &self.folder(new))
+                    .and_then(|()| index.rename(&old.to_maildir(), &new.to_maildir()))
+                    .inspect_err(|_| self.rename_back(moves.get(..position).unwrap_or_default()))?;
+            }
+            disk::sync_dir(&self.maildir())?;
+            Ok(moves)
+        })?;
+        moves.iter().for_each(|(old, _)| self.forget_open(old));
+        Ok(())
+    }
+
+    /// Old and new names of a mailbox and all below it.
+    fn moves(
+        &self,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> Result<Vec<(MailboxName, MailboxName)>, StoreError> {
+        let names = self.names()?.into_iter();
+        let moves: Vec<_> = names.filter_map(|it| it.renamed(from, to).map(|new| (it, new))).collect();
         if moves.is_empty() {
             return Err(StoreError::NoSuchMailbox(from.clone()));
         }
-        self.locked(|index| {
-            for (new, _) in &moves {
-                if self.exists(new)? {
-                    return Err(StoreError::MailboxExists(new.clone()));
-                }
+        for (_, new) in &moves {
+            if self.exists(new)? {
+                return Err(StoreError::MailboxExists(new.clone()));
             }
-            for (new, old) in &moves {
-                disk::rename_new(&self.folder(old), &self.folder(new))?;
-                index.rename(&old.to_maildir(), &new.to_maildir())?;
+        }
+        Ok(moves)
+    }
+
+    fn rename_back(&self, moves: &[(MailboxName, MailboxName)]) {
+        for (old, new) in moves.iter().rev() {
+            if let Err(error) = disk::rename_new(&self.folder(new), &self.folder(old)) {
+                tracing::warn!(%error, "a mailbox keeps its new name although the renaming failed");
             }
-            disk::sync_dir(&self.maildir())
-        })?;
-        moves.iter().for_each(|(_, old)| self.forget_open(old));
-        Ok(())
+        }
     }
 
     /// INBOX stays, empty; its messages move to a new mailbox. RFC 3501 §6.3.5.

@@ -1,10 +1,12 @@
-//! What a crash left behind is swept up beside the work, by one thread for the process.
+//! What need not be done at once is done beside the work, by one thread for the process: sweeping up, verifying.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::mailbox::Mailbox;
 
 /// After this time nobody writes a file in `tmp/` any more: the rule of Maildir.
 const STALE: Duration = Duration::from_secs(36 * 60 * 60);
@@ -12,7 +14,7 @@ const STALE: Duration = Duration::from_secs(36 * 60 * 60);
 /// The name of a folder below an account's that is being deleted begins so.
 pub(crate) const DELETED: &str = "deleted-";
 
-/// Something to be swept.
+/// Something to be done.
 #[derive(Debug)]
 pub(crate) enum Chore {
     /// Stale files of a mailbox's folder.
@@ -21,6 +23,8 @@ pub(crate) enum Chore {
     Account(PathBuf),
     /// A deleted mailbox.
     Remove(PathBuf),
+    /// A mailbox in which another program may have done something unseen.
+    Verify(Weak<Mailbox>),
 }
 
 /// Has it done before long.
@@ -29,9 +33,11 @@ pub(crate) fn later(chore: Chore) {
     let chores = CHORES.get_or_init(|| {
         let (chores, received) = channel();
         std::thread::Builder::new()
-            .name("mailbox-sweep".to_owned())
+            .name("mailbox-chores".to_owned())
             .spawn(move || run(&received))
-            .inspect_err(|error| tracing::warn!(%error, "no thread to sweep up stale files"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "no thread to sweep up stale files and to verify mailboxes"),
+            )
             .ok()
             .map(|_| chores)
     });
@@ -45,6 +51,7 @@ fn run(chores: &Receiver<Chore>) {
             Chore::Mailbox(folder) => sweep_mailbox(&folder, SystemTime::now()),
             Chore::Account(home) => sweep_account(&home),
             Chore::Remove(folder) => remove(&folder),
+            Chore::Verify(mailbox) => mailbox.upgrade().iter().for_each(|it| it.verify()),
         }
     }
 }

@@ -255,6 +255,16 @@ impl Index {
         self.execute("INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3)", params![folder, mod_seq, uid])
     }
 
+    /// Keeps only the last `keep` of the expunged; the mod-sequence after which the log is whole, if that cut it.
+    pub(crate) fn trim_log(&self, folder: &str, keep: u32) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT mod_seq FROM expunged WHERE folder = ?1 ORDER BY mod_seq DESC LIMIT 1 OFFSET ?2";
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        let floor = statement.query_row(params![folder, keep], |row| row.get(0)).optional();
+        let Some(floor) = floor.map_err(self.failed())? else { return Ok(None) };
+        self.execute("DELETE FROM expunged WHERE folder = ?1 AND mod_seq <= ?2", params![folder, floor])?;
+        Ok(Some(floor))
+    }
+
     /// Has what is known of one mailbox be known of another.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         self.forget(to)?;

@@ -7,11 +7,12 @@ mod names;
 mod place;
 mod scan;
 mod transfer;
+mod verify;
 mod work;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use mail_types::{Flags, InternalDate, MailboxName, SpecialUse, Uid, UidValidity};
@@ -30,20 +31,22 @@ pub use flags::FlagChange;
 #[cfg(test)]
 pub(crate) use listing::FILES_READ;
 use names::Names;
-use place::{Place, Signs, is_settled, now_nanos};
-use scan::recheck_at;
+use place::{Place, Signs, now_nanos};
+use scan::{doubtful_at, settles_at};
 use work::Work;
 
 /// An open mailbox, shared by all sessions of the process that have it open.
 #[derive(Debug)]
 pub struct Mailbox {
     id: u64,
+    this: Weak<Self>,
     place: Place,
     uid_validity: UidValidity,
     shown: watch::Sender<Arc<Snapshot>>,
     quiet: Mutex<Option<Quiet>>,
-    /// When to compare again although nothing shows, as [`recheck_at`]; 0 for never.
+    /// When to look again although nothing shows; 0 for never.
     recheck: AtomicI64,
+    is_verifying: AtomicBool,
     names: Mutex<Names>,
 }
 
@@ -58,7 +61,8 @@ struct Quiet {
 struct Outcome {
     snapshot: Arc<Snapshot>,
     quiet: Option<Quiet>,
-    recheck: Option<i64>,
+    settles_at: Option<i64>,
+    doubtful_at: Option<i64>,
 }
 
 impl Mailbox {
@@ -77,13 +81,15 @@ impl Mailbox {
             work.save()?;
             Ok((work.file.uid_validity, work.snapshot(&Snapshot::empty())?))
         })?;
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|this| Self {
             id: COUNT.fetch_add(1, Ordering::Relaxed),
+            this: this.clone(),
             place,
             uid_validity,
             shown: watch::Sender::new(Arc::new(snapshot)),
             quiet: Mutex::default(),
             recheck: AtomicI64::new(0),
+            is_verifying: AtomicBool::new(false),
             names: Mutex::default(),
         }))
     }
@@ -114,17 +120,21 @@ impl Mailbox {
         let same = (mod_seq, uid_next, last.first_recent.value())
             == (work.row.mod_seq, work.row.uid_next, work.row.first_recent);
         let snapshot = if same { last } else { Arc::new(work.snapshot(&last)?) };
-        let recheck = recheck_at(&work.row);
+        let (settles_at, doubtful_at) = (settles_at(&work.row), doubtful_at(&work.row));
         let in_step = (work.signs.cur, work.signs.new) == (work.row.cur, work.row.new);
-        let quiet = in_step && work.signs.are_settled(work.began) && work.row.compared >= work.row.settles;
-        let quiet = quiet.then_some(Quiet { signs: work.signs, until: recheck });
-        Ok(Outcome { snapshot, quiet, recheck })
+        let quiet = in_step && work.signs.are_settled(work.began) && settles_at.is_none();
+        let quiet = quiet.then_some(Quiet { signs: work.signs, until: doubtful_at });
+        Ok(Outcome { snapshot, quiet, settles_at, doubtful_at })
     }
 
     /// Shows to all sessions what was committed. To be called before others may commit.
     fn show(&self, outcome: Outcome) -> Arc<Snapshot> {
         *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = outcome.quiet;
-        self.recheck.store(outcome.recheck.unwrap_or_default(), Ordering::Relaxed);
+        let recheck = outcome.settles_at.into_iter().chain(outcome.doubtful_at).min();
+        self.recheck.store(recheck.unwrap_or_default(), Ordering::Relaxed);
+        if outcome.doubtful_at.is_some_and(|at| at <= now_nanos()) {
+            self.verify_later();
+        }
         if !Arc::ptr_eq(&outcome.snapshot, &self.snapshot()) {
             self.shown.send_replace(Arc::clone(&outcome.snapshot));
         }
@@ -189,15 +199,7 @@ impl Mailbox {
         self.shown.send_modify(|_| ());
     }
 
-    /// The times of `cur` and `new`, 0 for one that can't be relied on; `None` if they are gone.
-    pub(crate) fn times(&self) -> Option<(i64, i64)> {
-        let now = now_nanos();
-        let settled = |time: i64| if is_settled(time, now) { time } else { 0 };
-        let time = |part| self.place.time(part).ok().map(settled);
-        time("cur").zip(time("new"))
-    }
-
-    /// In how long it is to be compared again although nothing shows.
+    /// In how long to look again although nothing shows.
     pub(crate) fn recheck_in(&self) -> Option<Duration> {
         let at = self.recheck.load(Ordering::Relaxed);
         let left = u64::try_from(at.saturating_sub(now_nanos())).unwrap_or_default();

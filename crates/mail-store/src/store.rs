@@ -57,17 +57,25 @@ impl Store {
     /// [`StoreError::Io`], [`StoreError::Index`].
     pub fn account(self: &Arc<Self>, owner: &Address) -> Result<Arc<Account>, StoreError> {
         let home = self.home(owner);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = open.get(&home).and_then(Weak::upgrade).filter(|it| it.is_current()) {
+        if let Some(account) = self.opened(&home) {
             return Ok(account);
         }
         if !Account::is_complete(&home)? {
             self.create_account(owner)?; // it may have got mail before
         }
         let account = Arc::new(Account::open_home(&home, Arc::downgrade(&self.recent))?);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = open.get(&home).and_then(Weak::upgrade).filter(|it| it.is_current()) {
+            return Ok(other); // another thread was faster
+        }
         open.retain(|_, account| account.strong_count() > 0);
         open.insert(home, Arc::downgrade(&account));
         Ok(account)
+    }
+
+    fn opened(&self, home: &Path) -> Option<Arc<Account>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(home).and_then(Weak::upgrade).filter(|it| it.is_current())
     }
 
     /// Starts to deliver one message to the INBOXes of `recipients` (at least one). Never opens an index.

@@ -52,6 +52,7 @@ fn flags(flags: &[Flag]) -> Flags {
 
 /// Until the folder's times can be relied on, past the tick of the clock in which all is compared in any case.
 fn settle(mailbox: &Mailbox) {
+    mailbox.sync().unwrap();
     while mailbox.recheck_in().is_some_and(|time| time < Duration::from_millis(500)) {
         std::thread::sleep(Duration::from_millis(5));
         mailbox.sync().unwrap();

@@ -131,8 +131,8 @@ struct Watching {
     wake: Arc<OwnedFd>,
     waited: HashMap<u64, Waited>,
     by_watch: HashMap<WatchDescriptor, Vec<u64>>,
-    /// Without watches, so looked at by the clock, with the folders' times at the last look; `None` once they are gone.
-    polled: HashMap<u64, Option<(i64, i64)>>,
+    /// Without watches, so looked at by the clock.
+    polled: HashSet<u64>,
     polled_at: Instant,
     /// When mailboxes are to be compared again although nothing is told of them.
     due: BTreeSet<(Instant, u64)>,
@@ -146,7 +146,7 @@ impl Watching {
             wake,
             waited: HashMap::new(),
             by_watch: HashMap::new(),
-            polled: HashMap::new(),
+            polled: HashSet::new(),
             polled_at: Instant::now(),
             due: BTreeSet::new(),
         }
@@ -225,13 +225,13 @@ impl Watching {
                 tracing::warn!(folder = %mailbox.folder().display(), %error, "no inotify watch: looked at five times a second");
             }
             self.disarm(id);
-            self.polled.insert(id, Some((0, 0)));
+            self.polled.insert(id);
         }
     }
 
     fn add_watches(&mut self, id: u64, mailbox: &Mailbox) -> std::io::Result<()> {
         let Some(inotify) = &self.inotify else {
-            self.polled.insert(id, Some((0, 0)));
+            self.polled.insert(id);
             return Ok(());
         };
         let names = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
@@ -305,13 +305,7 @@ impl Watching {
             return Vec::new();
         }
         self.polled_at = Instant::now();
-        let times = |id: &u64| self.waited.get(id)?.mailbox.upgrade()?.times();
-        let look = |(id, last): (&u64, &mut Option<(i64, i64)>)| {
-            let now = times(id);
-            let unsettled = now.is_some_and(|(cur, new)| cur == 0 || new == 0);
-            (std::mem::replace(last, now) != now || unsettled).then_some(*id)
-        };
-        self.polled.iter_mut().filter_map(look).collect()
+        self.polled.iter().copied().collect()
     }
 
     fn take_due(&mut self) -> Vec<u64> {
@@ -330,6 +324,7 @@ impl Watching {
         let again = match mailbox.sync() {
             Ok(_) => mailbox.recheck_in(),
             Err(StoreError::NoSuchMailbox(_)) => {
+                self.polled.remove(&id);
                 mailbox.wake_all();
                 None
             }
@@ -344,7 +339,7 @@ impl Watching {
     }
 
     fn compare_in(&mut self, id: u64, time: Duration) {
-        let at = Instant::now() + time;
+        let at = Instant::now() + time.max(GATHER);
         let Some(waited) = self.waited.get_mut(&id) else { return };
         if waited.due.is_none_or(|due| at < due) {
             if let Some(due) = waited.due.replace(at) {

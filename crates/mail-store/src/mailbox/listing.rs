@@ -88,6 +88,13 @@ impl Listing {
         self.files.remove(&row.base)
     }
 
+    /// True if these are the messages' files and no others.
+    pub(super) fn is_of(&self, rows: &[MessageRow], path: impl Fn(&MessageRow) -> PathBuf) -> bool {
+        let is_there =
+            |row: &MessageRow| self.files.get(&row.base).is_some_and(|file| file.path == path(row));
+        self.doubles.is_empty() && self.files.len() == rows.len() && rows.iter().all(is_there)
+    }
+
     /// What was not taken.
     pub(super) fn into_files(self) -> Vec<Seen> {
         self.files.into_values().chain(self.doubles).collect()

@@ -13,7 +13,7 @@ use crate::message_file::MessageFile;
 use crate::names;
 
 /// Names looked up at once when messages are opened one after the other.
-const BLOCK: u32 = 256;
+const BLOCK: u32 = 128;
 /// How often a message is looked up that another program keeps renaming.
 const ATTEMPTS: usize = 6;
 
@@ -80,7 +80,7 @@ impl Mailbox {
         Ok(found.map(|row| (self.path_of(&row), row.wire)))
     }
 
-    fn path_of(&self, row: &MessageRow) -> PathBuf {
+    pub(super) fn path_of(&self, row: &MessageRow) -> PathBuf {
         let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
         self.place.path("cur").join(names::in_cur(&row.base, uid, &row.info))
     }

@@ -16,10 +16,12 @@ use crate::names::{self, FileName};
 
 /// How often the folder is read when a message seems gone: a rename by another program may hide it from one reading.
 const READINGS: usize = 3;
-/// The least time from a change of ours to the comparison that finds what other programs did in the same moment.
+/// How many expunged UIDs are remembered.
+const LOG: u32 = 10_000;
+/// The least time from a change of ours to the verification that finds what other programs did in the same moment.
 const QUIET: i64 = 1_000_000_000;
-/// At most this part of the time goes into such comparisons.
-const COST_SHARE: i64 = 200;
+/// At most this part of the time goes into verifying.
+const COST_SHARE: i64 = 50;
 
 /// How a comparison gives UIDs to files that the index doesn't know.
 pub(super) struct Adoption {
@@ -29,12 +31,15 @@ pub(super) struct Adoption {
     pub(super) recovering: bool,
 }
 
-/// When the next comparison of the whole folder is due although its time is as we left it; `None` if all is certain.
-pub(super) fn recheck_at(row: &MailboxRow) -> Option<i64> {
-    let early = (row.compared < row.settles).then_some(row.settles);
+/// Until when every look compares the whole folder; `None` if the last comparison was not too early.
+pub(super) fn settles_at(row: &MailboxRow) -> Option<i64> {
+    (row.compared < row.settles).then_some(row.settles)
+}
+
+/// When it is to be verified that we missed nothing at the moment of our own changes; `None` if all is certain.
+pub(super) fn doubtful_at(row: &MailboxRow) -> Option<i64> {
     let quiet = QUIET.max(row.cost.saturating_mul(COST_SHARE)).min(60 * QUIET);
-    let doubtful = (row.doubt != 0).then(|| row.doubt.max(row.compared).saturating_add(quiet));
-    early.into_iter().chain(doubtful).min()
+    (row.doubt != 0).then(|| row.doubt.max(row.compared).saturating_add(quiet))
 }
 
 impl Work<'_> {
@@ -42,16 +47,14 @@ impl Work<'_> {
     ///
     /// A change shows by the time of its folder. Two kinds don't: one within the same tick of the clock as the change that
     /// we saw (so for a tick we compare always), and one at the same moment as our own change, whose time we took for ours
-    /// (so some time after our changes we compare once more).
+    /// so the folder is verified some time later, see [`super::Mailbox::verify`]).
     pub(super) fn look(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         let now = self.began;
         let by_others = self.signs.cur != self.row.cur;
         if by_others {
             self.row.settles = self.signs.cur.min(now) + tick(self.signs.cur);
         }
-        let is_early = self.row.compared < self.row.settles;
-        let is_due = recheck_at(&self.row).is_some_and(|at| at <= now);
-        if adoption.recovering || by_others || is_early || is_due {
+        if adoption.recovering || by_others || settles_at(&self.row).is_some() {
             self.compare_all(adoption)
         } else if self.signs.new != self.row.new {
             self.compare_new(adoption)
@@ -83,6 +86,9 @@ impl Work<'_> {
         }
         named |= self.adopt(seen.into_files(), adoption, &mut taken, &mut change)?;
         self.settle_names(named)?;
+        if let Some(floor) = self.index.trim_log(&self.place.key, LOG)? {
+            self.row.log_floor = self.row.log_floor.max(floor);
+        }
         self.row.cost = now_nanos().saturating_sub(began);
         self.row.compared = began;
         if began - self.row.doubt > tick(self.row.doubt) {

@@ -66,9 +66,10 @@ impl Snapshot {
         let mut tail =
             tail.filter(|((position, _), _)| stays(position)).map(|((_, uid), row)| (uid, row)).peekable();
         let mut uids = self.uids.get(..split).unwrap_or_default().to_vec();
+        let mut rows = Vec::with_capacity(self.uids.len() - split + added.len());
         let mut push = |(uid, row)| {
             uids.push(uid);
-            self.rows.push(row);
+            rows.push(row);
         };
         for (uid, row) in added {
             while let Some(before) = tail.next_if(|(other, _)| *other < uid) {
@@ -77,6 +78,7 @@ impl Snapshot {
             push((uid, row));
         }
         tail.for_each(push);
+        self.rows.extend(&rows);
         self.uids = uids.into();
     }
 

@@ -54,16 +54,17 @@ impl Rows {
         self.octets
     }
 
-    pub(crate) fn push(&mut self, row: Row) {
-        self.count(&row);
-        match self.chunks.last_mut() {
-            Some(last) if last.rows.len() < CHUNK => {
-                let last = Arc::make_mut(last);
-                last.rows.push(row);
-                last.newest = last.newest.max(row.mod_seq);
-            }
-            _ => self.chunks.push(Arc::new(Chunk { rows: vec![row], newest: row.mod_seq })),
+    /// Adds rows at the end.
+    pub(crate) fn extend(&mut self, rows: &[Row]) {
+        rows.iter().for_each(|row| self.count(row));
+        let room = self.chunks.last().map_or(0, |last| CHUNK - last.rows.len());
+        let (first, rest) = rows.split_at(room.min(rows.len()));
+        if let Some(last) = self.chunks.last_mut().filter(|_| !first.is_empty()).map(Arc::make_mut) {
+            last.rows.extend_from_slice(first);
+            last.newest = newest(first).max(last.newest);
         }
+        let chunk = |rows: &[Row]| Arc::new(Chunk { rows: rows.to_vec(), newest: newest(rows) });
+        self.chunks.extend(rest.chunks(CHUNK).map(chunk));
     }
 
     /// Replaces the row at a position, if there is one.
@@ -78,12 +79,12 @@ impl Rows {
 
     /// Takes away all from a position on, and gives them.
     pub(crate) fn split_off(&mut self, position: usize) -> Vec<Row> {
-        let mut chunks = self.chunks.split_off((position / CHUNK).min(self.chunks.len()));
-        let mut rows: Vec<Row> = chunks.iter().flat_map(|chunk| chunk.rows.iter().copied()).collect();
+        let chunks = self.chunks.split_off((position / CHUNK).min(self.chunks.len()));
+        let mut rows = Vec::with_capacity(chunks.len() * CHUNK);
+        chunks.iter().for_each(|chunk| rows.extend_from_slice(&chunk.rows));
         rows.iter().for_each(|row| self.discount(row));
-        chunks.clear();
         let tail = rows.split_off((position % CHUNK).min(rows.len()));
-        rows.into_iter().for_each(|row| self.push(row));
+        self.extend(&rows);
         tail
     }
 
@@ -103,4 +104,8 @@ impl Rows {
         self.unseen -= usize::from(row.is_unseen());
         self.octets -= row.size;
     }
+}
+
+fn newest(rows: &[Row]) -> ModSeq {
+    rows.iter().map(|row| row.mod_seq).max().unwrap_or(ModSeq::MIN)
 }

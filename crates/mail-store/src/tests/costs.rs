@@ -19,6 +19,7 @@ fn our_own_changes_and_deliveries_read_none_of_the_messages_that_lie_there() {
         let dir = tempfile::tempdir().unwrap();
         let (store, mailbox) = settled_inbox(dir.path(), 30);
         let trash = store.account(&bob()).unwrap().open(&"Trash".parse().unwrap()).unwrap();
+        settle(&trash);
         let before = FILES_READ.get();
         mailbox.store(&[uid(3)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
         let mut append = mailbox.append(Flags::new(), None).unwrap();
