@@ -1,6 +1,6 @@
 //! A client's commands. RFC 3501 §6 and the extensions offered.
 
-use mail_types::{Flags, InternalDate, MailboxName, MailboxNameError, Secret, UidSet};
+use mail_types::{Flags, InternalDate, MailboxName, MailboxNameError, Secret};
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while1};
@@ -15,7 +15,7 @@ use crate::grammar::{
     text,
 };
 use crate::list::{ListRequest, list, lsub};
-use crate::search::search_program;
+use crate::search::{SearchReturns, search_program};
 use crate::{FetchItem, MessageSet, SearchKey, Tag};
 
 /// A command with its tag.
@@ -89,6 +89,8 @@ pub enum StoreMode {
 pub struct SearchRequest {
     /// True to be answered with UIDs.
     pub uid: bool,
+    /// What is to be told of the messages found; `None` for RFC 3501's answer.
+    pub returns: Option<SearchReturns>,
     /// What the strings are written in, as the client names it.
     pub charset: Option<String>,
     /// What is looked for.
@@ -166,7 +168,7 @@ pub enum Command {
     /// `EXPUNGE`
     Expunge,
     /// `UID EXPUNGE`. RFC 4315.
-    UidExpunge(UidSet),
+    UidExpunge(MessageSet),
     /// `SEARCH` and `UID SEARCH`
     Search(SearchRequest),
     /// `FETCH` and `UID FETCH`
@@ -266,7 +268,7 @@ fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
 fn uid(input: &[u8]) -> Option<Parsed<'_, Command>> {
     let (verb, arguments) = split_word(input);
     match verb.to_ascii_uppercase().as_slice() {
-        b"EXPUNGE" => whole(arguments, map(sequence_set, Command::UidExpunge)),
+        b"EXPUNGE" => whole(arguments, map(|input| message_set(true, input), Command::UidExpunge)),
         verb => message_command(verb, arguments, true),
     }
 }
@@ -283,17 +285,21 @@ fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed
         b"MOVE" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Move(set, to))),
         b"SEARCH" => whole(
             input,
-            map(search_program, move |(charset, key)| Command::Search(SearchRequest { uid, charset, key })),
+            map(search_program, move |(returns, charset, key)| {
+                Command::Search(SearchRequest { uid, returns, charset, key })
+            }),
         ),
         _ => None,
     }
 }
 
+/// `sequence-set`, or `$` (RFC 5182 §3).
 fn message_set(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
+    let saved = value(MessageSet::Saved(uid), char('$'));
     if uid {
-        map(sequence_set, MessageSet::Uid).parse(input)
+        alt((saved, map(sequence_set, MessageSet::Uid))).parse(input)
     } else {
-        map(sequence_set, MessageSet::Seq).parse(input)
+        alt((saved, map(sequence_set, MessageSet::Seq))).parse(input)
     }
 }
 
@@ -511,6 +517,24 @@ mod tests {
         refused(&format!("a SEARCH {}ALL", "NOT ".repeat(20_000)));
         refused("a SEARCH");
         refused("a SEARCH SINCE 31-Feb-1994");
+    }
+
+    #[test]
+    fn search_says_what_is_to_be_returned() {
+        let returns = |line: &str| {
+            let Command::Search(search) = parsed(line) else { panic!("SEARCH") };
+            search.returns
+        };
+        assert_eq!(returns("a SEARCH ALL"), None);
+        let all = SearchReturns { all: true, ..SearchReturns::default() };
+        assert_eq!(returns("a SEARCH RETURN () ALL"), Some(all));
+        let save = SearchReturns { min: true, save: true, ..SearchReturns::default() };
+        assert_eq!(returns("a UID SEARCH return (save MIN) CHARSET UTF-8 UID $ $"), Some(save));
+        for set in ["a FETCH $ FLAGS", "a UID STORE $ FLAGS ()", "a UID EXPUNGE $", "a MOVE $ Trash"] {
+            parsed(set);
+        }
+        refused("a SEARCH RETURN (NONSENSE) ALL");
+        refused("a FETCH $,1 FLAGS");
     }
 
     #[test]

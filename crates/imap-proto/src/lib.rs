@@ -14,7 +14,7 @@ pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, Store
 pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use fetch::{FetchItem, Part, Section, SectionText};
 pub use list::{ListRequest, ListReturn, ListSelect};
-pub use search::{Header, SearchKey};
+pub use search::{Header, SearchKey, SearchReturns};
 pub use structure::{body, envelope};
 
 use std::fmt;
@@ -46,4 +46,18 @@ pub enum MessageSet {
     Seq(mail_types::SeqSet),
     /// By UID.
     Uid(mail_types::UidSet),
+    /// `$`: what the last SEARCH saved (RFC 5182); true if the command works with UIDs.
+    Saved(bool),
+}
+
+impl MessageSet {
+    /// True if the command works with UIDs.
+    #[must_use]
+    pub const fn is_uid(&self) -> bool {
+        match self {
+            Self::Seq(_) => false,
+            Self::Uid(_) => true,
+            Self::Saved(uid) => *uid,
+        }
+    }
 }

@@ -2,11 +2,12 @@
 
 use mail_types::{Flag, Keyword, SeqSet, UidSet};
 use nom::Parser;
-use nom::bytes::complete::take_while1;
+use nom::branch::alt;
+use nom::bytes::complete::{tag_no_case, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{map, map_opt, opt};
-use nom::multi::separated_list1;
-use nom::sequence::{delimited, preceded};
+use nom::combinator::{map, map_opt, opt, value};
+use nom::multi::{separated_list0, separated_list1};
+use nom::sequence::{delimited, preceded, terminated};
 
 use crate::grammar::{Mismatch, Parsed, astring, atom, date, decimal, sequence_set, sp};
 
@@ -57,6 +58,8 @@ pub enum SearchKey {
     Seq(SeqSet),
     /// `UID`
     Uid(UidSet),
+    /// `$` and `UID $`: what the last SEARCH saved. RFC 5182.
+    Saved,
     /// `BEFORE`
     Before(i64),
     /// `ON`
@@ -106,6 +109,7 @@ fn search_key(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     }
     match input.first() {
         Some(b'(') => delimited(char('('), |input| keys_at(depth + 1, input), char(')')).parse(input),
+        Some(b'$') => value(SearchKey::Saved, char('$')).parse(input),
         Some(b'0'..=b'9' | b'*') => map(sequence_set, SearchKey::Seq).parse(input),
         _ => {
             let (rest, name) = take_while1(|c: u8| c.is_ascii_alphabetic()).parse(input)?;
@@ -169,7 +173,7 @@ fn named<'a>(name: &[u8], depth: usize, rest: &'a [u8]) -> Parsed<'a, SearchKey>
         b"SENTSINCE" => map(date, SearchKey::SentSince).parse(rest),
         b"LARGER" => map(decimal, SearchKey::Larger).parse(rest),
         b"SMALLER" => map(decimal, SearchKey::Smaller).parse(rest),
-        b"UID" => map(sequence_set, SearchKey::Uid).parse(rest),
+        b"UID" => alt((value(SearchKey::Saved, char('$')), map(sequence_set, SearchKey::Uid))).parse(rest),
         b"NOT" => search_key(depth + 1, rest).map(|(rest, key)| (rest, SearchKey::Not(Box::new(key)))),
         b"OR" => or(depth, rest),
         _ => fail(),
@@ -190,11 +194,52 @@ fn or(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     Ok((rest, SearchKey::Or(Box::new(left), Box::new(right))))
 }
 
-/// `["CHARSET" SP astring SP] search-key *(SP search-key)`
-pub(crate) fn search_program(input: &[u8]) -> Parsed<'_, (Option<String>, SearchKey)> {
-    let charset =
-        map_opt(delimited((nom::bytes::complete::tag_no_case("CHARSET"), sp), astring, sp), |name| {
-            String::from_utf8(name.into_owned()).ok()
-        });
-    (opt(charset), search_keys).parse(input)
+/// `search-return-opts`: what ESEARCH tells of the messages found. RFC 4731 §3.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the standard, in any combination")]
+pub struct SearchReturns {
+    /// `MIN`
+    pub min: bool,
+    /// `MAX`
+    pub max: bool,
+    /// `ALL`
+    pub all: bool,
+    /// `COUNT`
+    pub count: bool,
+    /// `SAVE`: later commands may say `$`. RFC 5182.
+    pub save: bool,
+}
+
+/// `"RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"`; none means ALL.
+fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
+    let option = alt((
+        tag_no_case("MIN"),
+        tag_no_case("MAX"),
+        tag_no_case("ALL"),
+        tag_no_case("COUNT"),
+        tag_no_case("SAVE"),
+    ));
+    let options = delimited((char('('), opt(sp)), separated_list0(sp, option), (opt(sp), char(')')));
+    map(preceded((tag_no_case("RETURN"), sp), options), |options: Vec<&[u8]>| {
+        let has = |name: &[u8]| options.iter().any(|option| option.eq_ignore_ascii_case(name));
+        SearchReturns {
+            min: has(b"MIN"),
+            max: has(b"MAX"),
+            all: has(b"ALL") || options.is_empty(),
+            count: has(b"COUNT"),
+            save: has(b"SAVE"),
+        }
+    })
+    .parse(input)
+}
+
+/// What follows SEARCH: what to return, the charset, and the keys.
+type Program = (Option<SearchReturns>, Option<String>, SearchKey);
+
+/// `[search-return-opts SP] ["CHARSET" SP astring SP] search-key *(SP search-key)`
+pub(crate) fn search_program(input: &[u8]) -> Parsed<'_, Program> {
+    let charset = map_opt(delimited((tag_no_case("CHARSET"), sp), astring, sp), |name| {
+        String::from_utf8(name.into_owned()).ok()
+    });
+    (opt(terminated(search_returns, sp)), opt(charset), search_keys).parse(input)
 }

@@ -221,7 +221,7 @@ impl Client {
         if self.account.is_some() {
             capabilities.push_str(
                 " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
-                 MULTIAPPEND",
+                 MULTIAPPEND ESEARCH SEARCHRES",
             );
             return capabilities;
         }

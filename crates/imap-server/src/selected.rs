@@ -27,6 +27,8 @@ pub(crate) struct SelectedMailbox {
     known: Vec<(Uid, ModSeq)>,
     /// How many keywords FLAGS has named.
     keywords: usize,
+    /// `$`, as ascending ranges of UIDs. RFC 5182.
+    saved: Vec<(u32, u32)>,
 }
 
 /// The messages that a set names.
@@ -55,6 +57,7 @@ impl SelectedMailbox {
             recent: Vec::new(),
             known: Vec::new(),
             keywords: 0,
+            saved: Vec::new(),
         };
         selected.claim_recent()?;
         Ok(selected)
@@ -102,6 +105,11 @@ impl SelectedMailbox {
         self.gaps.number(index) + 1
     }
 
+    /// The UID of the message at `index` in the snapshot.
+    pub(crate) fn uid(&self, index: usize) -> Option<Uid> {
+        self.now.uids().get(index).copied()
+    }
+
     pub(crate) fn highest_uid(&self) -> u32 {
         self.now.uids().last().map_or(0, |uid| uid.value())
     }
@@ -142,7 +150,8 @@ impl SelectedMailbox {
     pub(crate) fn named(&self, set: &MessageSet) -> Result<Named, Failure> {
         match set {
             MessageSet::Seq(set) => self.numbered(set),
-            MessageSet::Uid(set) => Ok(self.with_uids(set)),
+            MessageSet::Uid(set) => Ok(self.with_uids(&set.resolve(self.highest_uid()))),
+            MessageSet::Saved(_) => Ok(self.with_uids(&self.saved)),
         }
     }
 
@@ -164,13 +173,24 @@ impl SelectedMailbox {
     }
 
     /// UIDs that no message has are passed over. RFC 3501 §6.4.8.
-    fn with_uids(&self, set: &UidSet) -> Named {
+    fn with_uids(&self, ranges: &[(u32, u32)]) -> Named {
         let uids = self.now.uids();
-        let between = |(first, last): (u32, u32)| {
-            let start = uids.partition_point(|uid| uid.value() < first);
-            start..uids.partition_point(|uid| uid.value() <= last)
+        let between = |(first, last): &(u32, u32)| {
+            let start = uids.partition_point(|uid| uid.value() < *first);
+            start..uids.partition_point(|uid| uid.value() <= *last)
         };
-        Named { indexes: set.resolve(self.highest_uid()).into_iter().map(between).collect(), gone: 0 }
+        Named { indexes: ranges.iter().map(between).collect(), gone: 0 }
+    }
+
+    /// Makes `$` these messages, which ascend.
+    pub(crate) fn save(&mut self, uids: impl IntoIterator<Item = Uid>) {
+        self.saved = UidSet::from_ascending(uids).resolve(0);
+    }
+
+    /// True if the message is in `$`.
+    pub(crate) fn is_saved(&self, uid: Uid) -> bool {
+        let at = self.saved.partition_point(|(_, last)| *last < uid.value());
+        self.saved.get(at).is_some_and(|(first, _)| *first <= uid.value())
     }
 
     /// The UIDs of the messages named, ascending.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use imap_proto::{Command, MessageSet, Request};
+use imap_proto::{Command, Request, Tag};
 use mail_store::{Account, StoreError};
 use tracing::error;
 
@@ -138,7 +138,7 @@ impl Session {
                 Err(failure) => self.finish(&tag, &Err(failure), allow_expunge, out),
             };
         }
-        let result = self.perform(command, out);
+        let result = self.perform(&tag, command, out);
         self.finish(&tag, &result, allow_expunge, out)
     }
 
@@ -183,7 +183,7 @@ impl Session {
         }
     }
 
-    fn perform(&mut self, command: Command, out: &mut Output) -> Result<String, Failure> {
+    fn perform(&mut self, tag: &Tag, command: Command, out: &mut Output) -> Result<String, Failure> {
         match command {
             Command::Noop | Command::Check => Ok("Done".to_owned()),
             Command::Select(name) => select::select(self, &name, false, out),
@@ -206,8 +206,8 @@ impl Session {
             }
             Command::Status(name, items) => mailbox::status(self, &name, &items, out),
             Command::Expunge => expunge::expunge(self, None),
-            Command::UidExpunge(set) => expunge::expunge(self, Some(set)),
-            Command::Search(request) => search::search(self, &request, out),
+            Command::UidExpunge(set) => expunge::expunge(self, Some(&set)),
+            Command::Search(request) => search::search(self, tag, &request, out),
             Command::Store { set, mode, silent, flags } => {
                 store::store(self, &set, store::change(mode, flags), silent, out)
             }
@@ -231,7 +231,7 @@ impl Session {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the standard names the exceptions")]
 const fn may_expunge(command: &Command) -> bool {
     match command {
-        Command::Fetch(set, _) | Command::Store { set, .. } => matches!(set, MessageSet::Uid(_)),
+        Command::Fetch(set, _) | Command::Store { set, .. } => set.is_uid(),
         Command::Search(request) => request.uid,
         _ => true,
     }

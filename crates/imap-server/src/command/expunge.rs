@@ -1,7 +1,7 @@
 //! EXPUNGE (RFC 3501 §6.4.3) and UID EXPUNGE (RFC 4315 §2.1).
 
 use imap_proto::MessageSet;
-use mail_types::{Flag, Uid, UidSet};
+use mail_types::{Flag, Uid};
 use tracing::info;
 
 use crate::answer::Failure;
@@ -9,7 +9,7 @@ use crate::selected::SelectedMailbox;
 use crate::session::Session;
 
 /// Removes what is `\Deleted`, within `set` if one is given. What is gone is told at the command's end.
-pub(crate) fn expunge(session: &mut Session, set: Option<UidSet>) -> Result<String, Failure> {
+pub(crate) fn expunge(session: &mut Session, set: Option<&MessageSet>) -> Result<String, Failure> {
     let selected = session.selected()?;
     let mailbox = selected.writable()?;
     let uids = deleted(selected, set)?;
@@ -21,8 +21,8 @@ pub(crate) fn expunge(session: &mut Session, set: Option<UidSet>) -> Result<Stri
 }
 
 /// The UIDs of the messages that are `\Deleted` by now, whoever marked them.
-pub(crate) fn deleted(selected: &SelectedMailbox, set: Option<UidSet>) -> Result<Vec<Uid>, Failure> {
-    let within = set.map(|set| selected.named(&MessageSet::Uid(set))).transpose()?;
+pub(crate) fn deleted(selected: &SelectedMailbox, set: Option<&MessageSet>) -> Result<Vec<Uid>, Failure> {
+    let within = set.map(|set| selected.named(set)).transpose()?;
     let within = within.map(|named| selected.uids(&named));
     let now = selected.mailbox().sync()?;
     let is_named = |uid: Uid| within.as_ref().is_none_or(|within| within.binary_search(&uid).is_ok());

@@ -50,7 +50,7 @@ impl FetchJob {
         mut items: Vec<FetchItem>,
         out: &mut Output,
     ) -> Result<Self, Failure> {
-        let by_uid = matches!(set, MessageSet::Uid(_));
+        let by_uid = set.is_uid();
         // The UID comes first, Thunderbird needs it there; RFC 3501 §6.4.8 has it always in UID FETCH.
         if by_uid || items.contains(&FetchItem::Uid) {
             items.retain(|item| *item != FetchItem::Uid);

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::io;
 
 use encoding_rs::Encoding;
-use imap_proto::{SearchKey, SearchRequest};
+use imap_proto::{SearchKey, SearchRequest, SearchReturns, Tag};
 use mail_message::header;
 use mail_message::search::{Needle, SearchedMessage};
 use mail_store::{Message, MessageFile, StoreError};
+use mail_types::{Uid, UidSet};
 
 use crate::answer::{Failure, Output};
 use crate::selected::SelectedMailbox;
@@ -16,25 +17,97 @@ use crate::session::Session;
 
 pub(crate) fn search(
     session: &mut Session,
+    tag: &Tag,
     request: &SearchRequest,
     out: &mut Output,
 ) -> Result<String, Failure> {
-    let charset = charset(request.charset.as_deref())?;
     let selected = session.selected()?;
+    let found = find(selected, request);
+    let saves = request.returns.is_some_and(|returns| returns.save);
+    if saves {
+        // RFC 5182 §2.1: a search that fails empties it.
+        let found = found.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let uids: Vec<Uid> = saved(request, found).filter_map(|index| selected.uid(index)).collect();
+        selected.save(uids);
+    }
+    let found = found?;
+    match &request.returns {
+        Some(returns) => tell_extended(selected, tag, request.uid, *returns, &found, out),
+        None => {
+            out.octets(b"* SEARCH");
+            for index in &found {
+                out.text(format_args!(" {}", number(selected, request.uid, *index)));
+            }
+            out.octets(b"\r\n");
+        }
+    }
+    Ok("Searched".to_owned())
+}
+
+/// What the client calls the message at an index of the snapshot.
+fn number(selected: &SelectedMailbox, by_uid: bool, index: usize) -> u32 {
+    if by_uid {
+        selected.uid(index).map_or(0, Uid::value)
+    } else {
+        u32::try_from(selected.seq(index)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The messages that `$` means from now on: RFC 5182 §2.4.
+fn saved(request: &SearchRequest, found: &[usize]) -> impl Iterator<Item = usize> {
+    let returns = request.returns.unwrap_or_default();
+    let only_ends = (returns.min || returns.max) && !returns.all && !returns.count;
+    let is_told_twice = returns.min && found.len() == 1;
+    let last = found.last().filter(|_| returns.max && !is_told_twice);
+    let ends = [found.first().filter(|_| returns.min), last];
+    let (all, ends) = if only_ends { (&[][..], ends) } else { (found, [None, None]) };
+    all.iter().chain(ends.into_iter().flatten()).copied()
+}
+
+/// RFC 4731 §3.1; where only SAVE is asked for, there is no answer (RFC 5182 §2.2).
+fn tell_extended(
+    selected: &SelectedMailbox,
+    tag: &Tag,
+    by_uid: bool,
+    returns: SearchReturns,
+    found: &[usize],
+    out: &mut Output,
+) {
+    if !(returns.min || returns.max || returns.all || returns.count) {
+        return;
+    }
+    let numbers = || found.iter().filter_map(|index| Uid::try_from(number(selected, by_uid, *index)).ok());
+    out.text(format_args!("* ESEARCH (TAG \"{tag}\"){}", if by_uid { " UID" } else { "" }));
+    if let Some(first) = numbers().next().filter(|_| returns.min) {
+        out.text(format_args!(" MIN {first}"));
+    }
+    if let Some(last) = numbers().next_back().filter(|_| returns.max) {
+        out.text(format_args!(" MAX {last}"));
+    }
+    if returns.all && !found.is_empty() {
+        // Sequence numbers are written as UIDs are.
+        out.text(format_args!(" ALL {}", UidSet::from_ascending(numbers())));
+    }
+    if returns.count {
+        out.text(format_args!(" COUNT {}", found.len()));
+    }
+    out.octets(b"\r\n");
+}
+
+/// The messages found, as ascending indexes of the snapshot.
+fn find(selected: &SelectedMailbox, request: &SearchRequest) -> Result<Vec<usize>, Failure> {
+    let charset = charset(request.charset.as_deref())?;
     let search = Search::new(selected, &request.key, charset);
-    let mut found = String::new();
+    let mut found = Vec::new();
     for index in 0..selected.now().len() {
         let Some(message) = selected.now().get(index) else { continue };
-        let candidate = Candidate::new(selected, selected.seq(index), message);
-        match search.holds(&request.key, &candidate) {
-            Ok(true) if request.uid => found.push_str(&format!(" {}", candidate.message.uid)),
-            Ok(true) => found.push_str(&format!(" {}", candidate.seq)),
+        match search.holds(&request.key, &Candidate::new(selected, selected.seq(index), message)) {
+            Ok(true) => found.push(index),
             Ok(false) | Err(StoreError::MessageGone(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    out.line(format!("* SEARCH{found}"));
-    Ok("Searched".to_owned())
+    Ok(found)
 }
 
 /// Without CHARSET, UTF-8 is taken, of which US-ASCII is a part.
@@ -120,6 +193,7 @@ impl<'a> Search<'a> {
             SearchKey::SentBefore(date) => candidate.header()?.sent_day().is_some_and(|day| day < *date),
             SearchKey::SentOn(date) => candidate.header()?.sent_day().is_some_and(|day| day == *date),
             SearchKey::SentSince(date) => candidate.header()?.sent_day().is_some_and(|day| day >= *date),
+            SearchKey::Saved => self.selected.is_saved(message.uid),
             SearchKey::Larger(size) => message.size > *size,
             SearchKey::Smaller(size) => message.size < *size,
             SearchKey::Address(header, text) => self.header_holds(header.name(), text, candidate)?,
@@ -186,6 +260,7 @@ fn collect_texts<'a>(key: &'a SearchKey, texts: &mut Vec<&'a [u8]>) {
         | SearchKey::Recent
         | SearchKey::Seq(_)
         | SearchKey::Uid(_)
+        | SearchKey::Saved
         | SearchKey::Before(_)
         | SearchKey::On(_)
         | SearchKey::Since(_)
@@ -222,6 +297,7 @@ fn cost(key: &SearchKey) -> Cost {
         | SearchKey::Recent
         | SearchKey::Seq(_)
         | SearchKey::Uid(_)
+        | SearchKey::Saved
         | SearchKey::Before(_)
         | SearchKey::On(_)
         | SearchKey::Since(_)
