@@ -295,6 +295,7 @@ impl Client {
             Ok(login) => {
                 debug!(account = %login.address, "session begins");
                 self.account = Some(login.guard);
+                self.wire.trust();
                 self.session = Some(Session { state: State::Authenticated(login.account) });
                 let capabilities = self.capabilities();
                 self.wire.line(&format!("{tag} OK [CAPABILITY {capabilities}] Logged in")).await?;
@@ -383,4 +384,20 @@ pub(crate) const fn refused(refusal: Refusal) -> Failure {
 
 pub(crate) fn lost() -> io::Error {
     io::Error::other("the session was lost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn size_of_task<F: Future>(_: &impl Fn(Connection, Arc<Shared>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_task_of_a_session_is_small() {
+        // All that a waiting session holds beside its socket, and the mailbox that it shares with others.
+        let task = size_of_task(&run);
+        assert!(task <= 4096, "{task}");
+    }
 }

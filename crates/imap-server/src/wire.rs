@@ -19,6 +19,10 @@ use crate::section::mask_nuls;
 
 /// Octets read at one time. The buffer is given back between commands, so an idle session holds none.
 const READ: usize = 8 * 1024;
+/// Octets of APPEND's message read at one time.
+const MESSAGE_PIECE: u64 = 64 * 1024;
+/// Octets of literals in a command before login: enough for any name and password.
+const LITERALS_BEFORE_LOGIN: usize = 16 * 1024;
 /// Octets of a file read at one time.
 const FILE_PIECE: u64 = 64 * 1024;
 /// How long a client may take to accept what we write.
@@ -37,7 +41,7 @@ impl Wire {
         let limits = ImapLimits {
             max_line: config.max_line.max(64 * 1024),
             max_append: config.max_append,
-            ..ImapLimits::default()
+            max_literals: LITERALS_BEFORE_LOGIN,
         };
         Self { stream, framer: ImapFramer::new(limits), buffer: BytesMut::new() }
     }
@@ -64,11 +68,19 @@ impl Wire {
             if let Some(piece) = self.framer.message(&mut self.buffer) {
                 return Ok(Some(piece));
             }
-            if !self.fill().await? {
+            // Large pieces: each is handed to another thread for the disk.
+            let most = self.framer.message_missing().saturating_add(2).min(MESSAGE_PIECE);
+            self.buffer.reserve(usize::try_from(most).unwrap_or_default());
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
         Ok(None)
+    }
+
+    /// The client has logged in: its commands may be larger.
+    pub(crate) const fn trust(&mut self) {
+        self.framer.allow_literals(ImapLimits::DEFAULT.max_literals);
     }
 
     pub(crate) fn refuse_message(&mut self) {

@@ -16,10 +16,10 @@ pub struct ImapLimits {
     pub max_append: u64,
 }
 
-impl Default for ImapLimits {
-    fn default() -> Self {
-        Self { max_line: 64 * 1024, max_literals: 1024 * 1024, max_append: 64 * 1024 * 1024 }
-    }
+impl ImapLimits {
+    /// What a client that has logged in needs.
+    pub const DEFAULT: Self =
+        Self { max_line: 64 * 1024, max_literals: 1024 * 1024, max_append: 64 * 1024 * 1024 };
 }
 
 /// Why a command was not taken.
@@ -124,6 +124,11 @@ impl ImapFramer {
     #[must_use]
     pub fn new(limits: ImapLimits) -> Self {
         Self { limits, state: State::Line, gathered: BytesMut::new(), literals: 0, scanned: 0 }
+    }
+
+    /// Allows so many octets in the literals of a command from now on.
+    pub const fn allow_literals(&mut self, octets: usize) {
+        self.limits.max_literals = octets;
     }
 
     /// The next event in `buffer`, whose octets are taken out; `None` if more must be read first.

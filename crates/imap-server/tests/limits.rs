@@ -1,0 +1,75 @@
+//! What a client may not do for ever.
+#![allow(missing_docs)]
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use testkit::{Fixture, Security, Transcript};
+
+async fn hold(fixture: &mut Fixture, dialogue: &str) -> anyhow::Result<()> {
+    let transcript = Transcript::parse(dialogue)?;
+    transcript.prepare(fixture)?;
+    let server = fixture.start(imap_server::run)?;
+    transcript.run(fixture, &server, Security::Plain).await
+}
+
+/// RFC 3501 §5.4.
+#[tokio::test]
+async fn a_client_that_is_silent_too_long_is_told_bye() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.imap.login_timeout = Duration::from_millis(100);
+    hold(&mut fixture, "S: * OK...\nS: * BYE Too long silent\nS: <close>\n").await?;
+    fixture.config.imap.login_timeout = Duration::from_secs(60);
+    fixture.config.imap.idle_timeout = Duration::from_millis(100);
+    hold(
+        &mut fixture,
+        "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nS: * BYE Too long silent\nS: <close>\n",
+    )
+    .await?;
+    let idle = "S: * OK...\nC-raw: a LOGIN alice alice-secret\\r\\nb IDLE\\r\\n\nS: a OK...\nS: + idling\n";
+    hold(&mut fixture, &format!("{idle}S: * BYE Too long silent\nS: <close>\n")).await
+}
+
+#[tokio::test]
+async fn an_idle_client_hears_that_the_server_is_there() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.imap.keep_alive = Duration::from_millis(50);
+    let dialogue = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: b IDLE\nS: + idling\n\
+        S: * OK Still here\nS: * OK Still here\n";
+    hold(&mut fixture, dialogue).await
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_commands_ends_the_connection() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let mut dialogue = "S: * OK...\n".to_owned();
+    for number in 0..50 {
+        writeln!(dialogue, "C: a{number} NONSENSE\nS: a{number} BAD...")?;
+    }
+    dialogue.push_str("S: * BYE Too many errors\nS: <close>\n");
+    hold(&mut fixture, &dialogue).await
+}
+
+#[tokio::test]
+async fn wrong_passwords_end_the_connection() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.limits.max_login_failures = 2;
+    let dialogue = "S: * OK...\nC: a LOGIN alice x\nS: a NO [AUTHENTICATIONFAILED]...\nC: b LOGIN alice y\n\
+        S: b NO [AUTHENTICATIONFAILED]...\nS: * BYE Too many failed logins\nS: <close>\n";
+    hold(&mut fixture, dialogue).await
+}
+
+/// A command line is as long as 64 kB; what is longer is refused, and the next command found.
+#[tokio::test]
+async fn a_line_too_long_is_refused_under_its_tag() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let set = |numbers: usize| vec!["1"; numbers].join(",");
+    let dialogue = format!(
+        "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: b EXAMINE INBOX\nS: * FLAGS...\n\
+         S: * OK [PERMANENTFLAGS...\nS: * 0 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY...\nS: * OK [UIDNEXT 1]...\n\
+         S: b OK...\nC: c UID FETCH {} FLAGS\nS: c OK...\nC: d UID FETCH {} FLAGS\nS: d BAD...\nC: e NOOP\nS: e OK...\n",
+        set(32_000),
+        set(40_000),
+    );
+    hold(&mut fixture, &dialogue).await
+}
