@@ -1,4 +1,4 @@
-//! A process that delivers, flags and moves is killed again and again at random moments.
+//! Processes that deliver, flag and move are killed again and again at random moments.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader};
@@ -8,12 +8,11 @@ use std::time::Instant;
 use super::*;
 
 const FOLDER: &str = "MAILSTEAD_SOAK_FOLDER";
-const KILLS: usize = 200;
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// The process that is killed. Tells each acknowledgement by a line.
 #[test]
-#[ignore = "started by the test below"]
+#[ignore = "started by the tests below"]
 fn worker() {
     let Some(dir) = std::env::var_os(FOLDER) else { return };
     let store = Store::open(Path::new(&dir)).unwrap();
@@ -30,16 +29,21 @@ fn worker() {
         let Some(uid) = uids.get(usize::try_from(number * 7).unwrap() % uids.len().max(1)).copied() else {
             continue;
         };
-        let text = String::from_utf8(mailbox.open_message(uid).unwrap().read().unwrap()).unwrap();
+        // Another worker may move it away at any moment.
+        let file = match mailbox.open_message(uid) {
+            Err(crate::StoreError::MessageGone(_)) => continue,
+            file => file.unwrap(),
+        };
+        let text = String::from_utf8(file.read().unwrap()).unwrap();
         match number % 3 {
             0 => {
-                mailbox.store(&[uid], &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap();
-                say(&format!("flagged {text}"));
+                let now = mailbox.store(&[uid], &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap();
+                now.position(uid).into_iter().for_each(|_| say(&format!("flagged {text}")));
             }
             1 => {
                 say(&format!("moving {text}"));
                 let pairs = mailbox.move_to(&[uid], other).unwrap();
-                say(&format!("uid {} {} {text}", 1 - here, pairs[0].1));
+                pairs.iter().for_each(|(_, uid)| say(&format!("uid {} {uid} {text}", 1 - here)));
             }
             _ => say(&format!("uid {here} {uid} {text}")),
         }
@@ -94,8 +98,8 @@ impl Acknowledged {
         assert_eq!(owner, text, "UID {place:?} is reused");
     }
 
-    /// Compares with what a fresh store shows.
-    fn check(&mut self, dir: &Path) {
+    /// Compares with what a fresh store shows. `alone` says that one worker did all, so that the places are those it told last.
+    fn check(&mut self, dir: &Path, alone: bool) {
         let store = Store::open(dir).unwrap();
         let account = store.account(&bob()).unwrap();
         let mut seen: BTreeMap<String, Vec<(usize, u32, Flags)>> = BTreeMap::new();
@@ -116,7 +120,7 @@ impl Acknowledged {
         for text in &self.flagged {
             assert!(seen[text][0].2.contains(Flag::Flagged), "{text} lost its flag");
         }
-        for (text, place) in &self.places {
+        for (text, place) in self.places.iter().filter(|_| alone) {
             let (mailbox, uid, _) = seen[text][0];
             assert!(
                 place.is_none_or(|place| place == (mailbox, uid)),
@@ -126,32 +130,41 @@ impl Acknowledged {
     }
 }
 
-#[test]
-fn a_process_killed_again_and_again_loses_and_doubles_nothing_it_acknowledged() {
+/// Starts workers and kills them at a random moment, so often, as long as there is time.
+fn soak(workers: usize, kills: usize) {
     let dir = fast_dir(); // what a process wrote outlives it there too
     Store::open(dir.path()).unwrap().create_account(&bob()).unwrap();
     let mut acknowledged = Acknowledged::default();
     let began = Instant::now();
-    for kill in 0..KILLS {
-        let mut worker = start(dir.path());
-        let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let first = lines.by_ref().find(|line| line.starts_with('@')).expect("the worker does nothing");
-        acknowledged.hear(&first);
-        std::thread::sleep(Duration::from_micros(u64::from(getrandom::u32().unwrap() % 20_000)));
-        worker.kill().unwrap();
-        worker.wait().unwrap();
-        lines.for_each(|line| acknowledged.hear(&line));
-        if kill % 10 == 9 {
-            acknowledged.check(dir.path());
+    for kill in (1..=kills).take_while(|_| began.elapsed() < LONGEST) {
+        let mut running: Vec<_> = (0..workers).map(|_| start(dir.path())).collect();
+        let mut told = Vec::new();
+        for worker in &mut running {
+            let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let first = lines.by_ref().find(|line| line.starts_with('@')).expect("the worker does nothing");
+            acknowledged.hear(&first);
+            told.push(lines);
         }
-        if began.elapsed() > LONGEST {
-            break;
+        std::thread::sleep(Duration::from_micros(u64::from(getrandom::u32().unwrap() % 20_000)));
+        running.iter_mut().for_each(|worker| worker.kill().unwrap());
+        running.iter_mut().for_each(|worker| assert!(!worker.wait().unwrap().success()));
+        told.into_iter().flatten().for_each(|line| acknowledged.hear(&line));
+        if kill % 10 == 0 {
+            acknowledged.check(dir.path(), workers == 1);
         }
     }
-    acknowledged.check(dir.path());
+    acknowledged.check(dir.path(), workers == 1);
     let Acknowledged { there, flagged, places, .. } = &acknowledged;
-    assert!(
-        [there.len(), flagged.len(), places.len()].iter().all(|it| *it > 0),
-        "the worker did not get to work"
-    );
+    let counts = [there.len(), flagged.len(), places.len()];
+    assert!(counts.iter().all(|it| *it > 0), "the workers did not get to work");
+}
+
+#[test]
+fn a_process_killed_again_and_again_loses_and_doubles_nothing_it_acknowledged() {
+    soak(1, 150);
+}
+
+#[test]
+fn processes_that_move_each_others_messages_and_are_killed_lose_and_double_nothing() {
+    soak(2, 50);
 }
