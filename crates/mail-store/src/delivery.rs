@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::content_hash::Hasher;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::names;
 
-/// A file in `tmp/` that counts what is written, and is removed unless it is kept.
+/// A file in `tmp/` that counts and hashes what is written, and is removed unless it is kept.
 #[derive(Debug)]
 pub(crate) struct TmpFile {
     pub(crate) path: PathBuf,
@@ -17,6 +18,7 @@ pub(crate) struct TmpFile {
     size: u64,
     bare_lfs: u64,
     last: u8,
+    hasher: Hasher,
 }
 
 impl TmpFile {
@@ -24,7 +26,7 @@ impl TmpFile {
         let unique = names::unique();
         let path = maildir.join("tmp").join(&unique);
         let file = BufWriter::with_capacity(64 << 10, disk::create_new(&path)?);
-        Ok(Self { path, file, unique, size: 0, bare_lfs: 0, last: 0 })
+        Ok(Self { path, file, unique, size: 0, bare_lfs: 0, last: 0, hasher: Hasher::default() })
     }
 
     /// Octets on the wire.
@@ -44,18 +46,20 @@ impl TmpFile {
     pub(crate) fn finish(&mut self) -> Result<String, StoreError> {
         self.flush().context("writing", &self.path)?;
         disk::sync_file(self.file.get_ref(), &self.path)?;
-        Ok(names::with_sizes(&self.unique, self.size, self.wire()))
+        Ok(names::sealed(&self.unique, self.size, self.wire(), Some(self.hasher.finish())))
     }
 }
 
 impl Write for TmpFile {
     fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
         let written = self.file.write(data)?;
-        for position in memchr::memchr_iter(b'\n', data.get(..written).unwrap_or_default()) {
+        let data = data.get(..written).unwrap_or_default();
+        self.hasher.update(data);
+        for position in memchr::memchr_iter(b'\n', data) {
             let before = position.checked_sub(1).and_then(|it| data.get(it)).copied().unwrap_or(self.last);
             self.bare_lfs += u64::from(before != b'\r');
         }
-        self.last = data.get(..written).and_then(<[u8]>::last).copied().unwrap_or(self.last);
+        self.last = data.last().copied().unwrap_or(self.last);
         self.size += written as u64;
         Ok(written)
     }

@@ -3,6 +3,7 @@
 //! All calls block; servers make them off the async threads (`tokio::task::spawn_blocking`).
 
 mod account;
+mod content_hash;
 mod delivery;
 mod disk;
 mod error;

@@ -1,10 +1,12 @@
-//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,U=<uid>]:2,<flags>`.
+//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>]:2,<flags>`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mail_types::{Flag, Uid};
+
+use crate::content_hash::ContentHash;
 
 /// A file name, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub(crate) struct FileName<'a> {
     pub(crate) size: Option<u64>,
     /// `,W=`
     pub(crate) wire: Option<u64>,
+    /// `,H=`
+    pub(crate) hash: Option<ContentHash>,
     /// `,U=`
     pub(crate) uid: Option<Uid>,
     /// What stands behind `:2,`.
@@ -28,6 +32,7 @@ impl<'a> FileName<'a> {
             base: String::new(),
             size: None,
             wire: None,
+            hash: None,
             uid: None,
             info: info.strip_prefix("2,").unwrap_or(""),
         };
@@ -39,6 +44,7 @@ impl<'a> FileName<'a> {
                 }
                 Some(("S", size)) => parsed.size = size.parse().ok(),
                 Some(("W", size)) => parsed.wire = size.parse().ok(),
+                Some(("H", hash)) => parsed.hash = hash.parse().ok(),
                 _ => {}
             }
             if position > 0 {
@@ -51,7 +57,7 @@ impl<'a> FileName<'a> {
 
     /// A name of which only what stands behind `:2,` is known.
     pub(crate) const fn of_info(info: &'a str) -> Self {
-        Self { base: String::new(), size: None, wire: None, uid: None, info }
+        Self { base: String::new(), size: None, wire: None, hash: None, uid: None, info }
     }
 
     /// The system flags, as a bit set.
@@ -86,9 +92,12 @@ pub(crate) fn in_cur(base: &str, uid: Uid, info: &str) -> String {
     format!("{base},U={uid}:2,{info}")
 }
 
-/// The name in `new/` of a finished message.
-pub(crate) fn with_sizes(unique: &str, size: u64, wire: u64) -> String {
-    if size == wire { format!("{unique},S={size}") } else { format!("{unique},S={size},W={wire}") }
+/// The name in `new/` of a finished message. The hash stands in it so that it outlives the index, goes wherever the file
+/// goes and costs no write of its own; to other programs it is a field like any other.
+pub(crate) fn sealed(unique: &str, size: u64, wire: u64, hash: Option<ContentHash>) -> String {
+    let wire = if size == wire { String::new() } else { format!(",W={wire}") };
+    let hash = hash.map(|hash| format!(",H={hash}")).unwrap_or_default();
+    format!("{unique},S={size}{wire}{hash}")
 }
 
 /// A name that no other process on any machine gives: time, process, counter, randomness, host. Names sort in the order of time.
@@ -138,8 +147,11 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_base_whatever_is_put_on() {
-        let name = FileName::parse("1.M2P3.host,S=10,W=12,U=7:2,PSab");
-        assert_eq!(name.base, "1.M2P3.host,S=10,W=12");
+        let hash = "00112233445566778899aabbccddeeff";
+        let text = format!("1.M2P3.host,S=10,W=12,H={hash},U=7:2,PSab");
+        let name = FileName::parse(&text);
+        assert_eq!(name.base, format!("1.M2P3.host,S=10,W=12,H={hash}"));
+        assert_eq!(name.hash.map(|it| it.to_string()).as_deref(), Some(hash));
         assert_eq!((name.size, name.wire, name.uid.map(Uid::value)), (Some(10), Some(12), Some(7)));
         assert_eq!(name.system(), Flag::Seen as u8);
         assert_eq!(name.letters().collect::<String>(), "ab");
@@ -162,7 +174,7 @@ mod tests {
 
     #[test]
     fn our_own_names_are_known() {
-        assert!(is_ours(&with_sizes(&unique(), 1, 2)));
+        assert!(is_ours(&sealed(&unique(), 1, 2, None)));
         for foreign in ["1276528487.M364837P9451.kurkku,S=1355", "1.M1P2V3I4.host", "1.M1P2Q3Rxyz.host", "x"]
         {
             assert!(!is_ours(foreign), "{foreign}");

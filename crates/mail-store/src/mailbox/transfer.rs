@@ -231,10 +231,10 @@ impl Work<'_> {
     }
 }
 
-/// A base of its own for a copy, with the sizes.
+/// A base of its own for a copy, with the sizes and the hash.
 fn copied_base(row: &MessageRow) -> String {
-    let size = FileName::parse(&row.base).size;
-    size.map_or_else(names::unique, |size| names::with_sizes(&names::unique(), size, row.wire))
+    let of = FileName::parse(&row.base);
+    of.size.map_or_else(names::unique, |size| names::sealed(&names::unique(), size, row.wire, of.hash))
 }
 
 fn pair(from: &MessageRow, to: &MessageRow) -> Option<(Uid, Uid)> {
