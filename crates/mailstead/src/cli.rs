@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use mail_types::{Address, Domain};
+use mail_types::{Address, Domain, MailboxName};
 
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
 #[derive(Debug, Parser)]
@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Adds, lists, removes aliases
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// Looks after the stored mail: imports and exports
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +189,37 @@ pub(crate) enum AliasCommand {
         /// Such as sales@example.org
         alias: Address,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Brings mail from elsewhere into an account
+    ///
+    /// Takes Maildirs with their subfolders, mbox files and trees of them (Thunderbird's, Apple Mail's), .eml files and folders
+    /// of them, and .zip, .tar and .tar.gz of these. Flags, keywords, dates and mailboxes are kept. The servers may run meanwhile.
+    ///
+    /// Run it again after it was stopped: messages that are there already, with the same content in the same mailbox, are not
+    /// imported twice.
+    Import(ImportArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// Whose mail it becomes, such as alice@example.org
+    pub(crate) account: Address,
+    /// Maildirs, mbox files, .eml files, folders of these, archives of these
+    #[arg(required = true, value_name = "SOURCE")]
+    pub(crate) sources: Vec<PathBuf>,
+    /// Import into this mailbox, and subfolders below it; it is made if it is missing [default: INBOX, and an mbox file into the
+    /// mailbox of its name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mailbox: Option<MailboxName>,
+    /// Say what would be imported, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the counts as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod owner;
 mod password;
 mod server;
 mod soundness;
+mod store;
 mod supervisor;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ mod domain;
 mod init;
 mod operator;
 mod queue;
+mod store;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Account(command) => done(account::run(&config, command)),
         Command::Domain(command) => done(domain::run(&config, command)),
         Command::Alias(command) => done(alias::run(&config, command)),
+        Command::Store(command) => store::run(&config, command),
     }
 }
 

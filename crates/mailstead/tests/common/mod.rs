@@ -1,6 +1,8 @@
 //! The program as its users run it: real processes, real folders, an address of its own on loopback for each test.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod mail;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,7 @@
+//! Mail on its way into accounts and out of them: `mailstead store`.
+
+mod dates;
+pub(crate) mod import;
+mod mbox_header;
+mod progress;
+mod trouble;
