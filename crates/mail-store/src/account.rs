@@ -1,5 +1,6 @@
 //! One account's mailboxes: list, create, delete, rename.
 
+mod rebuild;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,6 +19,8 @@ use crate::index::{Index, is_damage};
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
 use crate::recent::Recent;
+
+pub(crate) use subscriptions::subscriptions_of;
 
 /// One account's mailboxes.
 #[derive(Debug)]
@@ -187,7 +190,7 @@ impl Account {
     }
 
     /// The names of the folders there are.
-    fn names(&self) -> Result<BTreeSet<MailboxName>, StoreError> {
+    pub(crate) fn names(&self) -> Result<BTreeSet<MailboxName>, StoreError> {
         let maildir = self.maildir();
         let mut names = BTreeSet::from([MailboxName::inbox()]);
         for entry in std::fs::read_dir(&maildir).context("reading the folder", &maildir)? {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::content_hash::Hasher;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
+use crate::message_file::bare_lfs;
 use crate::names;
 
 /// A file in `tmp/` that counts and hashes what is written, and is removed unless it is kept.
@@ -55,10 +56,7 @@ impl Write for TmpFile {
         let written = self.file.write(data)?;
         let data = data.get(..written).unwrap_or_default();
         self.hasher.update(data);
-        for position in memchr::memchr_iter(b'\n', data) {
-            let before = position.checked_sub(1).and_then(|it| data.get(it)).copied().unwrap_or(self.last);
-            self.bare_lfs += u64::from(before != b'\r');
-        }
+        self.bare_lfs += bare_lfs(data, self.last);
         self.last = data.last().copied().unwrap_or(self.last);
         self.size += written as u64;
         Ok(written)

@@ -53,6 +53,11 @@ impl<T> IoContext<T> for std::io::Result<T> {
 }
 
 impl StoreError {
+    /// True if a file's content is at fault.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData)
+    }
+
     /// True if a file or folder was not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)

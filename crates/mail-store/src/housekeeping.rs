@@ -58,12 +58,17 @@ fn run(chores: &Receiver<Chore>) {
 
 /// Removes stale files from `tmp/`, and the folder's own stale `*.tmp`.
 pub(crate) fn sweep_mailbox(folder: &Path, now: SystemTime) {
-    let in_tmp = files(&folder.join("tmp"));
-    let own = files(folder).filter(|path| path.extension().is_some_and(|it| it == "tmp"));
-    for path in in_tmp.chain(own).filter(|path| is_stale(path, now)) {
+    for path in stale(folder, now) {
         tracing::info!(path = %path.display(), "a stale temporary file is removed");
         crate::disk::discard(&path);
     }
+}
+
+/// The stale files of a mailbox's folder.
+pub(crate) fn stale(folder: &Path, now: SystemTime) -> impl Iterator<Item = PathBuf> + use<> {
+    let in_tmp = files(&folder.join("tmp"));
+    let own = files(folder).filter(|path| path.extension().is_some_and(|it| it == "tmp"));
+    in_tmp.chain(own).filter(move |path| is_stale(path, now))
 }
 
 /// Removes the folders whose deletion was cut short.

@@ -1,5 +1,8 @@
 //! The index of one account, SQLite; all SQL is here. It is a cache of the Maildir and may be deleted at any time.
 
+mod inspect;
+
+use std::fmt::Display;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +10,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::error::{IoContext as _, StoreError};
+pub(crate) use inspect::Soundness;
 
+/// How long one waits for another process.
+const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
 const VERSION: i64 = 2;
 const SCHEMA: &str = "
@@ -91,7 +97,7 @@ impl Index {
     fn try_open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Index { path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(failed)?;
-        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(32);
         prepare(&connection).map_err(failed)?;
         let inode = std::fs::metadata(path).context("looking at", path)?.ino();
@@ -114,8 +120,8 @@ impl Index {
         Ok(())
     }
 
-    /// After [`is_damage`]: sets the file aside and begins a new one.
-    pub(crate) fn recover(&mut self, error: &rusqlite::Error) -> Result<(), StoreError> {
+    /// When it is damaged: sets the file aside and begins a new one.
+    pub(crate) fn recover(&mut self, error: &dyn Display) -> Result<(), StoreError> {
         set_aside(&self.path, error)?;
         let path = self.path.clone();
         *self = Self::open(&path)?;
@@ -287,8 +293,14 @@ impl Index {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")?;
     let version = || connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
-    if version()? == VERSION {
-        return Ok(());
+    match version()? {
+        VERSION => return Ok(()),
+        newer @ VERSION.. => tracing::warn!(
+            index = connection.path(),
+            version = newer,
+            "the index is from a newer version of Mailstead; it is made anew from the Maildir"
+        ),
+        _ => {}
     }
     connection.execute_batch("BEGIN IMMEDIATE")?;
     if version()? != VERSION {
@@ -325,7 +337,7 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn set_aside(path: &Path, error: &rusqlite::Error) -> Result<(), StoreError> {
+fn set_aside(path: &Path, error: &dyn Display) -> Result<(), StoreError> {
     let mut aside = path.to_owned().into_os_string();
     aside.push(format!(".damaged-{}", crate::names::unique()));
     tracing::error!(index = %path.display(), %error, "the index is damaged; it is set aside and rebuilt from the Maildir");

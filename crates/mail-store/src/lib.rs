@@ -3,6 +3,7 @@
 //! All calls block; servers make them off the async threads (`tokio::task::spawn_blocking`).
 
 mod account;
+mod check;
 mod content_hash;
 mod delivery;
 mod disk;
@@ -21,6 +22,7 @@ mod tests;
 mod watch;
 
 pub use account::{Account, MailboxEntry, MailboxStatus};
+pub use check::{Advance, Finding, Problem};
 pub use delivery::Delivery;
 pub use error::StoreError;
 pub use mailbox::{Append, FlagChange, Mailbox};

@@ -5,6 +5,7 @@ mod flags;
 mod listing;
 mod names;
 mod place;
+mod rebuild;
 mod scan;
 mod transfer;
 mod verify;
@@ -34,6 +35,7 @@ use names::Names;
 use place::{Place, Signs, now_nanos};
 use scan::{doubtful_at, settles_at};
 use work::Work;
+pub(crate) use work::joined;
 
 /// An open mailbox, shared by all sessions of the process that have it open.
 #[derive(Debug)]

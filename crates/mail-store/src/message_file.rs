@@ -30,6 +30,12 @@ impl MessageFile {
     }
 }
 
+/// How many LFs without a CR a piece of a message holds; `last` is the octet before it.
+pub(crate) fn bare_lfs(piece: &[u8], last: u8) -> u64 {
+    let before = |at: usize| at.checked_sub(1).map_or(Some(&last), |it| piece.get(it));
+    memchr::memchr_iter(b'\n', piece).filter(|at| before(*at) != Some(&b'\r')).count() as u64
+}
+
 fn wire_form(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(content.len() + content.len() / 32);
     for line in content.split_inclusive(|c| *c == b'\n') {

@@ -60,6 +60,25 @@ impl<'a> FileName<'a> {
         Self { base: String::new(), size: None, wire: None, hash: None, uid: None, info }
     }
 
+    /// What in the name breaks the grammar.
+    pub(crate) fn breach(&self, name: &str) -> Option<&'static str> {
+        let (front, info) = name.split_once(':').map_or((name, None), |(front, info)| (front, Some(info)));
+        let has = |key: &str| front.split(',').skip(1).any(|field| field.starts_with(key));
+        if name.chars().any(char::is_control) {
+            Some("a control character")
+        } else if info.is_some_and(|info| !info.is_empty() && !info.starts_with("2,")) {
+            Some("what follows the colon is no list of flags")
+        } else if has("U=") && self.uid.is_none() {
+            Some("U= is no UID")
+        } else if (has("S=") && self.size.is_none()) || (has("W=") && self.wire.is_none()) {
+            Some("S= or W= is no size")
+        } else if has("H=") && self.hash.is_none() && is_ours(&self.base) {
+            Some("H= is no hash")
+        } else {
+            None
+        }
+    }
+
     /// The system flags, as a bit set.
     pub(crate) fn system(&self) -> u8 {
         let set = |flag: &Flag| self.info.contains(flag.maildir_letter());

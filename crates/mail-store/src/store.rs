@@ -30,7 +30,7 @@ impl Store {
         Ok(Arc::new(Self { mail_dir: mail_dir.to_owned(), open: Mutex::default(), recent: Arc::default() }))
     }
 
-    fn home(&self, owner: &Address) -> PathBuf {
+    pub(crate) fn home(&self, owner: &Address) -> PathBuf {
         let local_part = encode(&owner.local_part().to_lowercase());
         self.mail_dir.join(encode(owner.domain().as_str())).join(local_part)
     }

@@ -8,6 +8,7 @@ use mail_types::{Address, Flag, Flags, MailboxName, Uid};
 use crate::{FlagChange, Mailbox, Store};
 
 mod accounts;
+mod check;
 mod content;
 mod costs;
 mod crashes;

@@ -21,19 +21,7 @@ impl Account {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn subscriptions(&self) -> Result<Vec<MailboxName>, StoreError> {
-        let dovecot = disk::read_optional(&self.maildir().join("subscriptions"))?;
-        let courier = || disk::read_optional(&self.maildir().join("courierimapsubscribed"));
-        let text = dovecot.map_or_else(courier, |it| Ok(Some(it)))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let name = |line: &str| {
-            let line = line.strip_prefix("INBOX.").unwrap_or(line).replace('\t', ".");
-            if line.eq_ignore_ascii_case("INBOX") {
-                return Some(MailboxName::inbox());
-            }
-            MailboxName::from_maildir(&format!(".{line}")).ok()
-        };
-        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("V\t"));
-        Ok(lines.filter_map(name).collect::<BTreeSet<_>>().into_iter().collect())
+        subscriptions_of(&self.maildir())
     }
 
     /// Subscribes to `name` (`true`) or ends that (`false`).
@@ -50,7 +38,10 @@ impl Account {
         })
     }
 
-    fn change_subscriptions(&self, change: impl Fn(&mut BTreeSet<MailboxName>)) -> Result<(), StoreError> {
+    pub(super) fn change_subscriptions(
+        &self,
+        change: impl Fn(&mut BTreeSet<MailboxName>),
+    ) -> Result<(), StoreError> {
         self.locked(|_| {
             let before: BTreeSet<_> = self.subscriptions()?.into_iter().collect();
             let mut names = before.clone();
@@ -101,4 +92,21 @@ impl Account {
         let file = MailboxFile::path(&home.join("Maildir"));
         file.try_exists().context("looking at", &file)
     }
+}
+
+/// The subscribed names in Dovecot's file, which is ours too, or in Courier's.
+pub(crate) fn subscriptions_of(maildir: &Path) -> Result<Vec<MailboxName>, StoreError> {
+    let dovecot = disk::read_optional(&maildir.join("subscriptions"))?;
+    let courier = || disk::read_optional(&maildir.join("courierimapsubscribed"));
+    let text = dovecot.map_or_else(courier, |it| Ok(Some(it)))?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let name = |line: &str| {
+        let line = line.strip_prefix("INBOX.").unwrap_or(line).replace('\t', ".");
+        if line.eq_ignore_ascii_case("INBOX") {
+            return Some(MailboxName::inbox());
+        }
+        MailboxName::from_maildir(&format!(".{line}")).ok()
+    };
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("V\t"));
+    Ok(lines.filter_map(name).collect::<BTreeSet<_>>().into_iter().collect())
 }

@@ -12,6 +12,7 @@ use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::{MailboxRow, MessageRow};
 use crate::mailbox_file::Foreign;
+use crate::message_file::bare_lfs;
 use crate::names::{self, FileName};
 
 /// How often the folder is read when a message seems gone: a rename by another program may hide it from one reading.
@@ -242,14 +243,9 @@ fn measure(file: &Seen) -> Result<Option<(i64, u64)>, StoreError> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             content => {
                 let content = content.context("reading", &file.path)?;
-                content.len() as u64 + bare_lfs(&content)
+                content.len() as u64 + bare_lfs(&content, 0)
             }
         },
     };
     Ok(Some((data.mtime(), wire)))
-}
-
-fn bare_lfs(content: &[u8]) -> u64 {
-    let bare = |at: &usize| at.checked_sub(1).and_then(|it| content.get(it)) != Some(&b'\r');
-    memchr::memchr_iter(b'\n', content).filter(bare).count() as u64
 }

@@ -237,6 +237,6 @@ fn recovered(file: &MailboxFile, saved: Option<&MailboxRow>, boot: &str) -> Mail
     }
 }
 
-pub(super) fn joined(positions: &[usize]) -> String {
+pub(crate) fn joined(positions: &[usize]) -> String {
     positions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -1,0 +1,38 @@
+//! What `mailstead store rebuild` mends.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use mail_types::Address;
+
+use super::{Advance, Finding};
+use crate::error::StoreError;
+use crate::housekeeping;
+use crate::mailbox::Mailbox;
+use crate::store::Store;
+
+impl Store {
+    /// Makes an account's index anew from its Maildir, with the same UIDVALIDITY, UIDs, flags, keywords and dates, and gives
+    /// UIDs where they are missing or doubled. Servers may run meanwhile. Tells what can't be mended.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`]: nothing is lost, it can be tried again.
+    pub fn rebuild(
+        self: &Arc<Self>,
+        owner: &Address,
+        progress: &mut dyn FnMut(Advance<'_>),
+    ) -> Result<Vec<Finding>, StoreError> {
+        let account = self.account(owner)?;
+        account.renew_index()?;
+        for name in account.names()? {
+            progress(Advance::Mailbox(&name, 0));
+            housekeeping::sweep_mailbox(&account.folder(&name), SystemTime::now());
+            if let Err(error) = Mailbox::rebuild(&account, &name) {
+                // The check that follows names it.
+                tracing::error!(mailbox = %name, %error, "a mailbox can't be rebuilt");
+            }
+        }
+        account.forget_what_is_nowhere()?;
+        self.check(owner, false, progress)
+    }
+}
