@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use imap_proto::{FetchItem, Section, SectionText};
 use mail_message::{BodyStructure, header};
-use mail_store::{Mailbox, MessageFile, StoreError};
+use mail_store::{Mailbox, MessageFile, StoreError, Summary};
 use mail_types::Uid;
 
 use crate::answer::Output;
 use crate::section;
+use crate::summaries::summary;
 
 /// Octets from which on a literal is sent straight from its file.
 const LARGE: u64 = 64 * 1024;
@@ -60,8 +61,12 @@ pub(crate) enum Contents {
 
 impl Contents {
     /// Reads what `items` need. Blocks.
-    pub(crate) fn open(items: &[FetchItem], mailbox: &Mailbox, uid: Uid) -> Result<Self, StoreError> {
-        let need = items.iter().map(need).max().unwrap_or(Need::Nothing);
+    pub(crate) fn open<'a>(
+        items: impl Iterator<Item = &'a FetchItem> + Clone,
+        mailbox: &Mailbox,
+        uid: Uid,
+    ) -> Result<Self, StoreError> {
+        let need = items.clone().map(need).max().unwrap_or(Need::Nothing);
         if need == Need::Nothing {
             return Ok(Self::Unread);
         }
@@ -69,7 +74,11 @@ impl Contents {
         Self::read(file, need, items).map_err(|error| unreadable(uid, error))
     }
 
-    fn read(mut file: MessageFile, need: Need, items: &[FetchItem]) -> io::Result<Self> {
+    fn read<'a>(
+        mut file: MessageFile,
+        need: Need,
+        mut items: impl Iterator<Item = &'a FetchItem>,
+    ) -> io::Result<Self> {
         if need == Need::Structure {
             let octets = file.read()?;
             let structure = Some(Box::new(BodyStructure::parse(&octets)));
@@ -78,7 +87,7 @@ impl Contents {
         if need == Need::Stretch && file.file_size != file.wire_size {
             return Ok(Self::Read { octets: file.read()?, structure: None });
         }
-        let header = if items.iter().all(is_whole) {
+        let header = if items.all(is_whole) {
             Vec::new()
         } else {
             let lines = header::read(&mut file.file)?;
@@ -88,6 +97,15 @@ impl Contents {
             return Ok(Self::Read { octets: header, structure: None });
         }
         Ok(Self::File { file: Arc::new(file.file), size: file.file_size, header })
+    }
+
+    /// What is to be kept of the message, as far as it was read.
+    pub(crate) fn summary(&self) -> Summary {
+        match self {
+            Self::Unread => Summary::default(),
+            Self::File { header, .. } => summary(header, None),
+            Self::Read { octets, structure } => summary(octets, structure.as_deref()),
+        }
     }
 
     /// Writes an item that is made of a message's octets.
@@ -164,7 +182,7 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(&file, text, 0).unwrap();
         let file = MessageFile { file, file_size: text.len() as u64, wire_size: wire };
         let need = items.iter().map(need).max().unwrap();
-        let contents = Contents::read(file, need, &items).unwrap();
+        let contents = Contents::read(file, need, items.iter()).unwrap();
         let mut out = Output::default();
         for item in &items {
             contents.write(item, &mut out).unwrap();
@@ -224,7 +242,8 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, text, 0).unwrap();
         let size = text.len() as u64;
-        Contents::read(MessageFile { file, file_size: size, wire_size: size }, Need::Stretch, &items).unwrap()
+        let file = MessageFile { file, file_size: size, wire_size: size };
+        Contents::read(file, Need::Stretch, items.iter()).unwrap()
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod section;
 mod selected;
 mod server;
 mod session;
+mod summaries;
 mod wire;
 
 pub use server::run;

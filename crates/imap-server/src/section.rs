@@ -47,6 +47,16 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
     }
 }
 
+/// Writes an item of which the answer, or the header that it is taken from, was kept.
+pub(crate) fn write_kept(out: &mut Vec<u8>, item: &FetchItem, kept: &[u8]) {
+    if let FetchItem::Section { .. } = item {
+        return write(out, item, kept, None);
+    }
+    out.extend_from_slice(name(item).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(kept);
+}
+
 /// A part that does not exist is NIL.
 fn literal(out: &mut Vec<u8>, octets: Option<&[u8]>) {
     let Some(octets) = octets else { return out.extend_from_slice(b"NIL") };

@@ -144,7 +144,7 @@ impl Session {
 
     /// The next part of a FETCH. Blocks.
     pub(crate) fn go_on(&mut self, mut job: FetchJob, out: &mut Output) -> Progress {
-        let result = match self.selected().and_then(|selected| fetch::step(&mut job, selected, out)) {
+        let result = match self.selected().map(|selected| fetch::step(&mut job, selected, out)) {
             Ok(false) => return Progress::Fetching(Box::new(job)),
             Ok(true) => job.result(),
             Err(failure) => Err(failure),

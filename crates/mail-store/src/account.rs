@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
 use mail_types::{MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
 use rustix::fs::{FlockOperation, flock};
@@ -112,12 +112,12 @@ impl Account {
         of_path.is_ok_and(|path| self.lock.metadata().is_ok_and(|open| open.ino() == path.ino()))
     }
 
-    /// Reads the index beside those who change it. What it gives may be old.
+    /// Reads the index beside those who change it. What it gives may be old, but for an index that was replaced.
     pub(crate) fn read<T>(&self, act: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = match reader.take() {
+        let index = match reader.take().filter(Index::is_current) {
             Some(index) => index,
-            None => Index::open(&self.home.join("index.sqlite"))?,
+            None => Index::open_to_read(&self.home.join("index.sqlite"))?,
         };
         let result = act(&index);
         *reader = result.is_ok().then_some(index);
@@ -141,15 +141,37 @@ impl Account {
         then: impl FnOnce(T) -> R,
     ) -> Result<R, StoreError> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.home.join("lock");
-        flock(&self.lock, FlockOperation::LockExclusive)
-            .map_err(std::io::Error::from)
-            .context("locking", &path)?;
+        self.flock(FlockOperation::LockExclusive).context("locking", &self.home.join("lock"))?;
         let outcome = self.in_transaction(&mut index, &act);
-        flock(&self.lock, FlockOperation::Unlock)
-            .map_err(std::io::Error::from)
-            .context("unlocking", &path)?;
+        self.unlock()?;
         outcome.map(then)
+    }
+
+    /// As [`Self::locked`], for what is not worth waiting: `None` if another thread or process is at work.
+    pub(crate) fn locked_if_free<T>(
+        &self,
+        act: impl Fn(&Index) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut index = match self.index.try_lock() {
+            Ok(index) => index,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        match self.flock(FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+            result => result.context("locking", &self.home.join("lock"))?,
+        }
+        let outcome = self.in_transaction(&mut index, &act);
+        self.unlock()?;
+        outcome.map(Some)
+    }
+
+    fn flock(&self, operation: FlockOperation) -> std::io::Result<()> {
+        flock(&self.lock, operation).map_err(std::io::Error::from)
+    }
+
+    fn unlock(&self) -> Result<(), StoreError> {
+        self.flock(FlockOperation::Unlock).context("unlocking", &self.home.join("lock"))
     }
 
     fn in_transaction<T>(

@@ -1,13 +1,14 @@
 //! The index of one account, SQLite; all SQL is here. It is a cache of the Maildir and may be deleted at any time.
 
 mod inspect;
+mod summaries;
 
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use crate::error::{IoContext as _, StoreError};
 pub(crate) use inspect::Soundness;
@@ -15,11 +16,12 @@ pub(crate) use inspect::Soundness;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
 DROP TABLE IF EXISTS expunged;
+DROP TABLE IF EXISTS summary;
 CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
@@ -32,8 +34,11 @@ CREATE TABLE message (
 CREATE INDEX message_change ON message (folder, mod_seq);
 CREATE TABLE expunged (
     folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
+CREATE TABLE summary (
+    folder TEXT NOT NULL, uid INTEGER NOT NULL, wire INTEGER NOT NULL, form INTEGER NOT NULL,
+    envelope BLOB, body BLOB, body_structure BLOB, fields BLOB, PRIMARY KEY (folder, uid));
 ";
-const TABLES: [&str; 3] = ["mailbox", "message", "expunged"];
+const TABLES: [&str; 4] = ["mailbox", "message", "expunged", "summary"];
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor FROM mailbox WHERE folder = ?1";
 const MESSAGE: &str =
     "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";
@@ -98,22 +103,38 @@ impl Index {
         let failed = |source| StoreError::Index { path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY).map_err(failed)?;
-        connection.set_prepared_statement_cache_capacity(32);
         prepare(&connection).map_err(failed)?;
+        Self::of(path, connection)
+    }
+
+    /// Opens it as it is, for reading. Only who has the lock makes one.
+    pub(crate) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(|source| StoreError::Index { path: path.to_owned(), source })?;
+        Self::of(path, connection)
+    }
+
+    fn of(path: &Path, connection: Connection) -> Result<Self, StoreError> {
+        connection.set_prepared_statement_cache_capacity(32);
         let inode = std::fs::metadata(path).context("looking at", path)?.ino();
         Ok(Self { path: path.to_owned(), inode, connection })
     }
 
+    /// True as long as its file is the one that was opened.
+    pub(crate) fn is_current(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode)
+    }
+
     /// Opens the file anew if somebody removed or replaced it.
     pub(crate) fn refresh(&mut self) -> Result<(), StoreError> {
-        if std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode) {
+        if self.is_current() {
             return Ok(());
         }
-        tracing::warn!(index = %self.path.display(), "the index was removed; it is rebuilt from the Maildir");
-        for suffix in ["-wal", "-shm"] {
-            let mut name = self.path.clone().into_os_string();
-            name.push(suffix);
-            crate::disk::discard(Path::new(&name));
+        // Where another process has made a new one, what lies beside it is that one's.
+        if !self.path.try_exists().context("looking at", &self.path)? {
+            tracing::warn!(index = %self.path.display(), "the index was removed; it is rebuilt from the Maildir");
+            discard_logs(&self.path);
         }
         let path = self.path.clone();
         *self = Self::open(&path)?;
@@ -258,6 +279,7 @@ impl Index {
     /// Takes a message out and logs that.
     pub(crate) fn expunge(&self, folder: &str, uid: u32, mod_seq: u64) -> Result<(), StoreError> {
         self.execute("DELETE FROM message WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
+        self.execute("DELETE FROM summary WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
         self.execute("INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3)", params![folder, mod_seq, uid])
     }
 
@@ -342,10 +364,15 @@ fn set_aside(path: &Path, error: &dyn Display) -> Result<(), StoreError> {
     aside.push(format!(".damaged-{}", crate::names::unique()));
     tracing::error!(index = %path.display(), %error, "the index is damaged; it is set aside and rebuilt from the Maildir");
     std::fs::rename(path, &aside).context("setting aside", path)?;
+    discard_logs(path);
+    Ok(())
+}
+
+/// Removes what SQLite has beside a file that is gone.
+fn discard_logs(path: &Path) {
     for suffix in ["-wal", "-shm"] {
         let mut name = path.to_owned().into_os_string();
         name.push(suffix);
         crate::disk::discard(Path::new(&name));
     }
-    Ok(())
 }

@@ -17,6 +17,7 @@ mod names;
 mod recent;
 mod snapshot;
 mod store;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -29,4 +30,5 @@ pub use mailbox::{Append, FlagChange, Mailbox};
 pub use message_file::MessageFile;
 pub use snapshot::{Message, Snapshot};
 pub use store::Store;
+pub use summary::{Summarized, Summary};
 pub use watch::Changes;

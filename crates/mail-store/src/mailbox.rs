@@ -7,6 +7,7 @@ mod names;
 mod place;
 mod rebuild;
 mod scan;
+mod summaries;
 mod transfer;
 mod verify;
 mod work;

@@ -15,6 +15,7 @@ mod crashes;
 mod foreign;
 mod races;
 mod soak;
+mod summaries;
 mod watch;
 
 /// A folder in memory where the system has such: for tests of many steps, each of which flushes.

@@ -55,6 +55,10 @@ class Comparison:
         ours, dovecot = told
         for item in dovecot | ours:
             self.value(name, item, ours.get(item, "missing"), dovecot.get(item, "missing"))
+        again = {item.upper(): value for item, value in self.ours.fetch(uid, items).items()}
+        if again != ours:
+            self.unexplained += 1
+            print(f"{name!r}: what was kept of it differs\n  first {ours!r}\n  then  {again!r}")
         return ours, dovecot
 
     def value(self, name, item, ours, dovecot):

@@ -13,7 +13,9 @@ use tracing::error;
 
 use crate::answer::{Failure, Output};
 use crate::contents::{Contents, unreadable};
+use crate::section;
 use crate::selected::{Named, SelectedMailbox};
+use crate::summaries::{Part, Summaries};
 
 /// Octets after which a step ends.
 const STEP_OCTETS: usize = 256 * 1024;
@@ -26,12 +28,20 @@ struct Numbered {
     message: Message,
 }
 
+/// An item, and what of a message's summary answers it.
+#[derive(Debug)]
+struct Wanted {
+    item: FetchItem,
+    part: Option<Part>,
+}
+
 /// A FETCH on its way.
 #[derive(Debug)]
 pub(crate) struct FetchJob {
     tag: Tag,
     by_uid: bool,
-    items: Vec<FetchItem>,
+    items: Vec<Wanted>,
+    summaries: Summaries,
     indexes: Flatten<IntoIter<Range<usize>>>,
     /// The messages as `\Seen` was set on them.
     seen: Option<Arc<Snapshot>>,
@@ -64,7 +74,8 @@ impl FetchJob {
         }
         let Named { indexes, gone } = named;
         let indexes = indexes.into_iter().flatten();
-        Ok(Self { tag, by_uid, items, indexes, seen, gone, failed: None })
+        let items = items.into_iter().map(|item| Wanted { part: Part::of(&item), item }).collect();
+        Ok(Self { tag, by_uid, items, summaries: Summaries::default(), indexes, seen, gone, failed: None })
     }
 
     pub(crate) const fn tag(&self) -> &Tag {
@@ -108,20 +119,23 @@ fn set_seen(
 }
 
 /// Answers as many messages as one step may hold; true when all are answered. Blocks.
-pub(crate) fn step(
-    job: &mut FetchJob,
-    selected: &SelectedMailbox,
-    out: &mut Output,
-) -> Result<bool, Failure> {
+pub(crate) fn step(job: &mut FetchJob, selected: &SelectedMailbox, out: &mut Output) -> bool {
+    let done = answer_some(job, selected, out);
+    job.summaries.keep(selected.mailbox());
+    done
+}
+
+fn answer_some(job: &mut FetchJob, selected: &SelectedMailbox, out: &mut Output) -> bool {
     while out.len() < STEP_OCTETS && out.pieces() < STEP_PIECES {
-        let Some(index) = job.indexes.next() else { return Ok(true) };
+        let Some(index) = job.indexes.next() else { return true };
         let Some(mut message) = selected.now().get(index) else { continue };
         let changed = job.seen.as_ref().and_then(|now| now.get(now.position(message.uid)?));
         if let Some(changed) = changed {
             message = changed;
         }
         let uid = message.uid;
-        match answer(&job.items, selected, &Numbered { seq: selected.seq(index), message }, out) {
+        let numbered = Numbered { seq: selected.seq(index), message };
+        match answer(&job.items, &mut job.summaries, selected, &numbered, out) {
             Ok(()) => {}
             Err(StoreError::MessageGone(_)) => job.gone += 1,
             Err(error) => {
@@ -130,27 +144,38 @@ pub(crate) fn step(
             }
         }
     }
-    Ok(false)
+    false
 }
 
 /// One message's line. Nothing of it is written when the file can't be read.
 fn answer(
-    items: &[FetchItem],
+    items: &[Wanted],
+    summaries: &mut Summaries,
     selected: &SelectedMailbox,
     numbered: &Numbered,
     out: &mut Output,
 ) -> Result<(), StoreError> {
-    let uid = numbered.message.uid;
-    let contents = Contents::open(items, selected.mailbox(), uid)?;
+    let (mailbox, message) = (selected.mailbox(), &numbered.message);
+    let has_part = items.iter().any(|it| it.part.is_some());
+    let known = if has_part { summaries.find(mailbox, message) } else { None };
+    let mut summary = known.unwrap_or_default();
+    let unknown = items.iter().filter(|it| it.part.is_none_or(|part| part.in_summary(&summary).is_none()));
+    let contents = Contents::open(unknown.clone().map(|it| &it.item), mailbox, message.uid)?;
+    if unknown.clone().any(|it| it.part.is_some()) {
+        summary = contents.summary();
+        summaries.add(message, &summary);
+    }
     let mark = out.mark();
     out.text(format_args!("* {} FETCH (", numbered.seq));
-    for (position, item) in items.iter().enumerate() {
+    for (position, Wanted { item, part }) in items.iter().enumerate() {
         if position > 0 {
             out.octets(b" ");
         }
-        if let Err(error) = write_item(item, selected, numbered, &contents, out) {
+        if let Some(octets) = part.and_then(|part| part.in_summary(&summary)) {
+            section::write_kept(out.buffer(), item, octets);
+        } else if let Err(error) = write_item(item, selected, numbered, &contents, out) {
             out.roll_back(&mark);
-            return Err(unreadable(uid, error));
+            return Err(unreadable(message.uid, error));
         }
     }
     out.line(")");

@@ -35,7 +35,7 @@ impl Mailbox {
             let linked = source.link_all(uids, target, &mut placed.borrow_mut())?;
             let here = self.finish(source)?;
             let mut work = target.work(index)?;
-            let pairs = work.adopt_links(&linked, &mut placed.borrow_mut())?;
+            let pairs = work.adopt_links(&linked, &self.place.key, &mut placed.borrow_mut())?;
             Ok((pairs, here, target.finish(work)?))
         };
         let undo = || placed.borrow_mut().drain(..).for_each(|path: PathBuf| disk::discard(&path));
@@ -140,6 +140,7 @@ impl Work<'_> {
     fn adopt_links(
         &mut self,
         linked: &[Linked],
+        source: &str,
         placed: &mut Vec<PathBuf>,
     ) -> Result<Vec<(Uid, Uid)>, StoreError> {
         let mut pairs = Vec::with_capacity(linked.len());
@@ -151,6 +152,7 @@ impl Work<'_> {
             self.touched = true;
             disk::rename_new(tmp, &path)?;
             self.index.put_message(&self.place.key, &copy)?;
+            self.index.copy_summary((source, row.uid), (&self.place.key, copy.uid))?;
             pairs.extend(pair(row, &copy));
         }
         if !pairs.is_empty() {
@@ -176,6 +178,7 @@ impl Work<'_> {
                 disk::rename_new(&from, &to)?;
                 moved.push((from, to));
                 target.index.put_message(&target.place.key, &copy)?;
+                target.index.copy_summary((&source.place.key, row.uid), (&target.place.key, copy.uid))?;
                 let mod_seq = source.change(&mut gone_at)?;
                 source.forget(&row, mod_seq)?;
                 Ok(pair(&row, &copy))
@@ -205,8 +208,9 @@ impl Work<'_> {
                 work.touched = true;
                 disk::rename_new(&from, &to)?;
                 moved.push((from, to));
-                work.forget(&row, copy.mod_seq)?;
                 work.index.put_message(&work.place.key, &copy)?;
+                work.index.copy_summary((&work.place.key, row.uid), (&work.place.key, copy.uid))?;
+                work.forget(&row, copy.mod_seq)?;
                 Ok(pair(&row, &copy))
             })?;
             pairs.extend(pair.flatten());

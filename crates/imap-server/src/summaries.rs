@@ -1,0 +1,189 @@
+//! What the store's index keeps of messages' contents, so that no file is read twice for ENVELOPE, BODYSTRUCTURE and the header
+//! fields that clients ask for.
+
+use std::collections::VecDeque;
+
+use imap_proto::{FetchItem, Section, SectionText, body, envelope};
+use mail_message::{BodyStructure, Envelope, header};
+use mail_store::{Mailbox, Message, Summarized, Summary};
+use mail_types::Uid;
+use tracing::debug;
+
+/// To be raised when messages are read or written in another way: then what was kept before counts no more.
+const FORM: u32 = 1;
+/// Octets of the largest summary that is kept.
+const MOST: usize = 16 * 1024;
+/// Summaries looked up at once when messages are asked about one after the other.
+const AHEAD: u32 = 256;
+/// Summaries that wait to be kept while others are at work on the account.
+const WAITING: usize = 1024;
+
+/// The header fields that are kept: those of ENVELOPE, those that Thunderbird, Apple Mail, K-9, mutt and web mail list
+/// mailboxes by, and those that a SORT or THREAD looks at.
+const FIELDS: [&str; 37] = [
+    "From",
+    "To",
+    "Cc",
+    "Bcc",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "References",
+    "In-Reply-To",
+    "Reply-To",
+    "Sender",
+    "Content-Type",
+    "Content-Description",
+    "Content-Class",
+    "MIME-Version",
+    "Priority",
+    "X-Priority",
+    "Importance",
+    "X-MSMail-Priority",
+    "Newsgroups",
+    "Followup-To",
+    "Lines",
+    "List-ID",
+    "List-Post",
+    "List-Subscribe",
+    "List-Unsubscribe",
+    "Disposition-Notification-To",
+    "X-Label",
+    "X-Original-To",
+    "X-K9mail-Identity",
+    "Chat-Version",
+    "X-Uniform-Type-Identifier",
+    "X-Universally-Unique-Identifier",
+    "BIMI-Indicator",
+    "BIMI-Location",
+    "Authentication-Results",
+    "DKIM-Signature",
+];
+
+/// True if a header field is kept.
+pub(crate) fn is_field(name: &str) -> bool {
+    FIELDS.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// What an item is answered with, of what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Envelope,
+    Body,
+    BodyStructure,
+    Fields,
+}
+
+impl Part {
+    pub(crate) fn of(item: &FetchItem) -> Option<Self> {
+        match item {
+            FetchItem::Envelope => Some(Self::Envelope),
+            FetchItem::Body => Some(Self::Body),
+            FetchItem::BodyStructure => Some(Self::BodyStructure),
+            FetchItem::Section {
+                section: Section { part, text: Some(SectionText::HeaderFields(names)) },
+                ..
+            } if part.is_empty() && names.iter().all(|name| is_field(name)) => Some(Self::Fields),
+            FetchItem::Section { .. }
+            | FetchItem::Uid
+            | FetchItem::Flags
+            | FetchItem::InternalDate
+            | FetchItem::Size
+            | FetchItem::Rfc822
+            | FetchItem::Rfc822Header
+            | FetchItem::Rfc822Text => None,
+        }
+    }
+
+    /// This part of a summary, if it is there.
+    pub(crate) fn in_summary(self, summary: &Summary) -> Option<&[u8]> {
+        match self {
+            Self::Envelope => summary.envelope.as_deref(),
+            Self::Body => summary.body.as_deref(),
+            Self::BodyStructure => summary.body_structure.as_deref(),
+            Self::Fields => summary.fields.as_deref(),
+        }
+    }
+}
+
+/// The summary of a message or, without the structure, of its header.
+pub(crate) fn summary(octets: &[u8], structure: Option<&BodyStructure>) -> Summary {
+    let body_of = |extended| structure.map(|structure| written(|out| body(out, structure, extended)));
+    Summary {
+        envelope: Some(written(|out| envelope(out, &Envelope::parse(octets)))),
+        body: body_of(false),
+        body_structure: body_of(true),
+        fields: Some(header::select(octets, |field| FIELDS.iter().any(|name| field.is(name)))),
+    }
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
+/// The summaries of messages that are asked about in ascending order.
+#[derive(Debug, Default)]
+pub(crate) struct Summaries {
+    /// Looked up and not yet asked for, ascending.
+    found: VecDeque<Summarized>,
+    /// Up to this UID all were looked up that there are.
+    through: Option<u32>,
+    /// Made of files, and not yet kept.
+    made: Vec<Summarized>,
+}
+
+impl Summaries {
+    /// What is known of a message. An index that can't be read knows nothing.
+    pub(crate) fn find(&mut self, mailbox: &Mailbox, message: &Message) -> Option<Summary> {
+        let uid = message.uid;
+        if self.through.is_none_or(|through| uid.value() > through) {
+            self.look_up(mailbox, uid);
+        }
+        while self.found.front().is_some_and(|it| it.uid < uid) {
+            self.found.pop_front();
+        }
+        let found = self.found.pop_front_if(|it| it.uid == uid)?;
+        // Another size: the file was replaced.
+        (found.size == message.size).then_some(found.summary)
+    }
+
+    fn look_up(&mut self, mailbox: &Mailbox, uid: Uid) {
+        let is_near = |through: u32| uid.value() - through <= AHEAD;
+        let limit = if self.through.is_some_and(is_near) { AHEAD } else { 1 };
+        let found = mailbox.summaries(FORM, uid, limit).unwrap_or_else(|error| {
+            debug!(%error, "the messages' files are read instead of the index");
+            Vec::new()
+        });
+        let is_full = u32::try_from(found.len()) == Ok(limit);
+        let last = found.last().filter(|_| is_full).map_or(u32::MAX, |last| last.uid.value());
+        (self.found, self.through) = (found.into(), Some(last));
+    }
+
+    /// Adds what was made of a message's file, to be kept.
+    pub(crate) fn add(&mut self, message: &Message, summary: &Summary) {
+        let Summary { envelope, body, body_structure, fields } = summary;
+        let octets: usize =
+            [envelope, body, body_structure, fields].into_iter().flatten().map(Vec::len).sum();
+        if octets <= MOST && self.made.len() < WAITING {
+            let (uid, size) = (message.uid, message.size);
+            self.made.push(Summarized { uid, size, summary: summary.clone() });
+        }
+    }
+
+    /// Keeps what was made; while others are at work on the account, that waits for the next call.
+    pub(crate) fn keep(&mut self, mailbox: &Mailbox) {
+        if self.made.is_empty() {
+            return;
+        }
+        match mailbox.keep_summaries(FORM, &self.made) {
+            Ok(false) => {}
+            Ok(true) => self.made.clear(),
+            Err(error) => {
+                debug!(%error, "what was read of messages is not kept");
+                self.made.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What was read of a message once is not read again.
+#![allow(missing_docs)]
+
+use std::fs::File;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use testkit::{Fixture, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const MESSAGE: &[u8] = b"From: Zo\xeb <zoe@example.org>\r\nSubject: a\0b\r\nX-Own: mine\r\n\
+    Content-Type: multipart/mixed; boundary=x\r\n\r\n\
+    --x\r\n\r\none\r\n--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ninner\r\n--x--\r\n";
+const OF_HEADER: &str =
+    "(ENVELOPE BODY.PEEK[HEADER.FIELDS (subject FROM In-Reply-To)] BODY.PEEK[HEADER.FIELDS (From)]<3.9>)";
+const ALL: &str = "(BODYSTRUCTURE BODY ENVELOPE BODY.PEEK[HEADER.FIELDS (Content-Type)])";
+
+/// The answer to a FETCH of all messages in alice's INBOX.
+async fn fetched(server: &Server, items: &str) -> anyhow::Result<String> {
+    let mut client = TcpStream::connect(server.plain).await?;
+    let commands =
+        format!("a LOGIN alice alice-secret\r\nb EXAMINE INBOX\r\nc FETCH 1:* {items}\r\nd LOGOUT\r\n");
+    client.write_all(commands.as_bytes()).await?;
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (_, answer) = answer.split_once("\r\nb OK").context("not selected")?;
+    let (answer, _) = answer.split_once("\r\nc OK").context("not fetched")?;
+    // A rebuilt index has all flags told again.
+    Ok(answer.lines().filter(|line| !line.contains(" FLAGS ")).collect::<Vec<_>>().join("\n"))
+}
+
+/// Makes the messages' files unfit for any answer, so that it shows where they are read.
+fn spoil(fixture: &Fixture) -> anyhow::Result<()> {
+    let cur = fixture.config.mail_dir().join("example.org/alice/Maildir/cur");
+    for entry in std::fs::read_dir(cur)? {
+        let path = entry?.path();
+        let size = usize::try_from(path.metadata()?.len())?;
+        File::options().write(true).open(path)?.write_all(&vec![b'-'; size])?;
+    }
+    Ok(())
+}
+
+/// A mailbox of some messages, in which `items` were fetched once.
+async fn known(items: &str) -> anyhow::Result<(Fixture, Server, String)> {
+    let fixture = Fixture::new()?;
+    for _ in 0..3 {
+        fixture.add_message("alice", "INBOX", MESSAGE)?;
+    }
+    let server = fixture.start(imap_server::run)?;
+    let answer = fetched(&server, items).await?;
+    Ok((fixture, server, answer))
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_message_is_not_read_again() -> anyhow::Result<()> {
+    for items in [OF_HEADER, ALL] {
+        let (fixture, server, answer) = known(items).await?;
+        assert!(answer.contains("* 3 FETCH"), "{answer}");
+        spoil(&fixture)?;
+        assert_eq!(fetched(&server, items).await?, answer);
+        // What was read for one item serves the others too.
+        let subject = fetched(&server, "BODY.PEEK[HEADER.FIELDS (Subject)]").await?;
+        assert!(subject.contains("Subject: a\u{fffd}b"), "{subject}");
+        let own = fetched(&server, "BODY.PEEK[HEADER.FIELDS (X-Own)]").await?;
+        assert!(!own.contains("mine"), "a field that is not kept is read: {own}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_read_of_the_header_says_nothing_of_the_structure() -> anyhow::Result<()> {
+    let (fixture, server, _) = known(OF_HEADER).await?;
+    let answer = fetched(&server, ALL).await?;
+    assert!(answer.contains(r#""mixed""#), "{answer}");
+    spoil(&fixture)?;
+    assert_eq!(fetched(&server, ALL).await?, answer);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_the_index_the_answers_are_the_same() -> anyhow::Result<()> {
+    let (fixture, server, answer) = known(ALL).await?;
+    std::fs::remove_file(fixture.config.mail_dir().join("example.org/alice/index.sqlite"))?;
+    assert_eq!(fetched(&server, ALL).await?, answer);
+    spoil(&fixture)?;
+    assert_eq!(fetched(&server, ALL).await?, answer);
+    Ok(())
+}

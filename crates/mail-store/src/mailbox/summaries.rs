@@ -1,0 +1,46 @@
+//! What servers learned of messages' contents, kept in the index so that no file is read twice for it.
+
+use mail_types::Uid;
+
+use super::Mailbox;
+use crate::error::StoreError;
+use crate::index::Index;
+use crate::summary::Summarized;
+
+impl Mailbox {
+    /// At most `limit` summaries of this form from `uid` on, ascending; messages without one are passed over. It waits for
+    /// nobody who changes the account.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn summaries(&self, form: u32, uid: Uid, limit: u32) -> Result<Vec<Summarized>, StoreError> {
+        self.place.account.read(|index| {
+            if self.is_known_to(index)? {
+                index.summaries(&self.place.key, form, uid, limit)
+            } else {
+                Ok(Vec::new())
+            }
+        })
+    }
+
+    /// Keeps summaries of this form, all in one transaction; those of messages that are gone are passed over. It waits for
+    /// nobody: false if others were at work on the account, and then nothing is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`].
+    pub fn keep_summaries(&self, form: u32, summaries: &[Summarized]) -> Result<bool, StoreError> {
+        let kept = self.place.account.locked_if_free(|index| {
+            if self.is_known_to(index)? {
+                summaries.iter().try_for_each(|it| index.put_summary(&self.place.key, form, it))?;
+            }
+            Ok(())
+        })?;
+        Ok(kept.is_some())
+    }
+
+    /// False if another mailbox has its name by now: the UIDs of that are others.
+    fn is_known_to(&self, index: &Index) -> Result<bool, StoreError> {
+        let row = index.mailbox(&self.place.key)?;
+        Ok(row.is_some_and(|row| row.uid_validity == self.uid_validity.value()))
+    }
+}

@@ -1,0 +1,125 @@
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::*;
+use crate::{Summarized, Summary};
+
+const FORM: u32 = 1;
+
+/// A store with two messages in INBOX, of which the first has a summary.
+fn summarized_inbox() -> (tempfile::TempDir, Arc<Store>, Arc<Mailbox>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    deliver(&store, b"Subject: one\r\n\r\n");
+    deliver(&store, b"Subject: two\r\n\r\n");
+    let mailbox = inbox(&store);
+    assert!(mailbox.keep_summaries(FORM, &[of(1, "one")]).unwrap());
+    assert_eq!(known(&mailbox), [(1, "one".to_owned())]);
+    (dir, store, mailbox)
+}
+
+fn of(number: u32, text: &str) -> Summarized {
+    let summary = Summary { envelope: Some(text.into()), ..Summary::default() };
+    Summarized { uid: uid(number), size: 16, summary }
+}
+
+/// UIDs and texts of all summaries.
+fn known(mailbox: &Mailbox) -> Vec<(u32, String)> {
+    let text = |it: Summarized| String::from_utf8(it.summary.envelope.unwrap()).unwrap();
+    let all = mailbox.summaries(FORM, Uid::MIN, 100).unwrap();
+    all.into_iter().map(|it| (it.uid.value(), text(it))).collect()
+}
+
+#[test]
+fn a_summary_goes_with_its_message_wherever_that_goes() {
+    let (dir, store, mailbox) = summarized_inbox();
+    let account = store.account(&bob()).unwrap();
+    let (trash, sent) = (account.open(&"Trash".parse().unwrap()), account.open(&"Sent".parse().unwrap()));
+    let (trash, sent) = (trash.unwrap(), sent.unwrap());
+    mailbox.store(&[uid(1)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+    mailbox.copy(&[uid(1), uid(2)], &trash).unwrap();
+    mailbox.copy(&[uid(1)], &mailbox).unwrap();
+    assert_eq!(known(&mailbox), [(1, "one".to_owned()), (3, "one".to_owned())]);
+    mailbox.move_to(&[uid(2), uid(3)], &sent).unwrap();
+    mailbox.move_to(&[uid(1)], &mailbox).unwrap();
+    let all = [&mailbox, &trash, &sent].map(|it| known(it));
+    assert_eq!(all, [[(4, "one".to_owned())], [(1, "one".to_owned())], [(2, "one".to_owned())]]);
+    account.rename(&"Trash".parse().unwrap(), &"Bin".parse().unwrap()).unwrap();
+    let again = Store::open(dir.path()).unwrap();
+    let account = again.account(&bob()).unwrap();
+    let all = ["INBOX", "Bin", "Sent"].map(|name| known(&account.open(&name.parse().unwrap()).unwrap()));
+    assert_eq!(all, [[(4, "one".to_owned())], [(1, "one".to_owned())], [(2, "one".to_owned())]]);
+}
+
+#[test]
+fn a_summary_goes_when_its_message_goes() {
+    let (_dir, store, mailbox) = summarized_inbox();
+    mailbox.expunge(&[uid(1)]).unwrap();
+    assert_eq!(known(&mailbox), []);
+    assert!(mailbox.keep_summaries(FORM, &[of(1, "late"), of(2, "two")]).unwrap());
+    assert_eq!(known(&mailbox), [(2, "two".to_owned())], "what is gone is not kept again");
+    let account = store.account(&bob()).unwrap();
+    let name: MailboxName = "Sent".parse().unwrap();
+    let old = account.open(&name).unwrap();
+    mailbox.copy(&[uid(2)], &old).unwrap();
+    account.delete(&name).unwrap();
+    account.create(&name, None).unwrap();
+    let new = account.open(&name).unwrap();
+    assert_eq!(known(&new), []);
+    mailbox.move_to(&[uid(2)], &new).unwrap();
+    assert_eq!(known(&new), [(1, "two".to_owned())]);
+    assert_eq!(known(&old), [], "another mailbox has the name");
+    assert!(old.keep_summaries(FORM, &[of(1, "of the old one")]).unwrap());
+    assert_eq!(known(&new), [(1, "two".to_owned())]);
+}
+
+#[test]
+fn a_summary_of_another_form_or_size_does_not_count() {
+    let (_dir, _store, mailbox) = summarized_inbox();
+    assert!(mailbox.summaries(FORM + 1, Uid::MIN, 100).unwrap().is_empty());
+    assert!(mailbox.keep_summaries(FORM, &[Summarized { size: 17, ..of(2, "two") }]).unwrap());
+    assert_eq!(known(&mailbox), [(1, "one".to_owned())]);
+    assert!(mailbox.keep_summaries(FORM + 1, &[of(1, "better")]).unwrap());
+    assert_eq!(mailbox.summaries(FORM + 1, Uid::MIN, 100).unwrap(), [of(1, "better")]);
+}
+
+/// The index is only a cache: without it all goes on, and what is learned again is found again.
+#[test]
+fn summaries_are_learned_again_after_the_index_is_lost() {
+    let (dir, _store, mailbox) = summarized_inbox();
+    std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    mailbox.store(&[uid(2)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+    assert_eq!(known(&mailbox), []);
+    assert!(mailbox.keep_summaries(FORM, &[of(2, "two")]).unwrap());
+    assert_eq!(known(&mailbox), [(2, "two".to_owned())]);
+}
+
+#[test]
+fn an_index_that_another_process_made_anew_is_left_whole() {
+    let (dir, _store, mailbox) = summarized_inbox();
+    let other = Store::open(dir.path()).unwrap();
+    let others = inbox(&other);
+    let index = dir.path().join("example.org/bob/index.sqlite");
+    std::fs::remove_file(&index).unwrap();
+    mailbox.store(&[uid(2)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+    let log = || std::fs::metadata(index.with_extension("sqlite-wal")).unwrap().ino();
+    let before = log();
+    others.store(&[uid(1)], &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap();
+    assert_eq!(log(), before);
+    assert!(others.keep_summaries(FORM, &[of(2, "two")]).unwrap());
+    assert_eq!(known(&mailbox), [(2, "two".to_owned())]);
+}
+
+#[test]
+fn summaries_wait_for_nobody_who_is_at_work_on_the_account() {
+    let (dir, _store, mailbox) = summarized_inbox();
+    let path = dir.path().join("example.org/bob/lock");
+    let lock = File::options().write(true).open(path).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    assert!(!mailbox.keep_summaries(FORM, &[of(2, "two")]).unwrap());
+    assert_eq!(known(&mailbox), [(1, "one".to_owned())]);
+    drop(lock);
+    assert!(mailbox.keep_summaries(FORM, &[of(2, "two")]).unwrap());
+}
