@@ -57,10 +57,9 @@ impl Report {
 
     fn ratio(&self) -> Option<f64> {
         let [(_, ours), (_, theirs)] = self.servers.as_slice() else { return None };
-        let (ours_median, theirs_median) =
-            (median(ours.iter().map(|it| it.value)), median(theirs.iter().map(|it| it.value)));
+        let (ours_typical, theirs_typical) = (typical(ours), typical(theirs));
         let better = ours.first()?.unit.more_is_better();
-        Some(if better { ours_median / theirs_median } else { theirs_median / ours_median })
+        Some(if better { ours_typical / theirs_typical } else { theirs_typical / ours_typical })
     }
 }
 
@@ -78,13 +77,22 @@ impl fmt::Display for Report {
                 f,
                 "{:24} {server:9} {:>8.1} {unit:5} {lowest:>8.1} {highest:>11.1} {cpu:>13.0}",
                 if position == 0 { self.work } else { "" },
-                median(values()),
+                typical(figures),
             )?;
             if let (0, Some(ratio)) = (position, self.ratio()) {
                 write!(f, "   {ratio:.2}")?;
             }
         }
         Ok(())
+    }
+}
+
+/// The median; of memory the most, since a later round takes what an earlier one gave back.
+fn typical(figures: &[Figure]) -> f64 {
+    let values = || figures.iter().map(|it| it.value);
+    match figures.first() {
+        Some(Figure { unit: Unit::Kibibytes, .. }) => values().fold(0.0, f64::max),
+        Some(_) | None => median(values()),
     }
 }
 

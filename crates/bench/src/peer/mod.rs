@@ -161,11 +161,13 @@ fn read_pid(file: &Path) -> Result<Pid> {
     }
 }
 
-/// Addresses that were all free at one time.
+/// Addresses that were all free at one time, below the ports that the system gives to clients.
 fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
-    let sockets = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    let random = || 12_000 + u16::try_from(getrandom::u32().unwrap_or_default() % 20_000).unwrap_or_default();
+    let bind = || TcpListener::bind(("127.0.0.1", random())).ok();
+    let sockets: Vec<_> = std::iter::repeat_with(bind).take(100 * N).flatten().take(N).collect();
     let addresses = sockets.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-    addresses.try_into().map_err(|_| anyhow!("too few addresses"))
+    addresses.try_into().map_err(|_| anyhow!("too few free ports"))
 }
 
 /// A new folder that other users may enter.
