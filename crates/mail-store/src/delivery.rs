@@ -101,17 +101,10 @@ impl Delivery {
             Ok(name) => name,
             Err(error) => return self.all_failed(&error),
         };
-        let mut done: Vec<&Path> = Vec::new();
-        let mut results = Vec::with_capacity(self.maildirs.len());
-        for maildir in &self.maildirs {
-            let again = done.contains(&maildir.as_path());
-            let result = if again { Ok(()) } else { self.place(maildir, &name) };
-            if result.is_ok() {
-                done.push(maildir);
-            }
-            results.push(result);
-        }
-        results
+        let placed: Vec<_> = (0..self.maildirs.len()).map(|position| self.place(position, &name)).collect();
+        let durable =
+            |(maildir, placed): (&PathBuf, Result<(), StoreError>)| placed.and_then(|()| keep(maildir));
+        self.maildirs.iter().zip(placed).map(durable).collect()
     }
 
     /// As [`Self::commit`], but to all or to none, so that a sender who tries again doubles nothing. On a failure tells the
@@ -126,25 +119,28 @@ impl Delivery {
     /// `placed` is called after each recipient.
     pub(crate) fn place_all(mut self, placed: impl Fn()) -> Result<(), (usize, StoreError)> {
         let name = self.tmp.finish().map_err(|error| (0, error))?;
-        let mut done: Vec<&Path> = Vec::new();
-        for (position, maildir) in self.maildirs.iter().enumerate() {
-            if done.contains(&maildir.as_path()) {
-                continue;
-            }
-            done.push(maildir);
-            if let Err(error) = self.place(maildir, &name) {
-                done.iter().for_each(|maildir| withdraw(maildir, &name));
-                return Err((position, error));
-            }
+        let take_back = |position: usize, error| {
+            self.maildirs.iter().take(position + 1).for_each(|maildir| withdraw(maildir, &name));
+            (position, error)
+        };
+        for position in 0..self.maildirs.len() {
+            self.place(position, &name).map_err(|error| take_back(position, error))?;
             placed();
         }
-        Ok(())
+        // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
+        let last = self.maildirs.len().saturating_sub(1);
+        self.maildirs.iter().try_for_each(|maildir| keep(maildir)).map_err(|error| take_back(last, error))
     }
 
-    fn place(&self, maildir: &Path, name: &str) -> Result<(), StoreError> {
-        let new = maildir.join("new");
-        disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &new.join(name))?;
-        disk::sync_dir(&new)
+    /// Shows the message to the recipient at `position`, once even where two recipients are one account.
+    fn place(&self, position: usize, name: &str) -> Result<(), StoreError> {
+        let Some((maildir, before)) = self.maildirs.get(..=position).and_then(<[_]>::split_last) else {
+            return Ok(());
+        };
+        if before.contains(maildir) {
+            return Ok(());
+        }
+        disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &maildir.join("new").join(name))
     }
 
     fn all_failed(&self, error: &StoreError) -> Vec<Result<(), StoreError>> {
@@ -157,6 +153,11 @@ impl Delivery {
         };
         self.maildirs.iter().map(|_| Err(copy())).collect()
     }
+}
+
+/// Brings the names in `new/` to the disk.
+fn keep(maildir: &Path) -> Result<(), StoreError> {
+    disk::sync_dir(&maildir.join("new"))
 }
 
 /// Takes a message back, also when a server has given it a UID already.
