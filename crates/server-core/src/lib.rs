@@ -3,6 +3,7 @@
 mod connection;
 mod drain;
 mod limits;
+mod memory;
 mod privileges;
 pub mod program;
 mod sockets;
