@@ -2,6 +2,7 @@
 import random
 import socket
 import subprocess
+import threading
 
 from common import *
 
@@ -231,6 +232,35 @@ def hostile_commands():
         box.shutdown()
 
 
+def guess(name):
+    """Wrong passwords, as many as one connection may try."""
+    for number in range(3):
+        try:
+            imap_or_pop3 = imaplib.IMAP4_SSL if name == "imaps" else poplib.POP3_SSL
+            context = {"ssl_context" if name == "imaps" else "context": tls}
+            session = imap_or_pop3(host, ports[name], timeout=4 * SECONDS, **context)
+            try:
+                if name == "imaps":
+                    session.login(people["alice"]["address"], "wrong %d" % number)
+                else:
+                    session.user(people["alice"]["address"])
+                    session.pass_("wrong %d" % number)
+            except (imaplib.IMAP4.error, poplib.error_proto):
+                pass
+            (session.shutdown if name == "imaps" else session.close)()
+        except OSError:
+            pass
+
+
+def flood_of_logins(name):
+    """Many clients at once that try wrong passwords: each costs 19 MiB while it is looked at."""
+    guessers = [threading.Thread(target=guess, args=(name,)) for _ in range(24)]
+    for guesser in guessers:
+        guesser.start()
+    for guesser in guessers:
+        guesser.join()
+
+
 # What a first session of each kind costs belongs to no attack.
 deliver("alice", message("something to fetch"))
 for name in ports:
@@ -253,6 +283,12 @@ for name, server in after.items():
     grown = (resident(server["pid"]) - first[name]) / MIB
     assert grown < site["more"]["most_growth_mib"], "%s grew by %.1f MiB" % (name, grown)
     print("%s grew by %.1f MiB" % (name, grown))
+for name in ("imaps", "pop3s"):
+    first = resident(after[SERVER[name]]["pid"])
+    flood_of_logins(name)
+    grown = (resident(after[SERVER[name]]["pid"]) - first) / MIB
+    assert grown < site["more"]["most_growth_by_logins_mib"], "%s grew by %.1f MiB" % (name, grown)
+    print("%s grew by %.1f MiB by a flood of logins" % (name, grown))
 deliver("bob", message("still there"))
 box = imap("bob")
 ok(box.select())
