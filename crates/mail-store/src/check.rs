@@ -14,6 +14,7 @@ use mail_types::{Address, MailboxName};
 use rustix::fs::{FlockOperation, flock};
 
 use self::content::Remembered;
+use self::file::Found;
 use self::finding::Findings;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::{Index, Soundness};
@@ -25,8 +26,17 @@ pub use finding::{Finding, Problem};
 /// How far a check or a rebuild is.
 #[derive(Debug, Clone, Copy)]
 pub enum Advance<'a> {
-    /// It begins with a mailbox in which so many octets are to be read.
-    Mailbox(&'a MailboxName, u64),
+    /// It begins with a mailbox.
+    Mailbox {
+        /// Its name.
+        name: &'a MailboxName,
+        /// Which one it is, from 0 on.
+        position: usize,
+        /// Of how many.
+        count: usize,
+        /// What lies in it.
+        octets: u64,
+    },
     /// It read so many octets.
     Octets(u64),
 }
@@ -50,8 +60,14 @@ impl Store {
         }
         let mut check = Check::begin(&home)?;
         let mut remembered = if content { Some(Remembered::read(&home)?) } else { None };
-        for (name, folder) in check.mailboxes()? {
-            check.mailbox(&name, &folder, remembered.as_mut(), progress)?;
+        let mailboxes = check.mailboxes()?;
+        let count = mailboxes.len();
+        for (position, (name, folder)) in mailboxes.into_iter().enumerate() {
+            let begin = |octets| progress(Advance::Mailbox { name: &name, position, count, octets });
+            let files = check.mailbox(&name, &folder, begin)?;
+            if let Some(remembered) = &mut remembered {
+                check.contents(&files, remembered, progress);
+            }
         }
         check.account()?;
         if let Some(remembered) = remembered
@@ -107,12 +123,11 @@ impl Check {
         &mut self,
         name: &MailboxName,
         folder: &Path,
-        remembered: Option<&mut Remembered>,
-        progress: &mut dyn FnMut(Advance<'_>),
-    ) -> Result<(), StoreError> {
+        begin: impl FnOnce(u64),
+    ) -> Result<Vec<Found>, StoreError> {
         let look = || mailbox::look(folder, &name.to_maildir(), self.index.as_ref());
         let first = look();
-        progress(Advance::Mailbox(name, first.files.iter().map(|file| file.size).sum()));
+        begin(first.files.iter().map(|file| file.size).sum());
         let mut found = first.findings;
         if !found.is_empty() {
             // What another process was about to finish is not there when all of them wait, and what other programs did
@@ -121,13 +136,19 @@ impl Check {
             found.retain(|finding| again.contains(finding));
         }
         self.findings.0.extend(found);
-        if let Some(remembered) = remembered {
-            for file in &first.files {
-                content::judge(file, remembered, &mut self.findings);
-                progress(Advance::Octets(file.size));
-            }
+        Ok(first.files)
+    }
+
+    fn contents(
+        &mut self,
+        files: &[Found],
+        remembered: &mut Remembered,
+        progress: &mut dyn FnMut(Advance<'_>),
+    ) {
+        for file in files {
+            content::judge(file, remembered, &mut self.findings);
+            progress(Advance::Octets(file.size));
         }
-        Ok(())
     }
 
     /// Acts while no process of ours changes the account.

@@ -201,6 +201,50 @@ pub(crate) enum StoreCommand {
     /// Run it again after it was stopped: messages that are there already, with the same content in the same mailbox, are not
     /// imported twice.
     Import(ImportArguments),
+    /// Looks for everything that is not as it should be in files, UIDs, sizes, flags and indexes
+    ///
+    /// Names each fault with its file, and changes nothing. The servers may run meanwhile. Exits with 0 if nothing was found, with
+    /// 1 if something was.
+    Check(CheckArguments),
+    /// Makes the indexes anew from the Maildirs, with the same UIDs, flags, keywords and dates
+    ///
+    /// UIDs that are missing or doubled are given anew. The servers may run meanwhile. Names what can't be mended, and exits
+    /// with 1 then.
+    Rebuild(RebuildArguments),
+    /// Shows how much an account holds
+    Stats(StatsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Such as alice@example.org [default: all accounts]
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) accounts: Vec<Address>,
+    /// Read every message too, and compare its content's hash with the one it had when it came
+    #[arg(long)]
+    pub(crate) content: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArguments {
+    /// Such as alice@example.org [default: all accounts]
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) accounts: Vec<Address>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArguments {
+    /// Such as alice@example.org
+    pub(crate) account: Address,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,21 @@ use crate::error::{IoContext as _, StoreError};
 use crate::index::Soundness;
 
 impl Account {
+    /// Octets that the index has on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn index_octets(&self) -> Result<u64, StoreError> {
+        let size = |suffix: &str| {
+            let path = self.home.join(format!("index.sqlite{suffix}"));
+            match std::fs::metadata(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+                data => Ok(data.context("looking at", &path)?.len()),
+            }
+        };
+        Ok(size("")? + size("-wal")?)
+    }
+
     /// Sets an index aside that SQLite finds damaged, and begins a new one.
     pub(crate) fn renew_index(&self) -> Result<(), StoreError> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);

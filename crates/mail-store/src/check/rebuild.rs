@@ -24,8 +24,10 @@ impl Store {
     ) -> Result<Vec<Finding>, StoreError> {
         let account = self.account(owner)?;
         account.renew_index()?;
-        for name in account.names()? {
-            progress(Advance::Mailbox(&name, 0));
+        let names = account.names()?;
+        let count = names.len();
+        for (position, name) in names.into_iter().enumerate() {
+            progress(Advance::Mailbox { name: &name, position, count, octets: 0 });
             housekeeping::sweep_mailbox(&account.folder(&name), SystemTime::now());
             if let Err(error) = Mailbox::rebuild(&account, &name) {
                 // The check that follows names it.

@@ -1,3 +1,6 @@
+mod check;
+mod stats;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +18,12 @@ use crate::store::import;
 pub(super) fn run(config: &Path, command: StoreCommand) -> anyhow::Result<ExitCode> {
     match command {
         StoreCommand::Import(arguments) => import(config, arguments),
+        StoreCommand::Check(arguments) => check::check(config, &arguments),
+        StoreCommand::Rebuild(arguments) => check::rebuild(config, &arguments),
+        StoreCommand::Stats(arguments) => {
+            stats::stats(config, &arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -3,5 +3,5 @@
 mod dates;
 pub(crate) mod import;
 mod mbox_header;
-mod progress;
+pub(crate) mod progress;
 mod trouble;

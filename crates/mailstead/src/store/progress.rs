@@ -28,6 +28,17 @@ impl Progress {
         self.0.set_message(what.to_owned());
     }
 
+    /// Shows that the job, called `what`, is at the `position`th of `count` mailboxes.
+    pub(crate) fn count(&self, what: &str, position: usize, count: usize) {
+        let template = "{msg} [{bar:30}] {pos} of {len} mailboxes";
+        self.0.set_length(count as u64);
+        self.0.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        self.0.set_message(what.to_owned());
+        self.0.set_position(position as u64);
+    }
+
     pub(crate) fn advance(&self, octets: u64) {
         self.0.inc(octets);
     }
