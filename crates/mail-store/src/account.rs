@@ -217,15 +217,16 @@ impl Account {
         let mut names = BTreeSet::from([MailboxName::inbox()]);
         for entry in std::fs::read_dir(&maildir).context("reading the folder", &maildir)? {
             let entry = entry.context("reading the folder", &maildir)?;
-            let Ok(folder) = entry.file_name().into_string() else { continue };
-            if !folder.starts_with('.') || !entry.path().join("cur").is_dir() {
+            let folder = entry.file_name();
+            if !folder.as_encoded_bytes().starts_with(b".") || !entry.path().join("cur").is_dir() {
                 continue;
             }
-            match MailboxName::from_maildir(&folder) {
-                Ok(name) if name.to_maildir() == folder => {
-                    names.insert(name);
+            let name = folder.to_str().and_then(|it| Some((MailboxName::from_maildir(it).ok()?, it)));
+            match name.filter(|(name, folder)| name.to_maildir() == *folder) {
+                Some((name, _)) => drop(names.insert(name)),
+                None => {
+                    tracing::warn!(folder = %entry.path().display(), "passed over: not the name of a mailbox");
                 }
-                Ok(_) | Err(_) => tracing::warn!(folder, "passed over: not the name of a mailbox"),
             }
         }
         Ok(names)
@@ -244,7 +245,10 @@ impl Account {
                 all.entry(parent.clone()).or_insert(entry);
                 above = parent.parent();
             }
-            let special_use = MailboxFile::read(&self.folder(&name))?.and_then(|file| file.special_use);
+            // A damaged file is that of one mailbox, and hides no other: opening this one says what is wrong.
+            let file = MailboxFile::read(&self.folder(&name))
+                .inspect_err(|error| tracing::error!(%error, "what a mailbox is for is not known"));
+            let special_use = file.ok().flatten().and_then(|file| file.special_use);
             all.insert(name.clone(), MailboxEntry { name, selectable: true, special_use });
         }
         Ok(all.into_values().collect())

@@ -3,6 +3,7 @@
 mod append;
 mod flags;
 mod listing;
+mod misfit;
 mod names;
 mod place;
 mod rebuild;

@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::io::{Error, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 
 /// A message's file, open for reading.
@@ -19,7 +20,7 @@ impl MessageFile {
     /// What reading the file says.
     pub fn read(self) -> std::io::Result<Vec<u8>> {
         let mut content = vec![0; usize::try_from(self.file_size).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut content, 0)?;
+        self.file.read_exact_at(&mut content, 0).map_err(shrunk)?;
         Ok(self.on_the_wire(content))
     }
 
@@ -28,6 +29,14 @@ impl MessageFile {
     pub fn on_the_wire(&self, lines: Vec<u8>) -> Vec<u8> {
         if self.wire_size == self.file_size { lines } else { wire_form(&lines) }
     }
+}
+
+/// Says what happened when a file ended too early.
+fn shrunk(error: Error) -> Error {
+    if error.kind() == ErrorKind::UnexpectedEof {
+        return Error::new(error.kind(), "the message's file shrank while it was read");
+    }
+    error
 }
 
 /// How many LFs without a CR a piece of a message holds; `last` is the octet before it.

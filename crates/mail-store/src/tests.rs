@@ -13,6 +13,7 @@ mod content;
 mod costs;
 mod crashes;
 mod foreign;
+mod misfits;
 mod races;
 mod soak;
 mod summaries;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 
+use super::misfit;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::MessageRow;
@@ -108,13 +109,10 @@ impl Seen {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             kind => kind.context("looking at", &path)?,
         };
-        let Ok(name) = entry.file_name().into_string() else {
-            tracing::warn!(file = %path.display(), "passed over: the name is not UTF-8");
-            return Ok(None);
-        };
-        if name.starts_with('.') || !kind.is_file() {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") || !misfit::is_file(&path, kind) {
             return Ok(None);
         }
+        let Some((path, name)) = misfit::with_usable_name(path) else { return Ok(None) };
         let parsed = FileName::parse(&name);
         let (base, uid) = (parsed.base, parsed.uid.map(|uid| uid.value()));
         Ok(Some(Self { path, name, base, uid, inode: entry.ino() }))

@@ -234,6 +234,9 @@ fn measure(file: &Seen) -> Result<Option<(i64, u64)>, StoreError> {
         result => result.context("looking at", &file.path)?,
     };
     let name = FileName::parse(&file.name);
+    if data.len() == 0 {
+        tracing::warn!(path = %file.path.display(), "a message is empty: its content was lost or never written");
+    }
     // S= and W= are trusted only together with the true size, and without W= only we vouch for CRLF.
     let wire = match name.size {
         Some(size) if size == data.len() && (name.wire.is_some() || names::is_ours(&name.base)) => {
@@ -241,9 +244,11 @@ fn measure(file: &Seen) -> Result<Option<(i64, u64)>, StoreError> {
         }
         _ => match std::fs::read(&file.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            content => {
-                let content = content.context("reading", &file.path)?;
-                content.len() as u64 + bare_lfs(&content, 0)
+            Ok(content) => content.len() as u64 + bare_lfs(&content, 0),
+            Err(error) => {
+                // It hides no other mail: it is shown, and whoever fetches it is told that it can't be read.
+                tracing::error!(path = %file.path.display(), %error, "a message can't be read");
+                data.len()
             }
         },
     };

@@ -1,0 +1,87 @@
+//! What lies in a mailbox's folders but is no file that can be served under its name.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::FileType;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use crate::disk;
+use crate::names::{self, FileName};
+
+/// The longest name that has room for a UID and flags behind it; a file's name may have 255 octets.
+const LONGEST: usize = 190;
+/// So many paths are remembered as told of.
+const TOLD: usize = 1000;
+
+/// The file under a name that can be kept: UTF-8, without control characters, in the grammar, with room for a UID.
+/// One of another kind is renamed, since the mail in it is mail all the same; its flags and UID stay. `None` if it can't be.
+pub(super) fn with_usable_name(path: PathBuf) -> Option<(PathBuf, String)> {
+    let name = path.file_name().unwrap_or_default();
+    if let Some(name) = name.to_str().filter(|name| is_usable(name)) {
+        let name = name.to_owned();
+        return Some((path, name));
+    }
+    let name = usable(name, path.parent().is_some_and(|folder| folder.ends_with("new")));
+    let to = path.with_file_name(&name);
+    match disk::rename_new(&path, &to) {
+        Ok(()) => {
+            tracing::warn!(from = %path.display(), to = name, "renamed: no message can have such a file name");
+            Some((to, name))
+        }
+        Err(error) if error.is_not_found() => None,
+        Err(error) => {
+            tell(&path, || tracing::error!(%error, "not shown: its name can't be used and not be changed"));
+            None
+        }
+    }
+}
+
+fn is_usable(name: &str) -> bool {
+    let parsed = FileName::parse(name);
+    // What has a UID is known by its name.
+    let is_known = parsed.uid.is_some() && !name.chars().any(char::is_control);
+    is_known || (parsed.base.len() <= LONGEST && parsed.breach(name).is_none())
+}
+
+/// A name of ours with the flags, and with the UID, so that no client downloads again.
+fn usable(name: &OsStr, is_new: bool) -> String {
+    let text = name.to_string_lossy();
+    let parsed = FileName::parse(&text);
+    let info: String = parsed.info.chars().filter(char::is_ascii_alphabetic).collect();
+    match parsed.uid {
+        Some(uid) => names::in_cur(&names::unique(), uid, &info),
+        None if is_new => names::unique(),
+        None => format!("{}:2,{info}", names::unique()),
+    }
+}
+
+/// True for a plain file. What is none is never followed or opened: a link could lead out of the account.
+pub(super) fn is_file(path: &Path, kind: FileType) -> bool {
+    if !kind.is_file() {
+        let what = if kind.is_symlink() {
+            "a symbolic link"
+        } else if kind.is_dir() {
+            "a folder"
+        } else {
+            "a special file"
+        };
+        tell(
+            path,
+            || tracing::warn!(path = %path.display(), "not shown: it is {what} where a message should be"),
+        );
+    }
+    kind.is_file()
+}
+
+/// Tells it of each path only once, however often the folder is read.
+pub(super) fn tell(path: &Path, log: impl FnOnce()) {
+    static PATHS: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    let mut told = PATHS.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() >= TOLD {
+        told.clear();
+    }
+    if told.insert(path.to_owned()) {
+        log();
+    }
+}
