@@ -58,6 +58,9 @@ impl Store {
         if !home.try_exists().context("looking at", &home)? {
             return Ok(Vec::new()); // no mail has come yet
         }
+        if !home.join("Maildir/cur").try_exists().context("looking at", &home)? {
+            return Ok(vec![Finding { path: home.join("Maildir/cur"), problem: Problem::FolderMissing }]);
+        }
         let mut check = Check::begin(&home)?;
         let mut remembered = if content { Some(Remembered::read(&home)?) } else { None };
         let mailboxes = check.mailboxes()?;

@@ -1,5 +1,7 @@
 //! `mailstead-mailbox`: the few lines from which a lost index is rebuilt.
 
+mod salvage;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -96,26 +98,29 @@ impl MailboxFile {
         let mut file = Self::new(UidValidity::MIN, None);
         let mut seen = 0;
         for line in lines {
-            let (key, value) = line.split_once(' ')?;
-            match key {
-                "uidvalidity" => {
-                    file.uid_validity = UidValidity::try_from(value.parse::<u32>().ok()?).ok()?
-                }
-                "uidnext" => file.uid_limit = value.parse().ok()?,
-                "modseq" => file.mod_seq_limit = value.parse().ok()?,
-                "specialuse" => file.special_use = value.parse().ok(),
-                "importing" => file.importing = true,
-                "keyword" => file.keywords.push(value.parse().ok()),
-                "extra" => {
-                    let mut numbers = value.split(' ');
-                    let uid = numbers.next()?.parse().ok()?;
-                    file.extra.insert(uid, numbers.map(|n| n.parse().ok()).collect::<Option<_>>()?);
-                }
-                _ => continue, // from a later version
-            }
-            seen += u8::from(matches!(key, "uidvalidity" | "uidnext" | "modseq"));
+            seen += u8::from(file.take_line(line)?);
         }
         (seen == 3).then_some(file)
+    }
+
+    /// `<key> <value>`; true for one that no file may lack.
+    fn take_line(&mut self, line: &str) -> Option<bool> {
+        let (key, value) = line.split_once(' ')?;
+        match key {
+            "uidvalidity" => self.uid_validity = UidValidity::try_from(value.parse::<u32>().ok()?).ok()?,
+            "uidnext" => self.uid_limit = value.parse().ok()?,
+            "modseq" => self.mod_seq_limit = value.parse().ok()?,
+            "specialuse" => self.special_use = value.parse().ok(),
+            "importing" => self.importing = true,
+            "keyword" => self.keywords.push(value.parse().ok()),
+            "extra" => {
+                let mut numbers = value.split(' ');
+                let uid = numbers.next()?.parse().ok()?;
+                self.extra.insert(uid, numbers.map(|n| n.parse().ok()).collect::<Option<_>>()?);
+            }
+            _ => {} // from a later version
+        }
+        Some(matches!(key, "uidvalidity" | "uidnext" | "modseq"))
     }
 
     /// Adds a keyword; its position.

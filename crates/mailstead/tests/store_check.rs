@@ -42,7 +42,7 @@ fn a_check_of_sound_accounts_exits_with_0() {
     done.succeeds();
     assert_eq!(done.out.trim_end(), "2 accounts: nothing found");
     let done = store(&installation, &["check", "bob@example.org", "--json"]);
-    assert_eq!(parsed(&done), json!({ "accounts": 1, "findings": [] }));
+    assert_eq!(parsed(&done), json!({ "accounts": 1, "failed": 0, "findings": [] }));
     assert_ne!(store(&installation, &["check", "nobody@example.org"]).code, Some(0));
 }
 

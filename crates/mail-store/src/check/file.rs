@@ -58,9 +58,6 @@ impl Found {
         if let Some(reason) = parsed.breach(&self.name) {
             findings.add(&self.path, Problem::BadName(reason));
         }
-        if self.is_in_cur && self.uid.is_none() {
-            findings.add(&self.path, Problem::NoUid);
-        }
     }
 
     fn judge_size(&self, parsed: &FileName<'_>, findings: &mut Findings) {

@@ -90,6 +90,9 @@ fn judge_uids(files: &[Found], findings: &mut Findings) {
 /// What the mailbox's file says of the messages.
 fn judge_file(folder: &Path, file: &MailboxFile, files: &[Found], findings: &mut Findings) {
     for found in files {
+        if found.is_in_cur && found.uid.is_none() {
+            findings.add(&found.path, Problem::NoUid);
+        }
         if let Some(uid) = found.uid.filter(|uid| uid.value() >= file.uid_limit) {
             findings.add(&found.path, Problem::UidAboveLimit(uid));
         }

@@ -10,6 +10,7 @@ use super::work::Work;
 use crate::account::{Account, create_maildir};
 use crate::error::StoreError;
 use crate::index::{Index, MessageRow};
+use crate::mailbox_file::MailboxFile;
 
 impl Mailbox {
     /// In one transaction: other processes see the old or the new, both with the same UIDs.
@@ -17,7 +18,13 @@ impl Mailbox {
         let place = Place::new(account, name);
         create_maildir(&place.folder)?;
         account.locked(|index| {
-            let first_recent = index.mailbox(&place.key)?.map(|row| row.first_recent);
+            let known = index.mailbox(&place.key)?;
+            let first_recent = known.as_ref().map(|row| row.first_recent);
+            match MailboxFile::read(&place.folder) {
+                Ok(None) if known.is_some() => drop(MailboxFile::salvage(&place.folder, known.as_ref())?),
+                Err(error) if error.is_damage() => drop(MailboxFile::salvage(&place.folder, known.as_ref())?),
+                _ => {}
+            }
             let before = index.messages(&place.key)?;
             index.forget(&place.key)?;
             let mut work = Work::open(&place, index)?;

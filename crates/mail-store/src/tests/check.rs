@@ -245,9 +245,57 @@ fn a_damaged_or_missing_mailbox_file_is_found() {
     let file = ground.maildir(".Trash/mailstead-mailbox");
     let content = std::fs::read(&file).unwrap();
     std::fs::write(&file, &content[..content.len() / 2]).unwrap();
-    ground.is_found_and_stays("mailbox-file-damaged", &file);
+    assert_eq!(ground.check(false), [("mailbox-file-damaged", file.clone())]);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(ground.check(false), [("mailbox-file-missing", file)]);
+}
+
+#[test]
+fn a_damaged_mailbox_file_is_made_anew_from_what_is_left_and_the_uids_stay() {
+    type Damage = fn(&Path, &str);
+    let cases: [Damage; 4] = [
+        |path, text| std::fs::write(path, &text[..text.len() - 3]).unwrap(),
+        |path, _| std::fs::write(path, "noise").unwrap(),
+        |path, _| std::fs::remove_file(path).unwrap(),
+        |path, text| {
+            // Without the index too.
+            std::fs::write(path, &text[..text.len() - 3]).unwrap();
+            std::fs::remove_file(path.with_file_name("../index.sqlite")).unwrap();
+        },
+    ];
+    for (case, damage) in cases.into_iter().enumerate() {
+        let ground = Ground::new();
+        let (file, before) = (ground.maildir("mailstead-mailbox"), ground.shown());
+        damage(&file, &std::fs::read_to_string(&file).unwrap());
+        let ground = ground.restarted();
+        assert_eq!(ground.check(false).len(), if case == 3 { 2 } else { 1 }, "{case}");
+        assert_eq!(ground.rebuild(), [""; 0], "{case}");
+        assert_eq!(ground.check(true), [], "{case}");
+        let after = ground.shown();
+        let uids = |shown: &(u32, Vec<(u32, String, u64, i64)>)| {
+            (shown.0, shown.1.iter().map(|it| it.0).collect::<Vec<_>>())
+        };
+        assert_eq!(uids(&after), uids(&before), "{case}");
+        if case == 0 || case == 3 {
+            assert_eq!(after, before, "keywords too");
+        }
+        deliver(&ground.store, b"new\r\n");
+        assert!(inbox(&ground.store).sync().unwrap().uids()[3] > uid(3));
+    }
+}
+
+#[test]
+fn a_maildir_that_was_never_opened_is_no_finding_and_a_missing_one_is() {
+    let ground = Ground::new();
+    let alice = ground.dir.path().join("example.org/alice");
+    for part in ["cur", "new", "tmp"] {
+        std::fs::create_dir_all(alice.join("Maildir").join(part)).unwrap();
+    }
+    std::fs::write(alice.join("Maildir/cur/1.M1P1.host:2,S"), "x\r\n").unwrap();
+    let check = || ground.store.check(&"alice@example.org".parse().unwrap(), true, &mut |_| ()).unwrap();
+    assert_eq!(check(), []);
+    std::fs::remove_dir_all(alice.join("Maildir/cur")).unwrap();
+    assert_eq!(check().first().map(|it| it.problem.code()), Some("folder-missing"));
 }
 
 #[test]

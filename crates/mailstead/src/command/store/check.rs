@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use mail_directory::Directory;
 use mail_store::{Advance, Finding, Store, StoreError};
 use mail_types::Address;
@@ -45,6 +45,8 @@ fn show(progress: &Progress, account: &Address, advance: Advance<'_>, content: b
 /// What was found in some accounts.
 struct Report {
     accounts: usize,
+    /// Accounts that could not be looked at.
+    failed: usize,
     findings: Vec<(Address, Finding)>,
 }
 
@@ -57,13 +59,19 @@ fn each(
     let config = become_operator(config)?;
     let accounts = wanted(&Directory::open(&config.directory_file())?.accounts()?, named)?;
     let (store, progress) = (Store::open(&config.mail_dir())?, Progress::new());
-    let mut findings = Vec::new();
-    for account in &accounts {
-        let found = act(&store, account, &progress).with_context(|| format!("{account} can't be looked at"));
+    let mut report = Report { accounts: accounts.len(), failed: 0, findings: Vec::new() };
+    for account in accounts {
+        let outcome = act(&store, &account, &progress);
         progress.end();
-        findings.extend(found?.into_iter().map(|finding| (account.clone(), finding)));
+        match outcome {
+            Ok(found) => report.findings.extend(found.into_iter().map(|finding| (account.clone(), finding))),
+            Err(error) => {
+                output::warn(&format!("{account} can't be looked at: {error}"));
+                report.failed += 1;
+            }
+        }
     }
-    Ok(Report { accounts: accounts.len(), findings })
+    Ok(report)
 }
 
 fn wanted(known: &[Address], named: &[Address]) -> anyhow::Result<Vec<Address>> {
@@ -83,6 +91,7 @@ impl Report {
         if json {
             output::json(&json!({
                 "accounts": self.accounts,
+                "failed": self.failed,
                 "findings": self.findings.iter().map(to_json).collect::<Vec<_>>(),
             }))?;
         } else {
@@ -95,7 +104,7 @@ impl Report {
                 count => format!("{accounts}: {} {found}; {advice}", counted(count, "fault", "faults")),
             })?;
         }
-        Ok(if self.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if self.findings.is_empty() && self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
