@@ -38,6 +38,12 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// One that fills the buffer of octets that were sent.
+    pub(crate) fn reusing(mut octets: Vec<u8>) -> Self {
+        octets.clear();
+        Self { pieces: Vec::new(), octets }
+    }
+
     /// Adds one line; its CRLF comes by itself.
     pub(crate) fn line(&mut self, line: impl AsRef<[u8]>) {
         self.octets.extend_from_slice(line.as_ref());

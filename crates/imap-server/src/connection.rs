@@ -7,6 +7,7 @@ use std::time::Duration;
 use imap_proto::{Command, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
 use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, error, info};
 
@@ -339,13 +340,25 @@ impl Client {
         &mut self,
         work: impl FnOnce(&mut Session, &mut Output) -> T + Send + 'static,
     ) -> io::Result<(T, Output)> {
+        let work = self.begin_work(Output::default(), work)?;
+        self.end_work(work).await
+    }
+
+    /// Begins to work with the session; [`Self::end_work`] waits for it.
+    fn begin_work<T: Send + 'static>(
+        &mut self,
+        mut out: Output,
+        work: impl FnOnce(&mut Session, &mut Output) -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<(Session, T, Output)>> {
         let mut session = self.session.take().ok_or_else(lost)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let mut out = Output::default();
+        Ok(tokio::task::spawn_blocking(move || {
             let result = work(&mut session, &mut out);
             (session, result, out)
-        });
-        let (session, result, out) = done.await.map_err(|error| {
+        }))
+    }
+
+    async fn end_work<T>(&mut self, work: JoinHandle<(Session, T, Output)>) -> io::Result<(T, Output)> {
+        let (session, result, out) = work.await.map_err(|error| {
             error!(%error, "a command failed to end");
             lost()
         })?;
@@ -353,17 +366,25 @@ impl Client {
         Ok((result, out))
     }
 
-    /// Performs a command that needs the store. Its answer goes out in steps, each only when the last was taken.
+    /// Performs a command that needs the store. Its answer goes out in steps: while one is sent, the next is made, and
+    /// that after it only when the first was taken.
     async fn perform(&mut self, request: Request) -> io::Result<Next> {
         let (mut progress, mut out) = self.blocking(move |session, out| session.handle(request, out)).await?;
+        let mut sent = Vec::new();
         loop {
-            self.wire.send(out.take()).await?;
-            match progress {
-                Progress::Done => return Ok(Next::Command),
-                Progress::Lost => return Ok(Next::Close),
+            let pieces = out.take();
+            let next = match progress {
                 Progress::Fetching(job) => {
-                    (progress, out) = self.blocking(move |session, out| session.go_on(*job, out)).await?;
+                    let out = Output::reusing(sent);
+                    Ok(self.begin_work(out, move |session, out| session.go_on(*job, out))?)
                 }
+                Progress::Done => Err(Next::Command),
+                Progress::Lost => Err(Next::Close),
+            };
+            sent = self.wire.send(pieces).await?;
+            match next {
+                Ok(next) => (progress, out) = self.end_work(next).await?,
+                Err(next) => return Ok(next),
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::section;
 use crate::summaries::summary;
 
 /// Octets from which on a literal is sent straight from its file.
-const LARGE: u64 = 64 * 1024;
+const LARGE: u64 = 128 * 1024;
 
 /// What an item needs of a message's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,12 +226,12 @@ mod tests {
     fn a_large_message_is_never_read_for_a_part_of_it() {
         let text = [SMALL.as_bytes(), &vec![b'x'; 1 << 20]].concat();
         let size = text.len() as u64;
-        let pieces = answered(&text, size, "(BODY[HEADER.FIELDS (To)] BODY[]<4.100000>)");
+        let pieces = answered(&text, size, "(BODY[HEADER.FIELDS (To)] BODY[]<4.200000>)");
         let [Piece::Octets(before), Piece::File(_, range), Piece::Octets(after)] = pieces.as_slice() else {
             panic!("{pieces:?}")
         };
-        assert!(before.ends_with(b"BODY[]<4> {100000}\r\n") && after.is_empty());
-        assert_eq!(*range, 4..100_004);
+        assert!(before.ends_with(b"BODY[]<4> {200000}\r\n") && after.is_empty());
+        assert_eq!(*range, 4..200_004);
         let Contents::File { header, .. } = contents(&text, "BODY[HEADER]") else { panic!("all was read") };
         assert_eq!(header.len(), 21);
     }

@@ -68,8 +68,9 @@ fn literal(out: &mut Vec<u8>, octets: Option<&[u8]>) {
 
 /// Puts 0x80 in the place of each NUL, as Dovecot does: no literal may hold one (`CHAR8`, RFC 3501 §9).
 pub(crate) fn mask_nuls(octets: &mut [u8]) {
-    for octet in octets.iter_mut().filter(|octet| **octet == 0) {
-        *octet = 0x80;
+    // Without a branch: many octets at a time.
+    for octet in octets {
+        *octet |= u8::from(*octet == 0) << 7;
     }
 }
 

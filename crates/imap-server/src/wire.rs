@@ -12,6 +12,7 @@ use line_codec::imap::{Event, ImapFramer, ImapLimits};
 use mail_config::ImapConfig;
 use server_core::{Stream, TlsContext};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::answer::Piece;
@@ -23,8 +24,8 @@ const READ: usize = 8 * 1024;
 const MESSAGE_PIECE: u64 = 64 * 1024;
 /// Octets of literals in a command before login: enough for any name and password.
 const LITERALS_BEFORE_LOGIN: usize = 16 * 1024;
-/// Octets of a file read at one time.
-const FILE_PIECE: u64 = 64 * 1024;
+/// Octets of a file read at one time; two pieces are in memory.
+const FILE_PIECE: u64 = 256 * 1024;
 /// How long a client may take to accept what we write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -101,34 +102,35 @@ impl Wire {
     }
 
     pub(crate) async fn line(&mut self, line: &str) -> io::Result<()> {
-        self.send(vec![Piece::Octets(format!("{line}\r\n").into_bytes())]).await
+        self.send(vec![Piece::Octets(format!("{line}\r\n").into_bytes())]).await.map(|_| ())
     }
 
-    /// Sends everything; returns only when the client's end took it.
-    pub(crate) async fn send(&mut self, pieces: Vec<Piece>) -> io::Result<()> {
+    /// Sends everything; returns only when the client's end took it. Gives back the last octets, for their buffer.
+    pub(crate) async fn send(&mut self, pieces: Vec<Piece>) -> io::Result<Vec<u8>> {
+        let mut sent = Vec::new();
         for piece in pieces {
             match piece {
-                Piece::Octets(octets) => timeout(WRITE_TIMEOUT, self.stream.write_all(&octets)).await??,
+                Piece::Octets(octets) => {
+                    timeout(WRITE_TIMEOUT, self.stream.write_all(&octets)).await??;
+                    sent = octets;
+                }
                 Piece::File(file, range) => self.file(&file, range).await?,
             }
         }
-        timeout(WRITE_TIMEOUT, self.stream.flush()).await?
+        timeout(WRITE_TIMEOUT, self.stream.flush()).await??;
+        Ok(sent)
     }
 
-    /// Sends a stretch of a file, of which a piece at a time is in memory.
+    /// Sends a stretch of a file; while one piece is sent, the next is read.
     async fn file(&mut self, file: &Arc<File>, mut range: Range<u64>) -> io::Result<()> {
-        let mut piece = Vec::new();
-        while range.start < range.end {
-            let file = Arc::clone(file);
-            let (at, most) = (range.start, FILE_PIECE.min(range.end - range.start));
-            piece.resize(usize::try_from(most).unwrap_or_default(), 0);
+        let mut sent = Vec::new();
+        let mut reading = read_piece(file, &mut range, Vec::new());
+        while let Some(read) = reading {
             // A file that is shorter than announced ends the connection: nothing else tells the client so.
-            let read =
-                tokio::task::spawn_blocking(move || file.read_exact_at(&mut piece, at).map(|()| piece));
-            piece = read.await.map_err(io::Error::other)??;
-            mask_nuls(&mut piece);
+            let piece = read.await.map_err(io::Error::other)??;
+            reading = read_piece(file, &mut range, sent);
             timeout(WRITE_TIMEOUT, self.stream.write_all(&piece)).await??;
-            range.start += most;
+            sent = piece;
         }
         Ok(())
     }
@@ -147,4 +149,23 @@ impl Wire {
     pub(crate) async fn shutdown(&mut self) {
         let _ = timeout(Duration::from_secs(5), self.stream.shutdown()).await;
     }
+}
+
+/// Begins to read the next piece of a stretch, on a thread that may block; `None` when there is no more.
+fn read_piece(
+    file: &Arc<File>,
+    range: &mut Range<u64>,
+    mut piece: Vec<u8>,
+) -> Option<JoinHandle<io::Result<Vec<u8>>>> {
+    let (at, most) = (range.start, FILE_PIECE.min(range.end.saturating_sub(range.start)));
+    range.start += most;
+    let file = Arc::clone(file);
+    (most > 0).then(|| {
+        tokio::task::spawn_blocking(move || {
+            piece.resize(usize::try_from(most).unwrap_or_default(), 0);
+            file.read_exact_at(&mut piece, at)?;
+            mask_nuls(&mut piece);
+            Ok(piece)
+        })
+    })
 }
