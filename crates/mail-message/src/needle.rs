@@ -28,6 +28,11 @@ impl Needle {
         self.folded.is_empty()
     }
 
+    /// The text as [`fold`] gives it: it is in another if this is in that one folded.
+    pub fn folded(&self) -> &str {
+        &self.folded
+    }
+
     /// Whether the text is in `haystack`.
     pub fn is_in(&self, haystack: &str) -> bool {
         match self.rarest {
@@ -61,7 +66,10 @@ impl Needle {
 }
 
 /// Simple case folding (Unicode §5.18): one character stays one, so `ß` is not `ss`.
-fn fold(text: &str) -> String {
+pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     text.chars().map(|c| if c.is_ascii() { c.to_ascii_lowercase() } else { fold_char(c) }).collect()
 }
 

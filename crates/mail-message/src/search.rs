@@ -1,12 +1,17 @@
 //! Whether a message holds what SEARCH asks for (RFC 3501 §6.4.4): texts are found in the decoded text, in any case.
 
 use std::cell::OnceCell;
+use std::ops::ControlFlow;
 
 use mail_parser::DateTime;
 
 use crate::header::{self, slice};
-pub use crate::needle::Needle;
+pub use crate::needle::{Needle, fold};
 use crate::{BodyStructure, Content, text};
+
+/// What [`SearchedMessage::texts`] shows and how [`fold`] folds it: to be raised with every change of these, so that what was
+/// kept of them is made anew.
+pub const TEXTS_VERSION: u16 = 1;
 
 /// A message that is searched; its structure is read at most once.
 #[derive(Debug)]
@@ -29,13 +34,32 @@ impl SearchedMessage {
 
     /// Whether a text part holds the text, or the header of an encapsulated message.
     pub fn body_holds(&self, needle: &Needle) -> bool {
-        needle.is_empty() || self.search(needle, Headers::OfMessages).in_body(self.structure())
+        self.holds(needle, Within::Body)
     }
 
     /// Whether the header or the body holds the text, the parts' own headers included.
     pub fn text_holds(&self, needle: &Needle) -> bool {
-        let search = self.search(needle, Headers::All);
-        needle.is_empty() || search.in_fields(self.header()) || search.in_body(self.structure())
+        self.holds(needle, Within::Text)
+    }
+
+    fn holds(&self, needle: &Needle, within: Within) -> bool {
+        let found =
+            |text: &str| if needle.is_in(text) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        needle.is_empty() || self.texts(within, &mut |_, text| found(text)).is_break()
+    }
+
+    /// Shows every text that a search `within` looks through, with the narrowest search that does so, until `see` breaks off.
+    /// What is looked for must stand in one of them.
+    pub fn texts(
+        &self,
+        within: Within,
+        see: &mut dyn FnMut(Within, &str) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut texts = Texts { message: &self.octets, within, see };
+        if within == Within::Text {
+            texts.fields(Within::Text, slice(&self.octets, 0..header::header_end(&self.octets)))?;
+        }
+        texts.body(self.structure())
     }
 
     /// The Date field's day on the calendar, its time and zone left out, in days since 1970-01-01.
@@ -45,66 +69,63 @@ impl SearchedMessage {
         Some(date.to_timestamp_local().div_euclid(86_400))
     }
 
-    fn search<'a>(&'a self, needle: &'a Needle, headers: Headers) -> Search<'a> {
-        Search { message: &self.octets, needle, headers }
-    }
-
-    fn header(&self) -> &[u8] {
-        slice(&self.octets, 0..header::header_end(&self.octets))
-    }
-
     fn structure(&self) -> &BodyStructure {
         self.structure.get_or_init(|| BodyStructure::parse(&self.octets))
     }
 }
 
-/// Which headers within a body are looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Headers {
-    /// Those of encapsulated messages.
-    OfMessages,
-    /// Those of parts too.
-    All,
+/// What a search looks through. RFC 3501 §6.4.4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Within {
+    /// BODY: the text parts and the headers of encapsulated messages.
+    Body,
+    /// TEXT: the header and those of the parts too.
+    Text,
 }
 
-struct Search<'a> {
+/// The texts of a message, as they are shown.
+struct Texts<'a, 'b> {
     message: &'a [u8],
-    needle: &'a Needle,
-    headers: Headers,
+    within: Within,
+    see: &'b mut dyn FnMut(Within, &str) -> ControlFlow<()>,
 }
 
-impl Search<'_> {
+impl Texts<'_, '_> {
     /// The depth of parts in parts is bounded by [`BodyStructure::parse`].
-    fn in_body(&self, part: &BodyStructure) -> bool {
+    fn body(&mut self, part: &BodyStructure) -> ControlFlow<()> {
         match &part.content {
-            Content::Multipart { parts } => parts.iter().any(|part| self.in_header_or_body(part)),
+            Content::Multipart { parts } => parts.iter().try_for_each(|part| self.header_and_body(part)),
             Content::Message { structure, .. } if part.is_encoded() => {
-                self.in_text(part) || self.in_body(structure)
+                self.text(part)?;
+                self.body(structure)
             }
             Content::Message { structure, .. } => {
-                self.in_fields(slice(self.message, structure.header.clone())) || self.in_body(structure)
+                self.fields(Within::Body, slice(self.message, structure.header.clone()))?;
+                self.body(structure)
             }
-            Content::Text { .. } => self.in_text(part),
+            Content::Text { .. } => self.text(part),
             // A delivery status is text, and the like.
-            Content::Basic => part.media_type.eq_ignore_ascii_case(b"message") && self.in_text(part),
+            Content::Basic if part.media_type.eq_ignore_ascii_case(b"message") => self.text(part),
+            Content::Basic => ControlFlow::Continue(()),
         }
     }
 
-    fn in_header_or_body(&self, part: &BodyStructure) -> bool {
-        let in_header =
-            self.headers == Headers::All && self.in_fields(slice(self.message, part.header.clone()));
-        in_header || self.in_body(part)
+    fn header_and_body(&mut self, part: &BodyStructure) -> ControlFlow<()> {
+        if self.within == Within::Text {
+            self.fields(Within::Text, slice(self.message, part.header.clone()))?;
+        }
+        self.body(part)
     }
 
-    fn in_text(&self, part: &BodyStructure) -> bool {
-        text::of_part(self.message, part).iter().any(|text| self.needle.is_in(text))
+    fn text(&mut self, part: &BodyStructure) -> ControlFlow<()> {
+        text::of_part(self.message, part).iter().try_for_each(|text| (self.see)(Within::Body, text))
     }
 
-    /// In the fields as they stand, and as they are meant where that is not the same.
-    fn in_fields(&self, header: &[u8]) -> bool {
+    /// The fields as they stand, and as they are meant where that is not the same.
+    fn fields(&mut self, within: Within, header: &[u8]) -> ControlFlow<()> {
+        (self.see)(within, &String::from_utf8_lossy(header))?;
         let mut fields = header::fields(header).filter(|field| !text::is_plain(field));
-        self.needle.is_in(&String::from_utf8_lossy(header))
-            || fields.any(|field| self.needle.is_in(&text::of_field(&field)))
+        fields.try_for_each(|field| (self.see)(within, &text::of_field(&field)))
     }
 }
 

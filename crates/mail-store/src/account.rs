@@ -19,6 +19,7 @@ use crate::index::{Index, is_damage};
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
 use crate::recent::Recent;
+use crate::search::Search;
 
 pub(crate) use subscriptions::subscriptions_of;
 
@@ -35,6 +36,7 @@ pub struct Account {
     reader: Mutex<Option<Index>>,
     recent: Weak<Recent>,
     open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
+    search: Search,
 }
 
 /// A line of LIST.
@@ -91,6 +93,7 @@ impl Account {
             reader: Mutex::default(),
             recent,
             open: Mutex::default(),
+            search: Search::new(home),
         })
     }
 
@@ -100,6 +103,15 @@ impl Account {
 
     pub(crate) fn folder(&self, name: &MailboxName) -> PathBuf {
         if name.is_inbox() { self.maildir() } else { self.maildir().join(name.to_maildir()) }
+    }
+
+    /// The folder that the index knows by this name.
+    pub(crate) fn folder_of(&self, key: &str) -> PathBuf {
+        self.maildir().join(key)
+    }
+
+    pub(crate) const fn search(&self) -> &Search {
+        &self.search
     }
 
     pub(crate) fn boot(&self) -> &str {
@@ -144,7 +156,9 @@ impl Account {
         self.flock(FlockOperation::LockExclusive).context("locking", &self.home.join("lock"))?;
         let outcome = self.in_transaction(&mut index, &act);
         self.unlock()?;
-        outcome.map(then)
+        let outcome = outcome.map(then);
+        self.search.wake();
+        outcome
     }
 
     /// As [`Self::locked`], for what is not worth waiting: `None` if another thread or process is at work.
@@ -393,6 +407,7 @@ impl Account {
         open.retain(|_, mailbox| mailbox.strong_count() > 0);
         let mailbox = Mailbox::open(self, name)?;
         open.insert(name.clone(), Arc::downgrade(&mailbox));
+        self.search.begin(self);
         Ok(self.used(mailbox))
     }
 

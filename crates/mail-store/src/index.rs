@@ -1,6 +1,7 @@
 //! The index of one account, SQLite; all SQL is here. It is a cache of the Maildir and may be deleted at any time.
 
 mod inspect;
+mod newest;
 mod summaries;
 
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params}
 
 use crate::error::{IoContext as _, StoreError};
 pub(crate) use inspect::Soundness;
+pub(crate) use newest::Head;
 
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);

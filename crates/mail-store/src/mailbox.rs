@@ -9,6 +9,7 @@ mod place;
 mod rebuild;
 mod scan;
 mod summaries;
+mod texts;
 mod transfer;
 mod verify;
 mod work;

@@ -1,14 +1,14 @@
-//! SEARCH. RFC 3501 §6.4.4. What the index knows is asked first; a message's file is read only where that does not decide.
+//! SEARCH. RFC 3501 §6.4.4. What the indexes know is asked first; a message's file is read only where that does not decide.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::io;
 
 use encoding_rs::Encoding;
 use imap_proto::{SearchKey, SearchRequest, SearchReturns, Tag};
 use mail_message::header;
-use mail_message::search::{Needle, SearchedMessage};
-use mail_store::{Message, MessageFile, StoreError};
+use mail_message::search::{Needle, SearchedMessage, Within};
+use mail_store::{Message, MessageFile, StoreError, TextAnswer};
 use mail_types::{Uid, UidSet};
 
 use crate::answer::{Failure, Output};
@@ -119,10 +119,22 @@ fn charset(name: Option<&str>) -> Result<&'static Encoding, Failure> {
     }
 }
 
+/// Of a few messages the texts are read sooner than looked up.
+const READ_BEFORE_ASKING: u32 = 16;
+
 struct Search<'a> {
     selected: &'a SelectedMailbox,
     /// The texts that are looked for, by their octets in the command.
-    needles: HashMap<&'a [u8], Needle>,
+    wanted: HashMap<&'a [u8], Wanted>,
+    /// How many messages more are read before the full-text index is asked, which costs more than reading a few.
+    to_read: Cell<u32>,
+}
+
+/// A text that is looked for, and what the full-text index knows of it.
+struct Wanted {
+    needle: Needle,
+    in_body: OnceCell<TextAnswer>,
+    in_text: OnceCell<TextAnswer>,
 }
 
 /// One message that is looked at; its header and its file are read at most once.
@@ -173,8 +185,13 @@ impl<'a> Search<'a> {
     fn new(selected: &'a SelectedMailbox, key: &'a SearchKey, charset: &'static Encoding) -> Self {
         let mut texts = Vec::new();
         collect_texts(key, &mut texts);
-        let needle = |text: &[u8]| Needle::new(&charset.decode_without_bom_handling(text).0);
-        Self { selected, needles: texts.into_iter().map(|text| (text, needle(text))).collect() }
+        let wanted = |text: &[u8]| Wanted {
+            needle: Needle::new(&charset.decode_without_bom_handling(text).0),
+            in_body: OnceCell::new(),
+            in_text: OnceCell::new(),
+        };
+        let wanted = texts.into_iter().map(|text| (text, wanted(text))).collect();
+        Self { selected, wanted, to_read: Cell::new(READ_BEFORE_ASKING) }
     }
 
     fn holds(&self, key: &SearchKey, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
@@ -198,8 +215,8 @@ impl<'a> Search<'a> {
             SearchKey::Smaller(size) => message.size < *size,
             SearchKey::Address(header, text) => self.header_holds(header.name(), text, candidate)?,
             SearchKey::Header(name, text) => self.header_holds(name, text, candidate)?,
-            SearchKey::Body(text) => self.finds(text, candidate.whole()?, SearchedMessage::body_holds),
-            SearchKey::Text(text) => self.finds(text, candidate.whole()?, SearchedMessage::text_holds),
+            SearchKey::Body(text) => self.finds(text, Within::Body, candidate)?,
+            SearchKey::Text(text) => self.finds(text, Within::Text, candidate)?,
             SearchKey::And(keys) => self.all_hold(keys, candidate)?,
             SearchKey::Or(left, right) => {
                 let (first, second) = if cost(left) > cost(right) { (right, left) } else { (left, right) };
@@ -228,16 +245,35 @@ impl<'a> Search<'a> {
     }
 
     fn header_holds(&self, name: &str, text: &[u8], candidate: &Candidate<'_>) -> Result<bool, StoreError> {
-        Ok(self.finds(text, candidate.header()?, |message, needle| message.header_holds(name, needle)))
+        let header = candidate.header()?;
+        Ok(self.wanted.get(text).is_some_and(|wanted| header.header_holds(name, &wanted.needle)))
     }
 
-    fn finds(
-        &self,
-        text: &[u8],
-        message: &SearchedMessage,
-        holds: impl Fn(&SearchedMessage, &Needle) -> bool,
-    ) -> bool {
-        self.needles.get(text).is_some_and(|needle| holds(message, needle))
+    /// Whether the message holds the text. It is read only if the full-text index doesn't know.
+    fn finds(&self, text: &[u8], within: Within, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
+        let Some(wanted) = self.wanted.get(text) else { return Ok(false) };
+        if let Some(to_read) = self.to_read.get().checked_sub(1) {
+            self.to_read.set(to_read);
+        } else if let Some(holds) = self.known(wanted, within)?.holds(candidate.message.uid) {
+            return Ok(holds);
+        }
+        let message = candidate.whole()?;
+        Ok(match within {
+            Within::Body => message.body_holds(&wanted.needle),
+            Within::Text => message.text_holds(&wanted.needle),
+        })
+    }
+
+    fn known<'b>(&self, wanted: &'b Wanted, within: Within) -> Result<&'b TextAnswer, StoreError> {
+        let cell = match within {
+            Within::Body => &wanted.in_body,
+            Within::Text => &wanted.in_text,
+        };
+        if let Some(known) = cell.get() {
+            return Ok(known);
+        }
+        let known = self.selected.mailbox().find_text(&wanted.needle, within)?;
+        Ok(cell.get_or_init(|| known))
     }
 }
 

@@ -1,0 +1,188 @@
+//! Full-text search: which messages hold a text, known without reading them.
+//!
+//! What is known is exact, and says of which messages it is known: a search reads the others. The index is only a cache;
+//! [`indexer`] fills it beside the work. A message is known by the base of its file's name, its size and date, which stay
+//! the same wherever it is moved.
+
+mod database;
+mod indexer;
+mod pass;
+#[cfg(test)]
+mod tests;
+mod texts;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use mail_message::search::{Needle, Within};
+use mail_types::Uid;
+
+use crate::account::Account;
+use crate::error::StoreError;
+use crate::index::MessageRow;
+use database::{Database, is_broken};
+use pass::Pass;
+
+/// What is gone is looked for no more often.
+const SWEEP: Duration = Duration::from_secs(60);
+/// A longer needle is looked for by its beginning, and what is found is to be looked at.
+const LONGEST: usize = 64;
+/// A needle of one or two characters is looked for by the trigrams that begin with it, unless these are more.
+const MOST_TRIGRAMS: usize = 256;
+
+/// What the index knows of one needle in one mailbox.
+#[derive(Debug, Default)]
+pub struct TextAnswer {
+    /// Ascending.
+    known: Vec<Uid>,
+    found: Vec<Uid>,
+    /// What was found needs no look at it.
+    is_certain: bool,
+}
+
+impl TextAnswer {
+    /// Whether the message holds the text; `None` if it must be read to know that.
+    #[must_use]
+    pub fn holds(&self, uid: Uid) -> Option<bool> {
+        self.known.binary_search(&uid).ok()?;
+        match self.found.binary_search(&uid) {
+            Ok(_) => self.is_certain.then_some(true),
+            Err(_) => Some(false),
+        }
+    }
+}
+
+/// The full-text search of one account.
+#[derive(Debug)]
+pub(crate) struct Search {
+    home: PathBuf,
+    account: OnceLock<Weak<Account>>,
+    is_queued: AtomicBool,
+    /// When what is gone was last looked for.
+    swept: Mutex<Option<Instant>>,
+    reader: Mutex<Option<Database>>,
+}
+
+impl Search {
+    pub(crate) fn new(home: &Path) -> Self {
+        Self {
+            home: home.to_owned(),
+            account: OnceLock::new(),
+            is_queued: AtomicBool::new(false),
+            swept: Mutex::default(),
+            reader: Mutex::default(),
+        }
+    }
+
+    /// From now on what changes in the account is indexed beside the work.
+    pub(crate) fn begin(&self, account: &Arc<Account>) {
+        self.account.get_or_init(|| Arc::downgrade(account));
+        self.wake();
+    }
+
+    /// Something may have changed. Doesn't block.
+    pub(crate) fn wake(&self) {
+        if let Some(account) = self.account.get()
+            && !self.is_queued.swap(true, Ordering::Relaxed)
+        {
+            indexer::later(account);
+        }
+    }
+
+    fn begin_pass(&self, account: &Account) -> Result<(Database, Pass), StoreError> {
+        self.is_queued.store(false, Ordering::Relaxed);
+        let database = Database::open(&self.home)?;
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_sweep = swept.is_none_or(|it| it.elapsed() >= SWEEP);
+        match Pass::new(account, &database, may_sweep) {
+            Ok(pass) => {
+                if may_sweep {
+                    *swept = Some(Instant::now());
+                }
+                Ok((database, pass))
+            }
+            Err(error) => {
+                if is_broken(&error) {
+                    self.remove(database)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn remove(&self, database: Database) -> Result<(), StoreError> {
+        tracing::warn!(home = %self.home.display(), "the full-text index is damaged; it is made anew");
+        database.remove(&self.home)
+    }
+
+    /// What is known of a needle among these messages, which ascend by UID. Nothing, if the index can't be read.
+    pub(crate) fn answer(&self, rows: &[MessageRow], needle: &Needle, within: Within) -> TextAnswer {
+        self.read(|database| answer(database, rows, needle.folded(), within)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the messages themselves are searched");
+            TextAnswer::default()
+        })
+    }
+
+    fn read<T>(&self, act: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = match reader.take().filter(Database::is_current) {
+            Some(database) => database,
+            None => Database::open(&self.home)?,
+        };
+        let result = database.transaction(false, || act(&database));
+        match &result {
+            Err(error) if is_broken(error) => self.remove(database)?,
+            Ok(_) | Err(_) => *reader = Some(database),
+        }
+        result
+    }
+}
+
+fn answer(
+    database: &Database,
+    rows: &[MessageRow],
+    needle: &str,
+    within: Within,
+) -> Result<TextAnswer, StoreError> {
+    let Some((query, is_certain)) = query(database, needle, within)? else {
+        return Ok(TextAnswer::default());
+    };
+    let ids = query.map_or_else(|| Ok(Vec::new()), |query| database.find(&query))?;
+    let mut answer = TextAnswer { is_certain, ..TextAnswer::default() };
+    for row in rows {
+        let Some(document) = database.document(row)?.filter(|it| it.is_text) else { continue };
+        let Ok(uid) = Uid::try_from(row.uid) else { continue };
+        answer.known.push(uid);
+        if ids.binary_search(&document.id).is_ok() {
+            answer.found.push(uid);
+        }
+    }
+    Ok(answer)
+}
+
+/// The query in FTS5's language, itself `None` if nothing can be found, and whether what it finds needs no look at it.
+/// `None` if the index can't answer.
+fn query(
+    database: &Database,
+    needle: &str,
+    within: Within,
+) -> Result<Option<(Option<String>, bool)>, StoreError> {
+    if needle.is_empty() || texts::is_beyond(needle) {
+        return Ok(None);
+    }
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let columns = match within {
+        Within::Body => "body : ",
+        Within::Text => "",
+    };
+    if needle.chars().nth(2).is_some() {
+        let start: String = needle.chars().take(LONGEST).collect();
+        let is_certain = start.len() == needle.len();
+        return Ok(Some((Some(format!("{columns}{}", quoted(&start))), is_certain)));
+    }
+    let Some(trigrams) = database.trigrams(needle, MOST_TRIGRAMS)? else { return Ok(None) };
+    let any = trigrams.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(" OR ");
+    Ok(Some(((!any.is_empty()).then(|| format!("{columns}({any})")), true)))
+}

@@ -1,0 +1,226 @@
+//! One pass through an account: what is new is indexed, what is gone is dropped.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mail_types::Uid;
+
+use super::database::Database;
+use super::texts::Texts;
+use crate::account::Account;
+use crate::error::{IoContext as _, StoreError};
+use crate::index::{Head, MessageRow};
+use crate::message_file::MessageFile;
+use crate::names::{self, FileName};
+
+/// How long a transaction is worked on.
+const BATCH: Duration = Duration::from_millis(100);
+/// Messages looked up at once.
+const PAGE: u32 = 256;
+/// A longer file is left to the scan: it would have to be in memory.
+const MOST_OCTETS: u64 = 32 * 1024 * 1024;
+
+/// Messages dropped in one transaction.
+const DROPPED: usize = 256;
+
+/// How far a pass is.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// The mailboxes that are not done, the first being worked on, each with the first UID that is new.
+    mailboxes: VecDeque<(Head, u32)>,
+    page: VecDeque<MessageRow>,
+    /// From here on downwards the first mailbox is to be looked at.
+    end: u32,
+    /// A file in the first mailbox was not where the index has it.
+    has_missed: bool,
+    has_left_what_is_gone: bool,
+}
+
+impl Pass {
+    /// Drops what is gone, unless that was done not long ago, and finds the mailboxes in which something is new.
+    pub(super) fn new(account: &Account, database: &Database, may_sweep: bool) -> Result<Self, StoreError> {
+        let mut heads = account.read(|index| index.heads())?;
+        let known = database.mailboxes()?;
+        let is_something_gone = is_something_gone(&heads, &known);
+        let is_swept = is_something_gone && may_sweep;
+        if is_swept {
+            drop_gone(account, database)?;
+            forget_gone(&heads, &known, database)?;
+        }
+        let mut mailboxes = VecDeque::new();
+        for mut head in heads.drain(..) {
+            let before = before(&head, &known);
+            if !is_swept {
+                head.expunged = before.map_or(0, |it| it.expunged); // so that it is found the next time
+            }
+            if before != Some(&head) {
+                mailboxes.push_back((head, before.map_or(1, |it| it.uid_next)));
+            }
+        }
+        let mut pass = Self {
+            mailboxes,
+            page: VecDeque::new(),
+            end: 0,
+            has_missed: false,
+            has_left_what_is_gone: is_something_gone && !is_swept,
+        };
+        pass.begin_mailbox();
+        Ok(pass)
+    }
+
+    /// Works for a while in one transaction; false once all is done.
+    pub(super) fn advance(&mut self, account: &Account, database: &Database) -> Result<bool, StoreError> {
+        let until = Instant::now() + BATCH;
+        database.transaction(true, || {
+            while Instant::now() < until
+                && let Some((head, first)) = self.mailboxes.front()
+            {
+                if self.page.is_empty() {
+                    let page = account.read(|index| index.newest(&head.folder, *first, self.end, PAGE))?;
+                    self.page = page.into();
+                }
+                match self.page.pop_front() {
+                    Some(row) => {
+                        self.end = row.uid;
+                        self.has_missed |= !index(account, database, &head.folder, &row)?;
+                    }
+                    None => self.end_mailbox(database)?,
+                }
+            }
+            Ok(())
+        })?;
+        Ok(!self.mailboxes.is_empty())
+    }
+
+    /// True if what is gone was looked for too short a time ago.
+    pub(super) const fn has_left_what_is_gone(&self) -> bool {
+        self.has_left_what_is_gone
+    }
+
+    fn begin_mailbox(&mut self) {
+        self.end = self.mailboxes.front().map_or(0, |(head, _)| head.uid_next);
+        self.has_missed = false;
+    }
+
+    fn end_mailbox(&mut self, database: &Database) -> Result<(), StoreError> {
+        if let Some((head, _)) = self.mailboxes.pop_front()
+            && !self.has_missed
+        {
+            database.put_mailbox(&head)?;
+        }
+        self.begin_mailbox();
+        Ok(())
+    }
+}
+
+fn before<'a>(head: &Head, known: &'a [Head]) -> Option<&'a Head> {
+    known.iter().find(|it| it.folder == head.folder && it.uid_validity == head.uid_validity)
+}
+
+/// Whether there may be something to drop.
+fn is_something_gone(heads: &[Head], known: &[Head]) -> bool {
+    let is_there = |it: &Head| heads.iter().any(|head| before(head, known) == Some(it));
+    let has_expunged = |head: &Head| before(head, known).is_some_and(|it| it.expunged != head.expunged);
+    !known.iter().all(is_there) || heads.iter().any(has_expunged)
+}
+
+fn forget_gone(heads: &[Head], known: &[Head], database: &Database) -> Result<(), StoreError> {
+    let is_there = |it: &Head| heads.iter().any(|head| head.folder == it.folder);
+    known.iter().filter(|it| !is_there(it)).try_for_each(|it| database.forget_mailbox(&it.folder))
+}
+
+/// Indexes a message, unless it is. False if its file is not where the index has it.
+fn index(account: &Account, database: &Database, folder: &str, row: &MessageRow) -> Result<bool, StoreError> {
+    if database.document(row)?.is_some() {
+        return Ok(true);
+    }
+    let file = match open(account, folder, row) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Perhaps its flags have just been changed.
+            let now = account.read(|index| index.message(folder, row.uid))?;
+            let Some(now) = now.filter(|it| it.base == row.base) else { return Ok(false) };
+            open(account, folder, &now)
+        }
+        file => file,
+    };
+    let texts = match file {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        file => file.and_then(texts_of),
+    };
+    let texts = texts.unwrap_or_else(|error| {
+        tracing::warn!(folder, base = row.base, %error, "this message can't be read; it is not in the full-text index");
+        None
+    });
+    database.add(row, texts.as_ref())?;
+    Ok(true)
+}
+
+fn open(account: &Account, folder: &str, row: &MessageRow) -> std::io::Result<MessageFile> {
+    let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
+    let name = names::in_cur(&row.base, uid, &row.info);
+    let file = File::open(account.folder_of(folder).join("cur").join(name))?;
+    let file_size = file.metadata()?.len();
+    Ok(MessageFile { file, file_size, wire_size: row.wire })
+}
+
+/// `None` if there is too much of it.
+fn texts_of(file: MessageFile) -> std::io::Result<Option<Texts>> {
+    if file.file_size > MOST_OCTETS {
+        return Ok(None);
+    }
+    file.read().map(Texts::of)
+}
+
+/// Drops the messages of which no mailbox has a file.
+fn drop_gone(account: &Account, database: &Database) -> Result<(), StoreError> {
+    let mut there = Names::default();
+    there.read(account)?;
+    if database.dead(|base| there.has(base))?.is_empty() {
+        return Ok(());
+    }
+    there.read(account)?; // what was being moved was perhaps passed by
+    let dead = database.dead(|base| there.has(base))?;
+    for some in dead.chunks(DROPPED) {
+        database.transaction(true, || some.iter().try_for_each(|id| database.drop_document(*id)))?;
+    }
+    Ok(())
+}
+
+/// The names of all messages of an account, in eight octets each: that one stays for another's sake does no harm.
+#[derive(Debug, Default)]
+struct Names {
+    hashes: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Names {
+    fn read(&mut self, account: &Account) -> Result<(), StoreError> {
+        for mailbox in account.names()? {
+            for part in ["new", "cur"] {
+                self.read_folder(&account.folder(&mailbox).join(part))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_folder(&mut self, folder: &Path) -> Result<(), StoreError> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()), // just deleted
+            entries => entries.context("reading the folder", folder)?,
+        };
+        for entry in entries {
+            let name = entry.context("reading the folder", folder)?.file_name();
+            let base = FileName::parse(&name.to_string_lossy()).base;
+            self.hashes.insert(self.hasher.hash_one(base.as_str()));
+        }
+        Ok(())
+    }
+
+    fn has(&self, base: &str) -> bool {
+        self.hashes.contains(&self.hasher.hash_one(base))
+    }
+}

@@ -1,0 +1,314 @@
+//! Index and scan together find what a scan finds, whatever happens to the index.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use mail_message::search::SearchedMessage;
+use mail_types::{Address, MailboxName};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
+use proptest::sample::select;
+
+use super::*;
+use crate::{Mailbox, Store, StoreError};
+
+/// What is hard to find or hard to ask for: letters that fold to others, borders, FTS5's language.
+const PIECES: &[&str] = &[
+    "a",
+    "b",
+    "B",
+    "ab",
+    "aB",
+    " ",
+    "k",
+    "\u{212a}",
+    "\u{17f}",
+    "ß",
+    "ẞ",
+    "ss",
+    "Σ",
+    "σ",
+    "ς",
+    "ΟΔΟΣ",
+    "é",
+    "e\u{301}",
+    "\u{301}",
+    "İ",
+    "ı",
+    "i",
+    "日本語",
+    "日",
+    "本",
+    "語",
+    "😀",
+    "👩\u{200d}👧",
+    "\"",
+    "\"\"",
+    "'",
+    "*",
+    "^",
+    ":",
+    "(",
+    ")",
+    "{",
+    "-",
+    "+",
+    "AND",
+    " OR ",
+    "NOT",
+    "NEAR(a b)",
+    "header : ",
+    "body",
+    "\0",
+    "\u{1f}",
+    "\u{fffd}",
+    "\u{fffe}",
+    "\u{ffff}",
+    "\u{10ffff}",
+    "\r\n",
+    "\r\n ",
+    "<b>",
+    "</b>",
+    "&uuml;",
+    "=?utf-8?q?=C3=9F?=",
+    "=?utf-8?b?zqM=?=",
+    "=",
+];
+
+fn text(most: usize) -> impl Strategy<Value = String> {
+    vec(select(PIECES), 0..most).prop_map(|pieces| pieces.concat())
+}
+
+fn message() -> impl Strategy<Value = String> {
+    let plain = (text(4), text(12)).prop_map(|(subject, body)| format!("Subject: {subject}\r\n\r\n{body}"));
+    let html = (text(4), text(12)).prop_map(|(subject, body)| {
+        format!("Subject: {subject}\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>{body}</p>")
+    });
+    let parts = (text(3), text(8), text(3), text(8)).prop_map(|(name, body, subject, inner)| {
+        format!(
+            "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain; name=\"{name}\"\r\n\r\n{body}\r\n\
+             --x\r\nContent-Type: message/rfc822\r\n\r\nSubject: {subject}\r\n\r\n{inner}\r\n--x--\r\n"
+        )
+    });
+    prop_oneof![plain, html, parts, Just(String::new())]
+}
+
+fn row(uid: usize) -> MessageRow {
+    MessageRow {
+        uid: u32::try_from(uid).unwrap(),
+        base: format!("{uid}.host"),
+        info: String::new(),
+        extra: String::new(),
+        seconds: 1,
+        offset_minutes: 0,
+        wire: 1,
+        mod_seq: 1,
+    }
+}
+
+/// An index of these messages, with UIDs from 1.
+fn indexed(home: &Path, messages: &[String]) -> (Search, Vec<MessageRow>) {
+    std::fs::write(home.join("lock"), "").unwrap();
+    let search = Search::new(home);
+    let rows: Vec<MessageRow> = (1..=messages.len()).map(row).collect();
+    let database = Database::open(home).unwrap();
+    let add = |(row, message): (&MessageRow, &String)| {
+        database.add(row, texts::Texts::of(message.clone().into_bytes()).as_ref())
+    };
+    database.transaction(true, || rows.iter().zip(messages).try_for_each(add)).unwrap();
+    (search, rows)
+}
+
+fn scan(message: &[u8], needle: &Needle, within: Within) -> bool {
+    let message = SearchedMessage::new(message.to_vec());
+    match within {
+        Within::Body => message.body_holds(needle),
+        Within::Text => message.text_holds(needle),
+    }
+}
+
+#[track_caller]
+fn check(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str) {
+    let folded = Needle::new(needle);
+    for within in [Within::Body, Within::Text] {
+        let answer = search.answer(rows, &folded, within);
+        for (row, message) in rows.iter().zip(messages) {
+            let known = answer.holds(Uid::try_from(row.uid).unwrap());
+            let scanned = scan(message.as_bytes(), &folded, within);
+            assert!(known.is_none_or(|it| it == scanned), "{needle:?} {within:?} in {message:?}: {known:?}");
+            let is_known = needle.is_empty() || texts::is_beyond(folded.folded()) || known.is_some();
+            let is_long = needle.chars().count() > LONGEST;
+            assert!(is_known || is_long, "{needle:?} {within:?} is not known in {message:?}");
+        }
+    }
+}
+
+fn fast_dir() -> tempfile::TempDir {
+    let in_memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(if in_memory.is_dir() { in_memory } else { Path::new(".") }).unwrap()
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_the_index_knows_is_what_a_scan_finds(messages in vec(message(), 1..6), needles in vec(text(5), 24)) {
+        let dir = fast_dir();
+        let (search, rows) = indexed(dir.path(), &messages);
+        for needle in needles.iter().map(String::as_str).chain(PIECES.iter().copied()) {
+            check(&search, &rows, &messages, needle);
+        }
+        // Each text's own pieces, its ends included.
+        for folded in messages.iter().map(|message| texts::Texts::of(message.clone().into_bytes()).unwrap()) {
+            let letters: Vec<char> = folded.body.chars().collect();
+            for size in 1..5 {
+                for needle in letters.windows(size).step_by(3) {
+                    check(&search, &rows, &messages, &needle.iter().collect::<String>());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_needle_is_looked_for_by_its_beginning() {
+    let dir = fast_dir();
+    let start = "x".repeat(LONGEST);
+    let messages = [format!("\r\n{start}abc"), format!("\r\n{start}abd"), "\r\nxyz".to_owned()];
+    let (search, rows) = indexed(dir.path(), &messages);
+    let needle = format!("{start}abc");
+    check(&search, &rows, &messages, &needle);
+    let answer = search.answer(&rows, &Needle::new(&needle), Within::Body);
+    let known: Vec<_> = rows.iter().map(|row| answer.holds(Uid::try_from(row.uid).unwrap())).collect();
+    assert_eq!(known, [None, None, Some(false)]);
+}
+
+#[test]
+fn a_message_of_too_much_text_is_left_to_the_scan() {
+    let dir = fast_dir();
+    let messages = [format!("\r\n{}", "long ".repeat(500_000)), "\r\nshort".to_owned()];
+    let (search, rows) = indexed(dir.path(), &messages);
+    let answer = search.answer(&rows, &Needle::new("ort"), Within::Body);
+    assert_eq!(answer.holds(Uid::MIN), None);
+    assert_eq!(answer.holds(Uid::try_from(2).unwrap()), Some(true));
+}
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    store: Arc<Store>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        Self { dir, store }
+    }
+
+    fn owner() -> Address {
+        "bob@example.org".parse().unwrap()
+    }
+
+    fn account(&self) -> Arc<Account> {
+        self.store.account(&Self::owner()).unwrap()
+    }
+
+    fn open(&self, name: &str) -> Arc<Mailbox> {
+        self.account().open(&name.parse().unwrap()).unwrap()
+    }
+
+    fn deliver(&self, text: &str) {
+        let mut delivery = self.store.deliver(&[Self::owner()]).unwrap();
+        delivery.write_all(text.as_bytes()).unwrap();
+        delivery.commit().into_iter().for_each(|result| result.unwrap());
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("example.org/bob/search.sqlite")
+    }
+
+    /// Does at once what the indexer does by and by.
+    fn index(&self) {
+        let account = self.account();
+        let pass = || {
+            let (database, mut pass) = account.search().begin_pass(&account)?;
+            while pass.advance(&account, &database)? {}
+            Ok::<_, StoreError>(())
+        };
+        // The indexer itself may be at it, and damage that shows only now costs one more try.
+        let mut tries = (0..10).map(|_| pass());
+        assert!(tries.any(|it| it.is_ok()), "the index doesn't come back");
+    }
+
+    fn holds(&self, mailbox: &str, needle: &str) -> Vec<Option<bool>> {
+        let mailbox = self.open(mailbox);
+        let answer = mailbox.find_text(&Needle::new(needle), Within::Text).unwrap();
+        mailbox.snapshot().uids().iter().map(|uid| answer.holds(*uid)).collect()
+    }
+
+    fn documents(&self) -> Vec<i64> {
+        Database::open(&self.dir.path().join("example.org/bob")).unwrap().dead(|_| false).unwrap()
+    }
+}
+
+#[test]
+fn moves_renames_flags_and_a_lost_index_have_nothing_indexed_again() {
+    let all = Fixture::new();
+    (0..3).for_each(|number| all.deliver(&format!("Subject: {number}\n\nsome words\n")));
+    let inbox = all.open("INBOX");
+    all.index();
+    let documents = all.documents();
+    assert_eq!(documents.len(), 3);
+    inbox.move_to(&[Uid::MIN], &all.open("Archive")).unwrap();
+    let seen = [mail_types::Flag::Seen].into_iter().collect();
+    inbox.store(&[Uid::try_from(2).unwrap()], &crate::FlagChange::Add(seen)).unwrap();
+    let name = |name: &str| name.parse::<MailboxName>().unwrap();
+    all.account().rename(&name("Archive"), &name("Old")).unwrap();
+    std::fs::remove_file(all.file().with_file_name("index.sqlite")).unwrap();
+    assert_eq!(all.holds("INBOX", "some words"), [Some(true); 2]);
+    assert_eq!(all.holds("Old", "Subject: 0"), [Some(true)]);
+    all.index();
+    assert_eq!(all.documents(), documents);
+}
+
+#[test]
+fn what_is_expunged_is_dropped() {
+    let all = Fixture::new();
+    (0..3).for_each(|number| all.deliver(&format!("Subject: {number}\n\nwords\n")));
+    let inbox = all.open("INBOX");
+    all.index();
+    inbox.expunge(&[Uid::MIN]).unwrap();
+    *all.account().search().swept.lock().unwrap() = None;
+    all.index();
+    assert_eq!(all.documents().len(), 2);
+    assert_eq!(all.holds("INBOX", "words"), [Some(true); 2]);
+}
+
+#[test]
+fn an_index_that_was_deleted_cut_or_filled_with_noise_comes_back() {
+    let all = Fixture::new();
+    (0..40).for_each(|number| all.deliver(&format!("Subject: {number}\n\nwords of {number}.\n")));
+    all.open("INBOX");
+    let size = || usize::try_from(std::fs::metadata(all.file()).unwrap().len()).unwrap();
+    let noise = |size: usize| (0..size).map(|it| (it * 7919 % 251) as u8).collect::<Vec<_>>();
+    let cut = |size: u64| {
+        std::fs::File::options().write(true).open(all.file()).unwrap().set_len(size).unwrap();
+    };
+    let harms: [&dyn Fn(); 5] = [
+        &|| std::fs::remove_file(all.file()).unwrap(),
+        &|| cut(0),
+        &|| cut(5000),
+        &|| std::fs::write(all.file(), noise(size())).unwrap(),
+        &|| std::fs::write(all.file(), "short").unwrap(),
+    ];
+    for (number, harm) in harms.iter().enumerate() {
+        all.index();
+        let as_known = |known: &Option<bool>, is: bool| known.is_none_or(|it| it == is);
+        assert_eq!(all.holds("INBOX", "of 7."), (0..40).map(|it| Some(it == 7)).collect::<Vec<_>>());
+        harm();
+        let known = all.holds("INBOX", "of 7.");
+        assert!(
+            known.iter().enumerate().all(|(it, known)| as_known(known, it == 7)),
+            "harm {number}: {known:?}"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! A message's texts as the full-text index takes them.
+
+use std::ops::ControlFlow;
+
+use mail_message::search::{SearchedMessage, Within, fold};
+
+/// Stands behind each text twice, so that none of its last characters lacks a trigram that begins with it, and no trigrams
+/// lead from one text into the next.
+const BORDER: char = '\u{1f}';
+/// A message with more text than this, in octets, is left to the scan.
+const MOST: usize = 2 * 1024 * 1024;
+
+/// A message's texts, folded: those that only TEXT looks through, and those of BODY.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    pub(super) header: String,
+    pub(super) body: String,
+}
+
+impl Texts {
+    /// `None` if they are too long.
+    pub(super) fn of(message: Vec<u8>) -> Option<Self> {
+        let mut texts = Self::default();
+        let all =
+            SearchedMessage::new(message).texts(Within::Text, &mut |within, text| texts.add(within, text));
+        all.is_continue().then_some(texts)
+    }
+
+    fn add(&mut self, within: Within, text: &str) -> ControlFlow<()> {
+        if self.header.len() + self.body.len() + text.len() > MOST {
+            return ControlFlow::Break(());
+        }
+        let column = match within {
+            Within::Text => &mut self.header,
+            Within::Body => &mut self.body,
+        };
+        // FTS5 passes over NUL.
+        column.extend(fold(text).split('\0').flat_map(|piece| [piece, "\u{1f}\u{1f}"]));
+        ControlFlow::Continue(())
+    }
+}
+
+/// True if the index can't tell the needle from others: it holds what stands for a border, or what FTS5 takes for U+FFFD.
+pub(super) fn is_beyond(needle: &str) -> bool {
+    needle.contains([BORDER, '\0', '\u{fffd}', '\u{fffe}', '\u{ffff}'])
+}
