@@ -11,6 +11,9 @@ use crate::peer::{PASSWORD, Peer, Server};
 use crate::process;
 use crate::report::{Figure, Unit};
 
+/// A server that does nothing for so long is at rest.
+const REST: Duration = Duration::from_secs(4);
+
 pub(super) const WORKS: &[Work] = &[
     work("imap-login", "LOGIN SELECT LOGOUT, 8 clients", nothing, |server, size| log_in(server, size, false)),
     work("imap-login-tls", "the same under TLS", nothing, |server, size| log_in(server, size, true)),
@@ -59,8 +62,11 @@ pub(super) const WORKS: &[Work] = &[
     work("imap-store-all", "STORE of a flag on 10,000 messages", ten_thousand, |s, z| {
         timed(s, &["STORE 1:* +FLAGS.SILENT (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)"], z)
     }),
-    work("imap-search-body", "SEARCH BODY over 10,000 messages", ten_thousand, |s, z| {
+    work("imap-search-body", "SEARCH BODY over 10,000 messages", ten_thousand_at_rest, |s, z| {
         timed(s, &["SEARCH BODY \"message 77:\""], z)
+    }),
+    work("imap-search-text", "SEARCH TEXT over 10,000 messages, all found", ten_thousand_at_rest, |s, z| {
+        timed(s, &["SEARCH TEXT \"quick brown\""], z)
     }),
     work("imap-search-header", "SEARCH SUBJECT over 10,000 messages", ten_thousand, |s, z| {
         timed(s, &["SEARCH SUBJECT \"number 77\""], z)
@@ -97,6 +103,19 @@ fn filled(server: &Server, count: usize, octets: usize) -> Result<()> {
 
 fn ten_thousand(server: &Server, size: Size) -> Result<()> {
     filled(server, size.of(10_000, 500), 4096)
+}
+
+/// And waits until the server has done what it does beside the work, such as to index texts.
+fn ten_thousand_at_rest(server: &Server, size: Size) -> Result<()> {
+    ten_thousand(server, size)?;
+    for _ in 0..200 {
+        let before = process::cpu(server.pid);
+        std::thread::sleep(REST);
+        if process::cpu(server.pid) - before < REST / 100 {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the server comes to no rest")
 }
 
 fn open(server: &Server, user: usize, under_tls: bool) -> Result<Imap> {
