@@ -254,7 +254,7 @@ impl<'a> Search<'a> {
         let Some(wanted) = self.wanted.get(text) else { return Ok(false) };
         if let Some(to_read) = self.to_read.get().checked_sub(1) {
             self.to_read.set(to_read);
-        } else if let Some(holds) = self.known(wanted, within)?.holds(candidate.message.uid) {
+        } else if let Some(holds) = self.known(wanted, within).holds(candidate.message.uid) {
             return Ok(holds);
         }
         let message = candidate.whole()?;
@@ -264,16 +264,12 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn known<'b>(&self, wanted: &'b Wanted, within: Within) -> Result<&'b TextAnswer, StoreError> {
+    fn known<'b>(&self, wanted: &'b Wanted, within: Within) -> &'b TextAnswer {
         let cell = match within {
             Within::Body => &wanted.in_body,
             Within::Text => &wanted.in_text,
         };
-        if let Some(known) = cell.get() {
-            return Ok(known);
-        }
-        let known = self.selected.mailbox().find_text(&wanted.needle, within)?;
-        Ok(cell.get_or_init(|| known))
+        cell.get_or_init(|| self.selected.mailbox().find_text(&wanted.needle, within))
     }
 }
 

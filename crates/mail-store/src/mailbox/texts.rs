@@ -4,22 +4,30 @@ use mail_message::search::{Needle, Within};
 
 use super::Mailbox;
 use crate::error::StoreError;
+use crate::index::MessageRow;
 use crate::search::TextAnswer;
 
 impl Mailbox {
     /// What the full-text index knows of a text, without reading a message. It may know nothing, but what it knows is so.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`], if it is the index of the mailbox that fails.
-    pub fn find_text(&self, needle: &Needle, within: Within) -> Result<TextAnswer, StoreError> {
+    #[must_use]
+    pub fn find_text(&self, needle: &Needle, within: Within) -> TextAnswer {
+        self.place.account.search().wake();
+        self.rows_now().map_or_else(
+            |error| {
+                tracing::debug!(%error, "the messages themselves are searched");
+                TextAnswer::default()
+            },
+            |rows| self.place.account.search().answer(&rows, needle, within),
+        )
+    }
+
+    /// What the index has of this mailbox; nothing if it has another under this name.
+    fn rows_now(&self) -> Result<Vec<MessageRow>, StoreError> {
         let (account, key) = (&self.place.account, &self.place.key);
-        account.search().wake();
         let rows = account.read(|index| index.messages(key))?;
-        // Read after the rows: one made anew under this name has other UIDs.
+        // Read after the rows: in one made anew meanwhile, others have these UIDs.
         let row = account.read(|index| index.mailbox(key))?;
-        if row.is_none_or(|row| row.uid_validity != self.uid_validity.value()) {
-            return Ok(TextAnswer::default());
-        }
-        Ok(account.search().answer(&rows, needle, within))
+        let is_this = row.is_some_and(|row| row.uid_validity == self.uid_validity.value());
+        Ok(if is_this { rows } else { Vec::new() })
     }
 }

@@ -241,7 +241,7 @@ impl Fixture {
 
     fn holds(&self, mailbox: &str, needle: &str) -> Vec<Option<bool>> {
         let mailbox = self.open(mailbox);
-        let answer = mailbox.find_text(&Needle::new(needle), Within::Text).unwrap();
+        let answer = mailbox.find_text(&Needle::new(needle), Within::Text);
         mailbox.snapshot().uids().iter().map(|uid| answer.holds(*uid)).collect()
     }
 
