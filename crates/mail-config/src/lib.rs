@@ -9,7 +9,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Domain, Secret};
+use mail_types::{Domain, Quota, Secret};
+
+pub use units::{show_size, size as parse_size};
 
 /// The whole configuration, valid and with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub pop3: Pop3Config,
     /// Limits that hold for every server.
     pub limits: LimitsConfig,
+    /// How much mail an account may hold.
+    pub quota: QuotaConfig,
     /// Logging.
     pub log: LogConfig,
 }
@@ -56,6 +60,7 @@ impl Config {
             imap: ImapConfig::default(),
             pop3: Pop3Config::default(),
             limits: LimitsConfig::default(),
+            quota: QuotaConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -329,6 +334,25 @@ pub struct LimitsConfig {
     pub drain_timeout: Duration,
     /// Offer AUTH and LOGIN without TLS on addresses other than loopback.
     pub allow_plaintext_login: bool,
+}
+
+/// `[quota]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QuotaConfig {
+    /// What an account may hold for which the directory says nothing else.
+    pub default: Quota,
+    /// What is answered to mail for a full account.
+    pub full: FullMailbox,
+}
+
+/// What is answered to mail for a full account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FullMailbox {
+    /// 452 4.2.2: the sender tries again. RFC 3463 §3.3 calls it a persistent transient failure, since the owner can make room.
+    #[default]
+    Defer,
+    /// 552 5.2.2: the sender gives up.
+    Reject,
 }
 
 /// `[log]`

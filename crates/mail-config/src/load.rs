@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Domain, Secret};
+use mail_types::{Domain, Quota, Secret};
 use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
 use crate::reader::{Reader, Source};
 use crate::{
-    CertificateFiles, Config, ConfigError, ConfigErrors, ImapConfig, LimitsConfig, LogConfig, MINUTE,
-    Pop3Config, QueueConfig, RelayConfig, RelayTls, Smarthost, SmtpConfig, TlsConfig,
+    CertificateFiles, Config, ConfigError, ConfigErrors, FullMailbox, ImapConfig, LimitsConfig, LogConfig,
+    MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls, Smarthost, SmtpConfig, TlsConfig,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,6 +80,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
         imap: reader.table("imap", |reader| imap(reader, has_certificate)),
         pop3: reader.table("pop3", |reader| pop3(reader, has_certificate)),
         limits: reader.table("limits", limits),
+        quota: reader.table("quota", quota),
         log: reader.table("log", log),
         file: source.file.to_owned(),
         tls,
@@ -241,6 +242,17 @@ fn limits(reader: &mut Reader<'_, '_>) -> LimitsConfig {
         drain_timeout: reader.duration("drain_timeout", SECOND, standard.drain_timeout),
         allow_plaintext_login: reader.bool("allow_plaintext_login", standard.allow_plaintext_login),
     }
+}
+
+fn quota(reader: &mut Reader<'_, '_>) -> QuotaConfig {
+    let storage = reader.has("storage").then(|| reader.size("storage", 1, u64::MAX));
+    let messages = reader.has("messages").then(|| reader.number("messages", 1, u64::MAX));
+    let full = reader.parsed("full", "\"defer\" or \"reject\"", |text| match text {
+        "defer" => Some(FullMailbox::Defer),
+        "reject" => Some(FullMailbox::Reject),
+        _ => None,
+    });
+    QuotaConfig { default: Quota { storage, messages }, full: full.unwrap_or_default() }
 }
 
 fn log(reader: &mut Reader<'_, '_>) -> LogConfig {

@@ -184,3 +184,20 @@ fn lmtp_stays_off_port_25() {
     assert!(lmtp(25).contains("LMTP must not be spoken on port 25"), "{}", lmtp(25));
     assert_eq!(lmtp(24), "");
 }
+
+#[test]
+fn a_quota_is_none_unless_it_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let load = |text: &str| {
+        std::fs::write(&file, format!("hostname = \"mail.example.org\"\n{text}")).unwrap();
+        Config::load(&file).unwrap().quota
+    };
+    assert_eq!(load(""), QuotaConfig { default: Quota::default(), full: FullMailbox::Defer });
+    let quota = load("[quota]\nstorage = \"5 GiB\"\nmessages = 100000\nfull = \"reject\"\n");
+    assert_eq!(quota.default, Quota { storage: Some(5 << 30), messages: Some(100_000) });
+    assert_eq!(quota.full, FullMailbox::Reject);
+    let found = mistakes("hostname = \"mail.example.org\"\n[quota]\nstorage = 0\nfull = \"bounce\"\n");
+    assert!(found.contains("3:11: quota.storage = 0: expected a size of at least 1"), "{found}");
+    assert!(found.contains("expected \"defer\" or \"reject\""), "{found}");
+}

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// `52428800`, `50 MiB`, `50MB`: octets. `K`, `M` and `G` count in powers of 1024 with an `i`, of 1000 without.
-pub(crate) fn size(text: &str) -> Option<u64> {
+/// `52428800`, `50 MiB`, `50MB`: octets. `K`, `M`, `G` and `T` count in powers of 1024 with an `i`, of 1000 without.
+#[must_use]
+pub fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let factor = match unit {
         "" | "B" => 1,
@@ -13,9 +14,25 @@ pub(crate) fn size(text: &str) -> Option<u64> {
         "MiB" => 1 << 20,
         "GB" => 1_000_000_000,
         "GiB" => 1 << 30,
+        "TB" => 1_000_000_000_000,
+        "TiB" => 1 << 40,
         _ => return None,
     };
     number.checked_mul(factor)
+}
+
+/// A size as people read it, rounded to a tenth of its unit.
+#[must_use]
+pub fn show_size(octets: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let Some((bits, name)) = units.into_iter().find(|(bits, _)| octets >> bits > 0) else {
+        return format!("{octets} B");
+    };
+    let tenths = (u128::from(octets) * 10 + (1 << (bits - 1))) >> bits;
+    match tenths % 10 {
+        0 => format!("{} {name}", tenths / 10),
+        tenth => format!("{}.{tenth} {name}", tenths / 10),
+    }
 }
 
 /// `500ms`, `30s`, `5m`, `1h`, `5d`.
@@ -62,6 +79,12 @@ mod tests {
             assert_eq!((size(text), duration(text)), (None, None), "{text}");
         }
         assert_eq!(duration("5"), None, "a time needs its unit");
+        for (octets, shown) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1600, "1.6 KiB"), (5 << 30, "5 GiB")]
+        {
+            assert_eq!(show_size(octets), shown);
+        }
+        assert!(show_size(u64::MAX).ends_with(" TiB"));
         for text in ["1s", "90s", "30m", "1h", "5d"] {
             assert_eq!(duration(text).map(show).as_deref(), Some(text));
         }

@@ -18,7 +18,7 @@ pub(crate) struct Database {
 const KEPT_OPEN: usize = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
     CREATE TABLE account (
@@ -37,6 +37,13 @@ const SCHEMA: &str = "
     PRAGMA user_version = 1;
 ";
 
+/// Format 2: what an account may hold, octets and messages; null for the config's default, -1 for no limit.
+const SCHEMA_2: &str = "
+    ALTER TABLE account ADD COLUMN quota_storage INTEGER;
+    ALTER TABLE account ADD COLUMN quota_messages INTEGER;
+    PRAGMA user_version = 2;
+";
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl Database {
@@ -48,6 +55,9 @@ impl Database {
             let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             if found == 0 {
                 transaction.execute_batch(SCHEMA)?;
+            }
+            if found < 2 {
+                transaction.execute_batch(SCHEMA_2)?;
             }
             transaction.commit()?;
             Ok(found)
@@ -156,6 +166,25 @@ impl Database {
 
     pub(crate) fn set_password(&self, address: &str, password: &str) -> Result<bool> {
         Ok(self.change("UPDATE account SET password = ?2 WHERE address = ?1", [address, password])? > 0)
+    }
+
+    /// What is stored for octets and messages.
+    pub(crate) fn quota(&self, account: &str) -> Result<Option<(Option<i64>, Option<i64>)>> {
+        self.with(|connection| {
+            let sql = "SELECT quota_storage, quota_messages FROM account WHERE address = ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row([account], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
+    }
+
+    pub(crate) fn set_quota(
+        &self,
+        account: &str,
+        storage: Option<i64>,
+        messages: Option<i64>,
+    ) -> Result<bool> {
+        let sql = "UPDATE account SET quota_storage = ?2, quota_messages = ?3 WHERE address = ?1";
+        Ok(self.change(sql, params![account, storage, messages])? > 0)
     }
 
     pub(crate) fn add_targets(&self, alias: &str, domain: &str, targets: &[String]) -> Result<()> {

@@ -6,6 +6,7 @@
 mod database;
 mod login;
 mod password;
+mod quota;
 pub mod sasl;
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use tracing::error;
 
 use database::Database;
 use password::Passwords;
+pub use quota::{Limit, QuotaSetting};
 
 /// Addresses that one alias may lead to, those on the way counted.
 const MAX_REACHED: usize = 1000;

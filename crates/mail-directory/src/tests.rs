@@ -1,4 +1,5 @@
 use super::*;
+use mail_types::Quota;
 
 struct Fixture {
     directory: Directory,
@@ -247,4 +248,41 @@ fn an_alias_that_leads_to_a_whole_town_is_an_error_and_no_silent_loss() {
     directory.add_alias(&address("town@example.org"), &town[..1]).unwrap();
     let refused = directory.resolve(&address("town@example.org"), None);
     assert!(matches!(refused, Err(DirectoryError::LeadsTooFar(_))), "{refused:?}");
+}
+
+#[test]
+fn an_account_has_the_quota_of_the_config_until_it_gets_its_own() {
+    let Fixture { directory, folder } = fixture();
+    let (bob, default) = (address("bob@example.org"), Quota { storage: Some(100), messages: Some(7) });
+    assert_eq!(directory.quota(&bob, default).unwrap(), default);
+    let setting = QuotaSetting { storage: Limit::AtMost(5 << 30), messages: Limit::Unlimited };
+    directory.set_quota(&address("BOB@example.org"), setting).unwrap();
+    let other_process = Directory::open(&folder.path().join("directory.sqlite")).unwrap();
+    let own = Quota { storage: Some(5 << 30), messages: None };
+    assert_eq!(other_process.quota(&bob, default).unwrap(), own);
+    assert_eq!(other_process.quota(&address("carol@example.org"), default).unwrap(), default);
+    directory.set_quota(&bob, QuotaSetting::default()).unwrap();
+    assert_eq!(other_process.quota_setting(&bob).unwrap(), QuotaSetting::default());
+    let nobody = directory.set_quota(&address("nobody@example.org"), setting);
+    assert!(matches!(nobody, Err(DirectoryError::NotFound(_))));
+}
+
+#[test]
+fn a_directory_of_the_first_format_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("directory.sqlite");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    let made = "CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
+        CREATE TABLE account (
+            address TEXT PRIMARY KEY,
+            domain TEXT NOT NULL REFERENCES domain (name),
+            password TEXT NOT NULL,
+            created INTEGER NOT NULL DEFAULT (unixepoch())
+        ) STRICT;
+        INSERT INTO domain VALUES ('example.org');
+        INSERT INTO account (address, domain, password) VALUES ('bob@example.org', 'example.org', 'x');
+        PRAGMA user_version = 1;";
+    old.execute_batch(made).unwrap();
+    let directory = Directory::open(&path).unwrap();
+    assert_eq!(directory.quota_setting(&address("bob@example.org")).unwrap(), QuotaSetting::default());
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
-use mail_types::{MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
+use mail_types::{MailboxName, ModSeq, Quota, SpecialUse, Uid, UidValidity, Usage};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::disk;
@@ -18,6 +18,7 @@ use crate::housekeeping::{self, Chore, DELETED};
 use crate::index::{Index, is_damage};
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
+use crate::quota::{self, Count};
 use crate::recent::Recent;
 use crate::search::Search;
 
@@ -28,7 +29,6 @@ pub(crate) use subscriptions::subscriptions_of;
 pub struct Account {
     /// `<domain>/<local-part>`
     home: PathBuf,
-    boot: String,
     /// Orders the processes that change this account, even when the index is lost.
     lock: File,
     index: Mutex<Index>,
@@ -37,6 +37,7 @@ pub struct Account {
     recent: Weak<Recent>,
     open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
     search: Search,
+    quota: Mutex<Quota>,
 }
 
 /// A line of LIST.
@@ -84,16 +85,15 @@ impl Account {
         let lock =
             File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
         housekeeping::later(Chore::Account(home.to_owned()));
-        let boot = disk::read_optional(Path::new("/proc/sys/kernel/random/boot_id"))?.unwrap_or_default();
         Ok(Self {
             home: home.to_owned(),
-            boot: String::from_utf8_lossy(&boot).trim().to_owned(),
             lock,
             index: Mutex::new(Index::open(&home.join("index.sqlite"))?),
             reader: Mutex::default(),
             recent,
             open: Mutex::default(),
             search: Search::new(home),
+            quota: Mutex::default(),
         })
     }
 
@@ -114,8 +114,46 @@ impl Account {
         &self.search
     }
 
-    pub(crate) fn boot(&self) -> &str {
-        &self.boot
+    /// From now on APPEND and COPY are refused beyond this.
+    pub fn set_quota(&self, quota: Quota) {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota;
+    }
+
+    fn quota(&self) -> Quota {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much mail it holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        quota::usage(&self.maildir(), self.quota())
+    }
+
+    /// Sees to it that there is room.
+    ///
+    /// # Errors
+    /// [`StoreError::OverQuota`], [`StoreError::Io`].
+    pub fn check_room(&self, more: Usage) -> Result<(), StoreError> {
+        let has_room = quota::has_room(&self.maildir(), self.quota(), more)?;
+        if has_room { Ok(()) } else { Err(StoreError::OverQuota) }
+    }
+
+    /// Counts what is about to be added, after [`Self::check_room`]: another session may have been faster.
+    pub(crate) fn count_more(&self, more: Usage) -> Result<Count, StoreError> {
+        let mut count = self.count();
+        count.add(more);
+        if count.is_within(self.quota()) { Ok(count) } else { Err(StoreError::OverQuota) }
+    }
+
+    pub(crate) fn count(&self) -> Count {
+        Count::begin(&self.maildir())
+    }
+
+    /// Another program added or removed messages.
+    pub(crate) fn doubt_usage(&self) {
+        quota::doubt(&self.maildir());
     }
 
     /// True as long as the account's folder is the one that was opened.
@@ -315,7 +353,10 @@ impl Account {
             if !self.exists(name)? {
                 return Err(StoreError::NoSuchMailbox(name.clone()));
             }
+            let mut count = self.count();
+            let usage = quota::count_folder(&self.folder(name))?;
             disk::rename_new(&self.folder(name), &trash)?;
+            count.removed(usage);
             disk::sync_dir(&self.maildir())?;
             index.forget(&name.to_maildir())
         })?;

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use mail_types::Usage;
+
 use crate::content_hash::Hasher;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::message_file::bare_lfs;
 use crate::names;
+use crate::quota::Count;
 
 /// A file in `tmp/` that counts and hashes what is written, and is removed unless it is kept.
 #[derive(Debug)]
@@ -28,6 +31,11 @@ impl TmpFile {
         let path = maildir.join("tmp").join(&unique);
         let file = BufWriter::with_capacity(64 << 10, disk::create_new(&path)?);
         Ok(Self { path, file, unique, size: 0, bare_lfs: 0, last: 0, hasher: Hasher::default() })
+    }
+
+    /// Octets in the file.
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
     }
 
     /// Octets on the wire.
@@ -101,7 +109,11 @@ impl Delivery {
             Ok(name) => name,
             Err(error) => return self.all_failed(&error),
         };
-        let placed: Vec<_> = (0..self.maildirs.len()).map(|position| self.place(position, &name)).collect();
+        let mut counts = Vec::new();
+        let mut place = |position| self.place(position, &name, &mut counts);
+        let placed: Vec<_> = (0..self.maildirs.len()).map(&mut place).collect();
+        // What can't be flushed is there all the same.
+        counts.iter_mut().for_each(Count::keep);
         let durable =
             |(maildir, placed): (&PathBuf, Result<(), StoreError>)| placed.and_then(|()| keep(maildir));
         self.maildirs.iter().zip(placed).map(durable).collect()
@@ -123,24 +135,31 @@ impl Delivery {
             self.maildirs.iter().take(position + 1).for_each(|maildir| withdraw(maildir, &name));
             (position, error)
         };
+        let mut counts = Vec::new();
         for position in 0..self.maildirs.len() {
-            self.place(position, &name).map_err(|error| take_back(position, error))?;
+            self.place(position, &name, &mut counts).map_err(|error| take_back(position, error))?;
             placed();
         }
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
         let last = self.maildirs.len().saturating_sub(1);
-        self.maildirs.iter().try_for_each(|maildir| keep(maildir)).map_err(|error| take_back(last, error))
+        self.maildirs.iter().try_for_each(|maildir| keep(maildir)).map_err(|error| take_back(last, error))?;
+        counts.iter_mut().for_each(Count::keep);
+        Ok(())
     }
 
     /// Shows the message to the recipient at `position`, once even where two recipients are one account.
-    fn place(&self, position: usize, name: &str) -> Result<(), StoreError> {
+    fn place(&self, position: usize, name: &str, counts: &mut Vec<Count>) -> Result<(), StoreError> {
         let Some((maildir, before)) = self.maildirs.get(..=position).and_then(<[_]>::split_last) else {
             return Ok(());
         };
         if before.contains(maildir) {
             return Ok(());
         }
-        disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &maildir.join("new").join(name))
+        let mut count = Count::begin(maildir);
+        count.add(Usage::message(self.tmp.size));
+        disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &maildir.join("new").join(name))?;
+        counts.push(count);
+        Ok(())
     }
 
     fn all_failed(&self, error: &StoreError) -> Vec<Result<(), StoreError>> {

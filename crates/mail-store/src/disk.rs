@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::error::{IoContext as _, StoreError};
 
@@ -69,6 +70,20 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     io::copy(&mut source, &mut target).context("copying", to)?;
     target.set_modified(modified).context("dating", to)?;
     sync_file(&target, to)
+}
+
+/// Adds a line to a file open for appending, by one write.
+pub(crate) fn append(mut file: &File, path: &Path, line: &[u8]) -> Result<(), StoreError> {
+    fault::check().and_then(|()| file.write_all(line)).context("writing", path)
+}
+
+/// The machine's boot, by which a crash of the machine is known from one of a process.
+pub(crate) fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        boot.trim().to_owned()
+    })
 }
 
 /// Brings a file's content to the disk.

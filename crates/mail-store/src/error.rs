@@ -36,6 +36,9 @@ pub enum StoreError {
     /// The message was expunged, by us or by another program.
     #[error("the message with UID {0} is gone")]
     MessageGone(Uid),
+    /// The account holds as much as it may.
+    #[error("the mailbox is full: its quota is reached")]
+    OverQuota,
     /// UIDs or mod-sequences have run out.
     #[error("the mailbox {0} has no numbers left")]
     NumbersExhausted(MailboxName),

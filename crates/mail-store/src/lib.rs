@@ -14,6 +14,7 @@ mod mailbox;
 mod mailbox_file;
 mod message_file;
 mod names;
+mod quota;
 mod recent;
 mod search;
 mod snapshot;

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use mail_types::Address;
+use mail_types::{Address, Quota, Usage};
 
 use crate::account::{Account, create_maildir};
 use crate::delivery::Delivery;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
+use crate::quota;
 use crate::recent::Recent;
 
 /// All accounts' mail, below one folder.
@@ -76,6 +77,22 @@ impl Store {
     fn opened(&self, home: &Path) -> Option<Arc<Account>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(home).and_then(Weak::upgrade).filter(|it| it.is_current())
+    }
+
+    /// True if `owner`, who has this quota, may get `more`. Never opens an index.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn has_room(&self, owner: &Address, quota: Quota, more: Usage) -> Result<bool, StoreError> {
+        quota::has_room(&self.home(owner).join("Maildir"), quota, more)
+    }
+
+    /// How much mail `owner`, who has this quota, has. Never opens an index.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn usage(&self, owner: &Address, quota: Quota) -> Result<Usage, StoreError> {
+        quota::usage(&self.home(owner).join("Maildir"), quota)
     }
 
     /// Starts to deliver one message to the INBOXes of `recipients` (at least one). Never opens an index.

@@ -14,6 +14,7 @@ mod costs;
 mod crashes;
 mod foreign;
 mod misfits;
+mod quota;
 mod races;
 mod soak;
 mod summaries;

@@ -8,6 +8,7 @@ mod internal_date;
 mod mailbox_name;
 mod number;
 mod number_set;
+mod quota;
 mod secret;
 
 pub use address::{Address, AddressError, Domain};
@@ -16,4 +17,5 @@ pub use internal_date::InternalDate;
 pub use mailbox_name::{MailboxName, MailboxNameError, SpecialUse};
 pub use number::{ModSeq, SeqNum, Uid, UidValidity, ZeroError};
 pub use number_set::{Bound, Number, NumberSet, SeqSet, UidSet};
+pub use quota::{Quota, Usage};
 pub use secret::Secret;

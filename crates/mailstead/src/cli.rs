@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use mail_config::parse_size;
+use mail_directory::Limit;
 use mail_types::{Address, Domain, MailboxName};
 
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
@@ -142,18 +144,60 @@ pub(crate) enum AccountCommand {
         /// Such as alice@example.org
         address: Address,
     },
-    /// Lists the accounts
+    /// Lists the accounts with what they hold and may hold
     List(ListArguments),
     /// Removes an account; its mail stays on disk
     Remove {
         /// Such as alice@example.org
         address: Address,
     },
+    /// Shows how much mail an account may hold, or changes that; running servers see it at once
+    Quota(QuotaArguments),
     /// Sets a new password, which is asked for, or read from standard input
     Password {
         /// Such as alice@example.org
         address: Address,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuotaArguments {
+    /// Such as alice@example.org
+    pub(crate) address: Address,
+    /// Octets of all its messages, such as 5GiB; "none" for as many as it likes, "default" for what the config says
+    #[arg(long, value_name = "SIZE", value_parser = size_limit)]
+    pub(crate) storage: Option<Limit>,
+    /// Messages; "none" and "default" likewise
+    #[arg(long, value_name = "NUMBER", value_parser = number_limit)]
+    pub(crate) messages: Option<Limit>,
+    /// No limit at all
+    #[arg(long, conflicts_with_all = ["storage", "messages", "default"])]
+    pub(crate) none: bool,
+    /// What the config says
+    #[arg(long, conflicts_with_all = ["storage", "messages"])]
+    pub(crate) default: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn size_limit(text: &str) -> Result<Limit, String> {
+    limit(text, parse_size, "a size such as 5GiB")
+}
+
+fn number_limit(text: &str) -> Result<Limit, String> {
+    limit(text, |text| text.parse().ok(), "a number of messages")
+}
+
+fn limit(text: &str, number: impl Fn(&str) -> Option<u64>, expected: &str) -> Result<Limit, String> {
+    match text {
+        "none" => Ok(Limit::Unlimited),
+        "default" => Ok(Limit::Default),
+        _ => number(text)
+            .filter(|limit| *limit > 0)
+            .map(Limit::AtMost)
+            .ok_or_else(|| format!("expected {expected}, \"none\" or \"default\"")),
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -97,9 +97,13 @@ fn accounts_are_added_listed_and_removed() {
     let installation = Installation::new();
     installation.add_account("Alice@example.org");
     installation.add_account("bob@example.org");
-    assert_eq!(installation.run(&["account", "list"]).succeeds(), "alice@example.org\nbob@example.org\n");
+    let table = "ADDRESS            STORAGE  OF  MESSAGES  OF\n\
+                 alice@example.org  0 B      -   0         -\n\
+                 bob@example.org    0 B      -   0         -\n";
+    assert_eq!(installation.run(&["account", "list"]).succeeds(), table);
     let listed = json_of(&installation, &["account", "list"]);
-    assert_eq!(listed, json!([{ "address": "alice@example.org" }, { "address": "bob@example.org" }]));
+    let line = |address| json!({ "address": address, "storage": 0, "storage_limit": null, "messages": 0, "messages_limit": null });
+    assert_eq!(listed, json!([line("alice@example.org"), line("bob@example.org")]));
     let inbox = installation.data().join("mail/example.org/alice/Maildir/new");
     assert!(inbox.is_dir());
     let again = installation.run_with_input(&["account", "add", "ALICE@example.org"], "other\n");
@@ -111,6 +115,41 @@ fn accounts_are_added_listed_and_removed() {
     installation.run(&["account", "remove", "alice@example.org"]).succeeds();
     assert!(inbox.is_dir(), "the mail of a removed account stays");
     installation.run(&["account", "remove", "alice@example.org"]).fails(1, &["does not exist"]);
+}
+
+#[test]
+fn a_quota_is_set_for_all_and_for_one_account() {
+    let installation = Installation::new();
+    installation.add_account("alice@example.org");
+    installation.add_to_config("[quota]\nstorage = \"10 MiB\"\n");
+    let quota = |arguments: &[&str]| {
+        let all = [&["account", "quota", "alice@example.org", "--json"][..], arguments].concat();
+        let shown: Value = serde_json::from_str(installation.run(&all).succeeds()).unwrap();
+        (shown["storage_limit"].as_u64(), shown["messages_limit"].as_u64())
+    };
+    assert_eq!(quota(&[]), (Some(10 << 20), None));
+    assert_eq!(quota(&["--messages", "100"]), (Some(10 << 20), Some(100)));
+    assert_eq!(quota(&["--storage", "5GiB"]), (Some(5 << 30), Some(100)), "the other stays");
+    assert_eq!(quota(&["--none"]), (None, None));
+    assert_eq!(quota(&["--storage", "default"]), (Some(10 << 20), None));
+    assert_eq!(quota(&["--default"]), (Some(10 << 20), None));
+    let mail = installation.data().join("mail/example.org/alice/Maildir");
+    std::fs::write(mail.join(".Sent/cur/1.x,S=1600:2,S"), [b'x'; 1600]).unwrap();
+    std::fs::remove_file(mail.join("maildirsize")).unwrap();
+    let table =
+        "ADDRESS            STORAGE  OF      MESSAGES  OF\nalice@example.org  1.6 KiB  10 MiB  1         -\n";
+    assert_eq!(installation.run(&["account", "list"]).succeeds(), table);
+    for wrong in ["5 parsecs", "0", "-1"] {
+        installation
+            .run(&["account", "quota", "alice@example.org", &format!("--storage={wrong}")])
+            .fails(2, &["a size such as 5GiB"]);
+    }
+    installation
+        .run(&["account", "quota", "alice@example.org", "--none", "--default"])
+        .fails(2, &["--default"]);
+    installation
+        .run(&["account", "quota", "bob@example.org", "--none"])
+        .fails(1, &["bob@example.org", "account list"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mail_types::{Flags, InternalDate, Uid};
+use mail_types::{Flags, InternalDate, Uid, Usage};
 
 use super::transfer::take_back;
 use super::work::Work;
@@ -15,6 +15,7 @@ use crate::disk;
 use crate::error::StoreError;
 use crate::index::{Index, MessageRow};
 use crate::names::FileName;
+use crate::quota::Count;
 
 /// A message on its way into a mailbox by APPEND. Dropped uncommitted, it leaves nothing.
 #[derive(Debug)]
@@ -39,7 +40,8 @@ impl Append {
     /// Makes the message durable and visible.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchMailbox`] if it was deleted meanwhile, [`StoreError::Io`], [`StoreError::Index`].
+    /// [`StoreError::NoSuchMailbox`] if it was deleted meanwhile, [`StoreError::OverQuota`], [`StoreError::Io`],
+    /// [`StoreError::Index`].
     pub fn commit(self) -> Result<Uid, StoreError> {
         let missing = StoreError::NumbersExhausted(self.mailbox.place.name.clone());
         Self::commit_all(vec![self])?.pop().ok_or(missing)
@@ -54,20 +56,24 @@ impl Append {
         let Some(mailbox) = messages.first().map(|first| Arc::clone(&first.mailbox)) else {
             return Ok(Vec::new());
         };
+        let more: Usage = messages.iter().map(|it| Usage::message(it.tmp.size())).sum();
+        mailbox.place.account.check_room(more)?;
         let bases = messages.iter_mut().map(Self::finish).collect::<Result<Vec<_>, _>>()?;
         let placed = RefCell::new(Vec::new());
-        let place = |index: &Index| -> Result<(Vec<Uid>, Outcome), StoreError> {
+        let place = |index: &Index| -> Result<(Vec<Uid>, Outcome, Count), StoreError> {
             let mut work = mailbox.work(index)?;
+            let count = mailbox.place.account.count_more(more)?;
             let both = messages.iter().zip(&bases);
             let place = |(message, base): (&Self, &String)| message.place(base, &mut work, &placed);
             let uids = both.map(place).collect::<Result<_, _>>()?;
             disk::sync_dir(&work.place.path("cur"))?;
-            Ok((uids, mailbox.finish(work)?))
+            Ok((uids, mailbox.finish(work)?, count))
         };
         mailbox.or_undo(
             place,
             || take_back(&placed),
-            |(uids, outcome)| {
+            |(uids, outcome, mut count)| {
+                count.keep();
                 mailbox.show(outcome);
                 uids
             },

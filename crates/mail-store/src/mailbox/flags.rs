@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mail_types::{Flags, Uid};
+use mail_types::{Flags, Uid, Usage};
 
 use super::Mailbox;
 use super::work::Work;
@@ -10,6 +10,7 @@ use crate::disk;
 use crate::error::StoreError;
 use crate::index::MessageRow;
 use crate::names::FileName;
+use crate::quota;
 use crate::snapshot::Snapshot;
 
 /// How STORE changes flags. RFC 3501 §6.4.6.
@@ -45,11 +46,14 @@ impl Mailbox {
     /// [`StoreError::Io`], [`StoreError::Index`].
     pub fn expunge(&self, uids: &[Uid]) -> Result<Arc<Snapshot>, StoreError> {
         let (_, snapshot) = self.change(|work| {
-            let mut mod_seq = None;
+            let (mut mod_seq, mut count) = (None, work.place.account.count());
             for uid in uids {
                 work.on_file(*uid, |work, row| {
                     work.touched = true;
-                    disk::remove(&work.path(&row))?;
+                    let path = work.path(&row);
+                    let octets = quota::octets(&row.base, &path)?.unwrap_or_default();
+                    disk::remove(&path)?;
+                    count.removed(Usage::message(octets));
                     let mod_seq = work.change(&mut mod_seq)?;
                     work.forget(&row, mod_seq)
                 })?;

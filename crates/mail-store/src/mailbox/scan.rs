@@ -75,17 +75,21 @@ impl Work<'_> {
         let known = self.index.messages(&self.place.key)?;
         let mut seen = self.list_all(&known)?;
         let mut taken: HashSet<u32> = known.iter().map(|row| row.uid).collect();
-        let (mut change, mut named) = (None, false);
+        let (mut change, mut named, mut lost) = (None, false, false);
         for row in known {
             match seen.take(&row, &taken) {
                 Some(file) => named |= self.refresh(row, &file, &mut change)?,
                 None => {
+                    lost = true;
                     let mod_seq = self.change(&mut change)?;
                     self.forget(&row, mod_seq)?;
                 }
             }
         }
         named |= self.adopt(seen.into_files(), adoption, &mut taken, &mut change)?;
+        if lost {
+            self.place.account.doubt_usage();
+        }
         self.settle_names(named)?;
         if let Some(floor) = self.index.trim_log(&self.place.key, LOG)? {
             self.row.log_floor = self.row.log_floor.max(floor);
@@ -183,7 +187,7 @@ impl Work<'_> {
         let mut newcomers: Vec<_> =
             files.into_iter().map(|file| (self.claim(&file, adoption), file)).collect();
         newcomers.sort_by(|(a, one), (b, two)| (a, &one.base).cmp(&(b, &two.base)));
-        let mut named = false;
+        let (mut named, mut foreign) = (false, false);
         for (claim, file) in newcomers {
             let Some((seconds, wire)) = measure(&file)? else {
                 self.settles_later();
@@ -191,6 +195,7 @@ impl Work<'_> {
             };
             let uid = self.uid_for(claim, taken)?.value();
             let name = FileName::parse(&file.name);
+            foreign |= !names::is_ours(&file.base);
             self.know_letters(&name);
             let extra = self.file.extra.get(&uid).map(|it| joined(it)).unwrap_or_default();
             let (base, info) = (file.base.clone(), name.info.to_owned());
@@ -201,6 +206,9 @@ impl Work<'_> {
                 self.index.put_message(&self.place.key, &row)?;
                 named = true;
             }
+        }
+        if foreign {
+            self.place.account.doubt_usage();
         }
         Ok(named)
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mail_types::{Flags, Uid};
+use mail_types::{Flags, Uid, Usage};
 
 use super::work::Work;
 use super::{Mailbox, Outcome};
@@ -12,6 +12,7 @@ use crate::disk;
 use crate::error::StoreError;
 use crate::index::{Index, MessageRow};
 use crate::names::{self, FileName};
+use crate::quota;
 
 /// A message to be copied: a link to it in the target's `tmp/`.
 struct Linked {
@@ -19,6 +20,7 @@ struct Linked {
     base: String,
     row: MessageRow,
     flags: Flags,
+    usage: Usage,
 }
 
 impl Mailbox {
@@ -26,20 +28,25 @@ impl Mailbox {
     /// are gone are passed over.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchMailbox`] for the target, [`StoreError::Io`], [`StoreError::Index`].
+    /// [`StoreError::NoSuchMailbox`] for the target, [`StoreError::OverQuota`], [`StoreError::Io`], [`StoreError::Index`].
     pub fn copy(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
         self.is_neighbour(target)?;
+        self.place.account.check_room(self.usage_of(uids))?;
         let placed = RefCell::new(Vec::new());
         let copy = |index: &Index| {
             let mut source = self.work(index)?;
             let linked = source.link_all(uids, target, &mut placed.borrow_mut())?;
             let here = self.finish(source)?;
+            let count = self.place.account.count_more(linked.iter().map(|it| it.usage).sum())?;
             let mut work = target.work(index)?;
             let pairs = work.adopt_links(&linked, &self.place.key, &mut placed.borrow_mut())?;
-            Ok((pairs, here, target.finish(work)?))
+            Ok((count, (pairs, here, target.finish(work)?)))
         };
         let undo = || placed.borrow_mut().drain(..).for_each(|path: PathBuf| disk::discard(&path));
-        self.or_undo(copy, undo, |done| self.show_both(target, done))
+        self.or_undo(copy, undo, |(mut count, done)| {
+            count.keep();
+            self.show_both(target, done)
+        })
     }
 
     /// Moves messages: each is renamed to its UID there, so that at no moment it is in both mailboxes or in none (RFC 6851).
@@ -54,6 +61,8 @@ impl Mailbox {
         }
         let moved = RefCell::new(Vec::new());
         let move_all = |index: &Index| {
+            // A count of all must not miss what is on its way from one folder to another.
+            let _count = self.place.account.count();
             let (mut source, mut work) = (self.work(index)?, target.work(index)?);
             let pairs = source.move_all(uids, &mut work, &mut moved.borrow_mut())?;
             Ok((pairs, self.finish(source)?, target.finish(work)?))
@@ -96,6 +105,13 @@ impl Mailbox {
         value
     }
 
+    /// About how much these messages are.
+    fn usage_of(&self, uids: &[Uid]) -> Usage {
+        let now = self.snapshot();
+        let sizes = uids.iter().filter_map(|uid| now.get(now.uids().binary_search(uid).ok()?));
+        sizes.map(|message| Usage::message(message.size)).sum()
+    }
+
     fn is_neighbour(&self, target: &Self) -> Result<(), StoreError> {
         if Arc::ptr_eq(&self.place.account, &target.place.account) {
             return Ok(());
@@ -129,7 +145,8 @@ impl Work<'_> {
                 let tmp = folder.join(&base);
                 placed.push(tmp.clone());
                 disk::link_or_copy(&work.path(&row), &folder.join(names::unique()), &tmp)?;
-                Ok(Linked { tmp, base, flags: work.flags(&row), row })
+                let usage = Usage::message(quota::octets(&base, &tmp)?.unwrap_or_default());
+                Ok(Linked { tmp, base, flags: work.flags(&row), row, usage })
             })?;
             linked.extend(link);
         }
@@ -145,7 +162,7 @@ impl Work<'_> {
     ) -> Result<Vec<(Uid, Uid)>, StoreError> {
         let mut pairs = Vec::with_capacity(linked.len());
         let mut mod_seq = None;
-        for Linked { tmp, base, row, flags } in linked {
+        for Linked { tmp, base, row, flags, .. } in linked {
             let copy = self.copy_of(row, flags, base.clone(), &mut mod_seq)?;
             let path = self.path(&copy);
             placed.push(path.clone());

@@ -7,6 +7,7 @@ use mail_types::{Flags, Keyword, Uid};
 
 use super::place::{Place, Signs, now_nanos, tick};
 use super::scan::Adoption;
+use crate::disk;
 use crate::error::StoreError;
 use crate::index::{Index, MailboxRow, MessageRow};
 use crate::mailbox_file::{Foreign, MailboxFile, letter_of};
@@ -46,7 +47,7 @@ impl<'a> Work<'a> {
             None => Arc::new(new_file(place)?),
         };
         let saved = index.mailbox(&place.key)?.filter(|row| row.uid_validity == file.uid_validity.value());
-        let boot = place.account.boot();
+        let boot = disk::boot_id();
         // After a crash of the machine the index may lack its last changes: go on above all that was ever given.
         let recovering = file.importing || saved.as_ref().is_none_or(|row| row.boot != boot);
         let row = match &saved {

@@ -4,9 +4,9 @@ use anyhow::{Context, bail};
 use mail_directory::Directory;
 use mail_store::Store;
 use mail_types::Address;
-use serde_json::json;
 
 use super::operator::{become_operator, open_directory};
+use super::quota::{self, Held};
 use crate::cli::AccountCommand;
 use crate::{output, password};
 
@@ -18,6 +18,7 @@ pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> 
             open_directory(config)?.remove_account(&address)?;
             Ok(output::line(&format!("removed {address}; its mail is kept"))?)
         }
+        AccountCommand::Quota(arguments) => quota::run(config, &arguments),
         AccountCommand::Password { address } => {
             let directory = open_directory(config)?;
             // Said before a password is asked for.
@@ -55,10 +56,18 @@ fn refuse_unknown_domain(directory: &Directory, address: &Address) -> anyhow::Re
 }
 
 fn list(config: &Path, json: bool) -> anyhow::Result<()> {
-    let accounts = open_directory(config)?.accounts()?;
+    let config = become_operator(config)?;
+    let directory = Directory::open(&config.directory_file())?;
+    let store = Store::open(&config.mail_dir())?;
+    let accounts = directory.accounts()?.into_iter();
+    let held = accounts.map(|address| quota::held(&config, &directory, &store, address));
+    let held = held.collect::<anyhow::Result<Vec<_>>>()?;
     if json {
-        let accounts = accounts.iter().map(|address| json!({ "address": address.to_string() }));
-        return output::json(&accounts.collect::<Vec<_>>());
+        return output::json(&held.iter().map(Held::json).collect::<Vec<_>>());
     }
-    accounts.iter().try_for_each(|address| Ok(output::line(&address.to_string())?))
+    if held.is_empty() {
+        return Ok(());
+    }
+    let rows = std::iter::once(Held::headings()).chain(held.iter().map(Held::row));
+    Ok(output::table(&rows.collect::<Vec<_>>())?)
 }

@@ -7,6 +7,7 @@ mod domain;
 mod init;
 mod operator;
 mod queue;
+mod quota;
 mod store;
 
 use std::process::ExitCode;
