@@ -15,6 +15,7 @@ use crate::grammar::{
     text,
 };
 use crate::list::{ListRequest, list, lsub};
+use crate::quota::{quota_root_name, setquota};
 use crate::search::{SearchReturns, search_program};
 use crate::{FetchItem, MessageSet, SearchKey, Tag};
 
@@ -71,6 +72,10 @@ pub enum StatusItem {
     Unseen,
     /// `SIZE`. RFC 8438.
     Size,
+    /// `DELETED`: messages with `\\Deleted`. RFC 9208 §4.1.4.
+    Deleted,
+    /// `DELETED-STORAGE`: their octets. RFC 9208 §4.1.4.
+    DeletedStorage,
 }
 
 /// How STORE changes flags.
@@ -148,6 +153,12 @@ pub enum Command {
     Namespace,
     /// `STATUS`
     Status(MailboxName, Vec<StatusItem>),
+    /// `GETQUOTA` of a quota root. RFC 9208 §4.1.1.
+    GetQuota(String),
+    /// `GETQUOTAROOT`. RFC 9208 §4.1.2.
+    GetQuotaRoot(MailboxName),
+    /// `SETQUOTA` with a quota root and limits. RFC 9208 §4.1.3.
+    SetQuota(String, Vec<(String, u64)>),
     /// `APPEND` up to its message
     Append {
         /// Where to.
@@ -258,6 +269,9 @@ fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
         b"LIST" => whole(input, map(list, Command::List)),
         b"LSUB" => whole(input, map(lsub, |(reference, pattern)| Command::Lsub(reference, pattern))),
         b"STATUS" => whole(input, status),
+        b"GETQUOTA" => whole(input, map(quota_root_name, Command::GetQuota)),
+        b"GETQUOTAROOT" => whole(input, map(mailbox, Command::GetQuotaRoot)),
+        b"SETQUOTA" => whole(input, map(setquota, |(root, limits)| Command::SetQuota(root, limits))),
         b"APPEND" => whole(input, append),
         b"UID" => uid(input),
         _ => message_command(verb, input, false),
@@ -352,7 +366,7 @@ fn status(input: &[u8]) -> Parsed<'_, Command> {
     map(separated_pair(mailbox, sp, status_items), |(name, items)| Command::Status(name, items)).parse(input)
 }
 
-/// `"(" status-att *(SP status-att) ")"`. SIZE is RFC 8438's.
+/// `"(" status-att *(SP status-att) ")"`. SIZE is RFC 8438's, DELETED and DELETED-STORAGE are RFC 9208's.
 pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
     let item = alt((
         value(StatusItem::Messages, tag_no_case("MESSAGES")),
@@ -361,6 +375,8 @@ pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
         value(StatusItem::UidValidity, tag_no_case("UIDVALIDITY")),
         value(StatusItem::Unseen, tag_no_case("UNSEEN")),
         value(StatusItem::Size, tag_no_case("SIZE")),
+        value(StatusItem::DeletedStorage, tag_no_case("DELETED-STORAGE")),
+        value(StatusItem::Deleted, tag_no_case("DELETED")),
     ));
     delimited((char('('), opt(sp)), separated_list1(sp, item), (opt(sp), char(')'))).parse(input)
 }

@@ -7,6 +7,7 @@ mod encode;
 mod fetch;
 mod grammar;
 mod list;
+mod quota;
 mod search;
 mod structure;
 
@@ -14,6 +15,7 @@ pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, Store
 pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use fetch::{FetchItem, Part, Section, SectionText};
 pub use list::{ListRequest, ListReturn, ListSelect};
+pub use quota::{QuotaResource, quota_response, quotaroot_response};
 pub use search::{Header, SearchKey, SearchReturns};
 pub use structure::{body, envelope};
 

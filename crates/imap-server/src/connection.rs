@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use crate::answer::{Failure, Output};
+use crate::command::quota::Owner;
 use crate::idle::Idled;
 use crate::login::{Authenticating, Authentication, log_in};
 use crate::server::Shared;
@@ -202,6 +203,9 @@ impl Client {
             | Command::Lsub(..)
             | Command::Namespace
             | Command::Status(..)
+            | Command::GetQuota(_)
+            | Command::GetQuotaRoot(_)
+            | Command::SetQuota(..)
             | Command::Check
             | Command::Close
             | Command::Unselect
@@ -222,7 +226,7 @@ impl Client {
         if self.account.is_some() {
             capabilities.push_str(
                 " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
-                 MULTIAPPEND ESEARCH SEARCHRES",
+                 MULTIAPPEND ESEARCH SEARCHRES QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE",
             );
             return capabilities;
         }
@@ -297,7 +301,9 @@ impl Client {
                 debug!(account = %login.address, "session begins");
                 self.account = Some(login.guard);
                 self.wire.trust();
-                self.session = Some(Session { state: State::Authenticated(login.account) });
+                let owner = Owner { address: login.address, shared: Arc::clone(&self.shared) };
+                self.session =
+                    Some(Session { state: State::Authenticated(login.account), owner: Some(owner) });
                 let capabilities = self.capabilities();
                 self.wire.line(&format!("{tag} OK [CAPABILITY {capabilities}] Logged in")).await?;
                 Ok(Next::Command)

@@ -10,7 +10,8 @@ use tracing::error;
 
 use crate::answer::{Failure, Output};
 use crate::command::fetch::FetchJob;
-use crate::command::{copy, expunge, fetch, list, mailbox, search, select, store};
+use crate::command::quota::Owner;
+use crate::command::{copy, expunge, fetch, list, mailbox, quota, search, select, store};
 use crate::selected::SelectedMailbox;
 
 /// RFC 3501 §3.
@@ -53,6 +54,9 @@ impl AllowedIn {
             | Command::Lsub(..)
             | Command::Namespace
             | Command::Status(..)
+            | Command::GetQuota(_)
+            | Command::GetQuotaRoot(_)
+            | Command::SetQuota(..)
             | Command::Append { .. }
             | Command::Idle => Self::Authenticated,
             Command::Check
@@ -93,11 +97,13 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) state: State,
+    /// Whose it is, after login.
+    pub(crate) owner: Option<Owner>,
 }
 
 impl Session {
     pub(crate) const fn new() -> Self {
-        Self { state: State::NotAuthenticated }
+        Self { state: State::NotAuthenticated, owner: None }
     }
 
     /// The account, after login.
@@ -205,6 +211,9 @@ impl Session {
                 Ok("Done".to_owned())
             }
             Command::Status(name, items) => mailbox::status(self, &name, &items, out),
+            Command::GetQuota(root) => quota::get_quota(self, &root, out),
+            Command::GetQuotaRoot(name) => quota::get_quota_root(self, &name, out),
+            Command::SetQuota(..) => quota::set_quota(),
             Command::Expunge => expunge::expunge(self, None),
             Command::UidExpunge(set) => expunge::expunge(self, Some(&set)),
             Command::Search(request) => search::search(self, tag, &request, out),

@@ -73,3 +73,32 @@ async fn a_line_too_long_is_refused_under_its_tag() -> anyhow::Result<()> {
     );
     hold(&mut fixture, &dialogue).await
 }
+
+#[tokio::test]
+async fn a_changed_quota_holds_at_once() -> anyhow::Result<()> {
+    use mail_directory::{Limit, QuotaSetting};
+    let mut fixture = Fixture::new()?;
+    fixture.config.quota.default.messages = Some(0);
+    let append = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: b APPEND INBOX {3}\n";
+    hold(&mut fixture, &format!("{append}S: b NO [OVERQUOTA]...\n")).await?;
+    let server = fixture.start(imap_server::run)?;
+    let address = server.address(Security::Plain);
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let mut lines = tokio::io::BufReader::new(stream);
+    let mut say = async |text: &str, until: &str| -> anyhow::Result<()> {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+        lines.write_all(text.as_bytes()).await?;
+        let mut line = String::new();
+        while !line.starts_with(until) {
+            line.clear();
+            anyhow::ensure!(lines.read_line(&mut line).await? > 0, "closed before {until}");
+        }
+        Ok(())
+    };
+    say("a LOGIN alice alice-secret\r\n", "a OK").await?;
+    say("b APPEND INBOX {3+}\r\none\r\n", "b NO [OVERQUOTA]").await?;
+    let one = QuotaSetting { messages: Limit::AtMost(1), ..QuotaSetting::default() };
+    fixture.set_quota("alice", one)?;
+    say("c APPEND INBOX {3+}\r\none\r\n", "c OK").await?;
+    say("d APPEND INBOX {3+}\r\none\r\n", "d NO [OVERQUOTA]").await
+}

@@ -68,6 +68,8 @@ pub struct MailboxStatus {
     pub highest_mod_seq: ModSeq,
     /// Octets of all messages.
     pub size: u64,
+    /// What has `\\Deleted`, in octets on the wire.
+    pub deleted: Usage,
 }
 
 /// Makes `cur`, `new` and `tmp`; `cur`, by which a mailbox is known, last.
@@ -476,6 +478,7 @@ impl Account {
             uid_validity: mailbox.uid_validity(),
             highest_mod_seq: snapshot.highest_mod_seq(),
             size: snapshot.rows.octets(),
+            deleted: snapshot.rows.deleted(),
         })
     }
 }

@@ -59,6 +59,17 @@ impl std::ops::Add for Usage {
     }
 }
 
+impl std::ops::Sub for Usage {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            storage: self.storage.saturating_sub(other.storage),
+            messages: self.messages.saturating_sub(other.messages),
+        }
+    }
+}
+
 impl std::iter::Sum for Usage {
     fn sum<I: Iterator<Item = Self>>(usages: I) -> Self {
         usages.fold(Self::default(), |sum, usage| sum + usage)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use mail_config::{CertificateFiles, Config, Listener, SmtpRole, TlsMode};
-use mail_directory::Directory;
+use mail_directory::{Directory, QuotaSetting};
 use mail_store::Store;
 use mail_types::{Address, Flags, MailboxName, Secret};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -90,6 +90,14 @@ impl Fixture {
         let address = address(name)?;
         self.directory.add_account(&address, &Secret::new(format!("{name}-secret")))?;
         Ok(self.store.create_account(&address)?)
+    }
+
+    /// Says how much an account may hold. Blocks.
+    ///
+    /// # Errors
+    /// What the directory says.
+    pub fn set_quota(&self, user: &str, setting: QuotaSetting) -> Result<()> {
+        Ok(self.directory.set_quota(&address(user)?, setting)?)
     }
 
     /// Puts a message into a mailbox. Blocks.

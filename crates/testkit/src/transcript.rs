@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use mail_directory::{Limit, QuotaSetting};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -18,6 +19,7 @@ pub struct Transcript {
     messages: Vec<GivenMessage>,
     aliases: Vec<(String, Vec<String>)>,
     settings: Vec<(String, String)>,
+    quotas: Vec<(String, QuotaSetting)>,
     plain_only: bool,
     steps: Vec<(usize, Step)>,
 }
@@ -48,6 +50,11 @@ enum Mail {
     Has(String),
     /// The newest has no line like this.
     Lacks(String),
+}
+
+/// A number, or `any`.
+fn limit(text: &str) -> Result<Limit> {
+    if text == "any" { Ok(Limit::Unlimited) } else { Ok(Limit::AtMost(text.parse()?)) }
 }
 
 impl Transcript {
@@ -94,6 +101,10 @@ impl Transcript {
             ["alias", alias, "to", targets @ ..] => {
                 self.aliases.push(((*alias).to_owned(), targets.iter().map(|it| (*it).to_owned()).collect()));
             }
+            ["quota", "of", user, storage, "octets", messages, "messages"] => {
+                let setting = QuotaSetting { storage: limit(storage)?, messages: limit(messages)? };
+                self.quotas.push(((*user).to_owned(), setting));
+            }
             ["smtp", key, value] => self.settings.push(((*key).to_owned(), (*value).to_owned())),
             _ => bail!("this can't be given"),
         }
@@ -114,6 +125,9 @@ impl Transcript {
         for (alias, targets) in &self.aliases {
             let targets = targets.iter().map(|it| it.parse()).collect::<Result<Vec<_>, _>>()?;
             fixture.directory.add_alias(&alias.parse()?, &targets)?;
+        }
+        for (user, setting) in &self.quotas {
+            fixture.set_quota(user, *setting)?;
         }
         self.settings.iter().try_for_each(|(key, value)| fixture.set_smtp(key, value))
     }

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use mail_store::{Append, Mailbox, StoreError};
-use mail_types::{Flags, InternalDate, MailboxName, UidSet};
+use mail_store::{Account, Append, Mailbox, StoreError};
+use mail_types::{Flags, InternalDate, MailboxName, UidSet, Usage};
 use tracing::{error, info};
 
 use crate::answer::Failure;
@@ -14,15 +14,20 @@ use crate::session::Session;
 #[derive(Debug)]
 pub(crate) struct Appending {
     name: MailboxName,
+    account: Arc<Account>,
     mailbox: Arc<Mailbox>,
     messages: Vec<Append>,
+    /// Of the messages, as announced.
+    announced: Usage,
 }
 
 impl Appending {
     /// Opens the mailbox that the messages go to.
     pub(crate) fn start(session: &Session, name: MailboxName) -> Result<Self, Failure> {
-        let mailbox = session.account()?.open(&name).map_err(|error| Failure::from(error).try_create())?;
-        Ok(Self { name, mailbox, messages: Vec::new() })
+        session.limit()?;
+        let account = Arc::clone(session.account()?);
+        let mailbox = account.open(&name).map_err(|error| Failure::from(error).try_create())?;
+        Ok(Self { name, account, mailbox, messages: Vec::new(), announced: Usage::default() })
     }
 
     /// Begins a message of `size` octets.
@@ -36,6 +41,8 @@ impl Appending {
             // RFC 3502 §6.3.11 cancels so, and a message of no octets makes Thunderbird delete it.
             return Err(Failure::no("[CANNOT] A message can't be empty"));
         }
+        self.announced = self.announced + Usage::message(size);
+        self.account.check_room(self.announced)?;
         let message = self.mailbox.append(flags, date);
         self.messages.push(message.map_err(|error| Failure::from(error).try_create())?);
         Ok(())

@@ -16,6 +16,7 @@ pub(crate) fn copy(
     target: &MailboxName,
     out: &mut Output,
 ) -> Result<String, Failure> {
+    session.limit()?;
     let target = open_target(session, target)?;
     let selected = session.selected()?;
     let uids = named(selected, set, out)?;

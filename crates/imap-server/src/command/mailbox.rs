@@ -70,6 +70,8 @@ pub(crate) fn status(
         StatusItem::UidValidity => format!("UIDVALIDITY {}", status.uid_validity),
         StatusItem::Unseen => format!("UNSEEN {}", status.unseen),
         StatusItem::Size => format!("SIZE {}", status.size),
+        StatusItem::Deleted => format!("DELETED {}", status.deleted.messages),
+        StatusItem::DeletedStorage => format!("DELETED-STORAGE {}", status.deleted.storage),
     };
     let items: Vec<String> = items.iter().map(item).collect();
     out.line(format!("* STATUS {} ({})", quoted(&name.to_mutf7()), items.join(" ")));

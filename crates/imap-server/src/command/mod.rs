@@ -7,6 +7,7 @@ pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod mailbox;
 pub(crate) mod pattern;
+pub(crate) mod quota;
 pub(crate) mod search;
 pub(crate) mod select;
 pub(crate) mod store;

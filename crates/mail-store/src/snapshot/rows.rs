@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mail_types::{Flag, ModSeq};
+use mail_types::{Flag, ModSeq, Usage};
 
 /// Rows in a chunk: what a change of one message's flags copies.
 const CHUNK: usize = 512;
@@ -22,6 +22,11 @@ impl Row {
     const fn is_unseen(&self) -> bool {
         self.system & Flag::Seen as u8 == 0
     }
+
+    /// What an expunge would free.
+    fn deleted(&self) -> Usage {
+        if self.system & Flag::Deleted as u8 == 0 { Usage::default() } else { Usage::message(self.size) }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +42,7 @@ pub(crate) struct Rows {
     chunks: Vec<Arc<Chunk>>,
     unseen: usize,
     octets: u64,
+    deleted: Usage,
 }
 
 impl Rows {
@@ -47,6 +53,11 @@ impl Rows {
     /// How many are without `\Seen`.
     pub(crate) const fn unseen(&self) -> usize {
         self.unseen
+    }
+
+    /// What has `\\Deleted`.
+    pub(crate) const fn deleted(&self) -> Usage {
+        self.deleted
     }
 
     /// The sum of all sizes.
@@ -98,11 +109,13 @@ impl Rows {
     fn count(&mut self, row: &Row) {
         self.unseen += usize::from(row.is_unseen());
         self.octets += row.size;
+        self.deleted = self.deleted + row.deleted();
     }
 
     fn discount(&mut self, row: &Row) {
         self.unseen -= usize::from(row.is_unseen());
         self.octets -= row.size;
+        self.deleted = self.deleted - row.deleted();
     }
 }
 
