@@ -1,5 +1,6 @@
 //! One attempt at one message: route each recipient, deliver, record what came of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::client::{Outcome, Outgoing, Relay};
 use crate::database::{NewMessage, Progress, Recorded};
 use crate::dsn::{Failure, Report, Returned};
-use crate::local::{Local, Route, delivered_locally, mailbox_unavailable};
+use crate::local::{Local, Route, delivered_locally};
 use crate::message_file::{MessageFile, Needs};
 use crate::schedule::Schedule;
 use crate::{Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, RecipientState, Status};
@@ -128,21 +129,19 @@ impl Deliverer {
         let mut accounts: Vec<Address> = local.iter().flat_map(|(_, accounts, _)| accounts.clone()).collect();
         accounts.sort();
         accounts.dedup();
-        let delivered = match accounts.is_empty() {
-            true => Vec::new(),
-            false => self.local.deliver(attempt.message.sender.as_ref(), &accounts, file),
-        };
-        let there: Vec<&Address> =
-            accounts.iter().zip(delivered).filter_map(|(account, there)| there.then_some(account)).collect();
+        let delivered = self.local.deliver(attempt.message.sender.as_ref(), &accounts, file);
+        let delivered: HashMap<Address, Result<(), Outcome>> = accounts.into_iter().zip(delivered).collect();
+        let undone = |account: &Address| delivered.get(account)?.as_ref().err();
         for (position, accounts, remote) in local {
-            let (done, failed): (Vec<_>, Vec<_>) =
-                accounts.into_iter().partition(|account| there.contains(&account));
-            if done.is_empty() && !failed.is_empty() {
-                attempt.outcomes.push((position, Outcome::Deferred(mailbox_unavailable())));
-            } else {
-                // What is done is not done again: the rest goes on as a message of its own.
-                attempt.forwards.extend(failed.into_iter().chain(remote));
-                attempt.outcomes.push((position, Outcome::Delivered(delivered_locally())));
+            let (failed, done): (Vec<_>, Vec<_>) =
+                accounts.into_iter().partition(|account| undone(account).is_some());
+            match failed.first().and_then(undone) {
+                Some(outcome) if done.is_empty() => attempt.outcomes.push((position, outcome.clone())),
+                _ => {
+                    // What is done is not done again: the rest goes on as a message of its own.
+                    attempt.forwards.extend(failed.into_iter().chain(remote));
+                    attempt.outcomes.push((position, Outcome::Delivered(delivered_locally())));
+                }
             }
         }
     }

@@ -1,9 +1,10 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
+use mail_config::{FullMailbox, QuotaConfig};
 use mail_directory::{Directory, Resolution};
 use mail_store::Store;
-use mail_types::Address;
+use mail_types::{Address, Usage};
 
 use crate::client::Outcome;
 use crate::message_file::MessageFile;
@@ -15,6 +16,7 @@ pub(crate) struct Local {
     pub(crate) directory: Directory,
     pub(crate) store: Arc<Store>,
     pub(crate) delimiter: Option<char>,
+    pub(crate) quota: QuotaConfig,
 }
 
 /// Where a recipient's mail goes.
@@ -45,20 +47,56 @@ impl Local {
         }
     }
 
-    /// Delivers to each account, once. Tells for each whether the message is there for good.
+    /// Delivers to each account that has room, once. Tells for each whether the message is there for good, or what comes of it.
     pub(crate) fn deliver(
         &self,
         sender: Option<&Address>,
         accounts: &[Address],
         message: &MessageFile,
-    ) -> Vec<bool> {
-        match self.write(sender, accounts, message) {
-            Ok(delivered) => delivered,
-            Err(error) => {
-                tracing::error!(%error, "local delivery failed");
-                vec![false; accounts.len()]
+    ) -> Vec<Result<(), Outcome>> {
+        let full: Vec<bool> =
+            accounts.iter().map(|account| !self.has_room(account, message.size())).collect();
+        let with_room: Vec<Address> = accounts
+            .iter()
+            .zip(&full)
+            .filter(|(_, full)| !**full)
+            .map(|(account, _)| account.clone())
+            .collect();
+        let mut delivered = self.write_all(sender, &with_room, message).into_iter();
+        let mut outcome = |full: bool| match full {
+            true => Err(self.full()),
+            false if delivered.next().unwrap_or(false) => Ok(()),
+            false => {
+                Err(Outcome::Deferred(diagnosis(Status::new(4, 2, 0), "the mailbox can't be written now")))
             }
+        };
+        full.into_iter().map(&mut outcome).collect()
+    }
+
+    /// An account of which that can't be told gets its mail.
+    fn has_room(&self, account: &Address, size: u64) -> bool {
+        let quota = self.directory.quota(account, self.quota.default);
+        let quota = quota.inspect_err(|error| tracing::error!(%account, %error, "the quota can't be read"));
+        let room = self.store.has_room(account, quota.unwrap_or_default(), Usage::message(size));
+        room.inspect_err(|error| tracing::error!(%account, %error, "the mail can't be counted"))
+            .unwrap_or(true)
+    }
+
+    /// RFC 3463 §3.3.
+    fn full(&self) -> Outcome {
+        let class = if self.quota.full == FullMailbox::Reject { 5 } else { 4 };
+        let diagnosis = diagnosis(Status::new(class, 2, 2), "the mailbox is full");
+        if class == 5 { Outcome::Failed(diagnosis) } else { Outcome::Deferred(diagnosis) }
+    }
+
+    fn write_all(&self, sender: Option<&Address>, accounts: &[Address], message: &MessageFile) -> Vec<bool> {
+        if accounts.is_empty() {
+            return Vec::new();
         }
+        self.write(sender, accounts, message).unwrap_or_else(|error| {
+            tracing::error!(%error, "local delivery failed");
+            Vec::new()
+        })
     }
 
     fn write(
@@ -86,11 +124,6 @@ fn is_delivered(result: &Result<(), mail_store::StoreError>, account: &Address) 
 }
 
 /// What became of a recipient with these accounts.
-pub(crate) fn mailbox_unavailable() -> Diagnosis {
-    diagnosis(Status::new(4, 2, 0), "the mailbox can't be written now")
-}
-
-/// See [`mailbox_unavailable`].
 pub(crate) fn delivered_locally() -> Diagnosis {
     diagnosis(Status::new(2, 1, 5), "delivered to the mailbox")
 }

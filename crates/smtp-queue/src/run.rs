@@ -66,6 +66,7 @@ fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + 
         directory: Directory::open(&config.directory_file())?,
         store: Store::open(&config.mail_dir())?,
         delimiter: config.smtp.recipient_delimiter,
+        quota: config.quota.clone(),
     };
     let hostname = config.hostname.clone();
     let relay = match config.relay.smarthost.clone() {

@@ -8,6 +8,7 @@ use mail_types::Address;
 use smtp_queue::{Envelope, Queue, QueueError, QueueWriter};
 use tracing::{error, warn};
 
+use crate::quota::QuotaError;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
 
@@ -32,6 +33,8 @@ pub(crate) enum FileError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
 }
 
 impl FileError {
@@ -41,7 +44,7 @@ impl FileError {
             Self::Io(source)
             | Self::Store(StoreError::Io { source, .. })
             | Self::Queue(QueueError::Io { source, .. }) => source,
-            Self::Store(_) | Self::Queue(_) | Self::Directory(_) => return false,
+            Self::Store(_) | Self::Queue(_) | Self::Directory(_) | Self::Quota(_) => return false,
         };
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }

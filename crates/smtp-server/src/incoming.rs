@@ -4,6 +4,7 @@ use tracing::{error, info};
 
 use crate::files::{Destinations, FileError, Files};
 use crate::header::HeaderFilter;
+use crate::quota::Quotas;
 use crate::rights::SendRights;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
@@ -26,6 +27,7 @@ pub(crate) struct Incoming {
     transaction: Transaction,
     trace: Trace,
     limits: MessageLimits,
+    quotas: Quotas,
     rights: Option<SendRights>,
     pub(crate) piece: BytesMut,
     header: HeaderFilter,
@@ -45,6 +47,7 @@ impl Incoming {
         transaction: Transaction,
         trace: Trace,
         limits: MessageLimits,
+        quotas: Quotas,
         rights: Option<SendRights>,
     ) -> Self {
         let header = HeaderFilter::new(trace.is_submission);
@@ -53,6 +56,7 @@ impl Incoming {
             transaction,
             trace,
             limits,
+            quotas,
             rights,
             piece: BytesMut::new(),
             header,
@@ -168,6 +172,13 @@ impl Incoming {
         let rights = self.rights.as_ref();
         if !rights.map_or(Ok(true), |rights| rights.allow(&self.header.seen))? {
             self.refuse(Reply::new(550, "5.7.1", "The From field names an address that is not yours"));
+            return Ok(());
+        }
+        // What goes elsewhere too is not held up by who is full here.
+        if self.transaction.remote.is_empty()
+            && !self.quotas.may_deliver(self.transaction.accounts.iter(), self.size)?
+        {
+            self.refuse(self.quotas.full());
             return Ok(());
         }
         let eight_bit = self.is_eight_bit || self.transaction.says_eight_bit();

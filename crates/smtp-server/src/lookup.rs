@@ -1,15 +1,17 @@
 //! What the directory is asked about senders and recipients.
 
+use std::error::Error;
 use std::sync::Arc;
 
-use mail_directory::{Directory, DirectoryError};
+use mail_directory::Directory;
 use mail_types::Address;
 use smtp_proto::{Recipient, Reply};
-use tracing::error;
+use tracing::{error, info};
 
 use crate::blocking::blocking;
 use crate::connection::Dialogue;
 use crate::incoming::trouble;
+use crate::quota::{QuotaError, Quotas};
 
 impl Dialogue {
     pub(crate) async fn check_sender(&mut self, account: Address, from: Address) -> Reply {
@@ -20,27 +22,43 @@ impl Dialogue {
 
     pub(crate) async fn check_recipient(&mut self, recipient: Recipient) -> Reply {
         let delimiter = self.shared.config.smtp.recipient_delimiter;
+        let (quotas, size) = (self.quotas(), self.session.declared_size());
         let answer = self.ask(move |directory| {
             let address = match recipient {
                 Recipient::Address(address) => Some(address),
                 Recipient::Postmaster => directory.postmaster()?,
             };
-            let Some(address) = address else { return Ok(None) };
+            let Some(address) = address else { return Ok::<_, QuotaError>(None) };
             let resolution = directory.resolve(&address, delimiter)?;
-            Ok(Some((address, resolution)))
+            Ok(Some((address, quotas.with_room(resolution, size)?)))
         });
         match answer.await {
-            Some(Some((address, resolution))) => self.session.recipient_checked(address, Some(resolution)),
+            Some(Some((address, Some(resolution)))) => {
+                self.session.recipient_checked(address, Some(resolution))
+            }
+            Some(Some((address, None))) => {
+                info!(%address, "recipient refused: the mailbox is full");
+                self.quotas().full()
+            }
             Some(None) => Reply::new(550, "5.1.1", "No such user here"),
             None => trouble(),
         }
     }
 
+    pub(crate) fn quotas(&self) -> Quotas {
+        Quotas {
+            directory: Arc::clone(&self.shared.directory),
+            store: Arc::clone(&self.shared.to.store),
+            config: self.shared.config.quota.clone(),
+        }
+    }
+
     /// Asks the directory off the async threads; `None` if it could not be asked.
-    pub(crate) async fn ask<T, F>(&self, question: F) -> Option<T>
+    pub(crate) async fn ask<T, E, F>(&self, question: F) -> Option<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Directory) -> Result<T, DirectoryError> + Send + 'static,
+        E: Error + Send + 'static,
+        F: FnOnce(&Directory) -> Result<T, E> + Send + 'static,
     {
         let directory = Arc::clone(&self.shared.directory);
         match blocking(move || question(&directory)).await {

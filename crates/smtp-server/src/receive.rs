@@ -129,7 +129,7 @@ impl Dialogue {
     fn begin(&self, transaction: Transaction) -> Incoming {
         let smtp = &self.shared.config.smtp;
         let limits = MessageLimits { hops: smtp.max_hops, size: smtp.max_message_size };
-        Incoming::new(self.shared.to.clone(), transaction, self.trace(), limits, self.rights())
+        Incoming::new(self.shared.to.clone(), transaction, self.trace(), limits, self.quotas(), self.rights())
     }
 
     fn rights(&self) -> Option<SendRights> {

@@ -87,6 +87,14 @@ impl Session {
         matches!(self.state, State::Mail(_) | State::Chunks)
     }
 
+    /// What the client says that its message has, in octets. RFC 1870 §6.
+    pub(crate) fn declared_size(&self) -> Option<u64> {
+        match &self.state {
+            State::Mail(transaction) => transaction.parameters.size,
+            State::Connected | State::Greeted | State::Chunks => None,
+        }
+    }
+
     /// The reply to a line that is no command.
     pub(crate) fn refuse(error: ParseError) -> Reply {
         match error {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use mail_config::{CertificateFiles, Config, Listener, SmtpRole, TlsMode};
+use mail_config::{CertificateFiles, Config, FullMailbox, Listener, SmtpRole, TlsMode};
 use mail_directory::{Directory, QuotaSetting};
 use mail_store::Store;
 use mail_types::{Address, Flags, MailboxName, Secret};
@@ -121,6 +121,7 @@ impl Fixture {
         let smtp = &mut self.config.smtp;
         let milliseconds = || Ok::<_, anyhow::Error>(Duration::from_millis(value.parse()?));
         match (key, value) {
+            ("full_mailbox", "reject") => self.config.quota.full = FullMailbox::Reject,
             ("role", "mx") => self.role = SmtpRole::Mx,
             ("role", "submission") => self.role = SmtpRole::Submission,
             ("role", "lmtp") => self.role = SmtpRole::Lmtp,

@@ -8,7 +8,8 @@ mod peer;
 use std::fs;
 use std::time::Duration;
 
-use mail_directory::Directory;
+use mail_config::FullMailbox;
+use mail_directory::{Directory, Limit, QuotaSetting};
 use smtp_queue::{Queue, QueuedMessage};
 
 use host::{Host, address};
@@ -199,5 +200,39 @@ async fn a_message_whose_file_is_lost_blocks_no_other() {
     host.wait(&lost, |message| message.unwrap().recipients[0].attempts == 1).await;
     let why = host.queue.show(&lost).unwrap().unwrap().recipients[0].diagnosis.clone().unwrap().to_string();
     assert_eq!(why, "4.3.0 the message file can't be read");
+    running.stop().await;
+}
+
+/// RFC 3463 §3.3: the owner can make room.
+#[tokio::test]
+async fn mail_for_a_full_account_waits_for_room() {
+    let host = Host::new(None);
+    let directory = Directory::open(&host.config.directory_file()).unwrap();
+    let at_most = |octets| QuotaSetting { storage: Limit::AtMost(octets), messages: Limit::Unlimited };
+    directory.set_quota(&address("alice@example.org"), at_most(1)).unwrap();
+    let running = host.run();
+    let id = host.add(Some("carol@example.com"), &["alice@example.org"]);
+    host.wait(&id, |message| message.unwrap().recipients[0].attempts == 1).await;
+    let why = host.queue.show(&id).unwrap().unwrap().recipients[0].diagnosis.clone().unwrap();
+    assert!(why.to_string().contains("the mailbox is full"), "{why}");
+    assert_eq!(why.status.to_string(), "4.2.2");
+    directory.set_quota(&address("alice@example.org"), at_most(10_000)).unwrap();
+    host.queue.retry(Some(&id)).unwrap();
+    assert!(host.mail().await.contains("Subject: hello"));
+    host.wait(&id, gone).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn mail_for_a_full_account_bounces_where_it_is_to_be_rejected() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.quota.full = FullMailbox::Reject;
+    host.config.quota.default.messages = Some(0);
+    let running = host.run();
+    let id = host.add(Some("carol@example.com"), &["alice@example.org"]);
+    let bounce = peer.next().await;
+    assert!(bounce.text.contains("Status: 5.2.2\r\n"), "{}", bounce.text);
+    host.wait(&id, gone).await;
     running.stop().await;
 }

@@ -1,0 +1,82 @@
+//! Whether there is room for a message in its recipients' mailboxes.
+
+use std::sync::Arc;
+
+use mail_config::{FullMailbox, QuotaConfig};
+use mail_directory::{Directory, DirectoryError, Resolution};
+use mail_store::{Store, StoreError};
+use mail_types::{Address, Usage};
+use smtp_proto::Reply;
+
+/// Who may hold how much.
+#[derive(Debug, Clone)]
+pub(crate) struct Quotas {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: QuotaConfig,
+}
+
+/// Why it can't be told whether there is room.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QuotaError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Quotas {
+    /// What becomes of a recipient, given the size that the client declared (RFC 1870 §6.2); `None` if nobody it leads to has
+    /// room. Of several accounts, those without room get the message by way of the queue, which waits for room and tells the
+    /// sender in the end. Blocks.
+    pub(crate) fn with_room(
+        &self,
+        resolution: Resolution,
+        size: Option<u64>,
+    ) -> Result<Option<Resolution>, QuotaError> {
+        let Resolution::Ours { accounts, mut remote } = resolution else { return Ok(Some(resolution)) };
+        let (mut with_room, mut full) = (Vec::new(), Vec::new());
+        for account in accounts {
+            let quota = self.directory.quota(&account, self.config.default)?;
+            if self.store.has_room(&account, quota, Usage::message(size.unwrap_or_default()))? {
+                with_room.push(account)
+            } else {
+                full.push(account)
+            }
+        }
+        if with_room.is_empty() && remote.is_empty() && !full.is_empty() {
+            return Ok(None);
+        }
+        remote.extend(full);
+        Ok(Some(Resolution::Ours { accounts: with_room, remote }))
+    }
+
+    /// True if a message of so many octets may go to these accounts, for each of which there was room at RCPT.
+    ///
+    /// Where it turns out greater than was declared, or others were faster, a tenth beyond the quota is let pass, and it is
+    /// refused only if nobody has room: one may exceed the quota by one message so that others get theirs. Blocks.
+    pub(crate) fn may_deliver<'a>(
+        &self,
+        accounts: impl Iterator<Item = &'a Address>,
+        size: u64,
+    ) -> Result<bool, QuotaError> {
+        let mut is_refused = false;
+        for account in accounts {
+            let (quota, more) = (self.directory.quota(account, self.config.default)?, Usage::message(size));
+            let now = self.store.usage(account, quota)?;
+            if quota.with_grace().admits(now + more) || self.store.has_room(account, quota, more)? {
+                return Ok(true);
+            }
+            is_refused = true;
+        }
+        Ok(!is_refused)
+    }
+
+    /// The answer for a full mailbox. RFC 3463 §3.3.
+    pub(crate) fn full(&self) -> Reply {
+        match self.config.full {
+            FullMailbox::Defer => Reply::new(452, "4.2.2", "The mailbox is full"),
+            FullMailbox::Reject => Reply::new(552, "5.2.2", "The mailbox is full"),
+        }
+    }
+}
