@@ -15,6 +15,8 @@ const FORM: u32 = 1;
 const MOST: usize = 16 * 1024;
 /// Summaries looked up at once when messages are asked about one after the other.
 const AHEAD: u32 = 256;
+/// Summaries that are worth a transaction amid a search.
+const MANY: usize = 256;
 /// Summaries that wait to be kept while others are at work on the account.
 const WAITING: usize = 1024;
 
@@ -169,6 +171,13 @@ impl Summaries {
         if octets <= MOST && self.made.len() < WAITING {
             let (uid, size) = (message.uid, message.size);
             self.made.push(Summarized { uid, size, summary: summary.clone() });
+        }
+    }
+
+    /// As [`Self::keep`], once it is worth a transaction.
+    pub(crate) fn keep_if_many(&mut self, mailbox: &Mailbox) {
+        if self.made.len() >= MANY {
+            self.keep(mailbox);
         }
     }
 

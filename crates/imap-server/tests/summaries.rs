@@ -18,9 +18,13 @@ const ALL: &str = "(BODYSTRUCTURE BODY ENVELOPE BODY.PEEK[HEADER.FIELDS (Content
 
 /// The answer to a FETCH of all messages in alice's INBOX.
 async fn fetched(server: &Server, items: &str) -> anyhow::Result<String> {
+    answer(server, &format!("FETCH 1:* {items}")).await
+}
+
+/// The answer to a command in alice's INBOX.
+async fn answer(server: &Server, command: &str) -> anyhow::Result<String> {
     let mut client = TcpStream::connect(server.plain).await?;
-    let commands =
-        format!("a LOGIN alice alice-secret\r\nb EXAMINE INBOX\r\nc FETCH 1:* {items}\r\nd LOGOUT\r\n");
+    let commands = format!("a LOGIN alice alice-secret\r\nb EXAMINE INBOX\r\nc {command}\r\nd LOGOUT\r\n");
     client.write_all(commands.as_bytes()).await?;
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await?;
@@ -86,5 +90,23 @@ async fn without_the_index_the_answers_are_the_same() -> anyhow::Result<()> {
     assert_eq!(fetched(&server, ALL).await?, answer);
     spoil(&fixture)?;
     assert_eq!(fetched(&server, ALL).await?, answer);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_search_by_header_reads_no_header_twice() -> anyhow::Result<()> {
+    const SUBJECT: &str = "SEARCH SUBJECT a FROM zoe";
+    for first in ["FETCH 1:* ENVELOPE", SUBJECT] {
+        let fixture = Fixture::new()?;
+        for _ in 0..3 {
+            fixture.add_message("alice", "INBOX", MESSAGE)?;
+        }
+        let server = fixture.start(imap_server::run)?;
+        answer(&server, first).await?;
+        spoil(&fixture)?;
+        assert!(answer(&server, SUBJECT).await?.ends_with("* SEARCH 1 2 3"));
+        assert!(answer(&server, "SEARCH HEADER X-Own mine").await?.ends_with("* SEARCH"), "it is not kept");
+        assert!(answer(&server, "SEARCH SUBJECT z").await?.ends_with("* SEARCH"));
+    }
     Ok(())
 }

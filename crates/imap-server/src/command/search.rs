@@ -1,6 +1,6 @@
 //! SEARCH. RFC 3501 §6.4.4. What the indexes know is asked first; a message's file is read only where that does not decide.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 
@@ -14,6 +14,7 @@ use mail_types::{Uid, UidSet};
 use crate::answer::{Failure, Output};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
+use crate::summaries::{Summaries, is_field, summary};
 
 pub(crate) fn search(
     session: &mut Session,
@@ -98,15 +99,19 @@ fn tell_extended(
 fn find(selected: &SelectedMailbox, request: &SearchRequest) -> Result<Vec<usize>, Failure> {
     let charset = charset(request.charset.as_deref())?;
     let search = Search::new(selected, &request.key, charset);
+    let summaries = RefCell::default();
     let mut found = Vec::new();
     for index in 0..selected.now().len() {
         let Some(message) = selected.now().get(index) else { continue };
-        match search.holds(&request.key, &Candidate::new(selected, selected.seq(index), message)) {
+        match search.holds(&request.key, &Candidate::new(selected, &summaries, selected.seq(index), message))
+        {
             Ok(true) => found.push(index),
             Ok(false) | Err(StoreError::MessageGone(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        summaries.borrow_mut().keep_if_many(selected.mailbox());
     }
+    summaries.into_inner().keep(selected.mailbox());
     Ok(found)
 }
 
@@ -142,21 +147,63 @@ struct Candidate<'a> {
     seq: usize,
     message: Message,
     selected: &'a SelectedMailbox,
+    summaries: &'a RefCell<Summaries>,
+    /// The header fields that were kept of it.
+    fields: OnceCell<Option<SearchedMessage>>,
     header: OnceCell<SearchedMessage>,
     whole: OnceCell<SearchedMessage>,
 }
 
 impl<'a> Candidate<'a> {
-    const fn new(selected: &'a SelectedMailbox, seq: usize, message: Message) -> Self {
-        Self { seq, message, selected, header: OnceCell::new(), whole: OnceCell::new() }
+    const fn new(
+        selected: &'a SelectedMailbox,
+        summaries: &'a RefCell<Summaries>,
+        seq: usize,
+        message: Message,
+    ) -> Self {
+        Self {
+            seq,
+            message,
+            selected,
+            summaries,
+            fields: OnceCell::new(),
+            header: OnceCell::new(),
+            whole: OnceCell::new(),
+        }
+    }
+
+    /// Those of the message's header fields at least that have this name.
+    fn fields(&self, name: &str) -> Result<&SearchedMessage, StoreError> {
+        if !is_field(name) {
+            return self.header();
+        }
+        match self.fields.get_or_init(|| self.kept()) {
+            Some(fields) => Ok(fields),
+            None => self.header(),
+        }
+    }
+
+    fn kept(&self) -> Option<SearchedMessage> {
+        let summary = self.summaries.borrow_mut().find(self.selected.mailbox(), &self.message)?;
+        summary.fields.map(SearchedMessage::new)
     }
 
     /// The message's header at least.
     fn header(&self) -> Result<&SearchedMessage, StoreError> {
         match self.whole.get() {
             Some(whole) => Ok(whole),
-            None => self.read(&self.header, |mut file| header::read(&mut file.file)),
+            None => self.read(&self.header, |file| self.read_header(file)),
         }
+    }
+
+    /// Reads the header, of which the fields that clients ask for are kept unless they are.
+    fn read_header(&self, mut file: MessageFile) -> io::Result<Vec<u8>> {
+        let lines = header::read(&mut file.file)?;
+        let header = file.on_the_wire(lines);
+        if matches!(self.fields.get(), Some(None)) {
+            self.summaries.borrow_mut().add(&self.message, &summary(&header, None));
+        }
+        Ok(header)
     }
 
     fn whole(&self) -> Result<&SearchedMessage, StoreError> {
@@ -207,9 +254,9 @@ impl<'a> Search<'a> {
             SearchKey::Before(date) => day < *date,
             SearchKey::On(date) => day == *date,
             SearchKey::Since(date) => day >= *date,
-            SearchKey::SentBefore(date) => candidate.header()?.sent_day().is_some_and(|day| day < *date),
-            SearchKey::SentOn(date) => candidate.header()?.sent_day().is_some_and(|day| day == *date),
-            SearchKey::SentSince(date) => candidate.header()?.sent_day().is_some_and(|day| day >= *date),
+            SearchKey::SentBefore(date) => sent_day(candidate)?.is_some_and(|day| day < *date),
+            SearchKey::SentOn(date) => sent_day(candidate)?.is_some_and(|day| day == *date),
+            SearchKey::SentSince(date) => sent_day(candidate)?.is_some_and(|day| day >= *date),
             SearchKey::Saved => self.selected.is_saved(message.uid),
             SearchKey::Larger(size) => message.size > *size,
             SearchKey::Smaller(size) => message.size < *size,
@@ -245,8 +292,8 @@ impl<'a> Search<'a> {
     }
 
     fn header_holds(&self, name: &str, text: &[u8], candidate: &Candidate<'_>) -> Result<bool, StoreError> {
-        let header = candidate.header()?;
-        Ok(self.wanted.get(text).is_some_and(|wanted| header.header_holds(name, &wanted.needle)))
+        let fields = candidate.fields(name)?;
+        Ok(self.wanted.get(text).is_some_and(|wanted| fields.header_holds(name, &wanted.needle)))
     }
 
     /// Whether the message holds the text. It is read only if the full-text index doesn't know.
@@ -271,6 +318,10 @@ impl<'a> Search<'a> {
         };
         cell.get_or_init(|| self.selected.mailbox().find_text(&wanted.needle, within))
     }
+}
+
+fn sent_day(candidate: &Candidate<'_>) -> Result<Option<i64>, StoreError> {
+    Ok(candidate.fields("Date")?.sent_day())
 }
 
 /// The texts that a key looks for. The parser bounds its depth.
