@@ -5,6 +5,8 @@ use mail_config::parse_size;
 use mail_directory::Limit;
 use mail_types::{Address, Domain, MailboxName};
 
+use crate::store::export::Format;
+
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
 #[derive(Debug, Parser)]
 #[command(name = "mailstead", version, after_help = AFTER_HELP)]
@@ -245,6 +247,13 @@ pub(crate) enum StoreCommand {
     /// Run it again after it was stopped: messages that are there already, with the same content in the same mailbox, are not
     /// imported twice.
     Import(ImportArguments),
+    /// Writes an account's mail into a folder, as a Maildir or as mbox files
+    ///
+    /// Nothing is changed in the account, and the servers may run meanwhile. A Maildir has subfolders, flags, keywords, dates and
+    /// subscriptions as Dovecot reads them; of mbox files there is one for each mailbox, with Status, X-Status and X-Keywords.
+    ///
+    /// Run it again after it was stopped, and it goes on. `store import` takes back all that it writes, as it was.
+    Export(ExportArguments),
     /// Looks for everything that is not as it should be in files, UIDs, sizes, flags and indexes
     ///
     /// Names each fault with its file, and changes nothing. The servers may run meanwhile. Exits with 0 if nothing was found, with
@@ -257,6 +266,24 @@ pub(crate) enum StoreCommand {
     Rebuild(RebuildArguments),
     /// Shows how much an account holds
     Stats(StatsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// Whose mail, such as alice@example.org
+    pub(crate) account: Address,
+    /// The folder to write to; it is made if it is missing
+    #[arg(value_name = "DEST")]
+    pub(crate) target: PathBuf,
+    /// How to write it
+    #[arg(long, value_enum)]
+    pub(crate) format: Format,
+    /// Only this mailbox, and those below it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mailbox: Option<MailboxName>,
+    /// Print the counts as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

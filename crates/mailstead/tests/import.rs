@@ -41,6 +41,7 @@ fn make_maildir(folder: &Path) {
         std::fs::create_dir_all(folder.join(part)).unwrap();
     }
     file(folder, "dovecot-keywords", "0 $Forwarded\n1 work\n");
+    file(folder, ".Archive.2026/maildirfolder", "");
     file(folder, "subscriptions", "INBOX\nArchive.2026\n");
     file(folder, "cur/999999999.M1.host:2,FSab", "Subject: first\n\nbare line ends\n");
     file(folder, "cur/1000000000.M1.host,S=30:2,RT", "Subject: second\r\n\r\ntext\r\n");

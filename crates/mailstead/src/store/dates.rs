@@ -25,6 +25,12 @@ pub(super) fn in_from_line(line: &[u8]) -> Option<i64> {
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second() - zone)
 }
 
+/// The line before a message in an mbox. RFC 4155 wants the sender and UTC; the sender's address is in the message.
+pub(super) fn from_line(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("From MAILER-DAEMON {}\n", time.strftime("%a %b %e %H:%M:%S %Y"))
+}
+
 /// `00:00:00` or `00:00`
 fn clock(word: &str) -> Option<(i8, i8, i8)> {
     let mut parts = word.split(':').map(|part| part.parse::<i8>().ok());
@@ -64,6 +70,14 @@ mod tests {
         }
         for line in ["From \n", "From here on it was 10:30 in the year 2017\n", "From May 4 on, at 10:30\n"] {
             assert_eq!(in_from_line(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_from_line_comes_back() {
+        assert_eq!(from_line(1_499_000_000), "From MAILER-DAEMON Sun Jul  2 12:53:20 2017\n");
+        for seconds in [-86_400 * 365, -1, 0, 1_499_000_000, 4_102_444_800] {
+            assert_eq!(in_from_line(from_line(seconds).as_bytes()), Some(seconds));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What an mbox says of a message in lines of its header: flags and keywords.
 
-use mail_types::{Flag, Flags};
+use mail_types::{Flag, Flags, Keyword};
 
 /// The lines that mail programs add to messages in an mbox, and that are not the messages' own.
 const ADDED: [&str; 9] = [
@@ -19,7 +19,11 @@ const ADDED: [&str; 9] = [
 /// that whatever stands below is the message's, and that each line of it ended in one LF.
 const OURS: [&str; 3] = ["Status", "X-Status", "X-Keywords"];
 
-/// Says of a message without a line end at its end that it had none.
+/// The letters of X-Status; in Status stands `R` for what was read, `O` for what is not new.
+const LETTERS: [(Flag, char); 4] =
+    [(Flag::Answered, 'A'), (Flag::Flagged, 'F'), (Flag::Draft, 'T'), (Flag::Deleted, 'D')];
+
+/// Says whether a message has no line end at its end; written where it has none, and before a line of the same name.
 const UNTERMINATED: &str = "X-Mailstead-Unterminated";
 
 /// What the header of a message in an mbox holds.
@@ -28,7 +32,7 @@ pub(super) struct MboxHeader {
     pub(super) flags: Flags,
     /// The message's own lines, with the empty one at the end.
     pub(super) own: Vec<u8>,
-    /// Written by [`format`]: quoted as mboxrd, each line ended by one LF.
+    /// Written by [`format()`]: quoted as mboxrd, each line ended by one LF.
     pub(super) is_ours: bool,
     /// The line end at its end is the mbox's.
     pub(super) is_unterminated: bool,
@@ -77,7 +81,7 @@ impl MboxHeader {
             flags: flags(&added),
             own: own.get(mark.map_or(0, <[u8]>::len)..)?.to_vec(),
             is_ours: true,
-            is_unterminated: mark.is_some(),
+            is_unterminated: mark.and_then(|line| value(line, UNTERMINATED)) == Some(b"yes"),
             content_length: None,
         })
     }
@@ -98,6 +102,19 @@ impl MboxHeader {
     }
 }
 
+/// The lines before those of a message that begins with `start`.
+pub(super) fn format(flags: &Flags, is_unterminated: bool, start: &[u8]) -> String {
+    let letter = |(flag, letter): &(Flag, char)| flags.contains(*flag).then_some(*letter);
+    let seen = if flags.contains(Flag::Seen) { "RO" } else { "O" };
+    let letters: String = LETTERS.iter().filter_map(letter).collect();
+    let keywords: Vec<&str> = flags.keywords().iter().map(Keyword::as_str).collect();
+    let mut text = format!("Status: {seen}\nX-Status: {letters}\nX-Keywords: {}\n", keywords.join(" "));
+    if is_unterminated || value(start, UNTERMINATED).is_some() {
+        text += &format!("{UNTERMINATED}: {}\n", if is_unterminated { "yes" } else { "no" });
+    }
+    text
+}
+
 fn flags(fields: &[&[u8]]) -> Flags {
     let mut flags = Flags::new();
     for field in fields {
@@ -116,14 +133,8 @@ fn flags(fields: &[&[u8]]) -> Flags {
 }
 
 fn flag_of(letter: char) -> Option<Flag> {
-    Some(match letter {
-        'R' => Flag::Seen,
-        'A' => Flag::Answered,
-        'F' => Flag::Flagged,
-        'T' => Flag::Draft,
-        'D' => Flag::Deleted,
-        _ => return None,
-    })
+    let known = LETTERS.iter().copied().chain([(Flag::Seen, 'R')]);
+    known.into_iter().find(|(_, known)| *known == letter).map(|(flag, _)| flag)
 }
 
 fn add_keywords(flags: &mut Flags, words: &str) {

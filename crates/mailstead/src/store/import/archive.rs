@@ -87,7 +87,7 @@ fn entries<R: Read>(entries: Entries<'_, R>, visit: &mut Visit<'_>) -> Result<()
         let mut entry = entry.map_err(damaged)?;
         let path = names(&String::from_utf8_lossy(&entry.path_bytes()));
         let kind = entry.header().entry_type();
-        let modified = entry.header().mtime().ok().and_then(|time| i64::try_from(time).ok());
+        let modified = entry.header().mtime().ok().map(u64::cast_signed); // before 1970 it is negative
         let size = entry.size();
         let mut whole = Whole { inner: &mut entry, left: size };
         let content = if kind.is_dir() {

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::input::{Input, is_blank};
 use crate::store::dates;
+use crate::store::input::{Input, is_blank, without_quotes};
 use crate::store::mbox_header::MboxHeader;
 
 /// How far ahead a Content-Length is followed to see whether it holds.
@@ -165,11 +165,6 @@ impl<'a> Mbox<'a> {
         }
         Ok(needed)
     }
-}
-
-fn without_quotes(line: &[u8]) -> &[u8] {
-    let quotes = line.iter().take_while(|octet| **octet == b'>').count();
-    line.get(quotes..).unwrap_or_default()
 }
 
 /// Takes one `>` from a line that was quoted.

@@ -5,7 +5,6 @@
 
 mod archive;
 mod incoming;
-mod input;
 mod mbox;
 mod report;
 mod survey;
@@ -21,11 +20,11 @@ use mail_store::Account;
 use mail_types::{Flags, MailboxName};
 
 use super::dates;
+use super::input::Input;
 use super::mbox_header::{fields, value};
 use super::progress::Progress;
 use super::trouble::Trouble;
 use incoming::{Incoming, LineEnds};
-use input::Input;
 use mbox::Mbox;
 use report::Report;
 use survey::Survey;
@@ -127,18 +126,16 @@ impl Source<'_> {
         target: &mut Target,
     ) -> Result<(), Trouble> {
         let Some((name, above)) = path.split_last() else { return Ok(()) };
-        if let Some((part, maildir)) = above.split_last().filter(|(_, it)| self.survey.maildirs.contains(*it))
-        {
-            return match part.as_str() {
-                "cur" | "new" => self.maildir_file(maildir, name, modified, content, target),
-                "tmp" => Ok(()),
-                _ => self.other_file(name, above, modified, content, target),
-            };
-        }
         if self.survey.maildirs.contains(above) {
             return Ok(()); // what programs keep beside the messages
         }
-        self.other_file(name, above, modified, content, target)
+        match above.split_last().filter(|(_, it)| self.survey.maildirs.contains(*it)) {
+            Some((part, maildir)) if matches!(part.as_str(), "cur" | "new") => {
+                self.maildir_file(maildir, name, modified, content, target)
+            }
+            Some((part, _)) if part == "tmp" => Ok(()), // not a whole message yet
+            _ => self.other_file(name, above, modified, content, target),
+        }
     }
 
     fn maildir_file(

@@ -38,13 +38,17 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// The next line with its end, or the first piece of a long one; nothing at the end.
+    /// The next line with its end, or the first piece of a long one, which does not divide a CRLF; nothing at the end.
     pub(super) fn line(&mut self) -> io::Result<&[u8]> {
         if memchr::memchr(b'\n', self.held()).is_none() {
             self.peek(BLOCK)?;
         }
         let held = self.held();
-        let end = memchr::memchr(b'\n', held).map_or(held.len(), |at| at + 1);
+        let end = match memchr::memchr(b'\n', held) {
+            Some(at) => at + 1,
+            None if !self.is_ended && held.ends_with(b"\r") => held.len() - 1,
+            None => held.len(),
+        };
         Ok(held.get(..end).unwrap_or_default())
     }
 
@@ -76,4 +80,10 @@ impl<'a> Input<'a> {
 
 pub(super) fn is_blank(line: &[u8]) -> bool {
     matches!(line, b"\n" | b"\r\n")
+}
+
+/// A line without the `>` before it, of which a line of a message gets one more in an mbox when `From ` stands behind them.
+pub(super) fn without_quotes(line: &[u8]) -> &[u8] {
+    let quotes = line.iter().take_while(|octet| **octet == b'>').count();
+    line.get(quotes..).unwrap_or_default()
 }
