@@ -128,3 +128,25 @@ fn copies_and_moves_keep_flags_and_a_bare_lf_counts_as_crlf() {
     account.delete(&"Trash".parse().unwrap()).unwrap();
     assert!(trash.sync().is_err());
 }
+
+#[test]
+fn many_messages_appended_together_keep_their_order_and_come_in_all_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mailbox = inbox(&store);
+    let begin = |number: u32| {
+        let mut append = mailbox.append(Flags::new(), None).unwrap();
+        append.write_all(format!("{number}\r\n").as_bytes()).unwrap();
+        append
+    };
+    let uids = crate::Append::commit_all((0..100).map(begin).collect()).unwrap();
+    for (number, uid) in uids.iter().enumerate() {
+        let content = mailbox.open_message(*uid).unwrap().read().unwrap();
+        assert_eq!(content, format!("{number}\r\n").as_bytes());
+    }
+    assert!(uids.is_sorted());
+    let messages: Vec<_> = (0..100).map(begin).collect();
+    std::fs::remove_file(only_file(&dir.path().join("example.org/bob/Maildir/tmp"))).unwrap();
+    crate::Append::commit_all(messages).unwrap_err();
+    assert_eq!(mailbox.sync().unwrap().uids(), uids);
+}

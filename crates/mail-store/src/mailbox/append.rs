@@ -17,6 +17,10 @@ use crate::index::{Index, MessageRow};
 use crate::names::FileName;
 use crate::quota::Count;
 
+/// From so many messages on they are brought to the disk side by side, by so many threads.
+const MANY: usize = 8;
+const FLUSHERS: usize = 16;
+
 /// A message on its way into a mailbox by APPEND. Dropped uncommitted, it leaves nothing.
 #[derive(Debug)]
 pub struct Append {
@@ -58,7 +62,7 @@ impl Append {
         };
         let more: Usage = messages.iter().map(|it| Usage::message(it.tmp.size())).sum();
         mailbox.place.account.check_room(more)?;
-        let bases = messages.iter_mut().map(Self::finish).collect::<Result<Vec<_>, _>>()?;
+        let bases = Self::finish_all(&mut messages)?;
         let placed = RefCell::new(Vec::new());
         let place = |index: &Index| -> Result<(Vec<Uid>, Outcome, Count), StoreError> {
             let mut work = mailbox.work(index)?;
@@ -78,6 +82,25 @@ impl Append {
                 uids
             },
         )
+    }
+
+    /// Brings all contents to the disk, many of them side by side: then they share what the disk does to make one durable.
+    fn finish_all(messages: &mut [Self]) -> Result<Vec<String>, StoreError> {
+        if messages.len() < MANY {
+            return messages.iter_mut().map(Self::finish).collect();
+        }
+        let share = messages.len().div_ceil(FLUSHERS);
+        std::thread::scope(|scope| {
+            let finish =
+                |share: &mut [Self]| share.iter_mut().map(Self::finish).collect::<Result<Vec<_>, _>>();
+            let shares = messages.chunks_mut(share).map(|share| scope.spawn(move || finish(share)));
+            let shares: Vec<_> = shares.collect();
+            let mut bases = Vec::new();
+            for share in shares {
+                bases.extend(share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(bases)
+        })
     }
 
     /// Brings the content to the disk, and gives the base of its name.
