@@ -1,31 +1,23 @@
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal as _, Read};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output;
 
-/// How far a long job is: a bar on standard error where that is a terminal, else nothing.
+/// How far a long job is: a bar on standard error where that is a terminal, else nothing. It goes when this is dropped.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    pub(crate) fn new() -> Self {
-        let target = if std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        Self(ProgressBar::with_draw_target(Some(0), target))
-    }
-
-    /// Begins a stretch of `octets`, called `what`.
-    pub(crate) fn begin(&self, what: &str, octets: u64) {
-        let template = "{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left";
-        self.0.reset();
-        self.0.set_length(octets);
-        self.0.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        self.0.set_message(what.to_owned());
+    /// Of a job called `what` that has to do with so many octets.
+    pub(crate) fn new(what: &str, octets: u64) -> Self {
+        let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left");
+        let bar = ProgressBar::with_draw_target(Some(octets), ProgressDrawTarget::hidden())
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            .with_message(what.to_owned());
+        if io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        Self(bar)
     }
 
     /// Shows that the job, called `what`, is at the `position`th of `count` mailboxes.
@@ -43,12 +35,36 @@ impl Progress {
         self.0.inc(octets);
     }
 
+    /// Advances by what is read.
+    pub(crate) fn watch<'a>(&'a self, source: &'a mut dyn Read) -> Watched<'a> {
+        Watched { source, progress: self, octets: 0 }
+    }
+
     /// Tells what does not stop the job, above the bar.
     pub(crate) fn warn(&self, text: &str) {
         self.0.suspend(|| output::warn(text));
     }
+}
 
-    pub(crate) fn end(&self) {
+impl Drop for Progress {
+    fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// A file, the reading of which is shown.
+pub(crate) struct Watched<'a> {
+    source: &'a mut dyn Read,
+    progress: &'a Progress,
+    /// What was read.
+    pub(crate) octets: u64,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.octets += read as u64;
+        self.progress.advance(read as u64);
+        Ok(read)
     }
 }

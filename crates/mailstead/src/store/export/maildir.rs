@@ -37,7 +37,20 @@ pub(super) struct Folder {
     /// The files of messages that are there, by what stays of their names.
     there: HashMap<String, String>,
     letters: Vec<Keyword>,
+    written: Vec<Written>,
 }
+
+/// A file in `tmp/` that is not yet brought to the disk.
+struct Written {
+    file: File,
+    path: PathBuf,
+    /// In `cur/`.
+    name: PathBuf,
+}
+
+/// Files that become durable together, and the threads that see to it: side by side they share what the disk does.
+const BATCH: usize = 64;
+const FLUSHERS: usize = 16;
 
 impl Folder {
     /// Gives the keywords too that have no letter left.
@@ -56,7 +69,7 @@ impl Folder {
         let lines = letters.iter().enumerate().map(|(position, keyword)| format!("{position} {keyword}\n"));
         write_whole(&path.join("dovecot-keywords"), lines.collect::<String>().as_bytes(), 0o600)?;
         let there = names_in(&path.join("cur")).with_context(|| format!("can't read {}", path.display()))?;
-        Ok((Self { path, there, letters }, without_letter))
+        Ok((Self { path, there, letters, written: Vec::new() }, without_letter))
     }
 
     /// Adds a message, unless it is there; one whose flags have changed gets its new name.
@@ -69,18 +82,40 @@ impl Folder {
         }
         let name = format!("{base}:2,{}", self.info(message));
         let path = self.path.join("cur").join(&name);
-        let from = match self.there.remove(&base) {
+        match self.there.remove(&base) {
             Some(there) if there == name => return Ok(Done::WasThere),
-            Some(there) => self.path.join("cur").join(there),
-            None => self.write(&unique, source.file, source.file_size, message)?,
-        };
-        let moved = std::fs::rename(&from, &path);
-        moved.with_context(|| format!("can't rename {}", from.display()))?;
+            Some(there) => rename(&self.path.join("cur").join(there), &path)?,
+            None => {
+                let (file, tmp) = self.write(&unique, source.file, source.file_size, message)?;
+                self.written.push(Written { file, path: tmp, name: path });
+            }
+        }
+        if self.written.len() >= BATCH {
+            self.flush()?;
+        }
         Ok(Done::Written)
     }
 
+    /// Gives the files their names once they are on the disk.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let written = std::mem::take(&mut self.written);
+        let share = written.len().div_ceil(FLUSHERS).max(1);
+        std::thread::scope(|scope| {
+            let shares = written.chunks(share).map(|share| scope.spawn(|| sync(share)));
+            let shares: Vec<_> = shares.collect();
+            shares.into_iter().try_for_each(|it| it.join().unwrap_or_else(|it| std::panic::resume_unwind(it)))
+        })?;
+        written.iter().try_for_each(|it| rename(&it.path, &it.name))
+    }
+
     /// Writes the message into `tmp/`.
-    fn write(&self, unique: &str, source: File, size: u64, message: &Message) -> Result<PathBuf, Trouble> {
+    fn write(
+        &self,
+        unique: &str,
+        source: File,
+        size: u64,
+        message: &Message,
+    ) -> Result<(File, PathBuf), Trouble> {
         let path = self.path.join("tmp").join(unique);
         let failed = |error: io::Error| {
             Trouble::Fatal(anyhow::Error::new(error).context(format!("can't write {}", path.display())))
@@ -102,8 +137,7 @@ impl Folder {
         let is_early = message.internal_date.unix_seconds() < 0;
         let date = if is_early { UNIX_EPOCH.checked_sub(age) } else { UNIX_EPOCH.checked_add(age) };
         file.set_modified(date.unwrap_or(UNIX_EPOCH)).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        Ok(path)
+        Ok((file, path))
     }
 
     /// The letters of the flags and keywords, which ascend.
@@ -119,10 +153,21 @@ impl Folder {
         letters.into_iter().collect()
     }
 
-    pub(super) fn close(self) -> Result<(), Trouble> {
+    pub(super) fn close(mut self) -> Result<(), Trouble> {
+        self.flush()?;
         sync_folder(&self.path.join("cur"))?;
         Ok(sync_folder(&self.path)?)
     }
+}
+
+fn sync(files: &[Written]) -> anyhow::Result<()> {
+    let sync =
+        |it: &Written| it.file.sync_all().with_context(|| format!("can't flush {}", it.path.display()));
+    files.iter().try_for_each(sync)
+}
+
+fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::rename(from, to).with_context(|| format!("can't rename {}", from.display()))
 }
 
 /// In the order in which the mailbox came to know them, so that a letter keeps its meaning.

@@ -60,12 +60,9 @@ pub(crate) fn run(account: &Arc<Account>, request: &Request) -> anyhow::Result<R
     for name in &mailboxes {
         octets += account.status(name)?.size;
     }
-    let progress = Progress::new();
-    progress.begin(&request.target.display().to_string(), octets);
-    let mut export = Export { account, request, progress: &progress, report: Report::default() };
-    let done = export.all(&mailboxes);
-    progress.end();
-    done.context("stopped; the same command goes on from there")?;
+    let progress = Progress::new(&request.target.display().to_string(), octets);
+    let mut export = Export { account, request, progress, report: Report::default() };
+    export.all(&mailboxes).context("stopped; the same command goes on from there")?;
     Ok(export.report)
 }
 
@@ -82,7 +79,7 @@ fn selected(account: &Account, asked: Option<&MailboxName>) -> anyhow::Result<Ve
 struct Export<'a> {
     account: &'a Arc<Account>,
     request: &'a Request,
-    progress: &'a Progress,
+    progress: Progress,
     report: Report,
 }
 

@@ -43,12 +43,10 @@ pub(crate) struct Request {
 pub(crate) fn run(account: Arc<Account>, request: &Request) -> anyhow::Result<Report> {
     let open = |path: &PathBuf| Tree::open(path).with_context(|| format!("can't open {}", path.display()));
     let trees = request.sources.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
-    let progress = Progress::new();
     let mut target = Target::new(account, request.is_dry_run);
     for tree in &trees {
-        let source = Source { tree, survey: Survey::default(), request, progress: &progress };
+        let source = Source::survey(tree, request)?;
         let done = source.import(&mut target);
-        progress.end();
         done.context("stopped; what was imported stays, and the same command goes on from there")?;
     }
     Ok(target.report)
@@ -59,14 +57,18 @@ struct Source<'a> {
     tree: &'a Tree,
     survey: Survey,
     request: &'a Request,
-    progress: &'a Progress,
+    progress: Progress,
 }
 
-impl Source<'_> {
-    fn import(mut self, target: &mut Target) -> anyhow::Result<()> {
+impl<'a> Source<'a> {
+    fn survey(tree: &'a Tree, request: &'a Request) -> anyhow::Result<Self> {
+        let survey = Survey::of(tree).map_err(into_fatal)?;
+        let progress = Progress::new(&tree.path.display().to_string(), survey.octets);
+        Ok(Self { tree, survey, request, progress })
+    }
+
+    fn import(self, target: &mut Target) -> anyhow::Result<()> {
         let path = self.tree.path.display().to_string();
-        self.survey = Survey::of(self.tree).map_err(into_fatal)?;
-        self.progress.begin(&path, self.survey.octets);
         for (path, text) in &self.survey.unreadable {
             self.settle(target, &self.named(path), Err(Trouble::Message(text.clone())))?;
         }
@@ -95,9 +97,13 @@ impl Source<'_> {
         let done = match content {
             Content::Folder => self.folder(&path, target),
             Content::Unreadable(text) => Err(Trouble::Message(text)),
-            Content::File(content) => self.file(&path, modified, content, target),
+            Content::File(content) => {
+                let mut watched = self.progress.watch(content);
+                let done = self.file(&path, modified, &mut watched, target);
+                self.progress.advance(size.saturating_sub(watched.octets));
+                done
+            }
         };
-        self.progress.advance(size);
         Ok(self.settle(target, &self.named(&path), done)?)
     }
 
