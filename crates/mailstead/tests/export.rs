@@ -124,7 +124,7 @@ fn bob_gets_all(installation: &Installation, source: &Path, with_subscriptions: 
 }
 
 #[track_caller]
-fn round_trip(format: &str, pack: Option<&[&str]>) {
+fn round_trip(format: &str, pack: Option<fn(&Path, &Path)>) {
     let (installation, target) = installation();
     fill(&Mail::of(&installation, ALICE), &installation.data().join("mail/example.org/alice"));
     let messages = ODD.len() + 3 + 7;
@@ -132,10 +132,34 @@ fn round_trip(format: &str, pack: Option<&[&str]>) {
     assert_eq!((&first["exported"], &first["failed"]), (&messages.into(), &0.into()));
     let again = export(&installation, format, &target);
     assert_eq!((&again["exported"], &again["already_there"]), (&0.into(), &messages.into()));
-    let Some(pack) = pack else { return bob_gets_all(&installation, &target, format == "maildir") };
-    let packed = Command::new(pack[0]).args(&pack[1..]).current_dir(&target).output().unwrap();
-    assert!(packed.status.success(), "{packed:?}");
-    bob_gets_all(&installation, &installation.folder.path().join("packed"), format == "maildir");
+    let packed = installation.folder.path().join("packed");
+    if let Some(pack) = pack {
+        pack(&target, &packed);
+    }
+    bob_gets_all(&installation, if pack.is_some() { &packed } else { &target }, format == "maildir");
+}
+
+fn tar(options: &str, folder: &Path, packed: &Path) {
+    let done =
+        Command::new("tar").args(["--sort=name", options, text(packed), "."]).current_dir(folder).output();
+    assert!(done.as_ref().unwrap().status.success(), "{done:?}");
+}
+
+fn zip(folder: &Path, packed: &Path) {
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(packed).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(path) = folders.pop() {
+        for entry in path.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            zip.start_file(text(entry.strip_prefix(folder).unwrap()), options).unwrap();
+            zip.write_all(&std::fs::read(&entry).unwrap()).unwrap();
+        }
+    }
+    zip.finish().unwrap();
 }
 
 #[test]
@@ -150,12 +174,17 @@ fn mbox_files_come_back_as_they_were() {
 
 #[test]
 fn a_packed_maildir_comes_back_as_it_was() {
-    round_trip("maildir", Some(&["tar", "--sort=name", "-czf", "../packed", "."]));
+    round_trip("maildir", Some(|folder, packed| tar("-czf", folder, packed)));
 }
 
 #[test]
 fn packed_mbox_files_come_back_as_they_were() {
-    round_trip("mbox", Some(&["tar", "-cf", "../packed", "."]));
+    round_trip("mbox", Some(|folder, packed| tar("-cf", folder, packed)));
+}
+
+#[test]
+fn zipped_mbox_files_come_back_as_they_were() {
+    round_trip("mbox", Some(zip));
 }
 
 #[test]

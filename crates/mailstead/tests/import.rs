@@ -202,6 +202,7 @@ fn a_thunderbird_tree_becomes_mailboxes_with_their_flags() {
 fn single_messages_go_to_the_mailbox_asked_for_and_are_dated_by_their_date_field() {
     let (installation, source) = installation();
     file(&source, "a.eml", "Date: Fri, 14 Jul 2017 04:40:00 +0200 (CEST)\n\nText\n");
+    file(&source, "._a.eml", "macOS: no message\n");
     file(&source, "Sub/b.EML", "Subject: b\n\n");
     set_modified(&source.join("Sub/b.EML"), 1_400_000_000);
     import(&installation, &[text(&source), "--mailbox", "From/elsewhere"]).succeeds();

@@ -154,3 +154,18 @@ fn modified<R: Read>(file: &ZipFile<'_, R>) -> Option<i64> {
         Some(time.to_zoned(TimeZone::system()).ok()?.timestamp().as_second())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_unpacks_to_more_than_mail_does_is_not_read_further() {
+        let mut bounded = Bounded { inner: io::repeat(0), left: 100_000 };
+        let mut read = Vec::new();
+        bounded.read_to_end(&mut read).unwrap_err();
+        assert!(read.len() <= 100_000);
+        assert_eq!(bounded.left, 0);
+        assert!(allowance(1 << 20) > 100 << 20, "a mailbox of text packs well");
+    }
+}

@@ -12,12 +12,13 @@ mod target;
 mod tree;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use mail_store::Account;
 use mail_types::{Flags, MailboxName};
+use nix::unistd::{User, geteuid};
 
 use super::dates;
 use super::input::Input;
@@ -41,7 +42,7 @@ pub(crate) struct Request {
 
 /// Imports all sources. What can't be read of them is told at once, and counted in the report.
 pub(crate) fn run(account: Arc<Account>, request: &Request) -> anyhow::Result<Report> {
-    let open = |path: &PathBuf| Tree::open(path).with_context(|| format!("can't open {}", path.display()));
+    let open = |path: &PathBuf| Tree::open(path).with_context(|| not_opened(path));
     let trees = request.sources.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
     let mut target = Target::new(account, request.is_dry_run);
     for tree in &trees {
@@ -50,6 +51,13 @@ pub(crate) fn run(account: Arc<Account>, request: &Request) -> anyhow::Result<Re
         done.context("stopped; what was imported stays, and the same command goes on from there")?;
     }
     Ok(target.report)
+}
+
+/// Imports run as the user whom the mail belongs to, who may not be allowed everything that the operator is.
+fn not_opened(path: &Path) -> String {
+    let user =
+        User::from_uid(geteuid()).ok().flatten().map_or_else(|| geteuid().to_string(), |user| user.name);
+    format!("can't open {} as the user {user}", path.display())
 }
 
 /// A source that is being imported.
@@ -290,8 +298,11 @@ fn is_named_as_mbox(name: &str) -> bool {
     !name.starts_with('.') && (name.ends_with(".mbox") || !name.contains('.'))
 }
 
-/// `.eml`, or a number as in MH folders.
+/// `.eml`, or a number as in MH folders; what macOS puts beside a file begins with a dot.
 fn is_named_as_message(name: &str) -> bool {
+    if name.starts_with('.') {
+        return false;
+    }
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
     extension.is_some_and(|it| it.eq_ignore_ascii_case("eml")) || name.bytes().all(|c| c.is_ascii_digit())
 }
