@@ -145,6 +145,12 @@ fn many_messages_appended_together_keep_their_order_and_come_in_all_or_none() {
         assert_eq!(content, format!("{number}\r\n").as_bytes());
     }
     assert!(uids.is_sorted());
+    for entry in
+        std::fs::read_dir(dir.path().join("example.org/bob/Maildir/cur")).unwrap().map(Result::unwrap)
+    {
+        let (name, size) = (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len());
+        assert!(name.contains(&format!(",S={size},")), "{name} has {size} octets");
+    }
     let messages: Vec<_> = (0..100).map(begin).collect();
     std::fs::remove_file(only_file(&dir.path().join("example.org/bob/Maildir/tmp"))).unwrap();
     crate::Append::commit_all(messages).unwrap_err();
