@@ -1,23 +1,33 @@
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, IsTerminal, Read};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output;
 
-/// How far a long job is: a bar on standard error where that is a terminal, else nothing. It goes when this is dropped.
+/// How far a long job is: a bar on standard error where that is a terminal, else nothing.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// Of a job called `what` that has to do with so many octets.
-    pub(crate) fn new(what: &str, octets: u64) -> Self {
-        let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left");
-        let bar = ProgressBar::with_draw_target(Some(octets), ProgressDrawTarget::hidden())
-            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-            .with_message(what.to_owned());
-        if io::stderr().is_terminal() {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-        Self(bar)
+    pub(crate) fn new() -> Self {
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let style = ProgressStyle::with_template("{msg}"); // until it is known what there is to do
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    /// Begins a stretch of `octets`, called `what`.
+    pub(crate) fn begin(&self, what: &str, octets: u64) {
+        let template = "{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left";
+        self.0.reset();
+        self.0.set_length(octets);
+        self.0.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        self.0.set_message(what.to_owned());
     }
 
     /// Shows that the job, called `what`, is at the `position`th of `count` mailboxes.
@@ -44,10 +54,8 @@ impl Progress {
     pub(crate) fn warn(&self, text: &str) {
         self.0.suspend(|| output::warn(text));
     }
-}
 
-impl Drop for Progress {
-    fn drop(&mut self) {
+    pub(crate) fn end(&self) {
         self.0.finish_and_clear();
     }
 }

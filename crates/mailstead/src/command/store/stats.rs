@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::open_account;
 use crate::cli::StatsArguments;
+use crate::command::operator::become_operator;
 use crate::output;
 
 pub(super) fn stats(config: &Path, arguments: &StatsArguments) -> anyhow::Result<()> {
-    let account = open_account(config, &arguments.account)?;
+    let account = open_account(&become_operator(config)?, &arguments.account)?;
     let names = account.mailboxes()?.into_iter().filter(|entry| entry.selectable).map(|entry| entry.name);
     let mailboxes =
         names.map(|name| Ok((account.status(&name)?, name))).collect::<anyhow::Result<Vec<_>>>()?;

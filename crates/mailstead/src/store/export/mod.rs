@@ -60,9 +60,12 @@ pub(crate) fn run(account: &Arc<Account>, request: &Request) -> anyhow::Result<R
     for name in &mailboxes {
         octets += account.status(name)?.size;
     }
-    let progress = Progress::new(&request.target.display().to_string(), octets);
+    let progress = Progress::new();
+    progress.begin(&request.target.display().to_string(), octets);
     let mut export = Export { account, request, progress, report: Report::default() };
-    export.all(&mailboxes).context("stopped; the same command goes on from there")?;
+    let done = export.all(&mailboxes);
+    export.progress.end();
+    done.context("stopped; the same command goes on from there")?;
     Ok(export.report)
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn run(account: Arc<Account>, request: &Request) -> anyhow::Result<Re
     for tree in &trees {
         let source = Source::survey(tree, request)?;
         let done = source.import(&mut target);
+        source.progress.end();
         done.context("stopped; what was imported stays, and the same command goes on from there")?;
     }
     Ok(target.report)
@@ -71,11 +72,12 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn survey(tree: &'a Tree, request: &'a Request) -> anyhow::Result<Self> {
         let survey = Survey::of(tree).map_err(into_fatal)?;
-        let progress = Progress::new(&tree.path.display().to_string(), survey.octets);
+        let progress = Progress::new();
+        progress.begin(&tree.path.display().to_string(), survey.octets);
         Ok(Self { tree, survey, request, progress })
     }
 
-    fn import(self, target: &mut Target) -> anyhow::Result<()> {
+    fn import(&self, target: &mut Target) -> anyhow::Result<()> {
         let path = self.tree.path.display().to_string();
         for (path, text) in &self.survey.unreadable {
             self.settle(target, &self.named(path), Err(Trouble::Message(text.clone())))?;
