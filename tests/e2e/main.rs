@@ -9,6 +9,7 @@ mod curl;
 mod demo;
 mod dovecot;
 mod fetchmail;
+mod hammer;
 mod mbsync;
 mod mutt;
 mod postfix;

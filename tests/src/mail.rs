@@ -20,6 +20,12 @@ impl Mail {
         Self { text }
     }
 
+    /// This message, whose lines end in CRLF.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self { text: text.to_owned() }
+    }
+
     /// The whole message.
     #[must_use]
     pub fn as_str(&self) -> &str {

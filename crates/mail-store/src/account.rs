@@ -87,10 +87,16 @@ impl Account {
         let lock =
             File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
         housekeeping::later(Chore::Account(home.to_owned()));
+        // Closing the file, on an error, unlocks it as well.
+        flock(&lock, FlockOperation::LockExclusive)
+            .map_err(std::io::Error::from)
+            .context("locking", &path)?;
+        let index = Index::open(&home.join("index.sqlite"))?;
+        flock(&lock, FlockOperation::Unlock).map_err(std::io::Error::from).context("unlocking", &path)?;
         Ok(Self {
             home: home.to_owned(),
             lock,
-            index: Mutex::new(Index::open(&home.join("index.sqlite"))?),
+            index: Mutex::new(index),
             reader: Mutex::default(),
             recent,
             open: Mutex::default(),

@@ -92,6 +92,11 @@ pub(crate) struct Index {
 impl Index {
     /// Opens or makes it. One that is damaged is set aside.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        // A log that a removed index has left would be taken for that of the new one. Where another process has made a new one,
+        // what lies beside it is that one's.
+        if !path.try_exists().context("looking at", path)? {
+            discard_logs(path);
+        }
         match Self::try_open(path) {
             Err(StoreError::Index { source, .. }) if is_damage(&source) => {
                 set_aside(path, &source)?;
@@ -133,10 +138,8 @@ impl Index {
         if self.is_current() {
             return Ok(());
         }
-        // Where another process has made a new one, what lies beside it is that one's.
         if !self.path.try_exists().context("looking at", &self.path)? {
             tracing::warn!(index = %self.path.display(), "the index was removed; it is rebuilt from the Maildir");
-            discard_logs(&self.path);
         }
         let path = self.path.clone();
         *self = Self::open(&path)?;

@@ -75,10 +75,11 @@ impl Mailbox {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let place = Place::new(account, name);
         housekeeping::later(Chore::Mailbox(place.folder.clone()));
-        if place.path("cur").is_dir() && !(place.path("new").is_dir() && place.path("tmp").is_dir()) {
-            create_maildir(&place.folder)?; // somebody copied only a part
-        }
         let (uid_validity, snapshot) = account.locked(|index| {
+            // Under the lock: what another process is just deleting must not come back.
+            if place.path("cur").is_dir() && !(place.path("new").is_dir() && place.path("tmp").is_dir()) {
+                create_maildir(&place.folder)?; // somebody copied only a part
+            }
             let mut work = Work::open(&place, index)?;
             if work.row.doubt != 0 {
                 work.compare_again()?; // a process that died may have left it so
@@ -242,9 +243,12 @@ impl Mailbox {
     /// Starts to add a message. The date is now when `None`.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::NoSuchMailbox`] once it was deleted, [`StoreError::Io`].
     pub fn append(self: &Arc<Self>, flags: Flags, date: Option<InternalDate>) -> Result<Append, StoreError> {
-        let tmp = TmpFile::create(&self.place.folder)?;
+        let tmp = TmpFile::create(&self.place.folder).or_else(|error| {
+            self.place.time("cur")?; // it may be gone as a whole
+            Err(error)
+        })?;
         let date = date.unwrap_or_else(|| InternalDate::from_unix(now_nanos() / 1_000_000_000));
         Ok(Append { mailbox: Arc::clone(self), flags, date, tmp })
     }

@@ -138,6 +138,10 @@ fn answer_some(job: &mut FetchJob, selected: &SelectedMailbox, out: &mut Output)
         match answer(&job.items, &mut job.summaries, selected, &numbered, out) {
             Ok(()) => {}
             Err(StoreError::MessageGone(_)) => job.gone += 1,
+            Err(error @ StoreError::NoSuchMailbox(_)) => {
+                job.failed = Some(error);
+                return true;
+            }
             Err(error) => {
                 error!(%error, %uid, "a message can't be read");
                 job.failed = Some(error);

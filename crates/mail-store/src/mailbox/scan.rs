@@ -69,7 +69,20 @@ impl Work<'_> {
         self.compare_all(&Adoption { foreign: Foreign::default(), recovering: false })
     }
 
+    /// Where UIDs are learnt from the names, until a comparison finds no file without one: a rename by another program may hide a
+    /// file from one reading, and later its UID would not be trusted.
     fn compare_all(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
+        let times = if adoption.recovering { READINGS } else { 1 };
+        for _ in 0..times {
+            if !self.compare_once(adoption)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if there were files that the index didn't know.
+    fn compare_once(&mut self, adoption: &Adoption) -> Result<bool, StoreError> {
         let began = now_nanos();
         let (cur, new) = (self.place.time("cur")?, self.place.time("new")?);
         let known = self.index.messages(&self.place.key)?;
@@ -86,7 +99,9 @@ impl Work<'_> {
                 }
             }
         }
-        named |= self.adopt(seen.into_files(), adoption, &mut taken, &mut change)?;
+        let newcomers = seen.into_files();
+        let had_newcomers = !newcomers.is_empty();
+        named |= self.adopt(newcomers, adoption, &mut taken, &mut change)?;
         if lost {
             self.place.account.doubt_usage();
         }
@@ -101,7 +116,7 @@ impl Work<'_> {
         }
         self.row.cur = cur;
         self.row.new = if began - new > tick(new) { new } else { 0 };
-        Ok(())
+        Ok(had_newcomers)
     }
 
     /// Compares `new/` alone, which is small: all that lies there gets a UID and goes to `cur/`.

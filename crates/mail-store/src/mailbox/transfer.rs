@@ -34,6 +34,7 @@ impl Mailbox {
         self.place.account.check_room(self.usage_of(uids))?;
         let placed = RefCell::new(Vec::new());
         let copy = |index: &Index| {
+            target.place.time("cur")?; // a source that is gone would look the same
             let mut source = self.work(index)?;
             let linked = source.link_all(uids, target, &mut placed.borrow_mut())?;
             let here = self.finish(source)?;

@@ -165,3 +165,60 @@ fn a_file_copied_within_the_mailbox_is_another_message() {
     mailbox.expunge(&[uid(1)]).unwrap();
     assert_eq!(mailbox.open_message(uid(2)).unwrap().read().unwrap(), b"x\r\n");
 }
+
+#[test]
+fn what_goes_to_a_mailbox_that_another_process_has_deleted_finds_none() {
+    let dir = fast_dir();
+    let (store, other) = (Store::open(dir.path()).unwrap(), Store::open(dir.path()).unwrap());
+    deliver(&store, b"x\r\n");
+    let (name, inbox) = ("Trash".parse().unwrap(), inbox(&store));
+    let trash = store.account(&bob()).unwrap().open(&name).unwrap();
+    other.account(&bob()).unwrap().delete(&name).unwrap();
+    let is_missing = |error: &crate::StoreError| matches!(error, crate::StoreError::NoSuchMailbox(_));
+    assert!(trash.append(Flags::default(), None).is_err_and(|error| is_missing(&error)));
+    assert!(inbox.copy(&[Uid::MIN], &trash).is_err_and(|error| is_missing(&error)));
+    assert!(inbox.move_to(&[Uid::MIN], &trash).is_err_and(|error| is_missing(&error)));
+    assert_eq!(inbox.sync().unwrap().len(), 1);
+    assert!(!dir.path().join("example.org/bob/Maildir/.Trash").exists());
+}
+
+#[test]
+fn processes_that_find_the_index_removed_go_on_with_one_and_the_same() {
+    let dir = fast_dir();
+    let stores = [(); 2].map(|()| Store::open(dir.path()).unwrap());
+    let boxes = [inbox(&stores[0]), inbox(&stores[1])];
+    let add = |mailbox: &Arc<Mailbox>| {
+        let mut append = mailbox.append(Flags::default(), None).unwrap();
+        append.write_all(b"x\r\n").unwrap();
+        append.commit().unwrap()
+    };
+    let mut uids = vec![add(&boxes[0]), add(&boxes[1])];
+    for _ in 0..3 {
+        std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+        for round in 0..6 {
+            uids.push(add(&boxes[round % 2]));
+        }
+        assert!(uids.is_sorted_by(|one, two| one < two), "{uids:?}");
+        for mailbox in &boxes {
+            assert_eq!(mailbox.sync().unwrap().uids(), uids);
+        }
+    }
+}
+
+#[test]
+fn a_process_that_starts_when_the_index_was_just_removed_takes_nothing_from_its_log() {
+    let dir = fast_dir();
+    let stores = [(); 2].map(|()| Store::open(dir.path()).unwrap());
+    deliver(&stores[0], b"x\r\n");
+    let mailbox = inbox(&stores[0]);
+    let index = dir.path().join("example.org/bob/index.sqlite");
+    assert!(index.with_file_name("index.sqlite-wal").exists(), "the log is what this is about");
+    std::fs::remove_file(&index).unwrap();
+    let started = inbox(&stores[1]);
+    for round in [&mailbox, &started, &mailbox] {
+        deliver(&stores[0], b"y\r\n");
+        assert_eq!(round.sync().unwrap().uids().last(), started.sync().unwrap().uids().last());
+    }
+    assert_eq!(mailbox.sync().unwrap().uids(), started.sync().unwrap().uids());
+    assert_eq!(mailbox.snapshot().len(), 4);
+}
