@@ -16,6 +16,7 @@ mod foreign;
 mod misfits;
 mod quota;
 mod races;
+mod second_opinion;
 mod soak;
 mod summaries;
 mod watch;
