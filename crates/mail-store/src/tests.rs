@@ -1,11 +1,11 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mail_types::{Address, Flag, Flags, MailboxName, Uid};
 
-use crate::{FlagChange, Mailbox, Store};
+use crate::{FlagChange, Mailbox, Snapshot, Store};
 
 mod accounts;
 mod check;
@@ -62,6 +62,15 @@ fn settle(mailbox: &Mailbox) {
     while mailbox.recheck_in().is_some_and(|time| time < Duration::from_millis(500)) {
         std::thread::sleep(Duration::from_millis(5));
         mailbox.sync().unwrap();
+    }
+}
+
+/// Until the mailbox is as it is to be: what happens in the tick of the clock in which we changed a folder is found later.
+fn until(mailbox: &Mailbox, wanted: impl Fn(&Snapshot) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !wanted(&mailbox.sync().unwrap()) {
+        assert!(Instant::now() < deadline, "it did not come to that");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -91,5 +91,5 @@ fn a_delivery_is_taken_back_also_when_a_session_has_seen_it() {
     std::fs::remove_dir_all(dir.path().join("example.org/alice/Maildir/new")).unwrap();
     let (position, error) = delivery.place_all(|| assert_eq!(mailbox.sync().unwrap().len(), 1)).unwrap_err();
     assert_eq!((position, error.is_not_found()), (1, true));
-    assert!(mailbox.sync().unwrap().is_empty());
+    until(&mailbox, Snapshot::is_empty);
 }

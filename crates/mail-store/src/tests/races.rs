@@ -1,7 +1,5 @@
 //! Other programs rename and remove files at the very moment we do.
 
-use std::time::Instant;
-
 use super::*;
 
 /// Does something in `cur/` behind our back: the folder's time stays as we know it, as in a race of some microseconds.
@@ -86,11 +84,7 @@ fn what_another_program_did_in_the_same_moment_as_we_is_found_before_long() {
     let dir = tempfile::tempdir().unwrap();
     let (_store, mailbox) = one_message(dir.path());
     flag_unseen(&mailbox, "S");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !mailbox.sync().unwrap().get(0).unwrap().flags.contains(Flag::Seen) {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until(&mailbox, |snapshot| snapshot.get(0).unwrap().flags.contains(Flag::Seen));
 }
 
 #[test]

@@ -94,9 +94,9 @@ async fn a_mailbox_that_nobody_waits_on_has_no_watches() {
     let cur = mailbox.folder().join("cur");
     for waits in [true, false] {
         let _changes = waits.then(|| mailbox.watch());
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while is_watched(&cur) != waits {
-            assert!(std::time::Instant::now() < deadline, "waits: {waits}");
+            assert!(Instant::now() < deadline, "waits: {waits}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
