@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use e2e::{Client, Demo, HOST, Mail, Person, Site};
+use e2e::{Client, Demo, HOST, Installation, Mail, Person, Site};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 /// One person's mail on both sides.
@@ -22,23 +23,30 @@ impl<'a> Sync<'a> {
 
     /// Goes on with what an earlier one left in `folder`.
     fn in_folder(site: &'a Site, local_part: &str, listener: &str, folder: TempDir) -> Result<Self> {
-        let near = folder.path().join("near");
-        std::fs::create_dir_all(&near)?;
         let person = site.person(local_part);
         let tls = if listener == "imaps" { "IMAPS" } else { "STARTTLS" };
-        let config = format!(
-            "IMAPAccount far\nHost {HOST}\nPort {port}\nUser {user}\nPass {password}\nSSLType {tls}\nCertificateFile {ca}\n\n\
-             IMAPStore far\nAccount far\n\n\
-             MaildirStore near\nPath {near}/\nInbox {near}/INBOX\nSubFolders Verbatim\n\n\
-             Channel mail\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nRemove Both\nExpunge Both\nSyncState *\n",
+        let far = format!(
+            "Host {HOST}\nPort {port}\nUser {user}\nPass {password}\nSSLType {tls}\nCertificateFile {ca}\n",
             port = site.port(listener),
             user = person.address,
             password = person.password,
             ca = site.ca_file.display(),
+        );
+        Self::with(site, local_part, &far, folder)
+    }
+
+    /// With the server that mbsync is told of by `far`.
+    fn with(site: &'a Site, local_part: &str, far: &str, folder: TempDir) -> Result<Self> {
+        let near = folder.path().join("near");
+        std::fs::create_dir_all(&near)?;
+        let config = format!(
+            "IMAPAccount far\n{far}\nIMAPStore far\nAccount far\n\n\
+             MaildirStore near\nPath {near}/\nInbox {near}/INBOX\nSubFolders Verbatim\n\n\
+             Channel mail\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nRemove Both\nExpunge Both\nSyncState *\n",
             near = near.display(),
         );
         std::fs::write(folder.path().join("mbsyncrc"), config)?;
-        Ok(Self { site, person, folder })
+        Ok(Self { site, person: site.person(local_part), folder })
     }
 
     /// Runs mbsync, on a terminal that `script` makes so that it counts, and returns what it did on the far and the near side: messages
@@ -228,5 +236,57 @@ fn mbsync_downloads_nothing_again_after_the_index_is_deleted() -> Result<()> {
     let again = Sync::in_folder(demo.site(), "bob", "imaps", mirror)?;
     assert_eq!(again.run()?, (NOTHING.to_owned(), NOTHING.to_owned()));
     assert_eq!(again.both("INBOX").len(), 21);
+    Ok(())
+}
+
+/// How mbsync speaks to Dovecot over the mail in `home`. Dovecot refuses to read root's.
+fn dovecot(home: &Path) -> Result<String> {
+    let shown = home.display();
+    let config = format!(
+        "base_dir = {shown}/run\nlog_path = {shown}/log\nssl = no\nmail_location = maildir:~/Maildir\nstats_writer_socket_path =\n"
+    );
+    std::fs::write(home.join("dovecot.conf"), config)?;
+    let somebody = if nix::unistd::geteuid().is_root() {
+        Client::new("chown").args(["-R", "65534:65534"]).args([home]).run()?;
+        "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    } else {
+        ""
+    };
+    let imap = format!("/usr/lib/dovecot/imap -c {shown}/dovecot.conf");
+    Ok(format!("Tunnel \"env USER=somebody HOME={shown} {somebody} {imap} 2>/dev/null\"\n"))
+}
+
+#[test]
+fn mbsync_has_nothing_to_do_when_mailstead_takes_over_what_dovecot_kept() -> Result<()> {
+    let installation = Installation::new("switch.test", &["alice"], "")?;
+    let site = installation.site();
+    let home = tempfile::tempdir()?;
+    for number in 0..30 {
+        put(&home.path().join("Maildir"), &format!("delivered {number}"));
+    }
+    let with_dovecot = Sync::with(site, "alice", &dovecot(home.path())?, tempfile::tempdir()?)?;
+    put(&with_dovecot.near("INBOX"), "uploaded");
+    put(&with_dovecot.near("Lists/rust"), "in a list below");
+    with_dovecot.run()?;
+    set_flags(&with_dovecot.near("INBOX"), "delivered 3", "FRS");
+    set_flags(&with_dovecot.near("INBOX"), "delivered 4", "ST");
+    with_dovecot.run()?;
+    let nothing = || (NOTHING.to_owned(), NOTHING.to_owned());
+    assert_eq!(with_dovecot.run()?, nothing(), "all is in step with Dovecot");
+
+    let ours = &site.person("alice").maildir;
+    let account = ours.parent().context("the account's folder")?;
+    if account.exists() {
+        std::fs::remove_dir_all(account)?;
+    }
+    std::fs::create_dir_all(account)?;
+    Client::new("cp").args(["-a"]).args([home.path().join("Maildir"), ours.clone()]).run()?;
+    let server = installation.alone(&["imap-server"], "imap")?;
+    let with_us = Sync::in_folder(site, "alice", "imaps", with_dovecot.folder)?;
+    assert_eq!(with_us.run()?, nothing(), "no message and no flag is transferred again");
+    let inbox = with_us.both("INBOX");
+    assert_eq!((inbox.len(), inbox.get("delivered 3").map(String::as_str)), (30, Some("FRS")));
+    assert_eq!(with_us.both("Lists/rust").len(), 1);
+    server.stop(Signal::SIGTERM)?;
     Ok(())
 }
