@@ -33,6 +33,13 @@ fn listed(installation: &Installation, args: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&installation.mailstead(args).run()?.output)?)
 }
 
+/// The addresses of all accounts.
+fn accounts(installation: &Installation) -> Result<Vec<String>> {
+    let listed = listed(installation, &["account", "list", "--json"])?;
+    let address = |account: &Value| Some(account.get("address")?.as_str()?.to_owned());
+    Ok(listed.as_array().into_iter().flatten().filter_map(address).collect())
+}
+
 /// Runs a command that must fail with 1 and say this.
 #[track_caller]
 fn refused(installation: &Installation, args: &[&str], input: &str, said: &str) {
@@ -81,10 +88,7 @@ fn an_account_can_log_in_from_its_addition_to_its_removal() -> Result<()> {
     installation.add("carol")?;
     let site = installation.site();
     assert_eq!(log_in(site, "carol@people.test", "secret-carol")?, LOGGED_IN);
-    assert_eq!(
-        listed(&installation, &["account", "list", "--json"])?,
-        json!([{"address": "alice@people.test"}, {"address": "carol@people.test"}])
-    );
+    assert_eq!(accounts(&installation)?, ["alice@people.test", "carol@people.test"]);
     installation.mailstead(&["account", "password", "carol@people.test"]).input("new words\n").run()?;
     assert_eq!(
         log_in(site, "carol@people.test", "secret-carol")?,
@@ -104,7 +108,8 @@ fn an_account_can_log_in_from_its_addition_to_its_removal() -> Result<()> {
     assert_eq!(log_in(site, "carol@people.test", "new words")?, REFUSED);
     assert!(site.deliver("carol", &mail).unwrap_err().to_string().contains("550"));
     assert_eq!(messages_in(&site.person("carol").maildir)?.len(), 1, "the mail stays on disk");
-    assert_eq!(installation.mailstead(&["account", "list"]).run()?.output, "alice@people.test\n");
+    assert_eq!(accounts(&installation)?, ["alice@people.test"]);
+    assert!(!installation.mailstead(&["account", "list"]).run()?.output.contains("carol"));
     Ok(())
 }
 
@@ -118,10 +123,7 @@ fn what_can_not_be_done_to_an_account_is_refused_with_the_reason() -> Result<()>
     refused(&installation, &["account", "password", "eve@people.test"], "x\n", "eve@people.test");
     let (code, _) = installation.mailstead(&["account", "add", "no address"]).run_to_code()?;
     assert_eq!(code, Some(2));
-    assert_eq!(
-        listed(&installation, &["account", "list", "--json"])?,
-        json!([{"address": "alice@people.test"}])
-    );
+    assert_eq!(accounts(&installation)?, ["alice@people.test"]);
     Ok(())
 }
 
