@@ -121,7 +121,8 @@ impl<'a> Player<'a> {
         let may_fail = text.starts_with("NO [EXPUNGEISSUED]")
             || is_aside
                 && ["[TRYCREATE]", "[NONEXISTENT]", "[ALREADYEXISTS]"].iter().any(|code| text.contains(code))
-            || self.ledger.is_patient && text.starts_with("NO [SERVERBUG]");
+            || self.ledger.is_patient
+                && ["NO [SERVERBUG]", "NO [UNAVAILABLE]"].iter().any(|code| text.starts_with(code));
         ensure!(is_ok || may_fail, "{command}: {text}");
         Ok(Done { is_ok, text: text.to_owned(), said })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mail_store::StoreError;
 use mail_types::{Flag, MailboxName};
 use tracing::info;
 
@@ -42,12 +43,19 @@ fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
 /// Removes what is `\Deleted` without telling, unless the mailbox is read-only.
 pub(crate) fn close(session: &mut Session) -> Result<String, Failure> {
     let selected = session.selected()?;
-    if let Ok(mailbox) = selected.writable() {
-        let uids = deleted(selected, None)?;
-        if !uids.is_empty() {
-            mailbox.expunge(&uids)?;
-        }
+    match expunge_deleted(selected) {
+        // A mailbox that another session has deleted is left all the same.
+        Ok(()) | Err(Failure::Store(StoreError::NoSuchMailbox(_))) => session.unselect(),
+        Err(failure) => return Err(failure),
     }
-    session.unselect();
     Ok("Closed".to_owned())
+}
+
+fn expunge_deleted(selected: &SelectedMailbox) -> Result<(), Failure> {
+    let Ok(mailbox) = selected.writable() else { return Ok(()) };
+    let uids = deleted(selected, None)?;
+    if !uids.is_empty() {
+        mailbox.expunge(&uids)?;
+    }
+    Ok(())
 }
