@@ -51,22 +51,8 @@ pub(crate) fn store(
 fn is_as_expected(before: &Snapshot, after: &Snapshot, uid: Uid, change: &FlagChange) -> bool {
     let flags = |snapshot: &Snapshot| Some(snapshot.get(snapshot.position(uid)?)?.flags);
     match (flags(before), flags(after)) {
-        (Some(before), Some(after)) => is_same(&applied(&before, change), &after),
+        (Some(before), Some(after)) => is_same(&change.applied_to(&before), &after),
         (None, _) | (_, None) => false,
-    }
-}
-
-fn applied(before: &Flags, change: &FlagChange) -> Flags {
-    match change {
-        FlagChange::Replace(flags) => flags.clone(),
-        FlagChange::Add(flags) => Flags::from_parts(
-            before.system_bits() | flags.system_bits(),
-            before.keywords().iter().chain(flags.keywords()).cloned(),
-        ),
-        FlagChange::Remove(flags) => Flags::from_parts(
-            before.system_bits() & !flags.system_bits(),
-            before.keywords().iter().filter(|it| !flags.keywords().contains(it)).cloned(),
-        ),
     }
 }
 

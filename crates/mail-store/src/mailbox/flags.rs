@@ -24,6 +24,24 @@ pub enum FlagChange {
     Replace(Flags),
 }
 
+impl FlagChange {
+    /// What a message with the flags `before` has after the change.
+    #[must_use]
+    pub fn applied_to(&self, before: &Flags) -> Flags {
+        match self {
+            Self::Replace(flags) => flags.clone(),
+            Self::Add(flags) => Flags::from_parts(
+                before.system_bits() | flags.system_bits(),
+                before.keywords().iter().chain(flags.keywords()).cloned(),
+            ),
+            Self::Remove(flags) => Flags::from_parts(
+                before.system_bits() & !flags.system_bits(),
+                before.keywords().iter().filter(|it| !flags.keywords().contains(it)).cloned(),
+            ),
+        }
+    }
+}
+
 impl Mailbox {
     /// Changes the flags of the messages named; those that are gone are passed over.
     ///
@@ -72,7 +90,7 @@ impl Work<'_> {
         mod_seq: &mut Option<u64>,
     ) -> Result<(), StoreError> {
         let old = self.path(&row);
-        let after = changed(&self.flags(&row), change);
+        let after = change.applied_to(&self.flags(&row));
         let (info, extra) = self.encode(&FileName::of_info(&row.info), row.uid, &after);
         if (&info, &extra) == (&row.info, &row.extra) {
             return Ok(());
@@ -87,19 +105,5 @@ impl Work<'_> {
         }
         row.mod_seq = self.change(mod_seq)?;
         self.index.put_message(&self.place.key, &row)
-    }
-}
-
-fn changed(before: &Flags, change: &FlagChange) -> Flags {
-    match change {
-        FlagChange::Replace(flags) => flags.clone(),
-        FlagChange::Add(flags) => Flags::from_parts(
-            before.system_bits() | flags.system_bits(),
-            before.keywords().iter().chain(flags.keywords()).cloned(),
-        ),
-        FlagChange::Remove(flags) => Flags::from_parts(
-            before.system_bits() & !flags.system_bits(),
-            before.keywords().iter().filter(|it| !flags.keywords().contains(it)).cloned(),
-        ),
     }
 }
