@@ -170,6 +170,8 @@ pub enum Command {
     },
     /// `IDLE`. RFC 2177.
     Idle,
+    /// `COMPRESS DEFLATE`. RFC 4978.
+    Compress,
     /// `CHECK`
     Check,
     /// `CLOSE`
@@ -272,6 +274,7 @@ fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
         b"GETQUOTA" => whole(input, map(quota_root_name, Command::GetQuota)),
         b"GETQUOTAROOT" => whole(input, map(mailbox, Command::GetQuotaRoot)),
         b"SETQUOTA" => whole(input, map(setquota, |(root, limits)| Command::SetQuota(root, limits))),
+        b"COMPRESS" => whole(input, value(Command::Compress, tag_no_case("DEFLATE"))),
         b"APPEND" => whole(input, append),
         b"UID" => uid(input),
         _ => message_command(verb, input, false),
@@ -438,6 +441,8 @@ mod tests {
         assert_eq!(parsed("a noop"), Command::Noop);
         assert_eq!(parsed("a NOOP "), Command::Noop);
         refused("a NOOP x");
+        assert_eq!(parsed("a compress Deflate"), Command::Compress);
+        refused("a COMPRESS GZIP");
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Client {
                 return self.authenticate(&tag, &mechanism, initial).await;
             }
             Command::Idle => return self.on_idle(&tag).await,
+            Command::Compress => self.compress(&tag).await?,
             Command::Append { .. } => {
                 self.wire.line(&format!("{tag} BAD The message must be a literal")).await?;
                 return self.count_error().await;
@@ -228,6 +229,9 @@ impl Client {
                 " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
                  MULTIAPPEND ESEARCH SEARCHRES QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE",
             );
+            if !self.wire.is_compressed() {
+                capabilities.push_str(" COMPRESS=DEFLATE");
+            }
             return capabilities;
         }
         if self.offers_tls && !self.wire.is_tls() {
@@ -250,6 +254,16 @@ impl Client {
         }
         self.wire.line(&format!("{tag} OK Begin TLS now")).await?;
         Ok(Next::StartTls)
+    }
+
+    /// RFC 4978 §3.
+    async fn compress(&mut self, tag: &Tag) -> io::Result<()> {
+        if self.wire.is_compressed() {
+            return self.wire.line(&format!("{tag} NO [COMPRESSIONACTIVE] DEFLATE is active")).await;
+        }
+        self.wire.line(&format!("{tag} OK DEFLATE active")).await?;
+        self.wire.compress();
+        Ok(())
     }
 
     async fn start_tls(self) -> io::Result<Self> {

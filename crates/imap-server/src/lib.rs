@@ -2,6 +2,7 @@
 
 mod answer;
 mod command;
+mod compression;
 mod connection;
 mod contents;
 mod gaps;

@@ -58,6 +58,7 @@ impl AllowedIn {
             | Command::GetQuotaRoot(_)
             | Command::SetQuota(..)
             | Command::Append { .. }
+            | Command::Compress
             | Command::Idle => Self::Authenticated,
             Command::Check
             | Command::Close
@@ -231,6 +232,7 @@ impl Session {
             | Command::Enable(_)
             | Command::Append { .. }
             | Command::Idle
+            | Command::Compress
             | Command::Fetch(..) => Err(Failure::Bad("Not now")),
         }
     }

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::answer::Piece;
+use crate::compression::{Deflater, Inflater};
 use crate::section::mask_nuls;
 
 /// Octets read at one time. The buffer is given back between commands, so an idle session holds none.
@@ -28,6 +29,12 @@ const LITERALS_BEFORE_LOGIN: usize = 16 * 1024;
 const FILE_PIECE: u64 = 256 * 1024;
 /// How long a client may take to accept what we write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Octets restored at one time of what a client compressed.
+const INFLATED: usize = 16 * 1024;
+/// Octets that are compressed at one time on an async thread; more goes to another.
+const DEFLATED: usize = 16 * 1024;
+/// For how long a silent client's session keeps the compressor's state.
+const SHRINK_AFTER: Duration = Duration::from_secs(2);
 
 /// A client's stream.
 #[derive(Debug)]
@@ -35,6 +42,16 @@ pub(crate) struct Wire {
     stream: Stream,
     framer: ImapFramer,
     buffer: BytesMut,
+    compression: Option<Box<Compression>>,
+}
+
+/// What COMPRESS added. RFC 4978.
+#[derive(Debug)]
+struct Compression {
+    inflater: Inflater,
+    deflater: Deflater,
+    /// True if nothing is left to put away.
+    is_small: bool,
 }
 
 impl Wire {
@@ -44,7 +61,7 @@ impl Wire {
             max_append: config.max_append,
             max_literals: LITERALS_BEFORE_LOGIN,
         };
-        Self { stream, framer: ImapFramer::new(limits), buffer: BytesMut::new() }
+        Self { stream, framer: ImapFramer::new(limits), buffer: BytesMut::new(), compression: None }
     }
 
     pub(crate) const fn is_tls(&self) -> bool {
@@ -72,7 +89,7 @@ impl Wire {
             // Large pieces: each is handed to another thread for the disk.
             let most = self.framer.message_missing().saturating_add(2).min(MESSAGE_PIECE);
             self.buffer.reserve(usize::try_from(most).unwrap_or_default());
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            if !self.read().await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -90,15 +107,55 @@ impl Wire {
 
     async fn fill(&mut self) -> io::Result<bool> {
         if self.buffer.is_empty() {
-            // The octets land on the stack first: a waiting session owns no buffer.
-            let mut first = [0_u8; 1024];
             self.buffer = BytesMut::new();
-            let read = self.stream.read(&mut first).await?;
-            self.buffer.extend_from_slice(first.get(..read).unwrap_or_default());
-            return Ok(read > 0);
+        } else {
+            self.buffer.reserve(READ);
         }
-        self.buffer.reserve(READ);
-        Ok(self.stream.read_buf(&mut self.buffer).await? > 0)
+        self.read().await
+    }
+
+    /// Reads more into the buffer; false when the client is gone. Safe to drop and call again.
+    async fn read(&mut self) -> io::Result<bool> {
+        let Some(compression) = &mut self.compression else {
+            return read_into(&mut self.buffer, &mut self.stream).await;
+        };
+        let Compression { inflater, deflater, is_small } = &mut **compression;
+        let before = self.buffer.len();
+        loop {
+            let has_more = inflater.inflate(&mut self.buffer, INFLATED)?;
+            if self.buffer.len() > before {
+                return Ok(true);
+            }
+            if has_more {
+                continue;
+            }
+            if !*is_small {
+                match timeout(SHRINK_AFTER, read_into(inflater.received(), &mut self.stream)).await {
+                    Ok(Ok(true)) => continue,
+                    Ok(ended) => return ended,
+                    Err(_) => {
+                        inflater.shrink();
+                        deflater.shrink();
+                        *is_small = true;
+                    }
+                }
+            }
+            if !read_into(inflater.received(), &mut self.stream).await? {
+                return Ok(false);
+            }
+            *is_small = false;
+        }
+    }
+
+    /// From now on both sides compress. What the client sent behind COMPRESS is compressed already.
+    pub(crate) fn compress(&mut self) {
+        let inflater = Inflater::new(std::mem::take(&mut self.buffer));
+        let compression = Compression { inflater, deflater: Deflater::default(), is_small: false };
+        self.compression = Some(Box::new(compression));
+    }
+
+    pub(crate) const fn is_compressed(&self) -> bool {
+        self.compression.is_some()
     }
 
     pub(crate) async fn line(&mut self, line: &str) -> io::Result<()> {
@@ -111,14 +168,42 @@ impl Wire {
         for piece in pieces {
             match piece {
                 Piece::Octets(octets) => {
-                    timeout(WRITE_TIMEOUT, self.stream.write_all(&octets)).await??;
-                    sent = octets;
+                    sent = self.write(octets).await?;
                 }
                 Piece::File(file, range) => self.file(&file, range).await?,
             }
         }
+        if let Some(compression) = &mut self.compression {
+            compression.deflater.flush()?;
+            compression.is_small = false;
+            write_ready(&mut compression.deflater, &mut self.stream).await?;
+        }
         timeout(WRITE_TIMEOUT, self.stream.flush()).await??;
         Ok(sent)
+    }
+
+    /// Writes octets, and gives back their buffer.
+    async fn write(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>> {
+        let Some(compression) = &mut self.compression else {
+            timeout(WRITE_TIMEOUT, self.stream.write_all(&octets)).await??;
+            return Ok(octets);
+        };
+        let deflater = &mut compression.deflater;
+        if octets.len() <= DEFLATED {
+            deflater.deflate(&octets)?;
+            // It is sent with what follows, at the latest by the flush.
+            return Ok(octets);
+        }
+        let mut working = std::mem::take(deflater);
+        let deflated = tokio::task::spawn_blocking(move || {
+            let done = working.deflate(&octets);
+            (octets, working, done)
+        });
+        let (octets, working, done) = deflated.await.map_err(io::Error::other)?;
+        *deflater = working;
+        done?;
+        write_ready(deflater, &mut self.stream).await?;
+        Ok(octets)
     }
 
     /// Sends a stretch of a file; while one piece is sent, the next is read.
@@ -129,8 +214,7 @@ impl Wire {
             // A file that is shorter than announced ends the connection: nothing else tells the client so.
             let piece = read.await.map_err(io::Error::other)??;
             reading = read_piece(file, &mut range, sent);
-            timeout(WRITE_TIMEOUT, self.stream.write_all(&piece)).await??;
-            sent = piece;
+            sent = self.write(piece).await?;
         }
         Ok(())
     }
@@ -149,6 +233,25 @@ impl Wire {
     pub(crate) async fn shutdown(&mut self) {
         let _ = timeout(Duration::from_secs(5), self.stream.shutdown()).await;
     }
+}
+
+/// False at the stream's end.
+async fn read_into(buffer: &mut BytesMut, stream: &mut Stream) -> io::Result<bool> {
+    if buffer.capacity() > buffer.len() {
+        return Ok(stream.read_buf(buffer).await? > 0);
+    }
+    // The octets land on the stack first: a waiting session owns no buffer.
+    let mut first = [0_u8; 1024];
+    let read = stream.read(&mut first).await?;
+    buffer.extend_from_slice(first.get(..read).unwrap_or_default());
+    Ok(read > 0)
+}
+
+/// Writes what is compressed.
+async fn write_ready(deflater: &mut Deflater, stream: &mut Stream) -> io::Result<()> {
+    timeout(WRITE_TIMEOUT, stream.write_all(deflater.ready())).await??;
+    deflater.sent();
+    Ok(())
 }
 
 /// Begins to read the next piece of a stretch, on a thread that may block; `None` when there is no more.

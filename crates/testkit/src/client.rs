@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -29,6 +30,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytes for T {}
 pub(crate) struct Client {
     stream: Box<dyn Bytes>,
     input: Vec<u8>,
+    deflate: Option<(Compress, Decompress)>,
 }
 
 impl Client {
@@ -39,7 +41,7 @@ impl Client {
     ) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let client = Self { stream: Box::new(stream), input: Vec::new() };
+        let client = Self { stream: Box::new(stream), input: Vec::new(), deflate: None };
         match security {
             Security::Plain => Ok(client),
             Security::Tls => client.secure(ca).await,
@@ -58,11 +60,21 @@ impl Client {
         let name = ServerName::try_from("localhost")?;
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, self.stream);
         let stream = timeout(PATIENCE, handshake).await.context("no TLS handshake in time")??;
-        Ok(Self { stream: Box::new(stream), input: Vec::new() })
+        Ok(Self { stream: Box::new(stream), input: Vec::new(), deflate: None })
+    }
+
+    /// From now on both sides compress. RFC 4978.
+    pub(crate) fn compress(&mut self) {
+        self.deflate = Some((Compress::new(Compression::default(), false), Decompress::new(false)));
     }
 
     pub(crate) async fn send(&mut self, octets: &[u8]) -> Result<()> {
-        self.stream.write_all(octets).await?;
+        let mut deflated = Vec::with_capacity(octets.len() + 1024);
+        match &mut self.deflate {
+            Some((deflate, _)) => drop(deflate.compress_vec(octets, &mut deflated, FlushCompress::Sync)?),
+            None => deflated.extend_from_slice(octets),
+        }
+        self.stream.write_all(&deflated).await?;
         Ok(self.stream.flush().await?)
     }
 
@@ -75,12 +87,29 @@ impl Client {
                 line.truncate(end);
                 return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
             }
-            let read = timeout(PATIENCE, self.stream.read_buf(&mut self.input)).await;
+            let read = timeout(PATIENCE, self.read()).await;
             match read.context("the server sends nothing")? {
                 Ok(0) | Err(_) if self.input.is_empty() => return Ok(None),
                 Ok(0) | Err(_) => bail!("half a line: {:?}", String::from_utf8_lossy(&self.input)),
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Octets read; 0 at the end.
+    async fn read(&mut self) -> std::io::Result<usize> {
+        let Some((_, inflate)) = &mut self.deflate else {
+            return self.stream.read_buf(&mut self.input).await;
+        };
+        let mut received = vec![0; 4096];
+        let read = self.stream.read(&mut received).await?;
+        let end = inflate.total_in() + read as u64;
+        while inflate.total_in() < end {
+            let at = read.saturating_sub(usize::try_from(end - inflate.total_in()).unwrap_or_default());
+            self.input.reserve(4096);
+            let rest = received.get(at..read).unwrap_or_default();
+            inflate.decompress_vec(rest, &mut self.input, FlushDecompress::Sync)?;
+        }
+        Ok(read)
     }
 }

@@ -18,6 +18,7 @@
 //! 2C: QUIT                               a second client
 //! C-raw: QU\x49T\r\n                     send exactly these octets (\r \n \t \\ \xNN)
 //! TLS                                    negotiate TLS now
+//! DEFLATE                                compress from here on, as COMPRESS agreed
 //! S: <close>                             the server closes the connection
 //! C: <close>                             the client does
 //! drain                                  the server begins to drain

@@ -36,6 +36,7 @@ enum Step {
     Send { client: usize, octets: Vec<u8>, fill: bool },
     Expect { client: usize, line: String },
     Secure { client: usize },
+    Compress { client: usize },
     Close { client: usize },
     Mail { user: String, expected: Mail },
     Drain,
@@ -170,6 +171,7 @@ impl Step {
             Self::Expect { .. }
             | Self::Send { .. }
             | Self::Secure { .. }
+            | Self::Compress { .. }
             | Self::Close { .. }
             | Self::Mail { .. }
             | Self::Drain => None,
@@ -183,6 +185,9 @@ fn step(line: &str) -> Result<Step> {
     let client = if number.is_empty() { 1 } else { number.parse()? };
     if rest == "TLS" {
         return Ok(Step::Secure { client });
+    }
+    if rest == "DEFLATE" {
+        return Ok(Step::Compress { client });
     }
     if line == "drain" {
         return Ok(Step::Drain);
@@ -268,6 +273,10 @@ impl Play<'_> {
                 self.clients.insert(client, open.secure(&self.fixture.ca).await?);
                 Ok(())
             }
+            Some(Step::Compress { client }) => {
+                self.client(client).await?.compress();
+                Ok(())
+            }
             Some(Step::Close { client }) => {
                 self.clients.remove(&client);
                 Ok(())
@@ -320,6 +329,7 @@ impl Play<'_> {
             Step::Expect { line: expected, .. } => matches(expected, &line, bindings),
             Step::Send { .. }
             | Step::Secure { .. }
+            | Step::Compress { .. }
             | Step::Close { .. }
             | Step::Mail { .. }
             | Step::Drain => false,
