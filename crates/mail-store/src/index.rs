@@ -18,7 +18,7 @@ pub(crate) use newest::Head;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
@@ -28,7 +28,7 @@ CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
     compared INTEGER NOT NULL, cost INTEGER NOT NULL, settles INTEGER NOT NULL, doubt INTEGER NOT NULL,
-    log_floor INTEGER NOT NULL) WITHOUT ROWID;
+    log_floor INTEGER NOT NULL, least_mod_seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE message (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, base TEXT NOT NULL, info TEXT NOT NULL, extra TEXT NOT NULL,
     seconds INTEGER NOT NULL, offset_minutes INTEGER NOT NULL, wire INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE summary (
     envelope BLOB, body BLOB, body_structure BLOB, fields BLOB, PRIMARY KEY (folder, uid));
 ";
 const TABLES: [&str; 4] = ["mailbox", "message", "expunged", "summary"];
-const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor FROM mailbox WHERE folder = ?1";
+const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq FROM mailbox WHERE folder = ?1";
 const MESSAGE: &str =
     "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";
 
@@ -65,6 +65,9 @@ pub(crate) struct MailboxRow {
     pub(crate) doubt: i64,
     /// The log of expunged UIDs is whole from this mod-sequence on.
     pub(crate) log_floor: u64,
+    /// No message's mod-sequence is lower: those in the index are to be read as this one. Raised when the index may lack
+    /// changes that clients were told of.
+    pub(crate) least_mod_seq: u64,
 }
 
 /// What is known of a message.
@@ -195,6 +198,7 @@ impl Index {
                 settles: row.get(9)?,
                 doubt: row.get(10)?,
                 log_floor: row.get(11)?,
+                least_mod_seq: row.get(12)?,
             })
         };
         let mut statement = self.connection.prepare_cached(MAILBOX).map_err(self.failed())?;
@@ -203,7 +207,7 @@ impl Index {
 
     pub(crate) fn put_mailbox(&self, folder: &str, row: &MailboxRow) -> Result<(), StoreError> {
         self.execute(
-            "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 folder,
                 row.uid_validity,
@@ -217,7 +221,8 @@ impl Index {
                 row.cost,
                 row.settles,
                 row.doubt,
-                row.log_floor
+                row.log_floor,
+                row.least_mod_seq
             ],
         )
     }
@@ -256,11 +261,12 @@ impl Index {
         statement.query_row(params![folder, uid], message_row).optional().map_err(self.failed())
     }
 
-    /// The UIDs expunged after `mod_seq`.
-    pub(crate) fn expunged_since(&self, folder: &str, mod_seq: u64) -> Result<Vec<u32>, StoreError> {
-        let sql = "SELECT uid FROM expunged WHERE folder = ?1 AND mod_seq > ?2";
+    /// The UIDs expunged after the mod-sequence `after` and up to `last`.
+    pub(crate) fn expunged(&self, folder: &str, after: u64, last: u64) -> Result<Vec<u32>, StoreError> {
+        let sql = "SELECT uid FROM expunged WHERE folder = ?1 AND mod_seq > ?2 AND mod_seq <= ?3";
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
-        let uids = statement.query_map(params![folder, mod_seq], |row| row.get(0)).map_err(self.failed())?;
+        let uids =
+            statement.query_map(params![folder, after, last], |row| row.get(0)).map_err(self.failed())?;
         uids.collect::<Result<_, _>>().map_err(self.failed())
     }
 
@@ -288,12 +294,14 @@ impl Index {
         self.execute("INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3)", params![folder, mod_seq, uid])
     }
 
-    /// Keeps only the last `keep` of the expunged; the mod-sequence after which the log is whole, if that cut it.
-    pub(crate) fn trim_log(&self, folder: &str, keep: u32) -> Result<Option<u64>, StoreError> {
+    /// Keeps only the last `keep` of the expunged, and in any case what went below the mod-sequence `newest`; the mod-sequence
+    /// after which the log is whole, if that cut it.
+    pub(crate) fn trim_log(&self, folder: &str, keep: u32, newest: u64) -> Result<Option<u64>, StoreError> {
         let sql = "SELECT mod_seq FROM expunged WHERE folder = ?1 ORDER BY mod_seq DESC LIMIT 1 OFFSET ?2";
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
-        let floor = statement.query_row(params![folder, keep], |row| row.get(0)).optional();
+        let floor = statement.query_row(params![folder, keep], |row| row.get::<_, u64>(0)).optional();
         let Some(floor) = floor.map_err(self.failed())? else { return Ok(None) };
+        let floor = floor.min(newest.saturating_sub(1));
         self.execute("DELETE FROM expunged WHERE folder = ?1 AND mod_seq <= ?2", params![folder, floor])?;
         Ok(Some(floor))
     }

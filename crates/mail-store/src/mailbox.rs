@@ -1,6 +1,7 @@
 //! An open mailbox: what it shows, and how it keeps in step with its folder.
 
 mod append;
+mod changes;
 mod flags;
 mod listing;
 mod misfit;
@@ -31,7 +32,7 @@ use crate::snapshot::Snapshot;
 use crate::watch::{Changes, Watcher};
 
 pub use append::Append;
-pub use flags::FlagChange;
+pub use flags::{FlagChange, Stored};
 #[cfg(test)]
 pub(crate) use listing::FILES_READ;
 use names::Names;

@@ -1,5 +1,6 @@
 //! What a mailbox held at one moment, in few bytes a message.
 
+mod history;
 mod next;
 mod rows;
 
@@ -7,6 +8,8 @@ use std::sync::Arc;
 
 use mail_types::{Flags, InternalDate, Keyword, ModSeq, Uid};
 
+pub use history::Difference;
+use history::History;
 pub(crate) use next::{Head, keyword_positions};
 pub(crate) use rows::{Row, Rows};
 
@@ -22,6 +25,7 @@ pub struct Snapshot {
     pub(crate) uid_next: Uid,
     pub(crate) highest_mod_seq: ModSeq,
     pub(crate) first_recent: Uid,
+    history: History,
 }
 
 /// One message of a [`Snapshot`].
@@ -96,12 +100,6 @@ impl Snapshot {
     #[must_use]
     pub fn highest_mod_seq(&self) -> ModSeq {
         self.highest_mod_seq
-    }
-
-    /// Positions of the messages changed or added since `mod_seq`, ascending.
-    #[must_use]
-    pub fn changed_since(&self, mod_seq: ModSeq) -> Vec<usize> {
-        self.rows.changed_since(mod_seq)
     }
 
     /// The lowest UID that no read-write session has claimed as recent; equal to `uid_next` when there is none.

@@ -8,6 +8,7 @@ use mail_types::{Address, Flag, Flags, MailboxName, Uid};
 use crate::{FlagChange, Mailbox, Snapshot, Store};
 
 mod accounts;
+mod changes;
 mod check;
 mod content;
 mod costs;

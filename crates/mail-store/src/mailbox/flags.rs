@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mail_types::{Flags, Uid, Usage};
+use mail_types::{Flags, ModSeq, Uid, Usage};
 
 use super::Mailbox;
 use super::work::Work;
@@ -42,20 +42,62 @@ impl FlagChange {
     }
 }
 
+/// Whether a message's flags may be changed.
+type Condition<'a> = dyn Fn(Uid, &Flags, ModSeq) -> bool + 'a;
+
+/// What came of a conditional change of flags.
+#[derive(Debug)]
+pub struct Stored {
+    /// The mailbox as it is then.
+    pub after: Arc<Snapshot>,
+    /// The messages whose flags were not to be changed, as named.
+    pub refused: Vec<Uid>,
+}
+
 impl Mailbox {
     /// Changes the flags of the messages named; those that are gone are passed over.
     ///
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Index`].
     pub fn store(&self, uids: &[Uid], change: &FlagChange) -> Result<Arc<Snapshot>, StoreError> {
-        let (_, snapshot) = self.change(|work| {
-            let mut mod_seq = None;
+        self.store_where(uids, change, None).map(|stored| stored.after)
+    }
+
+    /// Changes the flags of those of the messages named of which `may` says so, given the UID, the flags, and the
+    /// mod-sequence at that moment: nobody changes them in between. `may` can be asked about a message again.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`].
+    pub fn store_if(
+        &self,
+        uids: &[Uid],
+        change: &FlagChange,
+        may: impl Fn(Uid, &Flags, ModSeq) -> bool,
+    ) -> Result<Stored, StoreError> {
+        self.store_where(uids, change, Some(&may))
+    }
+
+    fn store_where(
+        &self,
+        uids: &[Uid],
+        change: &FlagChange,
+        may: Option<&Condition<'_>>,
+    ) -> Result<Stored, StoreError> {
+        let (refused, after) = self.change(|work| {
+            let (mut mod_seq, mut refused) = (None, Vec::new());
             for uid in uids {
-                work.on_file(*uid, |work, row| work.set_flags(row, change, &mut mod_seq))?;
+                let stored = work.on_file(*uid, |work, row| {
+                    let is_allowed = may.is_none_or(|may| may(*uid, &work.flags(&row), work.mod_seq(&row)));
+                    if is_allowed {
+                        work.set_flags(row, change, &mut mod_seq)?;
+                    }
+                    Ok(is_allowed)
+                })?;
+                refused.extend((stored == Some(false)).then_some(*uid));
             }
-            Ok(())
+            Ok(refused)
         })?;
-        Ok(snapshot)
+        Ok(Stored { after, refused })
     }
 
     /// Removes the messages named, whatever their flags; those that are gone are passed over.

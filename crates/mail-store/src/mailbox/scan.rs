@@ -17,8 +17,6 @@ use crate::names::{self, FileName};
 
 /// How often the folder is read when a message seems gone: a rename by another program may hide it from one reading.
 const READINGS: usize = 3;
-/// How many expunged UIDs are remembered.
-const LOG: u32 = 10_000;
 /// The least time from a change of ours to the verification that finds what other programs did in the same moment.
 const QUIET: i64 = 1_000_000_000;
 /// At most this part of the time goes into verifying.
@@ -106,9 +104,6 @@ impl Work<'_> {
             self.place.account.doubt_usage();
         }
         self.settle_names(named)?;
-        if let Some(floor) = self.index.trim_log(&self.place.key, LOG)? {
-            self.row.log_floor = self.row.log_floor.max(floor);
-        }
         self.row.cost = now_nanos().saturating_sub(began);
         self.row.compared = began;
         if began - self.row.doubt > tick(self.row.doubt) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mail_types::{Flags, Keyword, Uid};
+use mail_types::{Flags, Keyword, ModSeq, Uid};
 
 use super::place::{Place, Signs, now_nanos, tick};
 use super::scan::Adoption;
@@ -16,6 +16,11 @@ use crate::snapshot::{Head, Snapshot, keyword_positions};
 
 /// UIDs and mod-sequences are reserved in blocks of this size, so that the file is seldom written.
 const BLOCK: u32 = 256;
+
+/// How many expunged UIDs are remembered.
+const LOG: u32 = 10_000;
+/// The log of these is cut once so many mod-sequences.
+const TRIM_EVERY: u64 = 64;
 
 /// How often a file is sought that another program keeps renaming.
 const ATTEMPTS: usize = 6;
@@ -35,6 +40,8 @@ pub(super) struct Work<'a> {
     pub(super) signs: Signs,
     /// We changed names in `cur/`.
     pub(super) touched: bool,
+    /// Messages taken out.
+    forgotten: u64,
 }
 
 impl<'a> Work<'a> {
@@ -60,7 +67,12 @@ impl<'a> Work<'a> {
             }
         };
         let written = Arc::clone(&file);
-        let mut work = Self { index, place, file, written, row, saved, began, signs, touched: false };
+        let mut work =
+            Self { index, place, file, written, row, saved, began, signs, touched: false, forgotten: 0 };
+        if recovering {
+            // What is shown now must differ from what is shown after the next loss.
+            work.reserve()?;
+        }
         let foreign = if work.file.importing { Foreign::read(&place.folder)? } else { Foreign::default() };
         work.look(&Adoption { foreign, recovering })?;
         if work.file.importing {
@@ -76,11 +88,25 @@ impl<'a> Work<'a> {
             self.row.cur = self.place.time("cur")?;
             self.row.doubt = now_nanos();
         }
+        self.trim_log()?;
         if self.saved.as_ref() == Some(&self.row) {
             return Ok(());
         }
         self.index.put_mailbox(&self.place.key, &self.row)?;
         self.saved = Some(self.row.clone());
+        Ok(())
+    }
+
+    /// Forgets, now and then, what was expunged long ago.
+    fn trim_log(&mut self) -> Result<(), StoreError> {
+        let before = self.saved.as_ref().map_or(0, |row| row.mod_seq);
+        let is_due = before / TRIM_EVERY != self.row.mod_seq / TRIM_EVERY || self.forgotten >= TRIM_EVERY;
+        if std::mem::take(&mut self.forgotten) > 0
+            && is_due
+            && let Some(floor) = self.index.trim_log(&self.place.key, LOG, self.row.mod_seq)?
+        {
+            self.row.log_floor = self.row.log_floor.max(floor);
+        }
         Ok(())
     }
 
@@ -148,6 +174,7 @@ impl<'a> Work<'a> {
     /// Takes a message out whose file is gone.
     pub(super) fn forget(&mut self, row: &MessageRow, mod_seq: u64) -> Result<(), StoreError> {
         self.drop_extra(row.uid);
+        self.forgotten += 1;
         self.index.expunge(&self.place.key, row.uid, mod_seq)
     }
 
@@ -167,7 +194,7 @@ impl<'a> Work<'a> {
             return Ok(last.next(&[], &[], &head));
         }
         let changed = self.index.messages_since(key, since)?;
-        Ok(last.next(&changed, &self.index.expunged_since(key, since)?, &head))
+        Ok(last.next(&changed, &self.index.expunged(key, since, self.row.mod_seq)?, &head))
     }
 
     /// The parts of a name and row for these flags.
@@ -203,6 +230,10 @@ impl<'a> Work<'a> {
         }
     }
 
+    pub(super) fn mod_seq(&self, row: &MessageRow) -> ModSeq {
+        ModSeq::try_from(row.mod_seq.max(self.row.least_mod_seq)).unwrap_or(ModSeq::MIN)
+    }
+
     pub(super) fn flags(&self, row: &MessageRow) -> Flags {
         let name = FileName::of_info(&row.info);
         let keywords = keyword_positions(&name, row).filter_map(|it| self.file.keywords.get(it)?.clone());
@@ -234,6 +265,7 @@ fn recovered(file: &MailboxFile, saved: Option<&MailboxRow>, boot: &str) -> Mail
         mod_seq: file.mod_seq_limit,
         boot: boot.to_owned(),
         log_floor: file.mod_seq_limit,
+        least_mod_seq: file.mod_seq_limit,
         ..row
     }
 }

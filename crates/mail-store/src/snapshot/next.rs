@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mail_types::{Keyword, ModSeq, Uid};
 
+use super::history::{History, Step};
 use super::{Row, Rows, Snapshot};
 use crate::index::{MailboxRow, MessageRow};
 use crate::names::FileName;
@@ -26,6 +27,7 @@ impl Snapshot {
             uid_next: Uid::MIN,
             highest_mod_seq: ModSeq::MIN,
             first_recent: Uid::MIN,
+            history: History::default(),
         }
     }
 
@@ -42,11 +44,22 @@ impl Snapshot {
             uid_next: Uid::try_from(head.row.uid_next).unwrap_or(Uid::MIN),
             highest_mod_seq: ModSeq::try_from(head.row.mod_seq).unwrap_or(ModSeq::MIN),
             first_recent: Uid::try_from(head.row.first_recent).unwrap_or(Uid::MIN),
+            history: self.history.clone(),
         };
+        let least = ModSeq::try_from(head.row.least_mod_seq).unwrap_or(ModSeq::MIN);
+        let uids =
+            |uids: &mut dyn Iterator<Item = u32>| uids.filter_map(|it| Uid::try_from(it).ok()).collect();
+        if next.highest_mod_seq != self.highest_mod_seq {
+            next.history.add(Step {
+                from: self.highest_mod_seq,
+                changed: uids(&mut changed.iter().map(|message| message.uid)),
+                gone: uids(&mut gone.iter().copied()),
+            });
+        }
         let mut added = Vec::new();
         for message in changed {
             let Ok(uid) = Uid::try_from(message.uid) else { continue };
-            let row = next.row(message);
+            let row = next.row(message, least);
             match self.position(uid) {
                 Some(position) => next.rows.set(position, row),
                 None => added.push((uid, row)),
@@ -82,7 +95,7 @@ impl Snapshot {
         self.uids = uids.into();
     }
 
-    fn row(&mut self, message: &MessageRow) -> Row {
+    fn row(&mut self, message: &MessageRow, least: ModSeq) -> Row {
         let name = FileName::of_info(&message.info);
         let set: Vec<usize> = keyword_positions(&name, message).collect();
         let known = self.sets.iter().position(|it| *it == set);
@@ -91,7 +104,7 @@ impl Snapshot {
             self.sets.len() - 1
         });
         Row {
-            mod_seq: ModSeq::try_from(message.mod_seq).unwrap_or(ModSeq::MIN),
+            mod_seq: ModSeq::try_from(message.mod_seq).unwrap_or(ModSeq::MIN).max(least),
             seconds: message.seconds,
             size: message.wire,
             keywords: u32::try_from(keywords).unwrap_or_default(),
