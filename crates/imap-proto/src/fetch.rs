@@ -49,6 +49,11 @@ pub enum FetchItem {
     Rfc822Header,
     /// `RFC822.TEXT`: as `BODY[TEXT]`
     Rfc822Text,
+    /// `PREVIEW`. RFC 8970.
+    Preview {
+        /// True if NIL will do where it is not known without delay.
+        lazy: bool,
+    },
 }
 
 /// `section-spec`
@@ -89,7 +94,8 @@ impl FetchItem {
             | Self::Envelope
             | Self::Body
             | Self::BodyStructure
-            | Self::Rfc822Header => false,
+            | Self::Rfc822Header
+            | Self::Preview { .. } => false,
         }
     }
 }
@@ -152,7 +158,18 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
         value(FetchItem::BodyStructure, tag_no_case("BODYSTRUCTURE")),
         value(FetchItem::Body, tag_no_case("BODY")),
         value(FetchItem::Uid, tag_no_case("UID")),
+        preview,
     ))
+    .parse(input)
+}
+
+/// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`, `preview-mod = "LAZY"`. RFC 8970 §6.
+fn preview(input: &[u8]) -> Parsed<'_, FetchItem> {
+    let modifiers =
+        delimited((char('('), opt(sp)), separated_list1(sp, tag_no_case("LAZY")), (opt(sp), char(')')));
+    map(preceded(tag_no_case("PREVIEW"), opt(preceded(sp, modifiers))), |it| FetchItem::Preview {
+        lazy: it.is_some(),
+    })
     .parse(input)
 }
 

@@ -229,6 +229,7 @@ impl Client {
                 " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
                  MULTIAPPEND ESEARCH SEARCHRES QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE",
             );
+            capabilities.push_str(" PREVIEW");
             if !self.wire.is_compressed() {
                 capabilities.push_str(" COMPRESS=DEFLATE");
             }

@@ -33,7 +33,8 @@ fn need(item: &FetchItem) -> Need {
         FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size => Need::Nothing,
         FetchItem::Envelope | FetchItem::Rfc822Header => Need::Header,
         FetchItem::Rfc822 | FetchItem::Rfc822Text => Need::Stretch,
-        FetchItem::Body | FetchItem::BodyStructure => Need::Structure,
+        FetchItem::Preview { lazy: true } => Need::Nothing,
+        FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview { lazy: false } => Need::Structure,
         FetchItem::Section { section: Section { part, text }, .. } if part.is_empty() => match text {
             None | Some(SectionText::Text) => Need::Stretch,
             Some(_) => Need::Header,
@@ -100,18 +101,21 @@ impl Contents {
     }
 
     /// What is to be kept of the message, as far as it was read.
-    pub(crate) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Option<Summary> {
         match self {
-            Self::Unread => Summary::default(),
-            Self::File { header, .. } => summary(header, None),
-            Self::Read { octets, structure } => summary(octets, structure.as_deref()),
+            Self::Unread => None,
+            Self::File { header, .. } => Some(summary(header, None)),
+            Self::Read { octets, structure } => Some(summary(octets, structure.as_deref())),
         }
     }
 
     /// Writes an item that is made of a message's octets.
     pub(crate) fn write(&self, item: &FetchItem, out: &mut Output) -> io::Result<()> {
         match self {
-            Self::Unread => Ok(()),
+            Self::Unread => {
+                section::write(out.buffer(), item, &[], None);
+                Ok(())
+            }
             Self::Read { octets, structure } => {
                 section::write(out.buffer(), item, octets, structure.as_deref());
                 Ok(())
@@ -145,7 +149,8 @@ fn is_whole(item: &FetchItem) -> bool {
         | FetchItem::Body
         | FetchItem::BodyStructure
         | FetchItem::Rfc822Header
-        | FetchItem::Rfc822Text => false,
+        | FetchItem::Rfc822Text
+        | FetchItem::Preview { .. } => false,
     }
 }
 
@@ -213,6 +218,14 @@ mod tests {
             "BODY[TEXT]<1> {2}\r\nodBODY[HEADER] {21}\r\nSubject: s\r\nTo: t\r\n\r\n",
         );
         check(SMALL, 25, "RFC822", "RFC822 {25}\r\nSubject: s\r\nTo: t\r\n\r\nbody");
+    }
+
+    /// RFC 8970 §4.1: NIL only where LAZY allows it.
+    #[test]
+    fn a_lazy_preview_reads_nothing() {
+        check(SMALL, 25, "(BODY[] PREVIEW (LAZY))", &format!("BODY[] {{25}}\r\n{SMALL}PREVIEW NIL"));
+        check(SMALL, 25, "PREVIEW", "PREVIEW \"body\"");
+        check(SMALL, 25, "(BODY[TEXT] PREVIEW)", "BODY[TEXT] {4}\r\nbodyPREVIEW \"body\"");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use imap_proto::{FetchItem, Section, SectionText, body, envelope};
-use mail_message::{BodyStructure, Envelope, header};
+use imap_proto::{FetchItem, Section, SectionText, body, envelope, nstring};
+use mail_message::{BodyStructure, Envelope, header, preview};
 
 /// The name that `item` has in the answer.
 pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
@@ -20,6 +20,7 @@ pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
         FetchItem::Rfc822 => "RFC822",
         FetchItem::Rfc822Header => "RFC822.HEADER",
         FetchItem::Rfc822Text => "RFC822.TEXT",
+        FetchItem::Preview { .. } => "PREVIEW",
     };
     name.into()
 }
@@ -43,6 +44,10 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
         FetchItem::Rfc822 => literal(out, Some(octets)),
         FetchItem::Rfc822Header => literal(out, split().map(|(header, _)| header)),
         FetchItem::Rfc822Text => literal(out, split().map(|(_, text)| text)),
+        FetchItem::Preview { .. } => {
+            let preview = structure.map(|structure| preview(octets, structure));
+            out.extend_from_slice(&nstring(preview.as_ref().map(String::as_bytes)));
+        }
         FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size => {}
     }
 }

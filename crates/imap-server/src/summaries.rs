@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 
-use imap_proto::{FetchItem, Section, SectionText, body, envelope};
-use mail_message::{BodyStructure, Envelope, header};
+use imap_proto::{FetchItem, Section, SectionText, body, envelope, string};
+use mail_message::{BodyStructure, Digest, Envelope, header, preview};
 use mail_store::{Mailbox, Message, Summarized, Summary};
 use mail_types::Uid;
 use tracing::debug;
 
 /// To be raised when messages are read or written in another way: then what was kept before counts no more.
-const FORM: u32 = 1;
+pub(crate) const FORM: u32 = 2;
 /// Octets of the largest summary that is kept.
 const MOST: usize = 16 * 1024;
 /// Summaries looked up at once when messages are asked about one after the other.
@@ -74,6 +74,7 @@ pub(crate) enum Part {
     Body,
     BodyStructure,
     Fields,
+    Preview,
 }
 
 impl Part {
@@ -82,6 +83,7 @@ impl Part {
             FetchItem::Envelope => Some(Self::Envelope),
             FetchItem::Body => Some(Self::Body),
             FetchItem::BodyStructure => Some(Self::BodyStructure),
+            FetchItem::Preview { .. } => Some(Self::Preview),
             FetchItem::Section {
                 section: Section { part, text: Some(SectionText::HeaderFields(names)) },
                 ..
@@ -104,6 +106,7 @@ impl Part {
             Self::Body => summary.body.as_deref(),
             Self::BodyStructure => summary.body_structure.as_deref(),
             Self::Fields => summary.fields.as_deref(),
+            Self::Preview => summary.preview.as_deref(),
         }
     }
 }
@@ -116,6 +119,8 @@ pub(crate) fn summary(octets: &[u8], structure: Option<&BodyStructure>) -> Summa
         body: body_of(false),
         body_structure: body_of(true),
         fields: Some(header::select(octets, |field| FIELDS.iter().any(|name| field.is(name)))),
+        preview: structure.map(|structure| string(preview(octets, structure).as_bytes())),
+        digest: Some(Digest::write(octets, true)),
     }
 }
 
@@ -165,10 +170,7 @@ impl Summaries {
 
     /// Adds what was made of a message's file, to be kept.
     pub(crate) fn add(&mut self, message: &Message, summary: &Summary) {
-        let Summary { envelope, body, body_structure, fields } = summary;
-        let octets: usize =
-            [envelope, body, body_structure, fields].into_iter().flatten().map(Vec::len).sum();
-        if octets <= MOST && self.made.len() < WAITING {
+        if summary.len() <= MOST && self.made.len() < WAITING {
             let (uid, size) = (message.uid, message.size);
             self.made.push(Summarized { uid, size, summary: summary.clone() });
         }

@@ -14,7 +14,7 @@ const MESSAGE: &[u8] = b"From: Zo\xeb <zoe@example.org>\r\nSubject: a\0b\r\nX-Ow
     --x\r\n\r\none\r\n--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ninner\r\n--x--\r\n";
 const OF_HEADER: &str =
     "(ENVELOPE BODY.PEEK[HEADER.FIELDS (subject FROM In-Reply-To)] BODY.PEEK[HEADER.FIELDS (From)]<3.9>)";
-const ALL: &str = "(BODYSTRUCTURE BODY ENVELOPE BODY.PEEK[HEADER.FIELDS (Content-Type)])";
+const ALL: &str = "(BODYSTRUCTURE BODY ENVELOPE PREVIEW BODY.PEEK[HEADER.FIELDS (Content-Type)])";
 
 /// The answer to a FETCH of all messages in alice's INBOX.
 async fn fetched(server: &Server, items: &str) -> anyhow::Result<String> {
@@ -77,7 +77,7 @@ async fn what_was_read_of_a_message_is_not_read_again() -> anyhow::Result<()> {
 async fn what_was_read_of_the_header_says_nothing_of_the_structure() -> anyhow::Result<()> {
     let (fixture, server, _) = known(OF_HEADER).await?;
     let answer = fetched(&server, ALL).await?;
-    assert!(answer.contains(r#""mixed""#), "{answer}");
+    assert!(answer.contains(r#""mixed""#) && answer.contains(r#"PREVIEW "one""#), "{answer}");
     spoil(&fixture)?;
     assert_eq!(fetched(&server, ALL).await?, answer);
     Ok(())

@@ -4,16 +4,24 @@
 //! Everything is bounded (nesting, parts, what headers list) and linear in the message's length; nothing panics on odd mail.
 
 mod address_list;
+mod casemap;
+mod digest;
 mod envelope;
 pub mod header;
 mod mime;
 mod mime_field;
 mod needle;
+mod preview;
 mod rfc2231;
 mod scanner;
 pub mod search;
 mod structure;
+mod subject;
 mod text;
 
+pub use casemap::casemap;
+pub use digest::{Digest, DigestText, MessageIdHash, ThreadKey};
 pub use envelope::{Envelope, EnvelopeAddress};
+pub use preview::preview;
 pub use structure::{BodyStructure, Content, Disposition, Param};
+pub use subject::BaseSubject;

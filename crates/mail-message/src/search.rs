@@ -3,15 +3,13 @@
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
-use mail_parser::DateTime;
-
 use crate::header::{self, slice};
-pub use crate::needle::{Needle, fold};
-use crate::{BodyStructure, Content, text};
+pub use crate::needle::Needle;
+use crate::{BodyStructure, Content, digest, text};
 
-/// What [`SearchedMessage::texts`] shows and how [`fold`] folds it: to be raised with every change of these, so that what was
-/// kept of them is made anew.
-pub const TEXTS_VERSION: u16 = 1;
+/// What [`SearchedMessage::texts`] shows and what [`crate::casemap`] makes of it: to be raised with every change of these, so
+/// that what was kept of them is made anew.
+pub const TEXTS_VERSION: u16 = 2;
 
 /// A message that is searched; its structure is read at most once.
 #[derive(Debug)]
@@ -64,8 +62,7 @@ impl SearchedMessage {
 
     /// The Date field's day on the calendar, its time and zone left out, in days since 1970-01-01.
     pub fn sent_day(&self) -> Option<i64> {
-        let value = header::find(&self.octets, "Date")?.value();
-        let date = DateTime::parse_rfc822(&format!("{}\r\n", String::from_utf8_lossy(&value)))?;
+        let date = digest::date(&header::find(&self.octets, "Date")?)?;
         Some(date.to_timestamp_local().div_euclid(86_400))
     }
 

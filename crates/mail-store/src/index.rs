@@ -18,12 +18,13 @@ pub(crate) use newest::Head;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
 DROP TABLE IF EXISTS expunged;
 DROP TABLE IF EXISTS summary;
+DROP TABLE IF EXISTS digest;
 CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
@@ -38,9 +39,12 @@ CREATE TABLE expunged (
     folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
 CREATE TABLE summary (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, wire INTEGER NOT NULL, form INTEGER NOT NULL,
-    envelope BLOB, body BLOB, body_structure BLOB, fields BLOB, PRIMARY KEY (folder, uid));
+    envelope BLOB, body BLOB, body_structure BLOB, fields BLOB, preview BLOB, PRIMARY KEY (folder, uid));
+CREATE TABLE digest (
+    folder TEXT NOT NULL, uid INTEGER NOT NULL, wire INTEGER NOT NULL, form INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (folder, uid)) WITHOUT ROWID;
 ";
-const TABLES: [&str; 4] = ["mailbox", "message", "expunged", "summary"];
+const TABLES: [&str; 5] = ["mailbox", "message", "expunged", "summary", "digest"];
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq FROM mailbox WHERE folder = ?1";
 const MESSAGE: &str =
     "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";
@@ -291,6 +295,7 @@ impl Index {
     pub(crate) fn expunge(&self, folder: &str, uid: u32, mod_seq: u64) -> Result<(), StoreError> {
         self.execute("DELETE FROM message WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
         self.execute("DELETE FROM summary WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
+        self.execute("DELETE FROM digest WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
         self.execute("INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3)", params![folder, mod_seq, uid])
     }
 

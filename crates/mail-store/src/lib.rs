@@ -33,5 +33,5 @@ pub use message_file::MessageFile;
 pub use search::TextAnswer;
 pub use snapshot::{Difference, Message, Snapshot};
 pub use store::Store;
-pub use summary::{Summarized, Summary};
+pub use summary::{Digests, Summarized, Summary};
 pub use watch::Changes;

@@ -165,8 +165,10 @@ fn answer(
     let mut summary = known.unwrap_or_default();
     let unknown = items.iter().filter(|it| it.part.is_none_or(|part| part.in_summary(&summary).is_none()));
     let contents = Contents::open(unknown.clone().map(|it| &it.item), mailbox, message.uid)?;
-    if unknown.clone().any(|it| it.part.is_some()) {
-        summary = contents.summary();
+    if unknown.clone().any(|it| it.part.is_some())
+        && let Some(learned) = contents.summary()
+    {
+        summary = learned;
         summaries.add(message, &summary);
     }
     let mark = out.mark();
@@ -207,7 +209,8 @@ fn write_item(
         | FetchItem::Section { .. }
         | FetchItem::Rfc822
         | FetchItem::Rfc822Header
-        | FetchItem::Rfc822Text => return contents.write(item, out),
+        | FetchItem::Rfc822Text
+        | FetchItem::Preview { .. } => return contents.write(item, out),
     }
     Ok(())
 }

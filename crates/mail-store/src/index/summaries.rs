@@ -5,10 +5,10 @@ use rusqlite::{Row, params};
 
 use super::Index;
 use crate::error::StoreError;
-use crate::summary::{Summarized, Summary};
+use crate::summary::{Digests, Summarized, Summary};
 
 impl Index {
-    /// At most `limit` summaries of this form from `uid` on, ascending.
+    /// At most `limit` summaries of this form from `uid` on, ascending, without the digests.
     pub(crate) fn summaries(
         &self,
         folder: &str,
@@ -16,28 +16,58 @@ impl Index {
         uid: Uid,
         limit: u32,
     ) -> Result<Vec<Summarized>, StoreError> {
-        let sql = "SELECT uid, wire, envelope, body, body_structure, fields FROM summary \
+        let sql = "SELECT uid, wire, envelope, body, body_structure, fields, preview FROM summary \
                    WHERE folder = ?1 AND uid >= ?2 AND form = ?3 ORDER BY uid LIMIT ?4";
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
         let rows = statement.query_map(params![folder, uid.value(), form, limit], summarized);
         rows.and_then(Iterator::collect).map_err(self.failed())
     }
 
+    /// At most `limit` digests of this form from `uid` on, ascending.
+    pub(crate) fn digests(
+        &self,
+        folder: &str,
+        form: u32,
+        uid: Uid,
+        limit: u32,
+    ) -> Result<Digests, StoreError> {
+        let sql = "SELECT uid, wire, digest FROM digest WHERE folder = ?1 AND uid >= ?2 AND form = ?3 ORDER BY uid LIMIT ?4";
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        let mut rows = statement.query(params![folder, uid.value(), form, limit]).map_err(self.failed())?;
+        let mut digests = Digests::default();
+        while let Some(row) = rows.next().map_err(self.failed())? {
+            let digest = row.get_ref(2).and_then(|it| Ok(it.as_blob()?)).map_err(self.failed())?;
+            digests.push(row.get(0).map_err(self.failed())?, row.get(1).map_err(self.failed())?, digest);
+        }
+        Ok(digests)
+    }
+
     /// Keeps a summary, if the message is still there and of the same size.
     pub(crate) fn put_summary(&self, folder: &str, form: u32, of: &Summarized) -> Result<(), StoreError> {
-        let Summary { envelope, body, body_structure, fields } = &of.summary;
+        let Summary { envelope, body, body_structure, fields, preview, digest } = &of.summary;
+        let (uid, size) = (of.uid.value(), of.size);
         self.execute(
-            "INSERT OR REPLACE INTO summary SELECT folder, uid, wire, ?4, ?5, ?6, ?7, ?8 FROM message \
+            "INSERT OR REPLACE INTO summary SELECT folder, uid, wire, ?4, ?5, ?6, ?7, ?8, ?9 FROM message \
              WHERE folder = ?1 AND uid = ?2 AND wire = ?3",
-            params![folder, of.uid.value(), of.size, form, envelope, body, body_structure, fields],
+            params![folder, uid, size, form, envelope, body, body_structure, fields, preview],
+        )?;
+        let Some(digest) = digest else { return Ok(()) };
+        self.execute(
+            "INSERT OR REPLACE INTO digest SELECT folder, uid, wire, ?4, ?5 FROM message \
+             WHERE folder = ?1 AND uid = ?2 AND wire = ?3",
+            params![folder, uid, size, form, digest],
         )
     }
 
     /// Gives a message's copy the summary of the message.
     pub(crate) fn copy_summary(&self, from: (&str, u32), to: (&str, u32)) -> Result<(), StoreError> {
         self.execute(
-            "INSERT OR REPLACE INTO summary SELECT ?3, ?4, wire, form, envelope, body, body_structure, fields \
+            "INSERT OR REPLACE INTO summary SELECT ?3, ?4, wire, form, envelope, body, body_structure, fields, preview \
              FROM summary WHERE folder = ?1 AND uid = ?2",
+            params![from.0, from.1, to.0, to.1],
+        )?;
+        self.execute(
+            "INSERT OR REPLACE INTO digest SELECT ?3, ?4, wire, form, digest FROM digest WHERE folder = ?1 AND uid = ?2",
             params![from.0, from.1, to.0, to.1],
         )
     }
@@ -50,6 +80,8 @@ fn summarized(row: &Row<'_>) -> rusqlite::Result<Summarized> {
         body: row.get(3)?,
         body_structure: row.get(4)?,
         fields: row.get(5)?,
+        preview: row.get(6)?,
+        digest: None,
     };
     Ok(Summarized { uid: Uid::try_from(uid).unwrap_or(Uid::MIN), size: row.get(1)?, summary })
 }

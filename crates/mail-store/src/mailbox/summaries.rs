@@ -5,10 +5,10 @@ use mail_types::Uid;
 use super::Mailbox;
 use crate::error::StoreError;
 use crate::index::Index;
-use crate::summary::Summarized;
+use crate::summary::{Digests, Summarized};
 
 impl Mailbox {
-    /// At most `limit` summaries of this form from `uid` on, ascending; messages without one are passed over. It waits for
+    /// At most `limit` summaries of this form from `uid` on, ascending, without their digests; messages without one are passed over. It waits for
     /// nobody who changes the account.
     ///
     /// # Errors
@@ -19,6 +19,20 @@ impl Mailbox {
                 index.summaries(&self.place.key, form, uid, limit)
             } else {
                 Ok(Vec::new())
+            }
+        })
+    }
+
+    /// At most `limit` digests of this form from `uid` on, ascending, as [`Self::summaries`].
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn digests(&self, form: u32, uid: Uid, limit: u32) -> Result<Digests, StoreError> {
+        self.place.account.read(|index| {
+            if self.is_known_to(index)? {
+                index.digests(&self.place.key, form, uid, limit)
+            } else {
+                Ok(Digests::default())
             }
         })
     }

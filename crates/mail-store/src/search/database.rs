@@ -16,7 +16,7 @@ use crate::index::{Head, MessageRow, is_damage};
 /// Of another version it is made anew, so also when the texts of messages are read in another way.
 const VERSION: i64 = 1 << 16 | TEXTS_VERSION as i64;
 /// `document` has the messages, `is_text` false for those that are left to the scan; an id is never given twice. The
-/// trigrams are taken from folded texts, so the tokenizer itself folds nothing.
+/// trigrams are taken from texts as the collation compares them, so the tokenizer itself folds nothing.
 const SCHEMA: &str = "
 CREATE TABLE document (
     id INTEGER PRIMARY KEY AUTOINCREMENT, base TEXT NOT NULL, seconds INTEGER NOT NULL, wire INTEGER NOT NULL,

@@ -119,7 +119,7 @@ impl Search {
 
     /// What is known of a needle among these messages, which ascend by UID. Nothing, if the index can't be read.
     pub(crate) fn answer(&self, rows: &[MessageRow], needle: &Needle, within: Within) -> TextAnswer {
-        self.read(|database| answer(database, rows, needle.folded(), within)).unwrap_or_else(|error| {
+        self.read(|database| answer(database, rows, needle.mapped(), within)).unwrap_or_else(|error| {
             tracing::warn!(%error, "the messages themselves are searched");
             TextAnswer::default()
         })

@@ -129,14 +129,14 @@ fn scan(message: &[u8], needle: &Needle, within: Within) -> bool {
 
 #[track_caller]
 fn check(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str) {
-    let folded = Needle::new(needle);
+    let wanted = Needle::new(needle);
     for within in [Within::Body, Within::Text] {
-        let answer = search.answer(rows, &folded, within);
+        let answer = search.answer(rows, &wanted, within);
         for (row, message) in rows.iter().zip(messages) {
             let known = answer.holds(Uid::try_from(row.uid).unwrap());
-            let scanned = scan(message.as_bytes(), &folded, within);
+            let scanned = scan(message.as_bytes(), &wanted, within);
             assert!(known.is_none_or(|it| it == scanned), "{needle:?} {within:?} in {message:?}: {known:?}");
-            let is_known = needle.is_empty() || texts::is_beyond(folded.folded()) || known.is_some();
+            let is_known = needle.is_empty() || texts::is_beyond(wanted.mapped()) || known.is_some();
             let is_long = needle.chars().count() > LONGEST;
             assert!(is_known || is_long, "{needle:?} {within:?} is not known in {message:?}");
         }

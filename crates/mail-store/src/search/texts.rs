@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use mail_message::search::{SearchedMessage, Within, fold};
+use mail_message::casemap;
+use mail_message::search::{SearchedMessage, Within};
 
 /// Stands behind each text twice, so that none of its last characters lacks a trigram that begins with it, and no trigrams
 /// lead from one text into the next.
@@ -10,7 +11,7 @@ const BORDER: char = '\u{1f}';
 /// A message with more text than this, in octets, is left to the scan.
 const MOST: usize = 2 * 1024 * 1024;
 
-/// A message's texts, folded: those that only TEXT looks through, and those of BODY.
+/// A message's texts as the collation compares them: those that only TEXT looks through, and those of BODY.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     pub(super) header: String,
@@ -35,7 +36,7 @@ impl Texts {
             Within::Body => &mut self.body,
         };
         // FTS5 passes over NUL.
-        column.extend(fold(text).split('\0').flat_map(|piece| [piece, "\u{1f}\u{1f}"]));
+        column.extend(casemap(text).split('\0').flat_map(|piece| [piece, "\u{1f}\u{1f}"]));
         ControlFlow::Continue(())
     }
 }

@@ -21,7 +21,12 @@ fn summarized_inbox() -> (tempfile::TempDir, Arc<Store>, Arc<Mailbox>) {
 }
 
 fn of(number: u32, text: &str) -> Summarized {
-    let summary = Summary { envelope: Some(text.into()), ..Summary::default() };
+    let summary = Summary {
+        envelope: Some(text.into()),
+        preview: Some(b"p".to_vec()),
+        digest: Some(text.into()),
+        ..Summary::default()
+    };
     Summarized { uid: uid(number), size: 16, summary }
 }
 
@@ -29,7 +34,17 @@ fn of(number: u32, text: &str) -> Summarized {
 fn known(mailbox: &Mailbox) -> Vec<(u32, String)> {
     let text = |it: Summarized| String::from_utf8(it.summary.envelope.unwrap()).unwrap();
     let all = mailbox.summaries(FORM, Uid::MIN, 100).unwrap();
-    all.into_iter().map(|it| (it.uid.value(), text(it))).collect()
+    assert!(all.iter().all(|it| it.summary.preview.as_deref() == Some(b"p")));
+    let known: Vec<_> = all.into_iter().map(|it| (it.uid.value(), text(it))).collect();
+    assert_eq!(digests(mailbox), known, "a digest is where its summary is");
+    known
+}
+
+fn digests(mailbox: &Mailbox) -> Vec<(u32, String)> {
+    let digests = mailbox.digests(FORM, Uid::MIN, 100).unwrap();
+    let of =
+        |position| digests.get(position).map(|(uid, _, it)| (uid, String::from_utf8(it.to_vec()).unwrap()));
+    (0..digests.len()).filter_map(of).collect()
 }
 
 #[test]
@@ -82,7 +97,9 @@ fn a_summary_of_another_form_or_size_does_not_count() {
     assert!(mailbox.keep_summaries(FORM, &[Summarized { size: 17, ..of(2, "two") }]).unwrap());
     assert_eq!(known(&mailbox), [(1, "one".to_owned())]);
     assert!(mailbox.keep_summaries(FORM + 1, &[of(1, "better")]).unwrap());
-    assert_eq!(mailbox.summaries(FORM + 1, Uid::MIN, 100).unwrap(), [of(1, "better")]);
+    let better = mailbox.summaries(FORM + 1, Uid::MIN, 100).unwrap();
+    assert_eq!(better.iter().map(|it| it.uid).collect::<Vec<_>>(), [uid(1)]);
+    assert_eq!(mailbox.digests(FORM + 1, Uid::MIN, 100).unwrap().get(0), Some((1, 16, &b"better"[..])));
 }
 
 /// The index is only a cache: without it all goes on, and what is learned again is found again.
