@@ -17,6 +17,7 @@ use crate::grammar::{
 use crate::list::{ListRequest, list, lsub};
 use crate::quota::{quota_root_name, setquota};
 use crate::search::{SearchReturns, search_program};
+use crate::sort::{SortCriterion, ThreadAlgorithm, sort, thread};
 use crate::{FetchItem, MessageSet, SearchKey, Tag};
 
 /// A command with its tag.
@@ -184,6 +185,10 @@ pub enum Command {
     UidExpunge(MessageSet),
     /// `SEARCH` and `UID SEARCH`
     Search(SearchRequest),
+    /// `SORT` and `UID SORT`. RFC 5256.
+    Sort(Vec<SortCriterion>, SearchRequest),
+    /// `THREAD` and `UID THREAD`. RFC 5256.
+    Thread(ThreadAlgorithm, SearchRequest),
     /// `FETCH` and `UID FETCH`
     Fetch(MessageSet, Vec<FetchItem>),
     /// `STORE` and `UID STORE`
@@ -300,6 +305,14 @@ fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed
         b"STORE" => whole(input, move |input| store(uid, input)),
         b"COPY" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Copy(set, to))),
         b"MOVE" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Move(set, to))),
+        b"SORT" => whole(
+            input,
+            map(move |input| sort(uid, input), |(criteria, request)| Command::Sort(criteria, request)),
+        ),
+        b"THREAD" => whole(
+            input,
+            map(move |input| thread(uid, input), |(algorithm, request)| Command::Thread(algorithm, request)),
+        ),
         b"SEARCH" => whole(
             input,
             map(search_program, move |(returns, charset, key)| {

@@ -9,6 +9,7 @@ mod grammar;
 mod list;
 mod quota;
 mod search;
+mod sort;
 mod structure;
 
 pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, StoreMode, parse_append_message};
@@ -16,7 +17,8 @@ pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use fetch::{FetchItem, Part, Section, SectionText};
 pub use list::{ListRequest, ListReturn, ListSelect};
 pub use quota::{QuotaResource, quota_response, quotaroot_response};
-pub use search::{Header, SearchKey, SearchReturns};
+pub use search::{Header, PartialRange, SearchKey, SearchReturns};
+pub use sort::{SortCriterion, SortKey, ThreadAlgorithm};
 pub use structure::{body, envelope};
 
 use std::fmt;

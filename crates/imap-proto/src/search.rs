@@ -1,15 +1,18 @@
 //! What SEARCH can ask for. RFC 3501 §6.4.4.
 
+use std::fmt;
+use std::ops::Range;
+
 use mail_types::{Flag, Keyword, SeqSet, UidSet};
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag_no_case, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{map, map_opt, opt, value};
+use nom::combinator::{map, map_opt, opt, value, verify};
 use nom::multi::{separated_list0, separated_list1};
-use nom::sequence::{delimited, preceded, terminated};
+use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
-use crate::grammar::{Mismatch, Parsed, astring, atom, date, decimal, sequence_set, sp};
+use crate::grammar::{Mismatch, Parsed, astring, atom, date, decimal, number, sequence_set, sp};
 
 /// Deeper keys are refused: they would take as much stack.
 const MAX_DEPTH: usize = 100;
@@ -72,6 +75,10 @@ pub enum SearchKey {
     SentOn(i64),
     /// `SENTSINCE`
     SentSince(i64),
+    /// `OLDER`: than so many seconds, by the internal date. RFC 5032.
+    Older(u32),
+    /// `YOUNGER`
+    Younger(u32),
     /// `LARGER`
     Larger(u64),
     /// `SMALLER`
@@ -171,6 +178,8 @@ fn named<'a>(name: &[u8], depth: usize, rest: &'a [u8]) -> Parsed<'a, SearchKey>
         b"SENTBEFORE" => map(date, SearchKey::SentBefore).parse(rest),
         b"SENTON" => map(date, SearchKey::SentOn).parse(rest),
         b"SENTSINCE" => map(date, SearchKey::SentSince).parse(rest),
+        b"OLDER" => map(nz_number, SearchKey::Older).parse(rest),
+        b"YOUNGER" => map(nz_number, SearchKey::Younger).parse(rest),
         b"LARGER" => map(decimal, SearchKey::Larger).parse(rest),
         b"SMALLER" => map(decimal, SearchKey::Smaller).parse(rest),
         b"UID" => alt((value(SearchKey::Saved, char('$')), map(sequence_set, SearchKey::Uid))).parse(rest),
@@ -194,6 +203,49 @@ fn or(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     Ok((rest, SearchKey::Or(Box::new(left), Box::new(right))))
 }
 
+/// `nz-number`
+fn nz_number(input: &[u8]) -> Parsed<'_, u32> {
+    verify(number, |number| *number > 0).parse(input)
+}
+
+/// `partial-range`: some of the results, by their position. RFC 9394 §4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartialRange {
+    /// From 1.
+    pub first: u32,
+    /// The last one, included; it may be the lower one.
+    pub last: u32,
+    /// Counted from the end.
+    pub from_end: bool,
+}
+
+impl PartialRange {
+    /// What it means of so many results.
+    #[must_use]
+    pub fn of(&self, results: usize) -> Range<usize> {
+        let low = self.first.min(self.last).saturating_sub(1) as usize;
+        let high = self.first.max(self.last) as usize;
+        let (low, high) = (low.min(results), high.min(results));
+        if self.from_end { results - high..results - low } else { low..high }
+    }
+}
+
+impl fmt::Display for PartialRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.from_end { "-" } else { "" };
+        write!(f, "{sign}{}:{sign}{}", self.first, self.last)
+    }
+}
+
+/// `partial-range = nz-number ":" nz-number / MINUS nz-number ":" MINUS nz-number`
+pub(crate) fn partial_range(input: &[u8]) -> Parsed<'_, PartialRange> {
+    let minus = || preceded(char('-'), nz_number);
+    let forwards = map(separated_pair(nz_number, char(':'), nz_number), |it| (it, false));
+    let backwards = map(separated_pair(minus(), char(':'), minus()), |it| (it, true));
+    map(alt((forwards, backwards)), |((first, last), from_end)| PartialRange { first, last, from_end })
+        .parse(input)
+}
+
 /// `search-return-opts`: what ESEARCH tells of the messages found. RFC 4731 §3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the standard, in any combination")]
@@ -208,27 +260,37 @@ pub struct SearchReturns {
     pub count: bool,
     /// `SAVE`: later commands may say `$`. RFC 5182.
     pub save: bool,
+    /// `PARTIAL`: as ALL, but only some. RFC 9394.
+    pub partial: Option<PartialRange>,
 }
 
-/// `"RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"`; none means ALL.
-fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
+/// `"RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"`; none means ALL. Of ALL and PARTIAL there may be one, and
+/// that once (RFC 9394 §3.1).
+pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
+    let none = SearchReturns::default();
     let option = alt((
-        tag_no_case("MIN"),
-        tag_no_case("MAX"),
-        tag_no_case("ALL"),
-        tag_no_case("COUNT"),
-        tag_no_case("SAVE"),
+        value(SearchReturns { min: true, ..none }, tag_no_case("MIN")),
+        value(SearchReturns { max: true, ..none }, tag_no_case("MAX")),
+        value(SearchReturns { all: true, ..none }, tag_no_case("ALL")),
+        value(SearchReturns { count: true, ..none }, tag_no_case("COUNT")),
+        value(SearchReturns { save: true, ..none }, tag_no_case("SAVE")),
+        map(preceded((tag_no_case("PARTIAL"), sp), partial_range), |range| SearchReturns {
+            partial: Some(range),
+            ..none
+        }),
     ));
     let options = delimited((char('('), opt(sp)), separated_list0(sp, option), (opt(sp), char(')')));
-    map(preceded((tag_no_case("RETURN"), sp), options), |options: Vec<&[u8]>| {
-        let has = |name: &[u8]| options.iter().any(|option| option.eq_ignore_ascii_case(name));
-        SearchReturns {
-            min: has(b"MIN"),
-            max: has(b"MAX"),
-            all: has(b"ALL") || options.is_empty(),
-            count: has(b"COUNT"),
-            save: has(b"SAVE"),
-        }
+    map_opt(preceded((tag_no_case("RETURN"), sp), options), |options: Vec<SearchReturns>| {
+        let returns = SearchReturns {
+            min: options.iter().any(|it| it.min),
+            max: options.iter().any(|it| it.max),
+            all: options.iter().any(|it| it.all) || options.is_empty(),
+            count: options.iter().any(|it| it.count),
+            save: options.iter().any(|it| it.save),
+            partial: options.iter().find_map(|it| it.partial),
+        };
+        let partials = options.iter().filter(|it| it.partial.is_some()).count();
+        (partials == 0 || (partials == 1 && !returns.all)).then_some(returns)
     })
     .parse(input)
 }

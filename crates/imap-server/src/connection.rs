@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imap_proto::{Command, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
@@ -213,6 +213,8 @@ impl Client {
             | Command::Expunge
             | Command::UidExpunge(_)
             | Command::Search(_)
+            | Command::Sort(..)
+            | Command::Thread(..)
             | Command::Fetch(..)
             | Command::Store { .. }
             | Command::Copy(..)
@@ -229,7 +231,10 @@ impl Client {
                 " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
                  MULTIAPPEND ESEARCH SEARCHRES QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE",
             );
-            capabilities.push_str(" PREVIEW");
+            capabilities.push_str(
+                " PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS WITHIN \
+                 I18NLEVEL=1",
+            );
             if !self.wire.is_compressed() {
                 capabilities.push_str(" COMPRESS=DEFLATE");
             }
@@ -390,7 +395,10 @@ impl Client {
     /// Performs a command that needs the store. Its answer goes out in steps: while one is sent, the next is made, and
     /// that after it only when the first was taken.
     async fn perform(&mut self, request: Request) -> io::Result<Next> {
-        let (mut progress, mut out) = self.blocking(move |session, out| session.handle(request, out)).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let (mut progress, mut out) =
+            self.blocking(move |session, out| session.handle(request, now, out)).await?;
         let mut sent = Vec::new();
         loop {
             let pieces = out.take();

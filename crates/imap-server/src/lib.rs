@@ -9,11 +9,13 @@ mod gaps;
 mod idle;
 mod login;
 mod receive;
+mod search;
 mod section;
 mod selected;
 mod server;
 mod session;
 mod summaries;
+mod threads;
 mod wire;
 
 pub use server::run;

@@ -11,7 +11,7 @@ use tracing::error;
 use crate::answer::{Failure, Output};
 use crate::command::fetch::FetchJob;
 use crate::command::quota::Owner;
-use crate::command::{copy, expunge, fetch, list, mailbox, quota, search, select, store};
+use crate::command::{copy, expunge, fetch, list, mailbox, quota, search, select, sort, store, thread};
 use crate::selected::SelectedMailbox;
 
 /// RFC 3501 §3.
@@ -66,6 +66,8 @@ impl AllowedIn {
             | Command::Expunge
             | Command::UidExpunge(_)
             | Command::Search(_)
+            | Command::Sort(..)
+            | Command::Thread(..)
             | Command::Fetch(..)
             | Command::Store { .. }
             | Command::Copy(..)
@@ -135,8 +137,8 @@ impl Session {
         AllowedIn::of(command).holds(&self.state)
     }
 
-    /// Performs a command that needs the store, and answers it. Blocks.
-    pub(crate) fn handle(&mut self, request: Request, out: &mut Output) -> Progress {
+    /// Performs a command that needs the store, and answers it. `now` is in seconds since 1970. Blocks.
+    pub(crate) fn handle(&mut self, request: Request, now: i64, out: &mut Output) -> Progress {
         let Request { tag, command } = request;
         let allow_expunge = may_expunge(&command);
         if let Command::Fetch(set, items) = command {
@@ -145,7 +147,7 @@ impl Session {
                 Err(failure) => self.finish(&tag, &Err(failure), allow_expunge, out),
             };
         }
-        let result = self.perform(&tag, command, out);
+        let result = self.perform(&tag, command, now, out);
         self.finish(&tag, &result, allow_expunge, out)
     }
 
@@ -190,7 +192,13 @@ impl Session {
         }
     }
 
-    fn perform(&mut self, tag: &Tag, command: Command, out: &mut Output) -> Result<String, Failure> {
+    fn perform(
+        &mut self,
+        tag: &Tag,
+        command: Command,
+        now: i64,
+        out: &mut Output,
+    ) -> Result<String, Failure> {
         match command {
             Command::Noop | Command::Check => Ok("Done".to_owned()),
             Command::Select(name) => select::select(self, &name, false, out),
@@ -217,7 +225,9 @@ impl Session {
             Command::SetQuota(..) => quota::set_quota(),
             Command::Expunge => expunge::expunge(self, None),
             Command::UidExpunge(set) => expunge::expunge(self, Some(&set)),
-            Command::Search(request) => search::search(self, tag, &request, out),
+            Command::Search(request) => search::search(self, tag, &request, now, out),
+            Command::Sort(criteria, request) => sort::sort(self, tag, &criteria, &request, now, out),
+            Command::Thread(algorithm, request) => thread::thread(self, algorithm, &request, now, out),
             Command::Store { set, mode, silent, flags } => {
                 store::store(self, &set, store::change(mode, flags), silent, out)
             }
@@ -243,7 +253,7 @@ impl Session {
 const fn may_expunge(command: &Command) -> bool {
     match command {
         Command::Fetch(set, _) | Command::Store { set, .. } => set.is_uid(),
-        Command::Search(request) => request.uid,
+        Command::Search(request) | Command::Sort(_, request) | Command::Thread(_, request) => request.uid,
         _ => true,
     }
 }

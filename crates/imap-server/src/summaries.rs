@@ -2,19 +2,22 @@
 //! fields that clients ask for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use imap_proto::{FetchItem, Section, SectionText, body, envelope, string};
 use mail_message::{BodyStructure, Digest, Envelope, header, preview};
-use mail_store::{Mailbox, Message, Summarized, Summary};
+use mail_store::{Digests, Mailbox, Message, Summarized, Summary};
 use mail_types::Uid;
 use tracing::debug;
 
 /// To be raised when messages are read or written in another way: then what was kept before counts no more.
 pub(crate) const FORM: u32 = 2;
-/// Octets of the largest summary that is kept.
+/// Octets of the largest summary that is kept whole.
 const MOST: usize = 16 * 1024;
 /// Summaries looked up at once when messages are asked about one after the other.
 const AHEAD: u32 = 256;
+/// Digests looked up at once.
+const DIGESTS_AHEAD: u32 = 1024;
 /// Summaries that are worth a transaction amid a search.
 const MANY: usize = 256;
 /// Summaries that wait to be kept while others are at work on the account.
@@ -130,6 +133,29 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
+/// The digest that was kept of a message, where it was looked up.
+#[derive(Debug)]
+pub(crate) struct KeptDigest {
+    digests: Arc<Digests>,
+    position: usize,
+}
+
+impl KeptDigest {
+    pub(crate) fn view(&self) -> Digest<'_> {
+        Digest::new(self.digests.get(self.position).map(|(_, _, digest)| digest).unwrap_or_default())
+    }
+}
+
+/// Digests that were looked up at once; they are asked for in ascending order.
+#[derive(Debug, Default)]
+struct DigestPage {
+    digests: Arc<Digests>,
+    /// The first that was not asked for.
+    position: usize,
+    /// Up to this UID all were looked up that there are.
+    through: Option<u32>,
+}
+
 /// The summaries of messages that are asked about in ascending order.
 #[derive(Debug, Default)]
 pub(crate) struct Summaries {
@@ -137,8 +163,45 @@ pub(crate) struct Summaries {
     found: VecDeque<Summarized>,
     /// Up to this UID all were looked up that there are.
     through: Option<u32>,
+    digests: DigestPage,
     /// Made of files, and not yet kept.
     made: Vec<Summarized>,
+}
+
+/// How many messages to look up from a UID on, after those through another: many only where one asks for one after the other.
+fn ahead(through: Option<u32>, uid: Uid, most: u32) -> u32 {
+    if through.is_some_and(|through| uid.value() - through <= most) { most } else { 1 }
+}
+
+impl DigestPage {
+    fn find(&mut self, mailbox: &Mailbox, message: &Message) -> Option<KeptDigest> {
+        let uid = message.uid.value();
+        if self.through.is_none_or(|through| uid > through) {
+            self.look_up(mailbox, message.uid);
+        }
+        while let Some((found, size, _)) = self.digests.get(self.position).filter(|(found, ..)| *found <= uid)
+        {
+            let position = self.position;
+            self.position += 1;
+            if found == uid {
+                // Another size: the file was replaced.
+                let is_same = size == message.size;
+                return is_same.then(|| KeptDigest { digests: Arc::clone(&self.digests), position });
+            }
+        }
+        None
+    }
+
+    fn look_up(&mut self, mailbox: &Mailbox, uid: Uid) {
+        let limit = ahead(self.through, uid, DIGESTS_AHEAD);
+        let digests = mailbox.digests(FORM, uid, limit).unwrap_or_else(|error| {
+            debug!(%error, "the messages' headers are read instead of the index");
+            Digests::default()
+        });
+        let last = digests.len().checked_sub(1).filter(|_| u32::try_from(digests.len()) == Ok(limit));
+        let through = last.and_then(|last| digests.get(last)).map_or(u32::MAX, |(uid, ..)| uid);
+        *self = Self { digests: Arc::new(digests), position: 0, through: Some(through) };
+    }
 }
 
 impl Summaries {
@@ -157,8 +220,7 @@ impl Summaries {
     }
 
     fn look_up(&mut self, mailbox: &Mailbox, uid: Uid) {
-        let is_near = |through: u32| uid.value() - through <= AHEAD;
-        let limit = if self.through.is_some_and(is_near) { AHEAD } else { 1 };
+        let limit = ahead(self.through, uid, AHEAD);
         let found = mailbox.summaries(FORM, uid, limit).unwrap_or_else(|error| {
             debug!(%error, "the messages' files are read instead of the index");
             Vec::new()
@@ -168,12 +230,23 @@ impl Summaries {
         (self.found, self.through) = (found.into(), Some(last));
     }
 
+    /// What is known of a message's header.
+    pub(crate) fn digest(&mut self, mailbox: &Mailbox, message: &Message) -> Option<KeptDigest> {
+        self.digests.find(mailbox, message)
+    }
+
     /// Adds what was made of a message's file, to be kept.
     pub(crate) fn add(&mut self, message: &Message, summary: &Summary) {
-        if summary.len() <= MOST && self.made.len() < WAITING {
-            let (uid, size) = (message.uid, message.size);
-            self.made.push(Summarized { uid, size, summary: summary.clone() });
+        if self.made.len() >= WAITING {
+            return;
         }
+        let summary = if summary.len() <= MOST {
+            summary.clone()
+        } else {
+            let (preview, digest) = (summary.preview.clone(), summary.digest.clone());
+            Summary { preview, digest, ..Summary::default() }
+        };
+        self.made.push(Summarized { uid: message.uid, size: message.size, summary });
     }
 
     /// As [`Self::keep`], once it is worth a transaction.

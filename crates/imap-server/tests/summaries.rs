@@ -94,6 +94,24 @@ async fn without_the_index_the_answers_are_the_same() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn sorting_and_threads_read_no_header_twice() -> anyhow::Result<()> {
+    let orders = ["SORT (DISPLAYFROM REVERSE SUBJECT TO CC) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL"];
+    for first in ["FETCH 1:* BODYSTRUCTURE", "SEARCH SUBJECT x", orders[0], orders[1]] {
+        let fixture = Fixture::new()?;
+        for (subject, references) in [("b", "<x@y>"), ("a", ""), ("Re: B", "<x@y>")] {
+            let message = format!("Subject: {subject}\r\nReferences: {references}\r\n\r\n");
+            fixture.add_message("alice", "INBOX", message.as_bytes())?;
+        }
+        let server = fixture.start(imap_server::run)?;
+        answer(&server, first).await?;
+        spoil(&fixture)?;
+        assert!(answer(&server, orders[0]).await?.ends_with("* SORT 1 3 2"), "{first}");
+        assert!(answer(&server, orders[1]).await?.ends_with("* THREAD ((1)(3))(2)"), "{first}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_search_by_header_reads_no_header_twice() -> anyhow::Result<()> {
     const SUBJECT: &str = "SEARCH SUBJECT a FROM zoe";
     for first in ["FETCH 1:* ENVELOPE", SUBJECT] {

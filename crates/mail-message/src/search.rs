@@ -24,6 +24,16 @@ impl SearchedMessage {
         Self { octets, structure: OnceCell::new() }
     }
 
+    /// The message, as it was given.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Its structure.
+    pub fn structure(&self) -> &BodyStructure {
+        self.structure.get_or_init(|| BodyStructure::parse(&self.octets))
+    }
+
     /// Whether a field `name` holds the text. The empty text is in every field that exists.
     pub fn header_holds(&self, name: &str, needle: &Needle) -> bool {
         let mut fields = header::fields(&self.octets).filter(|field| field.is(name));
@@ -64,10 +74,6 @@ impl SearchedMessage {
     pub fn sent_day(&self) -> Option<i64> {
         let date = digest::date(&header::find(&self.octets, "Date")?)?;
         Some(date.to_timestamp_local().div_euclid(86_400))
-    }
-
-    fn structure(&self) -> &BodyStructure {
-        self.structure.get_or_init(|| BodyStructure::parse(&self.octets))
     }
 }
 

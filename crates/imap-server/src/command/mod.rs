@@ -10,4 +10,6 @@ pub(crate) mod pattern;
 pub(crate) mod quota;
 pub(crate) mod search;
 pub(crate) mod select;
+pub(crate) mod sort;
 pub(crate) mod store;
+pub(crate) mod thread;

@@ -1,0 +1,201 @@
+//! Which messages a search key names. RFC 3501 §6.4.4. What the indexes know is asked first; a message's file is read only
+//! where that does not decide.
+
+mod candidate;
+mod cost;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+
+use encoding_rs::Encoding;
+use imap_proto::{SearchKey, SearchRequest};
+use mail_message::DigestText;
+use mail_message::search::{Needle, Within};
+use mail_store::{StoreError, TextAnswer};
+
+use crate::answer::Failure;
+use crate::selected::SelectedMailbox;
+use crate::summaries::{Summaries, is_field};
+pub(crate) use candidate::Candidate;
+use cost::{Cost, collect_texts, cost};
+
+/// Of a few messages the texts are read sooner than looked up.
+const READ_BEFORE_ASKING: u32 = 16;
+
+/// The messages found, as ascending indexes of the snapshot. `now` is in seconds since 1970.
+pub(crate) fn find(
+    selected: &SelectedMailbox,
+    request: &SearchRequest,
+    now: i64,
+) -> Result<Vec<usize>, Failure> {
+    let charset = charset(request.charset.as_deref())?;
+    let search = Search::new(selected, &request.key, charset, now);
+    let summaries = RefCell::default();
+    let mut found = Vec::new();
+    for index in 0..selected.now().len() {
+        let Some(message) = selected.now().get(index) else { continue };
+        match search.holds(&request.key, &Candidate::new(selected, &summaries, selected.seq(index), message))
+        {
+            Ok(true) => found.push(index),
+            Ok(false) | Err(StoreError::MessageGone(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        summaries.borrow_mut().keep_if_many(selected.mailbox());
+    }
+    summaries.into_inner().keep(selected.mailbox());
+    Ok(found)
+}
+
+/// Shows what is known of the headers of messages, named by ascending indexes of the snapshot; those that are gone meanwhile
+/// are passed over.
+pub(crate) fn for_each_digest(
+    selected: &SelectedMailbox,
+    indexes: &[usize],
+    mut see: impl FnMut(usize, &Candidate<'_>) -> Result<(), StoreError>,
+) -> Result<(), Failure> {
+    let summaries = RefCell::<Summaries>::default();
+    for index in indexes {
+        let Some(message) = selected.now().get(*index) else { continue };
+        match see(*index, &Candidate::new(selected, &summaries, selected.seq(*index), message)) {
+            Ok(()) | Err(StoreError::MessageGone(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        summaries.borrow_mut().keep_if_many(selected.mailbox());
+    }
+    summaries.into_inner().keep(selected.mailbox());
+    Ok(())
+}
+
+/// Without CHARSET, UTF-8 is taken, of which US-ASCII is a part.
+fn charset(name: Option<&str>) -> Result<&'static Encoding, Failure> {
+    match name {
+        None => Ok(encoding_rs::UTF_8),
+        Some(name) => Encoding::for_label(name.as_bytes())
+            .ok_or_else(|| Failure::no("[BADCHARSET (US-ASCII UTF-8 ISO-8859-1)] Unknown charset")),
+    }
+}
+
+struct Search<'a> {
+    selected: &'a SelectedMailbox,
+    now: i64,
+    /// The texts that are looked for, by their octets in the command.
+    wanted: HashMap<&'a [u8], Wanted>,
+    /// How many messages more are read before the full-text index is asked, which costs more than reading a few.
+    to_read: Cell<u32>,
+}
+
+/// A text that is looked for, and what the full-text index knows of it.
+struct Wanted {
+    needle: Needle,
+    in_body: OnceCell<TextAnswer>,
+    in_text: OnceCell<TextAnswer>,
+}
+
+impl<'a> Search<'a> {
+    fn new(selected: &'a SelectedMailbox, key: &'a SearchKey, charset: &'static Encoding, now: i64) -> Self {
+        let mut texts = Vec::new();
+        collect_texts(key, &mut texts);
+        let wanted = |text: &[u8]| Wanted {
+            needle: Needle::new(&charset.decode_without_bom_handling(text).0),
+            in_body: OnceCell::new(),
+            in_text: OnceCell::new(),
+        };
+        let wanted = texts.into_iter().map(|text| (text, wanted(text))).collect();
+        Self { selected, now, wanted, to_read: Cell::new(READ_BEFORE_ASKING) }
+    }
+
+    fn holds(&self, key: &SearchKey, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
+        let message = &candidate.message;
+        let day = || message.internal_date.day();
+        let age = || self.now - message.internal_date.unix_seconds();
+        Ok(match key {
+            SearchKey::All => true,
+            SearchKey::Flag(flag) => message.flags.contains(*flag),
+            SearchKey::Keyword(keyword) => message.flags.keywords().contains(keyword),
+            SearchKey::Recent => self.selected.is_recent(message.uid),
+            SearchKey::Seq(set) => self.names_seq(set, candidate.seq),
+            SearchKey::Uid(set) => set.contains(message.uid, self.selected.highest_uid()),
+            SearchKey::Before(date) => day() < *date,
+            SearchKey::On(date) => day() == *date,
+            SearchKey::Since(date) => day() >= *date,
+            SearchKey::SentBefore(date) => candidate.sent_day()?.is_some_and(|day| day < *date),
+            SearchKey::SentOn(date) => candidate.sent_day()?.is_some_and(|day| day == *date),
+            SearchKey::SentSince(date) => candidate.sent_day()?.is_some_and(|day| day >= *date),
+            SearchKey::Older(seconds) => age() >= i64::from(*seconds),
+            SearchKey::Younger(seconds) => age() <= i64::from(*seconds),
+            SearchKey::Saved => self.selected.is_saved(message.uid),
+            SearchKey::Larger(size) => message.size > *size,
+            SearchKey::Smaller(size) => message.size < *size,
+            SearchKey::Address(header, text) => self.header_holds(header.name(), text, candidate)?,
+            SearchKey::Header(name, text) => self.header_holds(name, text, candidate)?,
+            SearchKey::Body(text) => self.finds(text, Within::Body, candidate)?,
+            SearchKey::Text(text) => self.finds(text, Within::Text, candidate)?,
+            SearchKey::And(keys) => self.all_hold(keys, candidate)?,
+            SearchKey::Or(left, right) => {
+                let (first, second) = if cost(left) > cost(right) { (right, left) } else { (left, right) };
+                self.holds(first, candidate)? || self.holds(second, candidate)?
+            }
+            SearchKey::Not(key) => !self.holds(key, candidate)?,
+        })
+    }
+
+    fn names_seq(&self, set: &mail_types::SeqSet, seq: usize) -> bool {
+        let highest = u32::try_from(self.selected.len()).unwrap_or(u32::MAX);
+        let seq = u32::try_from(seq).ok().and_then(|seq| mail_types::SeqNum::try_from(seq).ok());
+        seq.is_some_and(|seq| set.contains(seq, highest))
+    }
+
+    /// The cheap keys come first.
+    fn all_hold(&self, keys: &[SearchKey], candidate: &Candidate<'_>) -> Result<bool, StoreError> {
+        for wanted in Cost::ALL {
+            for key in keys.iter().filter(|key| cost(key) == wanted) {
+                if !self.holds(key, candidate)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn header_holds(&self, name: &str, text: &[u8], candidate: &Candidate<'_>) -> Result<bool, StoreError> {
+        let Some(wanted) = self.wanted.get(text) else { return Ok(false) };
+        if let Some(kind) = DigestText::of_field(name)
+            && let Some(digest) = candidate.kept_digest()
+            && let Some(mut texts) = digest.texts(kind)
+        {
+            return Ok(texts.any(|text| wanted.needle.is_in(text)));
+        }
+        // A text that is nowhere in the message is in none of its fields.
+        if !is_field(name) && self.known(wanted, Within::Text, candidate) == Some(false) {
+            return Ok(false);
+        }
+        Ok(candidate.fields(name)?.header_holds(name, &wanted.needle))
+    }
+
+    /// Whether the message holds the text. It is read only if the full-text index doesn't know.
+    fn finds(&self, text: &[u8], within: Within, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
+        let Some(wanted) = self.wanted.get(text) else { return Ok(false) };
+        if let Some(holds) = self.known(wanted, within, candidate) {
+            return Ok(holds);
+        }
+        let message = candidate.whole()?;
+        Ok(match within {
+            Within::Body => message.body_holds(&wanted.needle),
+            Within::Text => message.text_holds(&wanted.needle),
+        })
+    }
+
+    /// What the full-text index knows of a message, once it is worth asking.
+    fn known(&self, wanted: &Wanted, within: Within, candidate: &Candidate<'_>) -> Option<bool> {
+        if let Some(to_read) = self.to_read.get().checked_sub(1) {
+            self.to_read.set(to_read);
+            return None;
+        }
+        let cell = match within {
+            Within::Body => &wanted.in_body,
+            Within::Text => &wanted.in_text,
+        };
+        let answer = cell.get_or_init(|| self.selected.mailbox().find_text(&wanted.needle, within));
+        answer.holds(candidate.message.uid)
+    }
+}
