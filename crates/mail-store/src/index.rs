@@ -274,6 +274,13 @@ impl Index {
         uids.collect::<Result<_, _>>().map_err(self.failed())
     }
 
+    /// True if it remembers that the message was taken out.
+    pub(crate) fn has_expunged(&self, folder: &str, uid: u32) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM expunged WHERE folder = ?1 AND uid = ?2";
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        statement.exists(params![folder, uid]).map_err(self.failed())
+    }
+
     pub(crate) fn put_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
         self.execute(
             "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -367,6 +374,7 @@ fn message_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<MessageRow> {
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     if let rusqlite::Error::SqliteFailure(failure, text) = error {
         return matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
             || text.as_deref().is_some_and(|it| it.contains("no such") || it.contains("has no column"));
     }
     matches!(

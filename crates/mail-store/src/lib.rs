@@ -12,6 +12,7 @@ mod housekeeping;
 mod index;
 mod mailbox;
 mod mailbox_file;
+mod mark;
 mod message_file;
 mod names;
 mod quota;

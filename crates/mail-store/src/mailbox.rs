@@ -28,6 +28,7 @@ use crate::delivery::TmpFile;
 use crate::error::StoreError;
 use crate::housekeeping::{self, Chore};
 use crate::index::Index;
+use crate::mark::Mark;
 use crate::snapshot::Snapshot;
 use crate::watch::{Changes, Watcher};
 
@@ -47,7 +48,7 @@ pub struct Mailbox {
     id: u64,
     this: Weak<Self>,
     place: Place,
-    uid_validity: UidValidity,
+    mark: Mark,
     shown: watch::Sender<Arc<Snapshot>>,
     quiet: Mutex<Option<Quiet>>,
     /// When to look again although nothing shows; 0 for never.
@@ -76,7 +77,7 @@ impl Mailbox {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let place = Place::new(account, name);
         housekeeping::later(Chore::Mailbox(place.folder.clone()));
-        let (uid_validity, snapshot) = account.locked(|index| {
+        let (mark, snapshot) = account.locked(|index| {
             // Under the lock: what another process is just deleting must not come back.
             if place.path("cur").is_dir() && !(place.path("new").is_dir() && place.path("tmp").is_dir()) {
                 create_maildir(&place.folder)?; // somebody copied only a part
@@ -86,13 +87,13 @@ impl Mailbox {
                 work.compare_again()?; // a process that died may have left it so
             }
             work.save()?;
-            Ok((work.file.uid_validity, work.snapshot(&Snapshot::empty())?))
+            Ok((work.file.mark(), work.snapshot(&Snapshot::empty())?))
         })?;
         Ok(Arc::new_cyclic(|this| Self {
             id: COUNT.fetch_add(1, Ordering::Relaxed),
             this: this.clone(),
             place,
-            uid_validity,
+            mark,
             shown: watch::Sender::new(Arc::new(snapshot)),
             quiet: Mutex::default(),
             recheck: AtomicI64::new(0),
@@ -116,7 +117,7 @@ impl Mailbox {
 
     fn work<'a>(&'a self, index: &'a Index) -> Result<Work<'a>, StoreError> {
         let work = Work::open(&self.place, index)?;
-        if work.file.uid_validity == self.uid_validity { Ok(work) } else { Err(self.place.missing()) }
+        if work.file.mark() == self.mark { Ok(work) } else { Err(self.place.missing()) }
     }
 
     /// Saves the work.
@@ -151,7 +152,7 @@ impl Mailbox {
     /// The generation of its UIDs.
     #[must_use]
     pub fn uid_validity(&self) -> UidValidity {
-        self.uid_validity
+        self.mark.uid_validity
     }
 
     /// What is known now, without looking at the disk.

@@ -10,6 +10,7 @@ use mail_types::{Keyword, SpecialUse, Uid, UidValidity};
 
 use crate::disk;
 use crate::error::StoreError;
+use crate::mark::{MailboxId, Mark};
 
 const NAME: &str = "mailstead-mailbox";
 /// Keywords that have a letter in file names.
@@ -19,6 +20,9 @@ const LETTERS: usize = 26;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MailboxFile {
     pub(crate) uid_validity: UidValidity,
+    pub(crate) id: MailboxId,
+    /// File names don't have the mailbox's mark yet: an earlier version of this program gave the UIDs in them.
+    pub(crate) is_unmarked: bool,
     /// No UID from here on was ever given.
     pub(crate) uid_limit: u32,
     /// No mod-sequence from here on was ever given.
@@ -37,9 +41,11 @@ impl MailboxFile {
         folder.join(NAME)
     }
 
-    pub(crate) const fn new(uid_validity: UidValidity, special_use: Option<SpecialUse>) -> Self {
+    pub(crate) fn new(uid_validity: UidValidity, special_use: Option<SpecialUse>) -> Self {
         Self {
             uid_validity,
+            id: MailboxId::random(),
+            is_unmarked: false,
             uid_limit: 1,
             mod_seq_limit: 1,
             special_use,
@@ -49,6 +55,11 @@ impl MailboxFile {
         }
     }
 
+    /// By which names of files in `cur/` say that the UIDs in them are of this mailbox.
+    pub(crate) const fn mark(&self) -> Mark {
+        Mark { uid_validity: self.uid_validity, id: self.id }
+    }
+
     /// `None` if the folder has no such file. A damaged one is an error: guessing would make clients download all again.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>, StoreError> {
         let path = Self::path(folder);
@@ -56,7 +67,7 @@ impl MailboxFile {
         match Self::parse(&String::from_utf8_lossy(&content)) {
             Some(file) => Ok(Some(file)),
             None => Err(StoreError::Io {
-                context: "this file is damaged, restore it from a backup or remove it (then clients download again):",
+                context: "this file is damaged:",
                 path,
                 source: std::io::ErrorKind::InvalidData.into(),
             }),
@@ -67,11 +78,19 @@ impl MailboxFile {
         disk::replace(&Self::path(folder), self.format().as_bytes())
     }
 
+    /// True if another server left its list of UIDs here.
+    fn has_foreign_list(folder: &Path) -> bool {
+        ["dovecot-uidlist", "courierimapuiddb"].iter().any(|name| folder.join(name).exists())
+    }
+
     fn format(&self) -> String {
         let mut text = format!(
-            "mailstead-mailbox 1\nuidvalidity {}\nuidnext {}\nmodseq {}\n",
-            self.uid_validity, self.uid_limit, self.mod_seq_limit
+            "mailstead-mailbox 1\nuidvalidity {}\nid {}\nuidnext {}\nmodseq {}\n",
+            self.uid_validity, self.id, self.uid_limit, self.mod_seq_limit
         );
+        if self.is_unmarked {
+            text.push_str("unmarked yes\n");
+        }
         if let Some(special_use) = self.special_use {
             text.push_str(&format!("specialuse {special_use}\n"));
         }
@@ -96,6 +115,7 @@ impl MailboxFile {
             return None;
         }
         let mut file = Self::new(UidValidity::MIN, None);
+        file.is_unmarked = !text.contains("\nid ");
         let mut seen = 0;
         for line in lines {
             seen += u8::from(file.take_line(line)?);
@@ -108,6 +128,8 @@ impl MailboxFile {
         let (key, value) = line.split_once(' ')?;
         match key {
             "uidvalidity" => self.uid_validity = UidValidity::try_from(value.parse::<u32>().ok()?).ok()?,
+            "id" => self.id = value.parse().ok()?,
+            "unmarked" => self.is_unmarked = true,
             "uidnext" => self.uid_limit = value.parse().ok()?,
             "modseq" => self.mod_seq_limit = value.parse().ok()?,
             "specialuse" => self.special_use = value.parse().ok(),

@@ -1,4 +1,4 @@
-//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>]:2,<flags>`.
+//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>,V=<mark>]:2,<flags>`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mail_types::{Flag, Uid};
 
 use crate::content_hash::ContentHash;
+use crate::mark::Mark;
 
 /// A file name, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileName<'a> {
-    /// All before `:2,`, without `,U=`: what stays the same for the message's life.
+    /// All before `:2,`, without `,U=` and `,V=`: what stays the same for the message's life.
     pub(crate) base: String,
     /// `,S=`
     pub(crate) size: Option<u64>,
@@ -21,6 +22,8 @@ pub(crate) struct FileName<'a> {
     pub(crate) hash: Option<ContentHash>,
     /// `,U=`
     pub(crate) uid: Option<Uid>,
+    /// `,V=`: the mailbox that gave the UID.
+    pub(crate) mark: Option<Mark>,
     /// What stands behind `:2,`.
     pub(crate) info: &'a str,
 }
@@ -34,12 +37,17 @@ impl<'a> FileName<'a> {
             wire: None,
             hash: None,
             uid: None,
+            mark: None,
             info: info.strip_prefix("2,").unwrap_or(""),
         };
         for (position, field) in front.split(',').enumerate() {
             match field.split_once('=') {
                 Some(("U", uid)) if position > 0 => {
                     parsed.uid = uid.parse().ok().and_then(|uid: u32| Uid::try_from(uid).ok());
+                    continue;
+                }
+                Some(("V", mark)) if position > 0 && mark.parse::<Mark>().is_ok() => {
+                    parsed.mark = mark.parse().ok();
                     continue;
                 }
                 Some(("S", size)) => parsed.size = size.parse().ok(),
@@ -57,7 +65,7 @@ impl<'a> FileName<'a> {
 
     /// A name of which only what stands behind `:2,` is known.
     pub(crate) const fn of_info(info: &'a str) -> Self {
-        Self { base: String::new(), size: None, wire: None, hash: None, uid: None, info }
+        Self { base: String::new(), size: None, wire: None, hash: None, uid: None, mark: None, info }
     }
 
     /// What in the name breaks the grammar.
@@ -106,9 +114,10 @@ impl<'a> FileName<'a> {
     }
 }
 
-/// The name in `cur/`.
-pub(crate) fn in_cur(base: &str, uid: Uid, info: &str) -> String {
-    format!("{base},U={uid}:2,{info}")
+/// The name in `cur/`. The mark says whose UID it is: to which mailbox a file was given it, whatever other program has moved or
+/// copied the file since.
+pub(crate) fn in_cur(base: &str, uid: Uid, mark: Mark, info: &str) -> String {
+    format!("{base},U={uid},V={mark}:2,{info}")
 }
 
 /// The name in `new/` of a finished message. The hash stands in it so that it outlives the index, goes wherever the file
@@ -167,10 +176,11 @@ mod tests {
     #[test]
     fn a_name_keeps_its_base_whatever_is_put_on() {
         let hash = "00112233445566778899aabbccddeeff";
-        let text = format!("1.M2P3.host,S=10,W=12,H={hash},U=7:2,PSab");
+        let text = format!("1.M2P3.host,S=10,W=12,H={hash},U=7,V=1766000000-00ff:2,PSab");
         let name = FileName::parse(&text);
         assert_eq!(name.base, format!("1.M2P3.host,S=10,W=12,H={hash}"));
         assert_eq!(name.hash.map(|it| it.to_string()).as_deref(), Some(hash));
+        assert_eq!(name.mark.map(|it| it.to_string()).as_deref(), Some("1766000000-00ff"));
         assert_eq!((name.size, name.wire, name.uid.map(Uid::value)), (Some(10), Some(12), Some(7)));
         assert_eq!(name.system(), Flag::Seen as u8);
         assert_eq!(name.letters().collect::<String>(), "ab");
@@ -179,7 +189,13 @@ mod tests {
 
     #[test]
     fn names_of_others_parse() {
-        for (text, base) in [("plain", "plain"), ("a,U=x:2,S", "a"), ("a:1,xyz", "a"), ("a,U=0", "a")] {
+        for (text, base) in [
+            ("plain", "plain"),
+            ("a,U=x:2,S", "a"),
+            ("a:1,xyz", "a"),
+            ("a,U=0", "a"),
+            ("a,V=3I4f", "a,V=3I4f"),
+        ] {
             let name = FileName::parse(text);
             assert_eq!((name.base.as_str(), name.uid), (base, None), "{text}");
         }

@@ -14,6 +14,7 @@ mod content;
 mod costs;
 mod crashes;
 mod foreign;
+mod identity;
 mod misfits;
 mod quota;
 mod races;
@@ -73,6 +74,13 @@ fn until(mailbox: &Mailbox, wanted: impl Fn(&Snapshot) -> bool) {
         assert!(Instant::now() < deadline, "it did not come to that");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What a mailbox is known by in the names of its files.
+fn mark(folder: &Path) -> String {
+    let text = std::fs::read_to_string(folder.join("mailstead-mailbox")).unwrap();
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    format!("{}-{}", value("uidvalidity "), value("id "))
 }
 
 /// The only file in a folder.

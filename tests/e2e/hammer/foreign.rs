@@ -155,15 +155,6 @@ impl<'a> Foreign<'a> {
         }
     }
 
-    /// The name of a file in another mailbox: as it is, UID and all. Where the index may be lost at that moment nobody could
-    /// tell that UID from one that was given there, so that it is left out.
-    fn name_elsewhere(&self, name: &str) -> String {
-        match (self.ledger.is_patient, name_parts(name).0) {
-            (true, Some(uid)) => name.replacen(&format!(",U={uid}"), "", 1),
-            (true, None) | (false, _) => name.to_owned(),
-        }
-    }
-
     /// Moves a file to another mailbox under its name, UID and all, as `mv` does.
     fn move_away(&mut self, here: &Path) -> Result<()> {
         let (Some(found), target) = (self.find(here)?, self.folder()) else { return Ok(()) };
@@ -172,7 +163,7 @@ impl<'a> Foreign<'a> {
             self.ledger.leaves(place);
             self.ledger.replaces(place);
         }
-        let to = target.join("cur").join(self.name_elsewhere(&found.name));
+        let to = target.join("cur").join(&found.name);
         let is_done = renamed(&found.path, &to)?;
         self.ledger.note(&found.id, format!("{is_done} moved {} to {}", found.path.display(), to.display()));
         Ok(())
@@ -185,11 +176,10 @@ impl<'a> Foreign<'a> {
         let (Ok(text), Ok(data)) = (std::fs::read(&found.path), std::fs::metadata(&found.path)) else {
             return Ok(()); // somebody was faster
         };
-        let name = self.name_elsewhere(&found.name);
-        let tmp = target.join("tmp").join(&name);
+        let tmp = target.join("tmp").join(&found.name);
         std::fs::write(&tmp, text)?;
         std::fs::File::options().write(true).open(&tmp)?.set_modified(data.modified()?)?;
-        if renamed(&tmp, &target.join("cur").join(&name))? {
+        if renamed(&tmp, &target.join("cur").join(&found.name))? {
             self.ledger.acknowledge(&found.id);
         } else {
             std::fs::remove_file(&tmp)?;

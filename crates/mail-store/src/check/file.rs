@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use mail_types::Uid;
 
 use super::finding::{Findings, Problem};
+use crate::mailbox_file::MailboxFile;
+use crate::mark::Mark;
 use crate::names::{self, FileName};
 
 /// A message's file.
@@ -17,6 +19,7 @@ pub(super) struct Found {
     pub(super) name: String,
     pub(super) base: String,
     pub(super) uid: Option<Uid>,
+    mark: Option<Mark>,
     pub(super) is_in_cur: bool,
     /// Octets in the file.
     pub(super) size: u64,
@@ -47,11 +50,18 @@ impl Found {
             return None;
         };
         let parsed = FileName::parse(&name);
-        let (base, uid) = (parsed.base.clone(), parsed.uid);
-        let found = Self { path, base, uid, is_in_cur, size: data.size(), name: name.clone() };
+        let (base, uid, mark) = (parsed.base.clone(), parsed.uid, parsed.mark);
+        let found = Self { path, base, uid, mark, is_in_cur, size: data.size(), name: name.clone() };
         found.judge_name(&parsed, findings);
         found.judge_size(&parsed, findings);
         Some(found)
+    }
+
+    /// Forgets a UID that another mailbox gave, or another program.
+    pub(super) fn keep_own_uid(&mut self, file: &MailboxFile) {
+        if self.mark.map_or(!file.is_unmarked, |mark| mark != file.mark()) {
+            self.uid = None;
+        }
     }
 
     fn judge_name(&self, parsed: &FileName<'_>, findings: &mut Findings) {

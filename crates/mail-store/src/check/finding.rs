@@ -37,11 +37,13 @@ pub enum Problem {
     Unreadable(String),
     /// `mailstead-mailbox` can't be understood.
     #[error(
-        "it is damaged: restore it from a backup, or remove it (then clients download the mailbox again)"
+        "it is damaged: the next open makes it anew, with the UIDVALIDITY that index and file names know"
     )]
     MailboxFileDamaged,
     /// `mailstead-mailbox` is gone although the index knows the mailbox.
-    #[error("it is missing: restore it from a backup, else clients download the mailbox again")]
+    #[error(
+        "it is missing: the next open makes it anew, with the UIDVALIDITY that index and file names know"
+    )]
     MailboxFileMissing,
     /// Keywords beyond the 26 that have letters, of no message or with no name.
     #[error("it gives keywords to UID {0}, of which there is no message or no such keyword")]

@@ -27,7 +27,6 @@ pub(super) fn look(folder: &Path, key: &str, index: Option<&Index>) -> Look {
         read_part(folder, part, &mut files, &mut findings);
     }
     judge_tmp(folder, &mut findings);
-    judge_uids(&files, &mut findings);
     let file = match MailboxFile::read(folder) {
         Ok(file) => file,
         Err(error) if error.is_damage() => {
@@ -41,6 +40,8 @@ pub(super) fn look(folder: &Path, key: &str, index: Option<&Index>) -> Look {
     };
     match (&file, known) {
         (Some(file), known) => {
+            files.iter_mut().for_each(|found| found.keep_own_uid(file));
+            judge_uids(&files, &mut findings);
             judge_file(folder, file, &files, &mut findings);
             known.into_iter().for_each(|known| known.judge(folder, file, &files, &mut findings));
         }

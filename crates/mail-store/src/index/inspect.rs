@@ -50,6 +50,18 @@ impl Index {
         }
     }
 
+    /// An error if the file doesn't hold together. Reads all of it.
+    pub(crate) fn verify(&self) -> Result<(), StoreError> {
+        let ask = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+        let verdict =
+            self.connection.query_row("PRAGMA integrity_check(1)", [], ask).map_err(self.failed())?;
+        if verdict == "ok" {
+            return Ok(());
+        }
+        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Err(self.failed()(rusqlite::Error::SqliteFailure(corrupt, Some(verdict))))
+    }
+
     /// The folders that it knows.
     pub(crate) fn folders(&self) -> Result<Vec<String>, StoreError> {
         let sql = "SELECT folder FROM mailbox UNION SELECT DISTINCT folder FROM message";

@@ -1,6 +1,6 @@
 //! The files found in a mailbox's folders.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use super::misfit;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::MessageRow;
+use crate::mark::Mark;
 use crate::names::FileName;
 
 /// A file seen in `cur/` or `new/`.
@@ -16,7 +17,7 @@ pub(super) struct Seen {
     pub(super) path: PathBuf,
     pub(super) name: String,
     pub(super) base: String,
-    /// The one in its name.
+    /// The one in its name, if this mailbox gave it.
     pub(super) uid: Option<u32>,
     inode: u64,
 }
@@ -29,9 +30,25 @@ pub(super) struct Listing {
     doubles: Vec<Seen>,
 }
 
+/// Which UIDs in names are a mailbox's own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own {
+    pub(super) mark: Mark,
+    /// Those without a mark too.
+    pub(super) is_unmarked: bool,
+}
+
+impl Own {
+    /// The UID in a name, if it is the mailbox's own.
+    fn uid(self, name: &FileName<'_>) -> Option<u32> {
+        let is_own = name.mark.map_or(self.is_unmarked, |mark| mark == self.mark);
+        name.uid.filter(|_| is_own).map(|uid| uid.value())
+    }
+}
+
 impl Listing {
     /// Reads the folders named. What is no plain file is passed over.
-    pub(super) fn read(folder: &Path, parts: &[&str]) -> Result<Self, StoreError> {
+    pub(super) fn read(folder: &Path, parts: &[&str], own: Own) -> Result<Self, StoreError> {
         let mut listing = Self::default();
         for part in parts {
             let path = folder.join(part);
@@ -39,7 +56,7 @@ impl Listing {
                 let entry = entry.context("reading the folder", &path)?;
                 #[cfg(test)]
                 FILES_READ.set(FILES_READ.get() + 1);
-                if let Some(file) = Seen::new(&entry)? {
+                if let Some(file) = Seen::new(&entry, own)? {
                     listing.insert(file);
                 }
             }
@@ -76,14 +93,14 @@ impl Listing {
         self.files.contains_key(base)
     }
 
-    /// Takes out the file of a message. One with another message's UID is not it.
-    pub(super) fn take(&mut self, row: &MessageRow, known: &HashSet<u32>) -> Option<Seen> {
+    /// Takes out the file of a message. One with another UID that was given is not it.
+    pub(super) fn take(&mut self, row: &MessageRow, is_given: impl Fn(u32) -> bool) -> Option<Seen> {
         let same = |file: &Seen| file.base == row.base && file.uid == Some(row.uid);
         if let Some(position) = self.doubles.iter().position(same) {
             return Some(self.doubles.swap_remove(position));
         }
         let uid = self.files.get(&row.base)?.uid;
-        if uid.is_some_and(|uid| uid != row.uid && known.contains(&uid)) {
+        if uid.is_some_and(|uid| uid != row.uid && is_given(uid)) {
             return None;
         }
         self.files.remove(&row.base)
@@ -103,7 +120,7 @@ impl Listing {
 }
 
 impl Seen {
-    fn new(entry: &std::fs::DirEntry) -> Result<Option<Self>, StoreError> {
+    fn new(entry: &std::fs::DirEntry, own: Own) -> Result<Option<Self>, StoreError> {
         let path = entry.path();
         let kind = match entry.file_type() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -114,7 +131,7 @@ impl Seen {
         }
         let Some((path, name)) = misfit::with_usable_name(path) else { return Ok(None) };
         let parsed = FileName::parse(&name);
-        let (base, uid) = (parsed.base, parsed.uid.map(|uid| uid.value()));
+        let (uid, base) = (own.uid(&parsed), parsed.base);
         Ok(Some(Self { path, name, base, uid, inode: entry.ino() }))
     }
 

@@ -9,8 +9,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use crate::disk;
 use crate::names::{self, FileName};
 
-/// The longest name that has room for a UID and flags behind it; a file's name may have 255 octets.
-const LONGEST: usize = 190;
+/// The longest base that has room behind it for a UID, a mark and all flags; a file's name may have 255 octets.
+const LONGEST: usize = 188;
 /// So many paths are remembered as told of.
 const TOLD: usize = 1000;
 
@@ -39,9 +39,7 @@ pub(super) fn with_usable_name(path: PathBuf) -> Option<(PathBuf, String)> {
 
 fn is_usable(name: &str) -> bool {
     let parsed = FileName::parse(name);
-    // What has a UID is known by its name.
-    let is_known = parsed.uid.is_some() && !name.chars().any(char::is_control);
-    is_known || (parsed.base.len() <= LONGEST && parsed.breach(name).is_none())
+    parsed.base.len() <= LONGEST && parsed.breach(name).is_none()
 }
 
 /// A name of ours with the flags, and with the UID, so that no client downloads again.
@@ -49,11 +47,10 @@ fn usable(name: &OsStr, is_new: bool) -> String {
     let text = name.to_string_lossy();
     let parsed = FileName::parse(&text);
     let info: String = parsed.info.chars().filter(char::is_ascii_alphabetic).collect();
-    match parsed.uid {
-        Some(uid) => names::in_cur(&names::unique(), uid, &info),
-        None if is_new => names::unique(),
-        None => format!("{}:2,{info}", names::unique()),
-    }
+    let uid = parsed.uid.map(|uid| format!(",U={uid}")).unwrap_or_default();
+    let mark = parsed.mark.map(|mark| format!(",V={mark}")).unwrap_or_default();
+    let info = if is_new && info.is_empty() { String::new() } else { format!(":2,{info}") };
+    format!("{}{uid}{mark}{info}", names::unique())
 }
 
 /// True for a plain file. What is none is never followed or opened: a link could lead out of the account.

@@ -82,7 +82,7 @@ impl Mailbox {
 
     pub(super) fn path_of(&self, row: &MessageRow) -> PathBuf {
         let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
-        self.place.path("cur").join(names::in_cur(&row.base, uid, &row.info))
+        self.place.path("cur").join(names::in_cur(&row.base, uid, self.mark, &row.info))
     }
 
     fn known_row(&self, uid: Uid) -> Option<MessageRow> {

@@ -9,7 +9,9 @@ use mail_types::MailboxName;
 
 use crate::account::Account;
 use crate::error::{IoContext as _, StoreError};
+use crate::index::Index;
 use crate::mailbox_file::MailboxFile;
+use crate::mark::Mark;
 
 /// Where a mailbox lies.
 #[derive(Debug)]
@@ -83,6 +85,21 @@ impl Place {
         let stamp = signs.file.filter(|stamp| is_settled(stamp.time, now));
         *kept = stamp.zip(file.clone());
         Ok(file)
+    }
+}
+
+impl Place {
+    /// Makes the mailbox's file anew where it is lost or damaged: see [`MailboxFile::salvage`].
+    pub(super) fn salvage(&self, index: &Index) -> Result<bool, StoreError> {
+        let known = index.mailbox(&self.key)?;
+        MailboxFile::salvage(&self.folder, known.as_ref(), |mark| self.is_of_another(mark))
+    }
+
+    /// True if another mailbox of the account has this mark: then the files here were copied from there.
+    fn is_of_another(&self, mark: Mark) -> Result<bool, StoreError> {
+        let others = self.account.names()?.into_iter().filter(|name| *name != self.name);
+        let files = others.map(|name| MailboxFile::read(&self.account.folder(&name)));
+        Ok(files.flatten().flatten().any(|file| file.mark() == mark))
     }
 }
 

@@ -17,22 +17,23 @@ impl Mailbox {
     pub(crate) fn rebuild(account: &Arc<Account>, name: &MailboxName) -> Result<(), StoreError> {
         let place = Place::new(account, name);
         create_maildir(&place.folder)?;
-        account.locked(|index| {
-            let known = index.mailbox(&place.key)?;
-            let first_recent = known.as_ref().map(|row| row.first_recent);
-            match MailboxFile::read(&place.folder) {
-                Ok(None) if known.is_some() => drop(MailboxFile::salvage(&place.folder, known.as_ref())?),
-                Err(error) if error.is_damage() => drop(MailboxFile::salvage(&place.folder, known.as_ref())?),
-                _ => {}
-            }
-            let before = index.messages(&place.key)?;
-            index.forget(&place.key)?;
-            let mut work = Work::open(&place, index)?;
-            keep_zones(index, &place.key, before)?;
-            // Not above what was ever given: the file's limit is.
-            work.row.first_recent = first_recent.unwrap_or(work.row.first_recent).min(work.row.uid_next);
-            work.save()
-        })
+        account.locked(|index| Work::open_anew(&place, index)?.save())
+    }
+}
+
+impl<'a> Work<'a> {
+    /// As [`Self::open`], with all that the index knows learnt from the folder.
+    pub(super) fn open_anew(place: &'a Place, index: &'a Index) -> Result<Self, StoreError> {
+        let first_recent = index.mailbox(&place.key)?.map(|row| row.first_recent);
+        let before = index.messages(&place.key)?;
+        if MailboxFile::read(&place.folder).is_ok_and(|file| file.is_some()) {
+            index.forget(&place.key)?; // else the UIDVALIDITY is still needed
+        }
+        let mut work = Self::open(place, index)?;
+        keep_zones(index, &place.key, before)?;
+        // Not above what was ever given: the file's limit is.
+        work.row.first_recent = first_recent.unwrap_or(work.row.first_recent).min(work.row.uid_next);
+        Ok(work)
     }
 }
 

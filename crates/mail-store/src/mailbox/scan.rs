@@ -1,11 +1,11 @@
 //! The comparison of a mailbox's folder with its index.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 
 use mail_types::Uid;
 
-use super::listing::{Listing, Seen};
+use super::listing::{Listing, Own, Seen};
 use super::place::{now_nanos, tick};
 use super::work::{Work, joined};
 use crate::disk;
@@ -26,7 +26,7 @@ const COST_SHARE: i64 = 50;
 pub(super) struct Adoption {
     /// What another server knew of them.
     pub(super) foreign: Foreign,
-    /// The index is new or older than the folder, so that every UID in a file name is to be trusted.
+    /// The index is new or older than the folder, so that every UID in a name with the mailbox's mark is to be trusted.
     pub(super) recovering: bool,
 }
 
@@ -86,23 +86,20 @@ impl Work<'_> {
         let known = self.index.messages(&self.place.key)?;
         let mut seen = self.list_all(&known)?;
         let mut taken: HashSet<u32> = known.iter().map(|row| row.uid).collect();
-        let (mut change, mut named, mut lost) = (None, false, false);
+        let (mut change, mut named, mut lost) = (None, false, Vec::new());
+        let next = self.row.uid_next;
         for row in known {
-            match seen.take(&row, &taken) {
+            match seen.take(&row, |uid| uid < next) {
                 Some(file) => named |= self.refresh(row, &file, &mut change)?,
-                None => {
-                    lost = true;
-                    let mod_seq = self.change(&mut change)?;
-                    self.forget(&row, mod_seq)?;
-                }
+                None => lost.push(row),
             }
         }
-        let newcomers = seen.into_files();
+        let newcomers = self.part_with(lost, seen.into_files(), &mut change)?;
+        if !adoption.recovering {
+            self.doubt_index(&newcomers, &taken)?;
+        }
         let had_newcomers = !newcomers.is_empty();
         named |= self.adopt(newcomers, adoption, &mut taken, &mut change)?;
-        if lost {
-            self.place.account.doubt_usage();
-        }
         self.settle_names(named)?;
         self.row.cost = now_nanos().saturating_sub(began);
         self.row.compared = began;
@@ -117,7 +114,7 @@ impl Work<'_> {
     /// Compares `new/` alone, which is small: all that lies there gets a UID and goes to `cur/`.
     fn compare_new(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         let new = self.signs.new;
-        let files = Listing::read(&self.place.folder, &["new"])?.into_files();
+        let files = Listing::read(&self.place.folder, &["new"], self.own())?.into_files();
         let (mut change, mut taken) = (None, HashSet::new());
         let named = self.adopt(files, adoption, &mut taken, &mut change)?;
         self.settle_names(named)?;
@@ -125,8 +122,54 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Forgets the messages of which there is no file, and gives back the files of no message. One with a message's UID and
+    /// the mailbox's mark is that message's, whatever else its name says now.
+    fn part_with(
+        &mut self,
+        lost: Vec<MessageRow>,
+        files: Vec<Seen>,
+        change: &mut Option<u64>,
+    ) -> Result<Vec<Seen>, StoreError> {
+        let (mut claimed, mut others) = (HashMap::new(), Vec::new());
+        for file in files {
+            match file.uid {
+                Some(uid) if !claimed.contains_key(&uid) => drop(claimed.insert(uid, file)),
+                _ => others.push(file),
+            }
+        }
+        let mut is_any_gone = false;
+        for mut row in lost {
+            if let Some(file) = claimed.remove(&row.uid) {
+                row.base.clone_from(&file.base);
+                self.index.put_message(&self.place.key, &row)?;
+                self.refresh(row, &file, change)?;
+            } else {
+                let mod_seq = self.change(change)?;
+                self.forget(&row, mod_seq)?;
+                is_any_gone = true;
+            }
+        }
+        if is_any_gone {
+            self.place.account.doubt_usage();
+        }
+        others.extend(claimed.into_values());
+        Ok(others)
+    }
+
+    /// A file with a UID that this mailbox gave, of which the index knows neither the message nor its end: somebody has
+    /// brought the file back, or the index has lost the message. If it did, it is damaged and all UIDs are learnt from the names.
+    fn doubt_index(&self, newcomers: &[Seen], known: &HashSet<u32>) -> Result<(), StoreError> {
+        for uid in newcomers.iter().filter_map(|file| file.uid) {
+            let is_given = uid < self.row.uid_next && !known.contains(&uid);
+            if is_given && !self.index.has_expunged(&self.place.key, uid)? {
+                return self.index.verify();
+            }
+        }
+        Ok(())
+    }
+
     fn list_all(&self, known: &[MessageRow]) -> Result<Listing, StoreError> {
-        let read = || Listing::read(&self.place.folder, &["new", "cur"]);
+        let read = || Listing::read(&self.place.folder, &["new", "cur"], self.own());
         let mut seen = read()?;
         for _ in 1..READINGS {
             if known.iter().all(|row| seen.has(&row.base)) {
@@ -137,6 +180,10 @@ impl Work<'_> {
             seen = again;
         }
         Ok(seen)
+    }
+
+    fn own(&self) -> Own {
+        Own { mark: self.file.mark(), is_unmarked: self.file.is_unmarked }
     }
 
     /// The UIDs are in the names: once these are on the disk, no crash can change them.
@@ -225,8 +272,8 @@ impl Work<'_> {
 
     /// The UID that a file may keep, `u32::MAX` if none.
     ///
-    /// Besides what another server gave, that is one in its name which this mailbox reserved and, as far as the index knows,
-    /// never gave: then the index is older than the folder, or the number is free anyway.
+    /// Besides what another server gave, that is one in its name with the mailbox's mark which, as far as the index knows, it
+    /// never gave: then the index is older than the folder.
     fn claim(&self, file: &Seen, adoption: &Adoption) -> u32 {
         let given = adoption.foreign.uids.get(&file.base).map(|uid| uid.value());
         let from = if adoption.recovering { 1 } else { self.row.uid_next };

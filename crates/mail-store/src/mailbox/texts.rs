@@ -27,7 +27,7 @@ impl Mailbox {
         let rows = account.read(|index| index.messages(key))?;
         // Read after the rows: in one made anew meanwhile, others have these UIDs.
         let row = account.read(|index| index.mailbox(key))?;
-        let is_this = row.is_some_and(|row| row.uid_validity == self.uid_validity.value());
+        let is_this = row.is_some_and(|row| row.uid_validity == self.uid_validity().value());
         Ok(if is_this { rows } else { Vec::new() })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Mailbox;
-use super::listing::Listing;
+use super::listing::{Listing, Own};
 use super::place::{now_nanos, tick};
 use super::work::Work;
 use crate::error::StoreError;
@@ -28,7 +28,7 @@ impl Mailbox {
     fn try_verify(&self) -> Result<(), StoreError> {
         let began = now_nanos();
         let before = self.place.time("cur")?;
-        let files = Listing::read(&self.place.folder, &["cur"])?;
+        let files = Listing::read(&self.place.folder, &["cur"], Own { mark: self.mark, is_unmarked: false })?;
         let rows = self.place.account.read(|index| index.messages(&self.place.key))?;
         let is_same = files.is_of(&rows, |row| self.path_of(row));
         let cost = now_nanos().saturating_sub(began);

@@ -49,14 +49,20 @@ impl<'a> Work<'a> {
     pub(super) fn open(place: &'a Place, index: &'a Index) -> Result<Self, StoreError> {
         let began = now_nanos();
         let signs = place.signs()?;
-        let file = match place.file(&signs, began)? {
-            Some(file) => file,
-            None => Arc::new(new_file(place)?),
+        let file = match place.file(&signs, began) {
+            Ok(Some(file)) => file,
+            Err(error) if !error.is_damage() => return Err(error),
+            lost => match (place.salvage(index)?, lost) {
+                (true, _) => return Self::open_anew(place, index),
+                (false, Err(error)) => return Err(beyond_repair(error)),
+                (false, Ok(_)) => Arc::new(new_file(place)?),
+            },
         };
         let saved = index.mailbox(&place.key)?.filter(|row| row.uid_validity == file.uid_validity.value());
         let boot = disk::boot_id();
         // After a crash of the machine the index may lack its last changes: go on above all that was ever given.
-        let recovering = file.importing || saved.as_ref().is_none_or(|row| row.boot != boot);
+        let recovering =
+            file.importing || file.is_unmarked || saved.as_ref().is_none_or(|row| row.boot != boot);
         let row = match &saved {
             Some(row) if !recovering => row.clone(),
             _ => {
@@ -73,10 +79,13 @@ impl<'a> Work<'a> {
             // What is shown now must differ from what is shown after the next loss.
             work.reserve()?;
         }
+        if work.file.is_unmarked {
+            work.file_mut().write(&place.folder)?; // the mark must be known before it stands in a name
+        }
         let foreign = if work.file.importing { Foreign::read(&place.folder)? } else { Foreign::default() };
         work.look(&Adoption { foreign, recovering })?;
-        if work.file.importing {
-            work.file_mut().importing = false;
+        if work.file.importing || work.file.is_unmarked {
+            (work.file_mut().importing, work.file_mut().is_unmarked) = (false, false);
         }
         Ok(work)
     }
@@ -180,7 +189,7 @@ impl<'a> Work<'a> {
 
     pub(super) fn path(&self, row: &MessageRow) -> PathBuf {
         let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
-        self.place.path("cur").join(names::in_cur(&row.base, uid, &row.info))
+        self.place.path("cur").join(names::in_cur(&row.base, uid, self.file.mark(), &row.info))
     }
 
     /// What the mailbox holds now, made of what it held before.
@@ -251,6 +260,14 @@ fn new_file(place: &Place) -> Result<MailboxFile, StoreError> {
     file.keywords = foreign.keywords;
     file.write(&place.folder)?;
     Ok(file)
+}
+
+/// What the administrator can do about a file that names no UIDVALIDITY where no other sign does: to go on would make clients
+/// download all again.
+fn beyond_repair(error: StoreError) -> StoreError {
+    let StoreError::Io { path, source, .. } = error else { return error };
+    let context = "this file is damaged, restore it from a backup or remove it (then clients download the mailbox again):";
+    StoreError::Io { context, path, source }
 }
 
 /// The row of a mailbox whose index is lost or not to be trusted.

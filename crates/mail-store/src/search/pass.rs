@@ -14,6 +14,8 @@ use super::texts::Texts;
 use crate::account::Account;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::{Head, MessageRow};
+use crate::mailbox_file::MailboxFile;
+use crate::mark::Mark;
 use crate::message_file::MessageFile;
 use crate::names::{self, FileName};
 
@@ -33,6 +35,8 @@ pub(super) struct Pass {
     /// The mailboxes that are not done, the first being worked on, each with the first UID that is new.
     mailboxes: VecDeque<(Head, u32)>,
     page: VecDeque<MessageRow>,
+    /// By what names of files in the first mailbox say that they are its.
+    mark: Option<Mark>,
     /// From here on downwards the first mailbox is to be looked at.
     end: u32,
     /// A file in the first mailbox was not where the index has it.
@@ -64,11 +68,12 @@ impl Pass {
         let mut pass = Self {
             mailboxes,
             page: VecDeque::new(),
+            mark: None,
             end: 0,
             has_missed: false,
             has_left_what_is_gone: is_something_gone && !is_swept,
         };
-        pass.begin_mailbox();
+        pass.begin_mailbox(account);
         Ok(pass)
     }
 
@@ -86,9 +91,9 @@ impl Pass {
                 match self.page.pop_front() {
                     Some(row) => {
                         self.end = row.uid;
-                        self.has_missed |= !index(account, database, &head.folder, &row)?;
+                        self.has_missed |= !index(account, database, &head.folder, self.mark, &row)?;
                     }
-                    None => self.end_mailbox(database)?,
+                    None => self.end_mailbox(account, database)?,
                 }
             }
             Ok(())
@@ -101,18 +106,21 @@ impl Pass {
         self.has_left_what_is_gone
     }
 
-    fn begin_mailbox(&mut self) {
+    fn begin_mailbox(&mut self, account: &Account) {
+        let file =
+            self.mailboxes.front().map(|(head, _)| MailboxFile::read(&account.folder_of(&head.folder)));
+        self.mark = file.and_then(Result::ok).flatten().map(|file| file.mark());
         self.end = self.mailboxes.front().map_or(0, |(head, _)| head.uid_next);
         self.has_missed = false;
     }
 
-    fn end_mailbox(&mut self, database: &Database) -> Result<(), StoreError> {
+    fn end_mailbox(&mut self, account: &Account, database: &Database) -> Result<(), StoreError> {
         if let Some((head, _)) = self.mailboxes.pop_front()
             && !self.has_missed
         {
             database.put_mailbox(&head)?;
         }
-        self.begin_mailbox();
+        self.begin_mailbox(account);
         Ok(())
     }
 }
@@ -134,16 +142,23 @@ fn forget_gone(heads: &[Head], known: &[Head], database: &Database) -> Result<()
 }
 
 /// Indexes a message, unless it is. False if its file is not where the index has it.
-fn index(account: &Account, database: &Database, folder: &str, row: &MessageRow) -> Result<bool, StoreError> {
+fn index(
+    account: &Account,
+    database: &Database,
+    folder: &str,
+    mark: Option<Mark>,
+    row: &MessageRow,
+) -> Result<bool, StoreError> {
+    let Some(mark) = mark else { return Ok(false) };
     if database.document(row)?.is_some() {
         return Ok(true);
     }
-    let file = match open(account, folder, row) {
+    let file = match open(account, folder, mark, row) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // Perhaps its flags have just been changed.
             let now = account.read(|index| index.message(folder, row.uid))?;
             let Some(now) = now.filter(|it| it.base == row.base) else { return Ok(false) };
-            open(account, folder, &now)
+            open(account, folder, mark, &now)
         }
         file => file,
     };
@@ -159,9 +174,9 @@ fn index(account: &Account, database: &Database, folder: &str, row: &MessageRow)
     Ok(true)
 }
 
-fn open(account: &Account, folder: &str, row: &MessageRow) -> std::io::Result<MessageFile> {
+fn open(account: &Account, folder: &str, mark: Mark, row: &MessageRow) -> std::io::Result<MessageFile> {
     let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
-    let name = names::in_cur(&row.base, uid, &row.info);
+    let name = names::in_cur(&row.base, uid, mark, &row.info);
     let file = File::open(account.folder_of(folder).join("cur").join(name))?;
     let file_size = file.metadata()?.len();
     Ok(MessageFile { file, file_size, wire_size: row.wire })

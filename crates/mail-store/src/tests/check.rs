@@ -40,7 +40,7 @@ impl Ground {
     }
 
     fn file(&self, number: u32) -> PathBuf {
-        let is_it = |path: &PathBuf| path.to_str().unwrap().contains(&format!(",U={number}:2,"));
+        let is_it = |path: &PathBuf| path.to_str().unwrap().contains(&format!(",U={number},V="));
         self.files("cur").into_iter().find(is_it).unwrap()
     }
 
@@ -133,10 +133,14 @@ fn files_that_have_no_uid_or_another_ones_are_found_and_mended() {
     let name = ground.file(1);
     let name = name.file_name().unwrap().to_str().unwrap();
     std::fs::write(ground.maildir("cur/by-hand:2,S"), "x\r\n").unwrap();
-    std::fs::write(ground.maildir("cur/doubled,U=1:2,"), "x\r\n").unwrap();
-    std::fs::write(ground.maildir("cur/above,U=4000000:2,"), "x\r\n").unwrap();
+    let mark = mark(&ground.maildir(""));
+    std::fs::write(ground.maildir(&format!("cur/doubled,U=1,V={mark}:2,")), "x\r\n").unwrap();
+    std::fs::write(ground.maildir(&format!("cur/above,U=4000000,V={mark}:2,")), "x\r\n").unwrap();
+    std::fs::write(ground.maildir("cur/of-another-program,U=1:2,"), "x\r\n").unwrap();
     ground.is_found_and_mended(&[
         "no-uid",
+        "no-uid",
+        "not-indexed",
         "not-indexed",
         "not-indexed",
         "not-indexed",
@@ -144,7 +148,7 @@ fn files_that_have_no_uid_or_another_ones_are_found_and_mended() {
         "uid-doubled",
     ]);
     assert_eq!(ground.file(1).file_name().unwrap().to_str().unwrap(), name);
-    assert_eq!(ground.shown().1.len(), 6);
+    assert_eq!(ground.shown().1.len(), 7);
 }
 
 #[test]

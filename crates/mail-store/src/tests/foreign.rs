@@ -97,7 +97,8 @@ fn a_maildir_of_dovecot_keeps_uids_flags_keywords_and_subscriptions() {
     // A keyword that Dovecot had no letter for gets the next one.
     inbox.store(&[uid(25017)], &FlagChange::Add(keyword(&[], "Third"))).unwrap();
     let cur = dir.path().join("example.org/bob/Maildir/cur");
-    assert!(cur.join("1276533073.M242911P3632.kurkku,U=25017:2,c").exists());
+    let mark = mark(&dir.path().join("example.org/bob/Maildir"));
+    assert!(cur.join(format!("1276533073.M242911P3632.kurkku,U=25017,V={mark}:2,c")).exists());
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::StoreError;
 
 fn maildir(dir: &Path) -> PathBuf {
     dir.join("example.org/bob/Maildir")
@@ -63,8 +62,8 @@ fn a_name_that_is_not_utf8_keeps_its_uid() {
     inbox(&store).expunge(&[uid(2)]).unwrap();
     drop(store);
     std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
-    std::fs::write(maildir(dir.path()).join("cur").join(OsStr::from_bytes(b"\xfc,U=2:2,S")), "back\r\n")
-        .unwrap();
+    let name = [b"\xfc,U=2,V=", mark(&maildir(dir.path())).as_bytes(), b":2,S"].concat();
+    std::fs::write(maildir(dir.path()).join("cur").join(OsStr::from_bytes(&name)), "back\r\n").unwrap();
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(inbox(&store).sync().unwrap().uids(), [uid(1), uid(2), uid(3)]);
 }
@@ -112,7 +111,7 @@ fn a_file_that_shrinks_while_it_is_read_is_an_error_that_says_so() {
 }
 
 #[test]
-fn a_damaged_mailbox_hides_no_other() {
+fn a_damaged_mailbox_hides_no_other_and_one_of_which_nothing_depends_on_the_damaged_file_opens() {
     let dir = fast_dir();
     let store = Store::open(dir.path()).unwrap();
     let account = store.account(&bob()).unwrap();
@@ -120,7 +119,7 @@ fn a_damaged_mailbox_hides_no_other() {
     std::fs::write(maildir(dir.path()).join(".Sent/mailstead-mailbox"), "noise").unwrap();
     std::fs::create_dir_all(maildir(dir.path()).join(OsStr::from_bytes(b".\xfc")).join("cur")).unwrap();
     assert_eq!(account.mailboxes().unwrap().len(), before);
-    assert!(matches!(account.open(&"Sent".parse().unwrap()), Err(StoreError::Io { .. })));
+    assert!(account.open(&"Sent".parse().unwrap()).is_ok());
     assert!(account.open(&"Drafts".parse().unwrap()).is_ok());
 }
 
