@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::housekeeping::{self, Chore, DELETED};
-use crate::index::{Index, is_damage};
+use crate::index::Index;
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
 use crate::quota::{self, Count};
@@ -247,7 +247,7 @@ impl Account {
             outcome
         };
         match attempt(index) {
-            Err(StoreError::Index { source, .. }) if is_damage(&source) => {
+            Err(StoreError::Index { source, .. }) if index.is_lost(&source) => {
                 index.recover(&source)?;
                 attempt(index)
             }

@@ -5,7 +5,8 @@ mod newest;
 mod summaries;
 
 use std::fmt::Display;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::error::{IoContext as _, StoreError};
 pub(crate) use inspect::Soundness;
 pub(crate) use newest::Head;
 
+/// By which every SQLite file begins.
+const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
@@ -103,9 +106,12 @@ impl Index {
         // what lies beside it is that one's.
         if !path.try_exists().context("looking at", path)? {
             discard_logs(path);
+        } else if !begins_as_database(path)? {
+            // SQLite would take an empty file for a new one, and wait for those who still have the old one open.
+            set_aside(path, &"it does not begin as a database does")?;
         }
         match Self::try_open(path) {
-            Err(StoreError::Index { source, .. }) if is_damage(&source) => {
+            Err(StoreError::Index { source, .. }) if is_damage(&source) || !begins_as_database(path)? => {
                 set_aside(path, &source)?;
                 Self::try_open(path)
             }
@@ -151,6 +157,11 @@ impl Index {
         let path = self.path.clone();
         *self = Self::open(&path)?;
         Ok(())
+    }
+
+    /// True if an error lies in the file: what it holds is lost.
+    pub(crate) fn is_lost(&self, error: &rusqlite::Error) -> bool {
+        is_damage(error) || begins_as_database(&self.path).is_ok_and(|begins| !begins)
     }
 
     /// When it is damaged: sets the file aside and begins a new one.
@@ -382,12 +393,24 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
         rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
     )
 }
 
+/// False if its beginning was cut off or overwritten.
+fn begins_as_database(path: &Path) -> Result<bool, StoreError> {
+    let mut begin = [0; SQLITE_HEADER.len()];
+    let file = File::open(path).context("opening", path)?;
+    match file.read_exact_at(&mut begin, 0) {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.context("reading", path).map(|()| &begin == SQLITE_HEADER),
+    }
+}
+
+/// Takes it away, in place of the last one that was damaged.
 fn set_aside(path: &Path, error: &dyn Display) -> Result<(), StoreError> {
     let mut aside = path.to_owned().into_os_string();
-    aside.push(format!(".damaged-{}", crate::names::unique()));
+    aside.push(".damaged");
     tracing::error!(index = %path.display(), %error, "the index is damaged; it is set aside and rebuilt from the Maildir");
     std::fs::rename(path, &aside).context("setting aside", path)?;
     discard_logs(path);

@@ -82,7 +82,7 @@ impl Mailbox {
             if place.path("cur").is_dir() && !(place.path("new").is_dir() && place.path("tmp").is_dir()) {
                 create_maildir(&place.folder)?; // somebody copied only a part
             }
-            let mut work = Work::open(&place, index)?;
+            let mut work = Work::open(&place, index, None)?;
             if work.row.doubt != 0 {
                 work.compare_again()?; // a process that died may have left it so
             }
@@ -116,7 +116,7 @@ impl Mailbox {
     }
 
     fn work<'a>(&'a self, index: &'a Index) -> Result<Work<'a>, StoreError> {
-        let work = Work::open(&self.place, index)?;
+        let work = Work::open(&self.place, index, Some(&self.snapshot()))?;
         if work.file.mark() == self.mark { Ok(work) } else { Err(self.place.missing()) }
     }
 
@@ -125,6 +125,9 @@ impl Mailbox {
         work.save()?;
         let last = self.snapshot();
         let (mod_seq, uid_next) = (last.highest_mod_seq.value(), last.uid_next.value());
+        if work.row.log_floor > mod_seq {
+            work.renew_returned(&last)?;
+        }
         let same = (mod_seq, uid_next, last.first_recent.value())
             == (work.row.mod_seq, work.row.uid_next, work.row.first_recent);
         let snapshot = if same { last } else { Arc::new(work.snapshot(&last)?) };

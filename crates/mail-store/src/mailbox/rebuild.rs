@@ -29,7 +29,7 @@ impl<'a> Work<'a> {
         if MailboxFile::read(&place.folder).is_ok_and(|file| file.is_some()) {
             index.forget(&place.key)?; // else the UIDVALIDITY is still needed
         }
-        let mut work = Self::open(place, index)?;
+        let mut work = Self::open(place, index, None)?;
         keep_zones(index, &place.key, before)?;
         // Not above what was ever given: the file's limit is.
         work.row.first_recent = first_recent.unwrap_or(work.row.first_recent).min(work.row.uid_next);

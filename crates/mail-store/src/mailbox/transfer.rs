@@ -211,7 +211,7 @@ impl Work<'_> {
         Ok(pairs)
     }
 
-    fn renumber_all(
+    pub(super) fn renumber_all(
         &mut self,
         uids: &[Uid],
         moved: &mut Vec<(PathBuf, PathBuf)>,

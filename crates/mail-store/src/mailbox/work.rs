@@ -45,8 +45,13 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Brings file, row and folder in step.
-    pub(super) fn open(place: &'a Place, index: &'a Index) -> Result<Self, StoreError> {
+    /// Brings file, row and folder in step. An index that is behind `last`, the last that this process has shown, has lost
+    /// what came since.
+    pub(super) fn open(
+        place: &'a Place,
+        index: &'a Index,
+        last: Option<&Snapshot>,
+    ) -> Result<Self, StoreError> {
         let began = now_nanos();
         let signs = place.signs()?;
         let file = match place.file(&signs, began) {
@@ -59,6 +64,10 @@ impl<'a> Work<'a> {
             },
         };
         let saved = index.mailbox(&place.key)?.filter(|row| row.uid_validity == file.uid_validity.value());
+        if saved.as_ref().zip(last).is_some_and(|(row, last)| is_behind(row, last)) {
+            tracing::warn!(folder = %place.folder.display(), "the index has lost its last changes; the mailbox is compared as a whole");
+            return Self::open_anew(place, index);
+        }
         let boot = disk::boot_id();
         // After a crash of the machine the index may lack its last changes: go on above all that was ever given.
         let recovering =
@@ -192,6 +201,21 @@ impl<'a> Work<'a> {
         self.place.path("cur").join(names::in_cur(&row.base, uid, self.file.mark(), &row.info))
     }
 
+    /// Messages that were shown to be gone, and whose files another program has brought back while the index was lost. Their
+    /// UIDs can't come back: new ones do.
+    pub(super) fn renew_returned(&mut self, last: &Snapshot) -> Result<(), StoreError> {
+        let key = &self.place.key;
+        let changed = self.index.messages_since(key, last.highest_mod_seq.value())?;
+        let uids = changed.iter().filter_map(|row| Uid::try_from(row.uid).ok());
+        let returned: Vec<Uid> =
+            uids.filter(|uid| *uid < last.uid_next && last.position(*uid).is_none()).collect();
+        if returned.is_empty() {
+            return Ok(());
+        }
+        self.renumber_all(&returned, &mut Vec::new())?;
+        self.save()
+    }
+
     /// What the mailbox holds now, made of what it held before.
     pub(super) fn snapshot(&self, last: &Snapshot) -> Result<Snapshot, StoreError> {
         let (key, head) = (&self.place.key, Head { keywords: &self.file.keywords, row: &self.row });
@@ -268,6 +292,10 @@ fn beyond_repair(error: StoreError) -> StoreError {
     let StoreError::Io { path, source, .. } = error else { return error };
     let context = "this file is damaged, restore it from a backup or remove it (then clients download the mailbox again):";
     StoreError::Io { context, path, source }
+}
+
+fn is_behind(row: &MailboxRow, last: &Snapshot) -> bool {
+    row.uid_next < last.uid_next.value() || row.mod_seq < last.highest_mod_seq.value()
 }
 
 /// The row of a mailbox whose index is lost or not to be trusted.

@@ -192,3 +192,47 @@ fn a_file_brought_back_after_its_message_was_expunged_is_a_new_message() {
     until(&inbox, |now| now.len() == 3);
     assert_eq!(inbox.snapshot().uids(), [uid(1), uid(4), uid(5)]);
 }
+
+#[test]
+fn a_uid_that_was_shown_to_be_gone_never_comes_back_though_the_index_is_lost_meanwhile() {
+    for is_rebuilt_by_another in [false, true] {
+        let dir = fast_dir();
+        let store = begin(dir.path());
+        let inbox = inbox(&store);
+        let is_third = |it: &PathBuf| it.to_str().unwrap().contains(",U=3,");
+        let file = files(&maildir(dir.path()).join("cur")).into_iter().find(is_third).unwrap();
+        let away = maildir(dir.path()).join(".Junk/cur").join(file.file_name().unwrap());
+        std::fs::rename(&file, &away).unwrap();
+        until(&inbox, |now| now.uids() == [uid(1), uid(4)]);
+        std::fs::rename(&away, &file).unwrap();
+        remove_index(dir.path());
+        if is_rebuilt_by_another {
+            Store::open(dir.path()).unwrap().account(&bob()).unwrap().open(&MailboxName::inbox()).unwrap();
+        }
+        until(&inbox, |now| now.len() == 3);
+        let uids = inbox.snapshot().uids().to_vec();
+        assert_eq!(uids[..2], [uid(1), uid(4)]);
+        assert!(uids[2] > uid(4), "{uids:?}");
+        let again = Store::open(dir.path()).unwrap();
+        assert_eq!(shown(&again, "INBOX").1.iter().map(|it| uid(it.0)).collect::<Vec<_>>(), uids);
+    }
+}
+
+#[test]
+fn an_index_that_lost_its_last_changes_under_a_running_server_gives_no_uid_again() {
+    let dir = fast_dir();
+    let store = begin(dir.path());
+    let inbox = inbox(&store);
+    let index = dir.path().join("example.org/bob/index.sqlite");
+    let files = ["", "-wal", "-shm"].map(|suffix| index.with_file_name(format!("index.sqlite{suffix}")));
+    let old = files.clone().map(|file| std::fs::read(file).unwrap());
+    let put = || inbox.append(keyword(&[], "Work"), None).unwrap().commit().unwrap();
+    let gone = put();
+    inbox.expunge(&[gone]).unwrap();
+    let kept = put();
+    files.iter().zip(old).for_each(|(file, old)| std::fs::write(file, old).unwrap());
+    let next = put();
+    assert!(next > kept, "{next:?}");
+    assert_eq!(inbox.sync().unwrap().uids(), [uid(1), uid(3), uid(4), kept, next]);
+    assert_eq!(shown(&store, "INBOX").1[3].2, "Work");
+}
