@@ -20,7 +20,7 @@ impl Mailbox {
             // After the log: what is cut meanwhile shows here.
             let row = index.mailbox(&self.place.key)?;
             let is_whole = row.is_some_and(|row| {
-                row.uid_validity == self.uid_validity.value() && (row.log_floor..=last).contains(&mod_seq)
+                row.uid_validity == self.uid_validity().value() && (row.log_floor..=last).contains(&mod_seq)
             });
             Ok(is_whole.then_some(uids))
         });
