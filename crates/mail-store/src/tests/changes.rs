@@ -18,7 +18,7 @@ fn index_of(dir: &Path) -> PathBuf {
 fn message_of(dir: &Path, uid: u32) -> PathBuf {
     let cur = std::fs::read_dir(dir.join("example.org/bob/Maildir/cur")).unwrap();
     let mut files = cur.map(|entry| entry.unwrap().path());
-    files.find(|it| it.to_str().unwrap().contains(&format!(",U={uid}:"))).unwrap()
+    files.find(|it| it.to_str().unwrap().contains(&format!(",U={uid},V="))).unwrap()
 }
 
 #[test]
