@@ -9,15 +9,16 @@ use nom::combinator::{all_consuming, map, opt, value};
 use nom::multi::{separated_list0, separated_list1};
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
+use crate::condstore::{FetchModifiers, SelectParams, fetch_modifiers, select_params};
 use crate::fetch::fetch_items;
 use crate::grammar::{
-    Mismatch, Parsed, append_flags, atom, date_time, mailbox, nstring, sequence_set, sp, store_flags, string,
-    text,
+    Mismatch, Parsed, append_flags, atom, date_time, mailbox, nstring, sequence_set, sp, string, text,
 };
 use crate::list::{ListRequest, list, lsub};
 use crate::quota::{quota_root_name, setquota};
 use crate::search::{SearchReturns, search_program};
 use crate::sort::{SortCriterion, ThreadAlgorithm, sort, thread};
+use crate::store::{StoreMode, store};
 use crate::{FetchItem, MessageSet, SearchKey, Tag};
 
 /// A command with its tag.
@@ -73,21 +74,12 @@ pub enum StatusItem {
     Unseen,
     /// `SIZE`. RFC 8438.
     Size,
+    /// `HIGHESTMODSEQ`. RFC 7162 §3.1.7.
+    HighestModSeq,
     /// `DELETED`: messages with `\\Deleted`. RFC 9208 §4.1.4.
     Deleted,
     /// `DELETED-STORAGE`: their octets. RFC 9208 §4.1.4.
     DeletedStorage,
-}
-
-/// How STORE changes flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreMode {
-    /// `+FLAGS`
-    Add,
-    /// `-FLAGS`
-    Remove,
-    /// `FLAGS`
-    Replace,
 }
 
 /// SEARCH's arguments.
@@ -133,9 +125,9 @@ pub enum Command {
     /// `ENABLE`. RFC 5161.
     Enable(Vec<String>),
     /// `SELECT`
-    Select(MailboxName),
+    Select(MailboxName, SelectParams),
     /// `EXAMINE`
-    Examine(MailboxName),
+    Examine(MailboxName, SelectParams),
     /// `CREATE`, with its uses as the client names them (RFC 6154 §3).
     Create(MailboxName, Vec<String>),
     /// `DELETE`
@@ -190,11 +182,13 @@ pub enum Command {
     /// `THREAD` and `UID THREAD`. RFC 5256.
     Thread(ThreadAlgorithm, SearchRequest),
     /// `FETCH` and `UID FETCH`
-    Fetch(MessageSet, Vec<FetchItem>),
+    Fetch(MessageSet, Vec<FetchItem>, FetchModifiers),
     /// `STORE` and `UID STORE`
     Store {
         /// Whose flags.
         set: MessageSet,
+        /// `UNCHANGEDSINCE`: only of messages whose mod-sequence is no higher. RFC 7162 §3.1.3.
+        unchanged_since: Option<u64>,
         /// How they change.
         mode: StoreMode,
         /// True if the client wants no answer to its own change.
@@ -264,8 +258,8 @@ fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
         b"AUTHENTICATE" => whole(input, authenticate),
         b"LOGIN" => whole(input, login),
         b"ENABLE" => whole(input, enable),
-        b"SELECT" => whole(input, map(mailbox, Command::Select)),
-        b"EXAMINE" => whole(input, map(mailbox, Command::Examine)),
+        b"SELECT" => whole(input, map(select, |(name, params)| Command::Select(name, params))),
+        b"EXAMINE" => whole(input, map(select, |(name, params)| Command::Examine(name, params))),
         b"CREATE" => whole(input, create),
         b"DELETE" => whole(input, map(mailbox, Command::Delete)),
         b"RENAME" => {
@@ -299,9 +293,13 @@ fn uid(input: &[u8]) -> Option<Parsed<'_, Command>> {
 fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed<'a, Command>> {
     let set = move |input| message_set(uid, input);
     match verb {
-        b"FETCH" => {
-            whole(input, map(separated_pair(set, sp, fetch_items), |(set, items)| Command::Fetch(set, items)))
-        }
+        b"FETCH" => whole(
+            input,
+            map(
+                (terminated(set, sp), fetch_items, opt(preceded(sp, fetch_modifiers))),
+                |(set, items, modifiers)| Command::Fetch(set, items, modifiers.unwrap_or_default()),
+            ),
+        ),
         b"STORE" => whole(input, move |input| store(uid, input)),
         b"COPY" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Copy(set, to))),
         b"MOVE" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Move(set, to))),
@@ -324,7 +322,7 @@ fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed
 }
 
 /// `sequence-set`, or `$` (RFC 5182 §3).
-fn message_set(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
+pub(crate) fn message_set(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
     let saved = value(MessageSet::Saved(uid), char('$'));
     if uid {
         alt((saved, map(sequence_set, MessageSet::Uid))).parse(input)
@@ -368,6 +366,12 @@ fn enable(input: &[u8]) -> Parsed<'_, Command> {
     map(separated_list1(sp, map(atom, str::to_ascii_uppercase)), Command::Enable).parse(input)
 }
 
+/// `"SELECT" SP mailbox [SP select-params]`. RFC 4466 §2.1.
+fn select(input: &[u8]) -> Parsed<'_, (MailboxName, SelectParams)> {
+    map((mailbox, opt(preceded(sp, select_params))), |(name, params)| (name, params.unwrap_or_default()))
+        .parse(input)
+}
+
 /// `"CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]`. RFC 6154 §6.
 fn create(input: &[u8]) -> Parsed<'_, Command> {
     let use_attr = map(preceded(char('\\'), atom), |name| format!("\\{name}"));
@@ -391,6 +395,7 @@ pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
         value(StatusItem::UidValidity, tag_no_case("UIDVALIDITY")),
         value(StatusItem::Unseen, tag_no_case("UNSEEN")),
         value(StatusItem::Size, tag_no_case("SIZE")),
+        value(StatusItem::HighestModSeq, tag_no_case("HIGHESTMODSEQ")),
         value(StatusItem::DeletedStorage, tag_no_case("DELETED-STORAGE")),
         value(StatusItem::Deleted, tag_no_case("DELETED")),
     ));
@@ -414,33 +419,18 @@ pub fn parse_append_message(input: &[u8]) -> Option<(Flags, Option<InternalDate>
     Some((flags.unwrap_or_default(), date))
 }
 
-/// `"STORE" SP sequence-set SP store-att-flags`
-fn store(uid: bool, input: &[u8]) -> Parsed<'_, Command> {
-    let mode = alt((
-        value(StoreMode::Add, char('+')),
-        value(StoreMode::Remove, char('-')),
-        value(StoreMode::Replace, tag("")),
-    ));
-    let silent = map(opt(tag_no_case(".SILENT")), |silent| silent.is_some());
-    let change = (mode, preceded(tag_no_case("FLAGS"), silent), preceded(sp, store_flags));
-    map(separated_pair(move |input| message_set(uid, input), sp, change), |(set, (mode, silent, flags))| {
-        Command::Store { set, mode, silent, flags }
-    })
-    .parse(input)
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{Section, SectionText};
 
     #[track_caller]
-    fn parsed(line: &str) -> Command {
+    pub(crate) fn parsed(line: &str) -> Command {
         Request::parse(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}")).command
     }
 
     #[track_caller]
-    fn refused(line: &str) {
+    pub(crate) fn refused(line: &str) {
         let error = Request::parse(line.as_bytes()).unwrap_err();
         assert_eq!(error, ParseError::Arguments(Tag::new(b"a").unwrap()), "{line}");
     }
@@ -477,8 +467,9 @@ mod tests {
         let login =
             Command::Login { username: "b\"o\\b".to_owned(), password: Secret::new("x\r\ny".to_owned()) };
         assert_eq!(parsed("a LOGIN \"b\\\"o\\\\b\" {4}\r\nx\r\ny"), login);
-        assert_eq!(parsed("a SELECT {5}\r\ninbox"), Command::Select(name("INBOX")));
-        assert_eq!(parsed("a SELECT &U,BTFw-"), Command::Select(name("台北")));
+        let select = |text| Command::Select(name(text), SelectParams::default());
+        assert_eq!(parsed("a SELECT {5}\r\ninbox"), select("INBOX"));
+        assert_eq!(parsed("a SELECT &U,BTFw-"), select("台北"));
         assert_eq!(parsed("a CREATE Lists/"), Command::Create(name("Lists"), Vec::new()));
         refused("a SELECT \"x");
         refused("a SELECT {9}\r\nx");
@@ -496,7 +487,7 @@ mod tests {
 
     #[test]
     fn fetch_takes_every_item() {
-        let Command::Fetch(MessageSet::Uid(set), items) = parsed(
+        let Command::Fetch(MessageSet::Uid(set), items, _) = parsed(
             "a UID FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (From \"To\")]<0.100> BODY[1.2.MIME] RFC822.PEEK)",
         ) else {
             panic!("not UID FETCH");
@@ -531,7 +522,9 @@ mod tests {
         for section in
             ["BODY[]", "BODY[1.2]", "BODY[TEXT]", "BODY[4.HEADER.FIELDS (From X-Y)]", "BODY[1.MIME]"]
         {
-            let Command::Fetch(_, items) = parsed(&format!("a FETCH 1 {section}")) else { panic!("FETCH") };
+            let Command::Fetch(_, items, _) = parsed(&format!("a FETCH 1 {section}")) else {
+                panic!("FETCH")
+            };
             let [FetchItem::Section { section: found, .. }] = items.as_slice() else { panic!("section") };
             assert_eq!(found.response_name(None), section);
         }
@@ -569,22 +562,6 @@ mod tests {
         }
         refused("a SEARCH RETURN (NONSENSE) ALL");
         refused("a FETCH $,1 FLAGS");
-    }
-
-    #[test]
-    fn store_takes_flags_with_or_without_parentheses() {
-        let Command::Store { mode, silent, flags, .. } =
-            parsed("a STORE 2:4 +flags.silent \\Deleted $Forwarded")
-        else {
-            panic!("STORE")
-        };
-        assert_eq!(
-            (mode, silent, flags.to_string().as_str()),
-            (StoreMode::Add, true, "\\Deleted $Forwarded")
-        );
-        parsed("a UID STORE 1 FLAGS ()");
-        refused("a STORE 1 FLAGS (\\Nonsense)");
-        refused("a STORE 1 +FLAGS \\Recent");
     }
 
     #[test]

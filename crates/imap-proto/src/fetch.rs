@@ -28,6 +28,8 @@ pub enum FetchItem {
     InternalDate,
     /// `RFC822.SIZE`
     Size,
+    /// `MODSEQ`. RFC 7162 §3.1.4.2.
+    ModSeq,
     /// `ENVELOPE`
     Envelope,
     /// `BODY`: the structure without extension data
@@ -91,6 +93,7 @@ impl FetchItem {
             | Self::Flags
             | Self::InternalDate
             | Self::Size
+            | Self::ModSeq
             | Self::Envelope
             | Self::Body
             | Self::BodyStructure
@@ -151,6 +154,7 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
         value(FetchItem::Flags, tag_no_case("FLAGS")),
         value(FetchItem::InternalDate, tag_no_case("INTERNALDATE")),
         value(FetchItem::Size, tag_no_case("RFC822.SIZE")),
+        value(FetchItem::ModSeq, tag_no_case("MODSEQ")),
         value(FetchItem::Rfc822Header, tag_no_case("RFC822.HEADER")),
         value(FetchItem::Rfc822Text, tag_no_case("RFC822.TEXT")),
         value(whole, tag_no_case("RFC822.PEEK")),

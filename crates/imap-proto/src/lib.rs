@@ -3,6 +3,7 @@
 //! [`line-codec`](../line_codec/imap/index.html) frames whole commands first; the grammars here only ever see complete input.
 
 mod command;
+mod condstore;
 mod encode;
 mod fetch;
 mod grammar;
@@ -10,15 +11,18 @@ mod list;
 mod quota;
 mod search;
 mod sort;
+mod store;
 mod structure;
 
-pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, StoreMode, parse_append_message};
+pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, parse_append_message};
+pub use condstore::{FetchModifiers, Qresync, SelectParams};
 pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use fetch::{FetchItem, Part, Section, SectionText};
 pub use list::{ListRequest, ListReturn, ListSelect};
 pub use quota::{QuotaResource, quota_response, quotaroot_response};
 pub use search::{Header, PartialRange, SearchKey, SearchReturns};
 pub use sort::{SortCriterion, SortKey, ThreadAlgorithm};
+pub use store::StoreMode;
 pub use structure::{body, envelope};
 
 use std::fmt;

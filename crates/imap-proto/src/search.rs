@@ -12,6 +12,7 @@ use nom::combinator::{map, map_opt, opt, value, verify};
 use nom::multi::{separated_list0, separated_list1};
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
+use crate::condstore::search_mod_seq;
 use crate::grammar::{Mismatch, Parsed, astring, atom, date, decimal, number, sequence_set, sp};
 
 /// Deeper keys are refused: they would take as much stack.
@@ -83,6 +84,8 @@ pub enum SearchKey {
     Larger(u64),
     /// `SMALLER`
     Smaller(u64),
+    /// `MODSEQ`: this mod-sequence or a higher one. RFC 7162 §3.1.5.
+    ModSeq(u64),
     /// `BCC`, `CC`, `FROM`, `SUBJECT`, `TO`
     Address(Header, Vec<u8>),
     /// `HEADER`
@@ -97,6 +100,22 @@ pub enum SearchKey {
     Or(Box<Self>, Box<Self>),
     /// `NOT`
     Not(Box<Self>),
+}
+
+impl SearchKey {
+    /// True if `holds` is true of this key or of one within it.
+    pub fn any(&self, holds: &impl Fn(&Self) -> bool) -> bool {
+        let within: Vec<&Self> = if let Self::And(keys) = self {
+            keys.iter().collect()
+        } else if let Self::Or(left, right) = self {
+            vec![left, right]
+        } else if let Self::Not(key) = self {
+            vec![key]
+        } else {
+            Vec::new()
+        };
+        holds(self) || within.into_iter().any(|key| key.any(holds))
+    }
 }
 
 /// `search-key *(SP search-key)`
@@ -182,6 +201,7 @@ fn named<'a>(name: &[u8], depth: usize, rest: &'a [u8]) -> Parsed<'a, SearchKey>
         b"YOUNGER" => map(nz_number, SearchKey::Younger).parse(rest),
         b"LARGER" => map(decimal, SearchKey::Larger).parse(rest),
         b"SMALLER" => map(decimal, SearchKey::Smaller).parse(rest),
+        b"MODSEQ" => map(search_mod_seq, SearchKey::ModSeq).parse(rest),
         b"UID" => alt((value(SearchKey::Saved, char('$')), map(sequence_set, SearchKey::Uid))).parse(rest),
         b"NOT" => search_key(depth + 1, rest).map(|(rest, key)| (rest, SearchKey::Not(Box::new(key)))),
         b"OR" => or(depth, rest),

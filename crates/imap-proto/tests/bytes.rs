@@ -12,7 +12,7 @@ proptest! {
 
     #[test]
     fn any_arguments_are_parsed_or_refused(
-        verb in proptest::sample::select(vec!["FETCH 1", "SEARCH", "STORE 1 FLAGS", "APPEND", "LIST", "ID", "LOGIN"]),
+        verb in proptest::sample::select(vec!["FETCH 1", "UID FETCH 1 FLAGS (", "SELECT x (QRESYNC", "STORE 1 (", "SEARCH MODSEQ", "SEARCH", "STORE 1 FLAGS", "APPEND", "LIST", "ID", "LOGIN"]),
         arguments in "[ ()\"a-zA-Z0-9.{}\\[\\]<>*%\\\\\r\n]{0,60}",
     ) {
         let _ = Request::parse(format!("a {verb} {arguments}").as_bytes());

@@ -179,7 +179,6 @@ impl Client {
             Command::Id(_) => {
                 self.wire.line(&format!("* ID (\"name\" \"Mailstead\")\r\n{tag} OK Done")).await?;
             }
-            Command::Enable(_) => self.wire.line(&format!("* ENABLED\r\n{tag} OK Done")).await?,
             Command::StartTls => return self.agree_to_tls(&tag).await,
             Command::Login { username, password } => return self.log_in(&tag, username, password).await,
             Command::Authenticate { mechanism, initial } => {
@@ -193,8 +192,9 @@ impl Client {
                 return self.count_error().await;
             }
             command @ (Command::Noop
-            | Command::Select(_)
-            | Command::Examine(_)
+            | Command::Enable(_)
+            | Command::Select(..)
+            | Command::Examine(..)
             | Command::Create(..)
             | Command::Delete(_)
             | Command::Rename(..)
@@ -229,7 +229,7 @@ impl Client {
         if self.account.is_some() {
             capabilities.push_str(
                 " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
-                 MULTIAPPEND ESEARCH SEARCHRES QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE",
+                 MULTIAPPEND ESEARCH SEARCHRES CONDSTORE QRESYNC QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE",
             );
             capabilities.push_str(
                 " PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS WITHIN \
@@ -322,8 +322,11 @@ impl Client {
                 self.account = Some(login.guard);
                 self.wire.trust();
                 let owner = Owner { address: login.address, shared: Arc::clone(&self.shared) };
-                self.session =
-                    Some(Session { state: State::Authenticated(login.account), owner: Some(owner) });
+                self.session = Some(Session {
+                    state: State::Authenticated(login.account),
+                    owner: Some(owner),
+                    ..Session::new()
+                });
                 let capabilities = self.capabilities();
                 self.wire.line(&format!("{tag} OK [CAPABILITY {capabilities}] Logged in")).await?;
                 Ok(Next::Command)

@@ -30,7 +30,9 @@ enum Need {
 
 fn need(item: &FetchItem) -> Need {
     match item {
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size => Need::Nothing,
+        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
+            Need::Nothing
+        }
         FetchItem::Envelope | FetchItem::Rfc822Header => Need::Header,
         FetchItem::Rfc822 | FetchItem::Rfc822Text => Need::Stretch,
         FetchItem::Preview { lazy: true } => Need::Nothing,
@@ -142,9 +144,12 @@ pub(crate) fn unreadable(uid: Uid, source: io::Error) -> StoreError {
 fn is_whole(item: &FetchItem) -> bool {
     match item {
         FetchItem::Section { section, .. } => *section == Section::default(),
-        FetchItem::Rfc822 | FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size => {
-            true
-        }
+        FetchItem::Rfc822
+        | FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::InternalDate
+        | FetchItem::Size
+        | FetchItem::ModSeq => true,
         FetchItem::Envelope
         | FetchItem::Body
         | FetchItem::BodyStructure
@@ -182,7 +187,7 @@ mod tests {
     #[track_caller]
     fn answered(text: &[u8], wire: u64, items: &str) -> Vec<Piece> {
         let request = Request::parse(format!("a FETCH 1 {items}").as_bytes()).unwrap();
-        let Command::Fetch(_, items) = request.command else { panic!("not FETCH") };
+        let Command::Fetch(_, items, _) = request.command else { panic!("not FETCH") };
         let file = tempfile::tempfile().unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, text, 0).unwrap();
         let file = MessageFile { file, file_size: text.len() as u64, wire_size: wire };
@@ -251,7 +256,7 @@ mod tests {
 
     fn contents(text: &[u8], item: &str) -> Contents {
         let request = Request::parse(format!("a FETCH 1 ({item} BODY[])").as_bytes()).unwrap();
-        let Command::Fetch(_, items) = request.command else { panic!("not FETCH") };
+        let Command::Fetch(_, items, _) = request.command else { panic!("not FETCH") };
         let file = tempfile::tempfile().unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, text, 0).unwrap();
         let size = text.len() as u64;

@@ -5,10 +5,10 @@ use std::ops::Range;
 use mail_types::Uid;
 
 /// The client's numbers, from 0, of messages that are gone without it having been told: the difference between its
-/// numbering and that of the newest snapshot. Ascending, and empty most of the time. Messages that arrive change nothing
+/// numbering and that of the newest snapshot; with their UIDs. Ascending, and empty most of the time. Messages that arrive change nothing
 /// here, since UIDs ascend.
 #[derive(Debug, Default)]
-pub(crate) struct Gaps(Vec<usize>);
+pub(crate) struct Gaps(Vec<(usize, Uid)>);
 
 impl Gaps {
     pub(crate) const fn len(&self) -> usize {
@@ -22,7 +22,7 @@ impl Gaps {
         while low < high {
             let middle = low.midpoint(high);
             match self.0.get(middle) {
-                Some(gone) if gone - middle > index => high = middle,
+                Some((gone, _)) if gone - middle > index => high = middle,
                 Some(_) | None => low = middle + 1,
             }
         }
@@ -31,40 +31,24 @@ impl Gaps {
 
     /// The messages that are there within a range of the client's numbers, as indexes into the snapshot.
     pub(crate) fn indexes(&self, numbers: Range<usize>) -> Range<usize> {
-        let index = |number: usize| number - self.0.partition_point(|gone| *gone < number);
+        let index = |number: usize| number - self.0.partition_point(|(gone, _)| *gone < number);
         index(numbers.start)..index(numbers.end)
     }
 
-    /// Notes that the messages at these indexes of the snapshot, ascending, are gone.
-    pub(crate) fn add(&mut self, indexes: Vec<usize>) {
-        if indexes.is_empty() {
+    /// Notes that the messages at these indexes of the snapshot with these UIDs, ascending, are gone.
+    pub(crate) fn add(&mut self, gone: Vec<(usize, Uid)>) {
+        if gone.is_empty() {
             return;
         }
-        let numbers: Vec<usize> = indexes.into_iter().map(|index| self.number(index)).collect();
-        self.0.extend(numbers);
+        let numbered: Vec<_> = gone.into_iter().map(|(index, uid)| (self.number(index), uid)).collect();
+        self.0.extend(numbered);
         self.0.sort_unstable();
     }
 
-    /// Forgets the gaps, which the client is about to be told: their numbers, ascending.
-    pub(crate) fn take(&mut self) -> Vec<usize> {
+    /// Forgets the gaps, which the client is about to be told: their numbers and UIDs, ascending.
+    pub(crate) fn take(&mut self) -> Vec<(usize, Uid)> {
         std::mem::take(&mut self.0)
     }
-}
-
-/// Indexes of what is in `before` and not in `now`; both ascend.
-pub(crate) fn missing(before: &[Uid], now: &[Uid]) -> Vec<usize> {
-    if now.starts_with(before) {
-        return Vec::new();
-    }
-    let mut now = now.iter().peekable();
-    let mut gone = Vec::new();
-    for (index, uid) in before.iter().enumerate() {
-        while now.next_if(|other| *other < uid).is_some() {}
-        if now.next_if(|other| *other == uid).is_none() {
-            gone.push(index);
-        }
-    }
-    gone
 }
 
 #[cfg(test)]
@@ -72,25 +56,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_messages_that_are_gone_are_found_by_position() {
-        let uids = |numbers: &[u32]| numbers.iter().map(|it| Uid::try_from(*it).unwrap()).collect::<Vec<_>>();
-        assert_eq!(missing(&uids(&[1, 3, 5, 9]), &uids(&[3, 9, 10])), [0, 2]);
-        assert_eq!(missing(&uids(&[1, 2]), &uids(&[1, 2, 3])), Vec::<usize>::new());
-        assert_eq!(missing(&uids(&[4]), &[]), [0]);
-    }
-
-    #[test]
     fn numbers_stay_while_messages_go() {
         // The client counts a b c d e; first b and e go, then a and c.
+        let uid = |number: u32| Uid::try_from(number).unwrap();
         let mut gaps = Gaps::default();
-        gaps.add(vec![1, 4]);
+        gaps.add(vec![(1, uid(20)), (4, uid(50))]);
         assert_eq!([0, 1, 2].map(|index| gaps.number(index)), [0, 2, 3]);
         assert_eq!((gaps.indexes(0..2), gaps.indexes(1..2), gaps.indexes(2..5)), (0..1, 1..1, 1..3));
-        gaps.add(vec![0, 1]);
+        gaps.add(vec![(0, uid(10)), (1, uid(30))]);
         assert_eq!(gaps.number(0), 3);
         assert_eq!(gaps.indexes(0..5), 0..1);
         assert_eq!(gaps.number(1), 5);
-        assert_eq!(gaps.take(), [0, 1, 2, 4]);
+        assert_eq!(gaps.take(), [(0, uid(10)), (1, uid(20)), (2, uid(30)), (4, uid(50))]);
         assert_eq!(gaps.len(), 0);
     }
 }

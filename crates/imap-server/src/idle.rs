@@ -8,8 +8,9 @@ use mail_store::{Changes, StoreError};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
+use crate::answer::Output;
 use crate::connection::{Client, RESTARTING, SILENT};
-use crate::session::{LOST, State};
+use crate::session::{LOST, Session, State};
 
 /// How an IDLE ended.
 pub(crate) enum Idled {
@@ -75,7 +76,12 @@ impl Client {
 
     /// Looks for changes itself; something comes back if that was the end of it.
     async fn look(&mut self) -> io::Result<Option<Idled>> {
-        let (told, mut out) = self.blocking(|session, out| session.tell_changes(true, out)).await?;
+        let look = |session: &mut Session, out: &mut Output| {
+            let told = session.tell_changes(true, out);
+            session.tell_mod_seq(out);
+            told
+        };
+        let (told, mut out) = self.blocking(look).await?;
         self.wire.send(out.take()).await?;
         match told {
             Ok(()) => Ok(None),
@@ -99,6 +105,7 @@ impl Client {
                 if let State::Selected(_, selected) = &mut session.state {
                     selected.tell(now, true, out);
                 }
+                session.tell_mod_seq(out);
             })
             .await?;
         self.wire.send(out.take()).await?;

@@ -8,6 +8,7 @@ mod contents;
 mod gaps;
 mod idle;
 mod login;
+mod mod_seqs;
 mod receive;
 mod search;
 mod section;

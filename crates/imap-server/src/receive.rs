@@ -109,7 +109,7 @@ impl Client {
         let (progress, mut out) = self
             .blocking(move |session, out| {
                 let result = received.and_then(Appending::commit);
-                session.finish(&tag, &result, true, out)
+                session.finish(&tag, result, true, out)
             })
             .await?;
         self.wire.send(out.take()).await?;

@@ -13,6 +13,7 @@ pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
         FetchItem::Flags => "FLAGS",
         FetchItem::InternalDate => "INTERNALDATE",
         FetchItem::Size => "RFC822.SIZE",
+        FetchItem::ModSeq => "MODSEQ",
         FetchItem::Envelope => "ENVELOPE",
         FetchItem::Body => "BODY",
         FetchItem::BodyStructure => "BODYSTRUCTURE",
@@ -48,7 +49,8 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
             let preview = structure.map(|structure| preview(octets, structure));
             out.extend_from_slice(&nstring(preview.as_ref().map(String::as_bytes)));
         }
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size => {}
+        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
+        }
     }
 }
 

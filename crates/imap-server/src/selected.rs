@@ -4,12 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use imap_proto::MessageSet;
-use mail_store::{Mailbox, Message, Snapshot, StoreError};
+use mail_store::{Difference, Mailbox, Message, Snapshot, StoreError};
 use mail_types::{Flag, Flags, MailboxName, ModSeq, SeqSet, Uid, UidSet};
 use tracing::warn;
 
 use crate::answer::{Failure, Output};
-use crate::gaps::{Gaps, missing};
+use crate::command::resync;
+use crate::gaps::Gaps;
+use crate::mod_seqs::{ClientModSeq, Enabled};
 
 /// A selected mailbox as its client knows it. The snapshot is shared with the store and all other sessions; a session's own
 /// are only the differences: the gaps in its numbering, what it calls recent, and its own changes.
@@ -21,6 +23,12 @@ pub(crate) struct SelectedMailbox {
     /// All of it has been told, but for the messages that are gone.
     now: Arc<Snapshot>,
     gaps: Gaps,
+    /// Before the first gap: up to here the client has been told all. RFC 7162 §3.2.
+    known_up_to: Option<ModSeq>,
+    enabled: Enabled,
+    mod_seq: ClientModSeq,
+    /// The answer to the command tells the highest mod-sequence.
+    owes_mod_seq: bool,
     /// What `\Recent` was claimed for, lowest and highest.
     recent: Vec<(Uid, Uid)>,
     /// Later changes that the client knows of because they are its own. Ascending.
@@ -46,14 +54,19 @@ impl SelectedMailbox {
         name: MailboxName,
         mailbox: Arc<Mailbox>,
         read_only: bool,
+        enabled: Enabled,
     ) -> Result<Self, StoreError> {
         let now = mailbox.sync()?;
         let mut selected = Self {
             name,
             mailbox,
             read_only,
-            now,
             gaps: Gaps::default(),
+            known_up_to: None,
+            enabled,
+            mod_seq: ClientModSeq::new(now.highest_mod_seq()),
+            owes_mod_seq: false,
+            now,
             recent: Vec::new(),
             known: Vec::new(),
             keywords: 0,
@@ -93,6 +106,49 @@ impl SelectedMailbox {
     /// The messages that are there.
     pub(crate) const fn now(&self) -> &Arc<Snapshot> {
         &self.now
+    }
+
+    pub(crate) const fn enabled(&self) -> Enabled {
+        self.enabled
+    }
+
+    /// The client has said what it understands: from now on it reckons with mod-sequences.
+    pub(crate) fn enable(&mut self, enabled: Enabled, out: &mut Output) {
+        if enabled.condstore && !self.enabled.condstore {
+            self.mod_seq = ClientModSeq::new(self.known_mod_seq());
+            tell_highest(self.known_mod_seq(), out);
+        }
+        self.enabled = enabled;
+    }
+
+    /// Up to here the client has been told all.
+    fn known_mod_seq(&self) -> ModSeq {
+        self.known_up_to.unwrap_or_else(|| self.now.highest_mod_seq())
+    }
+
+    /// Has the answer to the command tell the highest mod-sequence. RFC 7162 §3.2.7.
+    pub(crate) const fn owe_mod_seq(&mut self) {
+        self.owes_mod_seq = true;
+    }
+
+    /// A command ends, or a part of IDLE: tells the mod-sequence up to which the client knows all where it would reckon wrongly,
+    /// or gives it for the tagged answer where it is due there.
+    pub(crate) fn complete_mod_seq(&mut self, out: &mut Output) -> Option<ModSeq> {
+        let is_due = std::mem::take(&mut self.owes_mod_seq);
+        if !self.enabled.condstore {
+            return None;
+        }
+        let known = self.known_mod_seq();
+        let is_wrong = self.mod_seq.complete(known, is_due || self.enabled.qresync);
+        if is_wrong && !is_due {
+            tell_highest(known, out);
+        }
+        is_due.then_some(known)
+    }
+
+    /// A MODSEQ was told.
+    pub(crate) fn told_mod_seq(&mut self, mod_seq: ModSeq) {
+        self.mod_seq.tell(mod_seq);
     }
 
     /// How many messages the client counts, those included of which it doesn't know that they are gone.
@@ -173,7 +229,7 @@ impl SelectedMailbox {
     }
 
     /// UIDs that no message has are passed over. RFC 3501 §6.4.8.
-    fn with_uids(&self, ranges: &[(u32, u32)]) -> Named {
+    pub(crate) fn with_uids(&self, ranges: &[(u32, u32)]) -> Named {
         let uids = self.now.uids();
         let between = |(first, last): &(u32, u32)| {
             let start = uids.partition_point(|uid| uid.value() < *first);
@@ -185,6 +241,11 @@ impl SelectedMailbox {
     /// Makes `$` these messages, which ascend.
     pub(crate) fn save(&mut self, uids: impl IntoIterator<Item = Uid>) {
         self.saved = UidSet::from_ascending(uids).resolve(0);
+    }
+
+    /// `$`, as ascending ranges of UIDs.
+    pub(crate) fn saved(&self) -> &[(u32, u32)] {
+        &self.saved
     }
 
     /// True if the message is in `$`.
@@ -221,18 +282,32 @@ impl SelectedMailbox {
             self.now = now;
         }
         let is_changed = !Arc::ptr_eq(&before, &self.now);
-        if is_changed {
-            self.gaps.add(missing(before.uids(), self.now.uids()));
+        let difference = if is_changed { self.now.since(&before) } else { Difference::default() };
+        if !difference.gone.is_empty() {
+            self.known_up_to.get_or_insert(before.highest_mod_seq());
+            let gone = difference.gone.into_iter();
+            self.gaps.add(gone.filter_map(|index| Some((index, *before.uids().get(index)?))).collect());
         }
         if allow_expunge {
-            for number in self.gaps.take().into_iter().rev() {
-                out.text(format_args!("* {} EXPUNGE\r\n", number + 1));
-            }
+            self.tell_gone(out);
         }
         if is_changed {
             self.tell_arrived(&before, out);
             self.tell_keywords(&Arc::clone(&self.now), out);
-            self.tell_flags(&before, out);
+            self.tell_flags(&before, &difference.changed, out);
+        }
+    }
+
+    /// Tells which messages are gone. RFC 3501 §7.4.1, RFC 7162 §3.2.10.2.
+    pub(crate) fn tell_gone(&mut self, out: &mut Output) {
+        self.known_up_to = None;
+        let gone = self.gaps.take();
+        if self.enabled.qresync {
+            resync::tell_vanished(&UidSet::from_ascending(gone.into_iter().map(|(_, uid)| uid)), "", out);
+            return;
+        }
+        for (number, _) in gone.into_iter().rev() {
+            out.text(format_args!("* {} EXPUNGE\r\n", number + 1));
         }
     }
 
@@ -245,6 +320,13 @@ impl SelectedMailbox {
             warn!(%error, mailbox = %self.name, "new messages stay recent for another session");
         }
         out.text(format_args!("* {} EXISTS\r\n* {} RECENT\r\n", self.len(), self.recent_count()));
+    }
+
+    /// Up to which mod-sequence the client knows all, for SELECT. RFC 7162 §3.1.2.1.
+    pub(crate) fn tell_select_mod_seq(&self, out: &mut Output) {
+        if self.enabled.condstore {
+            tell_highest(self.now.highest_mod_seq(), out);
+        }
     }
 
     /// What SELECT says first. RFC 3501 §7.2.6, §7.1.
@@ -276,30 +358,41 @@ impl SelectedMailbox {
     }
 
     /// Tells the flags that changed of messages the client knew.
-    fn tell_flags(&mut self, before: &Snapshot, out: &mut Output) {
+    fn tell_flags(&mut self, before: &Snapshot, changed: &[usize], out: &mut Output) {
         let last = before.uids().last().copied();
         let known = std::mem::take(&mut self.known);
-        for index in self.now.changed_since(before.highest_mod_seq()) {
-            let Some(message) = self.now.get(index) else { continue };
+        for index in changed {
+            let Some(message) = self.now.get(*index) else { continue };
             let is_new = last.is_none_or(|last| message.uid > last);
             if !is_new && known.binary_search(&(message.uid, message.mod_seq)).is_err() {
-                self.write_flags_of(index, &message, out);
+                self.write_flags_of(*index, &message, out);
             }
         }
     }
 
     /// A FETCH response with the message's flags.
-    fn write_flags_of(&self, index: usize, message: &Message, out: &mut Output) {
+    pub(crate) fn write_flags_of(&mut self, index: usize, message: &Message, out: &mut Output) {
         out.text(format_args!("* {} FETCH (UID {} ", self.seq(index), message.uid));
         self.write_flags(message.uid, &message.flags, out);
+        if self.enabled.condstore {
+            self.told_mod_seq(message.mod_seq);
+            out.text(format_args!(" MODSEQ ({})", message.mod_seq));
+        }
         out.line(")");
     }
 
+    /// A FETCH response with the mod-sequence alone: the client knows the flags. RFC 7162 §3.1.3.
+    pub(crate) fn write_mod_seq_of(&mut self, index: usize, message: &Message, out: &mut Output) {
+        self.told_mod_seq(message.mod_seq);
+        let (seq, uid, mod_seq) = (self.seq(index), message.uid, message.mod_seq);
+        out.text(format_args!("* {seq} FETCH (UID {uid} MODSEQ ({mod_seq}))\r\n"));
+    }
+
     /// Tells the flags that the messages named have in `later`.
-    pub(crate) fn tell_flags_in(&self, later: &Snapshot, named: &Named, out: &mut Output) {
+    pub(crate) fn tell_flags_in(&mut self, later: &Snapshot, named: &Named, out: &mut Output) {
         for index in named.indexes.iter().cloned().flatten() {
-            let Some(uid) = self.now.uids().get(index) else { continue };
-            if let Some(message) = later.position(*uid).and_then(|index| later.get(index)) {
+            let Some(uid) = self.uid(index) else { continue };
+            if let Some(message) = later.position(uid).and_then(|index| later.get(index)) {
                 self.write_flags_of(index, &message, out);
             }
         }
@@ -313,4 +406,8 @@ impl SelectedMailbox {
             (false, _) => out.text(format_args!("FLAGS ({flags})")),
         }
     }
+}
+
+fn tell_highest(mod_seq: ModSeq, out: &mut Output) {
+    out.text(format_args!("* OK [HIGHESTMODSEQ {mod_seq}] Up to here all is told\r\n"));
 }

@@ -4,14 +4,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use imap_proto::{Command, Request, Tag};
+use imap_proto::{Command, Request, SearchKey, Tag};
 use mail_store::{Account, StoreError};
+use mail_types::ModSeq;
 use tracing::error;
 
 use crate::answer::{Failure, Output};
 use crate::command::fetch::FetchJob;
+use crate::command::fetch::Request as FetchRequest;
 use crate::command::quota::Owner;
+use crate::command::select::Wanted;
 use crate::command::{copy, expunge, fetch, list, mailbox, quota, search, select, sort, store, thread};
+use crate::mod_seqs::{Enabled, asks_for_mod_seqs};
 use crate::selected::SelectedMailbox;
 
 /// RFC 3501 §3.
@@ -43,8 +47,8 @@ impl AllowedIn {
                 Self::NotAuthenticated
             }
             Command::Enable(_)
-            | Command::Select(_)
-            | Command::Examine(_)
+            | Command::Select(..)
+            | Command::Examine(..)
             | Command::Create(..)
             | Command::Delete(_)
             | Command::Rename(..)
@@ -96,17 +100,27 @@ pub(crate) enum Progress {
     Lost,
 }
 
+/// What a command comes to that goes well.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It is done; this stands in the tagged answer.
+    Whole(String),
+    /// Messages are to be told of first.
+    Fetching(Box<FetchJob>),
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) state: State,
     /// Whose it is, after login.
     pub(crate) owner: Option<Owner>,
+    pub(crate) enabled: Enabled,
 }
 
 impl Session {
     pub(crate) const fn new() -> Self {
-        Self { state: State::NotAuthenticated, owner: None }
+        Self { state: State::NotAuthenticated, owner: None, enabled: Enabled::new() }
     }
 
     /// The account, after login.
@@ -125,11 +139,11 @@ impl Session {
         }
     }
 
-    /// Leaves the selected mailbox.
-    pub(crate) fn unselect(&mut self) {
-        if let State::Selected(account, _) = &self.state {
-            self.state = State::Authenticated(Arc::clone(account));
-        }
+    /// Leaves the selected mailbox; true if there was one.
+    pub(crate) fn unselect(&mut self) -> bool {
+        let State::Selected(account, _) = &self.state else { return false };
+        self.state = State::Authenticated(Arc::clone(account));
+        true
     }
 
     /// True if `command` is legal now.
@@ -141,14 +155,50 @@ impl Session {
     pub(crate) fn handle(&mut self, request: Request, now: i64, out: &mut Output) -> Progress {
         let Request { tag, command } = request;
         let allow_expunge = may_expunge(&command);
-        if let Command::Fetch(set, items) = command {
-            return match self.selected().and_then(|it| FetchJob::start(tag.clone(), it, &set, items, out)) {
-                Ok(job) => self.go_on(job, out),
-                Err(failure) => self.finish(&tag, &Err(failure), allow_expunge, out),
-            };
+        if asks_for_mod_seqs(&command) {
+            self.enabled.condstore = true;
+            self.tell_enabled(out);
         }
-        let result = self.perform(&tag, command, now, out);
-        self.finish(&tag, &result, allow_expunge, out)
+        match self.begin(&tag, command, now, out) {
+            Ok(Answer::Fetching(job)) => self.go_on(*job, out),
+            Ok(Answer::Whole(text)) => self.finish(&tag, Ok(text), allow_expunge, out),
+            Err(failure) => self.finish(&tag, Err(failure), allow_expunge, out),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other commands are placed in `perform`")]
+    fn begin(&mut self, tag: &Tag, command: Command, now: i64, out: &mut Output) -> Result<Answer, Failure> {
+        match command {
+            Command::Fetch(set, items, modifiers) => {
+                let request = FetchRequest { set, items, modifiers };
+                let job = FetchJob::start(tag.clone(), self.selected()?, request, out)?;
+                Ok(Answer::Fetching(Box::new(job)))
+            }
+            Command::Select(name, params) => {
+                select::select(self, tag, &Wanted { name: &name, params: &params, read_only: false }, out)
+            }
+            Command::Examine(name, params) => {
+                select::select(self, tag, &Wanted { name: &name, params: &params, read_only: true }, out)
+            }
+            command => self.perform(tag, command, now, out).map(Answer::Whole),
+        }
+    }
+
+    /// The selected mailbox learns what the client understands now.
+    fn tell_enabled(&mut self, out: &mut Output) {
+        if let State::Selected(_, selected) = &mut self.state {
+            selected.enable(self.enabled, out);
+        }
+    }
+
+    /// RFC 5161 §3.1.
+    fn enable(&mut self, names: &[String], out: &mut Output) -> String {
+        let enabled = self.enabled.enable(names);
+        out.text(format_args!("* ENABLED"));
+        enabled.iter().for_each(|name| out.text(format_args!(" {name}")));
+        out.octets(b"\r\n");
+        self.tell_enabled(out);
+        "Done".to_owned()
     }
 
     /// The next part of a FETCH. Blocks.
@@ -158,19 +208,24 @@ impl Session {
             Ok(true) => job.result(),
             Err(failure) => Err(failure),
         };
-        self.finish(job.tag(), &result, job.by_uid(), out)
+        self.finish(job.tag(), result, job.by_uid(), out)
     }
 
     /// Tells what changed meanwhile, then ends the command. What the command did is done, whatever comes of the telling.
     pub(crate) fn finish(
         &mut self,
         tag: &impl fmt::Display,
-        result: &Result<String, Failure>,
+        result: Result<String, Failure>,
         allow_expunge: bool,
         out: &mut Output,
     ) -> Progress {
         let told = self.tell_changes(allow_expunge, out);
-        out.complete(tag, result);
+        let mod_seq = self.tell_mod_seq(out);
+        let with_mod_seq = |text| match mod_seq {
+            Some(mod_seq) => format!("[HIGHESTMODSEQ {mod_seq}] {text}"),
+            None => text,
+        };
+        out.complete(tag, &result.map(with_mod_seq));
         match told {
             Ok(()) => Progress::Done,
             Err(StoreError::NoSuchMailbox(_)) => {
@@ -192,6 +247,15 @@ impl Session {
         }
     }
 
+    /// A command ends: sees to it that the client reckons with the right mod-sequence. What belongs into the tagged answer comes
+    /// back.
+    pub(crate) fn tell_mod_seq(&mut self, out: &mut Output) -> Option<ModSeq> {
+        match &mut self.state {
+            State::Selected(_, selected) => selected.complete_mod_seq(out),
+            State::NotAuthenticated | State::Authenticated(_) => None,
+        }
+    }
+
     fn perform(
         &mut self,
         tag: &Tag,
@@ -201,8 +265,7 @@ impl Session {
     ) -> Result<String, Failure> {
         match command {
             Command::Noop | Command::Check => Ok("Done".to_owned()),
-            Command::Select(name) => select::select(self, &name, false, out),
-            Command::Examine(name) => select::select(self, &name, true, out),
+            Command::Enable(names) => Ok(self.enable(&names, out)),
             Command::Close => select::close(self),
             Command::Unselect => {
                 self.unselect();
@@ -228,8 +291,9 @@ impl Session {
             Command::Search(request) => search::search(self, tag, &request, now, out),
             Command::Sort(criteria, request) => sort::sort(self, tag, &criteria, &request, now, out),
             Command::Thread(algorithm, request) => thread::thread(self, algorithm, &request, now, out),
-            Command::Store { set, mode, silent, flags } => {
-                store::store(self, &set, store::change(mode, flags), silent, out)
+            Command::Store { set, unchanged_since, mode, silent, flags } => {
+                let change = store::change(mode, flags);
+                store::store(self, &set, &store::Wanted { change, unchanged_since, silent }, out)
             }
             Command::Copy(set, target) => copy::copy(self, &set, &target, out),
             Command::Move(set, target) => copy::move_to(self, &set, &target, out),
@@ -239,21 +303,25 @@ impl Session {
             | Command::StartTls
             | Command::Authenticate { .. }
             | Command::Login { .. }
-            | Command::Enable(_)
             | Command::Append { .. }
             | Command::Idle
             | Command::Compress
+            | Command::Select(..)
+            | Command::Examine(..)
             | Command::Fetch(..) => Err(Failure::Bad("Not now")),
         }
     }
 }
 
-/// RFC 3501 §7.4.1: FETCH, STORE and SEARCH by sequence number must not see them move.
+/// RFC 3501 §7.4.1: FETCH, STORE and SEARCH by sequence number must not see them move, nor UID SEARCH with such in its keys
+/// (RFC 7162 §3.2.10.2).
 #[expect(clippy::wildcard_enum_match_arm, reason = "the standard names the exceptions")]
-const fn may_expunge(command: &Command) -> bool {
+fn may_expunge(command: &Command) -> bool {
     match command {
-        Command::Fetch(set, _) | Command::Store { set, .. } => set.is_uid(),
-        Command::Search(request) | Command::Sort(_, request) | Command::Thread(_, request) => request.uid,
+        Command::Fetch(set, ..) | Command::Store { set, .. } => set.is_uid(),
+        Command::Search(request) | Command::Sort(_, request) | Command::Thread(_, request) => {
+            request.uid && !request.key.any(&|key| matches!(key, SearchKey::Seq(_)))
+        }
         _ => true,
     }
 }

@@ -96,6 +96,7 @@ impl Part {
             | FetchItem::Flags
             | FetchItem::InternalDate
             | FetchItem::Size
+            | FetchItem::ModSeq
             | FetchItem::Rfc822
             | FetchItem::Rfc822Header
             | FetchItem::Rfc822Text => None,

@@ -47,6 +47,8 @@ pub(crate) fn move_to(
         Some(code) => out.line(format!("* OK {code} Moved")),
         None => return Ok("Nothing to move".to_owned()),
     }
+    // RFC 6851 §4.4.
+    selected.owe_mod_seq();
     Ok("Moved".to_owned())
 }
 

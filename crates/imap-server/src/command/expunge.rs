@@ -16,6 +16,7 @@ pub(crate) fn expunge(session: &mut Session, set: Option<&MessageSet>) -> Result
     if !uids.is_empty() {
         mailbox.expunge(&uids)?;
         info!(mailbox = %selected.name(), messages = uids.len(), "expunged");
+        selected.owe_mod_seq();
     }
     Ok("Expunged".to_owned())
 }

@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use imap_proto::{FetchItem, MessageSet, Tag, internal_date};
+use imap_proto::{FetchItem, FetchModifiers, MessageSet, Tag, internal_date};
 use mail_store::{FlagChange, Message, Snapshot, StoreError};
-use mail_types::{Flag, Uid};
+use mail_types::{Flag, ModSeq, Uid};
 use tracing::error;
 
 use crate::answer::{Failure, Output};
+use crate::command::resync::{changed_since, last_given, tell_vanished_since};
 use crate::contents::{Contents, unreadable};
 use crate::section;
 use crate::selected::{Named, SelectedMailbox};
@@ -49,6 +50,15 @@ pub(crate) struct FetchJob {
     gone: usize,
     /// Messages left out because their files can't be read.
     failed: Option<StoreError>,
+    /// What it says when all went well.
+    text: String,
+}
+
+/// What FETCH is asked.
+pub(crate) struct Request {
+    pub(crate) set: MessageSet,
+    pub(crate) items: Vec<FetchItem>,
+    pub(crate) modifiers: FetchModifiers,
 }
 
 impl FetchJob {
@@ -56,26 +66,53 @@ impl FetchJob {
     pub(crate) fn start(
         tag: Tag,
         selected: &mut SelectedMailbox,
-        set: &MessageSet,
-        mut items: Vec<FetchItem>,
+        request: Request,
         out: &mut Output,
     ) -> Result<Self, Failure> {
-        let by_uid = set.is_uid();
-        // The UID comes first, Thunderbird needs it there; RFC 3501 §6.4.8 has it always in UID FETCH.
-        if by_uid || items.contains(&FetchItem::Uid) {
-            items.retain(|item| *item != FetchItem::Uid);
-            items.insert(0, FetchItem::Uid);
+        let Request { set, mut items, modifiers } = request;
+        if modifiers.vanished {
+            tell_vanished(selected, &set, modifiers.changed_since, out)?;
         }
-        let named = selected.named(set)?;
+        let mut named = selected.named(&set)?;
+        if let Some(mod_seq) = modifiers.changed_since {
+            named = changed_since(selected, named, mod_seq);
+            items.push(FetchItem::ModSeq);
+        }
         let sets_seen = items.iter().any(FetchItem::sets_seen) && !selected.is_read_only();
         let seen = if sets_seen { set_seen(selected, &named, out)? } else { None };
-        if seen.is_some() && !items.contains(&FetchItem::Flags) {
+        if seen.is_some() {
             items.push(FetchItem::Flags);
+            if selected.enabled().condstore {
+                // RFC 7162 §3.2.4
+                items.extend([FetchItem::Uid, FetchItem::ModSeq]);
+            }
         }
-        let Named { indexes, gone } = named;
-        let indexes = indexes.into_iter().flatten();
-        let items = items.into_iter().map(|item| Wanted { part: Part::of(&item), item }).collect();
-        Ok(Self { tag, by_uid, items, summaries: Summaries::default(), indexes, seen, gone, failed: None })
+        // RFC 3501 §6.4.8
+        items.extend(set.is_uid().then_some(FetchItem::Uid));
+        let job = Self::of(tag, named, items, "Fetched".to_owned());
+        Ok(Self { by_uid: set.is_uid(), seen, ..job })
+    }
+
+    /// Of these messages and these items, each once. The UID comes first: Thunderbird needs it there.
+    pub(crate) fn of(tag: Tag, named: Named, items: Vec<FetchItem>, text: String) -> Self {
+        let mut wanted: Vec<FetchItem> = Vec::with_capacity(items.len());
+        wanted.extend(items.contains(&FetchItem::Uid).then_some(FetchItem::Uid));
+        for item in items {
+            if !wanted.contains(&item) {
+                wanted.push(item);
+            }
+        }
+        Self {
+            tag,
+            by_uid: true,
+            items: wanted.into_iter().map(|item| Wanted { part: Part::of(&item), item }).collect(),
+            summaries: Summaries::default(),
+            indexes: named.indexes.into_iter().flatten(),
+            seen: None,
+            gone: named.gone,
+            failed: None,
+            text,
+        }
     }
 
     pub(crate) const fn tag(&self) -> &Tag {
@@ -92,9 +129,34 @@ impl FetchJob {
             Some(error) => Err(Failure::Store(error)),
             // As Dovecot answers: a NO would be shown to the user, who can do nothing about it.
             None if self.gone > 0 => Ok("[EXPUNGEISSUED] Fetched, but for messages that are gone".to_owned()),
-            None => Ok("Fetched".to_owned()),
+            None => Ok(std::mem::take(&mut self.text)),
         }
     }
+}
+
+/// Which of the messages named are gone. RFC 7162 §3.2.6.
+fn tell_vanished(
+    selected: &mut SelectedMailbox,
+    set: &MessageSet,
+    changed_since: Option<u64>,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let (true, Some(mod_seq)) = (set.is_uid(), changed_since) else {
+        return Err(Failure::Bad("VANISHED goes with UID FETCH and CHANGEDSINCE"));
+    };
+    if !selected.enabled().qresync {
+        return Err(Failure::Bad("ENABLE QRESYNC comes first"));
+    }
+    // `*` is the last UID there was, since that may be the one that is gone.
+    let ranges = match set {
+        MessageSet::Uid(set) => set.resolve(last_given(selected.now())),
+        MessageSet::Saved(_) => selected.saved().to_vec(),
+        MessageSet::Seq(_) => Vec::new(),
+    };
+    // What the client counts still goes from its numbering first.
+    selected.tell_gone(out);
+    tell_vanished_since(selected, mod_seq, ranges, out);
+    Ok(())
 }
 
 /// Sets `\Seen` where it is missing; `None` if nothing changed.
@@ -119,13 +181,22 @@ fn set_seen(
 }
 
 /// Answers as many messages as one step may hold; true when all are answered. Blocks.
-pub(crate) fn step(job: &mut FetchJob, selected: &SelectedMailbox, out: &mut Output) -> bool {
-    let done = answer_some(job, selected, out);
+pub(crate) fn step(job: &mut FetchJob, selected: &mut SelectedMailbox, out: &mut Output) -> bool {
+    let mut newest = ModSeq::MIN;
+    let done = answer_some(job, selected, &mut newest, out);
+    if job.items.iter().any(|wanted| wanted.item == FetchItem::ModSeq) {
+        selected.told_mod_seq(newest);
+    }
     job.summaries.keep(selected.mailbox());
     done
 }
 
-fn answer_some(job: &mut FetchJob, selected: &SelectedMailbox, out: &mut Output) -> bool {
+fn answer_some(
+    job: &mut FetchJob,
+    selected: &SelectedMailbox,
+    newest: &mut ModSeq,
+    out: &mut Output,
+) -> bool {
     while out.len() < STEP_OCTETS && out.pieces() < STEP_PIECES {
         let Some(index) = job.indexes.next() else { return true };
         let Some(mut message) = selected.now().get(index) else { continue };
@@ -134,6 +205,7 @@ fn answer_some(job: &mut FetchJob, selected: &SelectedMailbox, out: &mut Output)
             message = changed;
         }
         let uid = message.uid;
+        *newest = message.mod_seq.max(*newest);
         let numbered = Numbered { seq: selected.seq(index), message };
         match answer(&job.items, &mut job.summaries, selected, &numbered, out) {
             Ok(()) => {}
@@ -199,6 +271,7 @@ fn write_item(
     match item {
         FetchItem::Uid => out.text(format_args!("UID {}", message.uid)),
         FetchItem::Flags => selected.write_flags(message.uid, &message.flags, out),
+        FetchItem::ModSeq => out.text(format_args!("MODSEQ ({})", message.mod_seq)),
         FetchItem::Size => out.text(format_args!("RFC822.SIZE {}", message.size)),
         FetchItem::InternalDate => {
             out.text(format_args!("INTERNALDATE {}", internal_date(message.internal_date)));

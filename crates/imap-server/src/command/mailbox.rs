@@ -70,6 +70,7 @@ pub(crate) fn status(
         StatusItem::UidValidity => format!("UIDVALIDITY {}", status.uid_validity),
         StatusItem::Unseen => format!("UNSEEN {}", status.unseen),
         StatusItem::Size => format!("SIZE {}", status.size),
+        StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", status.highest_mod_seq),
         StatusItem::Deleted => format!("DELETED {}", status.deleted.messages),
         StatusItem::DeletedStorage => format!("DELETED-STORAGE {}", status.deleted.storage),
     };

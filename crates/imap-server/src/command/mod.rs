@@ -8,6 +8,7 @@ pub(crate) mod list;
 pub(crate) mod mailbox;
 pub(crate) mod pattern;
 pub(crate) mod quota;
+pub(crate) mod resync;
 pub(crate) mod search;
 pub(crate) mod select;
 pub(crate) mod sort;

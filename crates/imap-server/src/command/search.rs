@@ -1,9 +1,10 @@
 //! SEARCH, and what ESEARCH tells of what was found. RFC 3501 §6.4.4, RFC 4731, RFC 5182.
 
 use imap_proto::{SearchRequest, SearchReturns, Tag};
-use mail_types::Uid;
+use mail_types::{ModSeq, Uid};
 
 use crate::answer::{Failure, Output};
+use crate::mod_seqs::has_mod_seq;
 use crate::search::find;
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
@@ -38,17 +39,29 @@ pub(crate) fn tell(
         uids.dedup();
         selected.save(uids);
     }
-    let numbers: Vec<u32> = found?.into_iter().map(|index| number(selected, request.uid, index)).collect();
-    if let Some(returns) = request.returns {
-        tell_extended(tag, request.uid, returns, &numbers, out);
+    let found = found?;
+    let mod_seq = highest_mod_seq(selected, request, &found);
+    let numbers: Vec<u32> = found.into_iter().map(|index| number(selected, request.uid, index)).collect();
+    if request.returns.is_some() {
+        tell_extended(tag, request, &numbers, mod_seq, out);
         return Ok(());
     }
     out.text(format_args!("* {name}"));
     for number in numbers {
         out.text(format_args!(" {number}"));
     }
+    if let Some(mod_seq) = mod_seq {
+        out.text(format_args!(" (MODSEQ {mod_seq})"));
+    }
     out.octets(b"\r\n");
     Ok(())
+}
+
+/// The highest mod-sequence of the messages told of, where one was asked for. RFC 7162 §3.1.5, RFC 4731 §3.2.
+fn highest_mod_seq(selected: &SelectedMailbox, request: &SearchRequest, found: &[usize]) -> Option<ModSeq> {
+    let returns = SearchReturns { all: request.returns.is_none(), ..request.returns.unwrap_or_default() };
+    let told = has_mod_seq(&request.key).then(|| saved(returns, found))?;
+    told.filter_map(|index| Some(selected.now().get(index)?.mod_seq)).max()
 }
 
 /// What the client calls the message at an index of the snapshot.
@@ -71,12 +84,18 @@ fn saved(returns: SearchReturns, found: &[usize]) -> impl Iterator<Item = usize>
 }
 
 /// RFC 4731 §3.1; where only SAVE is asked for, there is no answer (RFC 5182 §2.2).
-fn tell_extended(tag: &Tag, by_uid: bool, returns: SearchReturns, numbers: &[u32], out: &mut Output) {
-    let SearchReturns { min, max, all, count, partial, save: _ } = returns;
+fn tell_extended(
+    tag: &Tag,
+    request: &SearchRequest,
+    numbers: &[u32],
+    mod_seq: Option<ModSeq>,
+    out: &mut Output,
+) {
+    let SearchReturns { min, max, all, count, partial, save: _ } = request.returns.unwrap_or_default();
     if !(min || max || all || count || partial.is_some()) {
         return;
     }
-    out.text(format_args!("* ESEARCH (TAG \"{tag}\"){}", if by_uid { " UID" } else { "" }));
+    out.text(format_args!("* ESEARCH (TAG \"{tag}\"){}", if request.uid { " UID" } else { "" }));
     if let Some(first) = numbers.first().filter(|_| min) {
         out.text(format_args!(" MIN {first}"));
     }
@@ -97,6 +116,9 @@ fn tell_extended(tag: &Tag, by_uid: bool, returns: SearchReturns, numbers: &[u32
     }
     if count {
         out.text(format_args!(" COUNT {}", numbers.len()));
+    }
+    if let Some(mod_seq) = mod_seq {
+        out.text(format_args!(" MODSEQ {mod_seq}"));
     }
     out.octets(b"\r\n");
 }

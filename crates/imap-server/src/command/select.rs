@@ -1,31 +1,57 @@
-//! SELECT, EXAMINE and CLOSE. RFC 3501 §6.3.1, §6.3.2, §6.4.2.
+//! SELECT, EXAMINE and CLOSE. RFC 3501 §6.3.1, §6.3.2, §6.4.2, RFC 7162 §3.1.8, §3.2.5.
 
 use std::sync::Arc;
 
+use imap_proto::{FetchItem, SelectParams, Tag};
 use mail_store::StoreError;
 use mail_types::{Flag, MailboxName};
 use tracing::info;
 
 use crate::answer::{Failure, Output};
 use crate::command::expunge::deleted;
+use crate::command::fetch::FetchJob;
+use crate::command::resync::resync;
 use crate::selected::SelectedMailbox;
-use crate::session::{Session, State};
+use crate::session::{Answer, Session, State};
+
+/// What SELECT and EXAMINE are asked.
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a MailboxName,
+    pub(crate) params: &'a SelectParams,
+    pub(crate) read_only: bool,
+}
 
 /// A SELECT that fails leaves no mailbox selected.
 pub(crate) fn select(
     session: &mut Session,
-    name: &MailboxName,
-    read_only: bool,
+    tag: &Tag,
+    wanted: &Wanted<'_>,
     out: &mut Output,
-) -> Result<String, Failure> {
-    session.unselect();
+) -> Result<Answer, Failure> {
+    let Wanted { name, params, read_only } = *wanted;
+    if params.qresync.is_some() && !session.enabled.qresync {
+        return Err(Failure::Bad("ENABLE QRESYNC comes first"));
+    }
+    session.enabled.condstore |= params.condstore;
+    if session.unselect() {
+        out.line("* OK [CLOSED] What follows is of the next mailbox");
+    }
     let account = Arc::clone(session.account()?);
-    let mut selected = SelectedMailbox::open(name.clone(), account.open(name)?, read_only)?;
+    let mailbox = account.open(name)?;
+    let mut selected = SelectedMailbox::open(name.clone(), mailbox, read_only, session.enabled)?;
     tell(&mut selected, out);
     info!(mailbox = %name, read_only, "selected");
+    let missed = params.qresync.as_ref().map(|client| resync(&selected, client, out));
     session.state = State::Selected(account, Box::new(selected));
     let mode = if read_only { "READ-ONLY" } else { "READ-WRITE" };
-    Ok(format!("[{mode}] Selected"))
+    let text = format!("[{mode}] Selected");
+    Ok(match missed {
+        Some(missed) => {
+            let items = vec![FetchItem::Uid, FetchItem::Flags, FetchItem::ModSeq];
+            Answer::Fetching(Box::new(FetchJob::of(tag.clone(), missed, items, text)))
+        }
+        None => Answer::Whole(text),
+    })
 }
 
 fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
@@ -38,6 +64,7 @@ fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
     let validity = selected.mailbox().uid_validity();
     out.text(format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid\r\n"));
     out.text(format_args!("* OK [UIDNEXT {}] The next UID\r\n", now.uid_next()));
+    selected.tell_select_mod_seq(out);
 }
 
 /// Removes what is `\Deleted` without telling, unless the mailbox is read-only.
@@ -45,7 +72,7 @@ pub(crate) fn close(session: &mut Session) -> Result<String, Failure> {
     let selected = session.selected()?;
     match expunge_deleted(selected) {
         // A mailbox that another session has deleted is left all the same.
-        Ok(()) | Err(Failure::Store(StoreError::NoSuchMailbox(_))) => session.unselect(),
+        Ok(()) | Err(Failure::Store(StoreError::NoSuchMailbox(_))) => drop(session.unselect()),
         Err(failure) => return Err(failure),
     }
     Ok("Closed".to_owned())

@@ -1,10 +1,13 @@
-//! STORE. RFC 3501 §6.4.6.
+//! STORE. RFC 3501 §6.4.6, RFC 7162 §3.1.3.
+
+use std::sync::Arc;
 
 use imap_proto::{MessageSet, StoreMode};
-use mail_store::{FlagChange, Snapshot};
-use mail_types::{Flags, Uid};
+use mail_store::{FlagChange, Snapshot, Stored};
+use mail_types::{Flags, ModSeq, Uid, UidSet};
 
 use crate::answer::{Failure, Output};
+use crate::selected::{Named, SelectedMailbox};
 use crate::session::Session;
 
 pub(crate) const fn change(mode: StoreMode, flags: Flags) -> FlagChange {
@@ -15,28 +18,49 @@ pub(crate) const fn change(mode: StoreMode, flags: Flags) -> FlagChange {
     }
 }
 
+/// What STORE is asked.
+pub(crate) struct Wanted {
+    pub(crate) change: FlagChange,
+    pub(crate) unchanged_since: Option<u64>,
+    pub(crate) silent: bool,
+}
+
 pub(crate) fn store(
     session: &mut Session,
     set: &MessageSet,
-    change: FlagChange,
-    silent: bool,
+    wanted: &Wanted,
     out: &mut Output,
 ) -> Result<String, Failure> {
     let selected = session.selected()?;
     let named = selected.named(set)?;
     let uids = selected.uids(&named);
-    let after = selected.writable()?.store(&uids, &change)?;
+    let mailbox = selected.writable()?;
+    let change = &wanted.change;
+    let Stored { after, refused } = match wanted.unchanged_since {
+        Some(limit) => {
+            let condition = Condition { limit, change, known: selected.now() };
+            mailbox.store_if(&uids, change, |uid, flags, mod_seq| condition.holds(uid, flags, mod_seq))?
+        }
+        None => Stored { after: mailbox.store(&uids, change)?, refused: Vec::new() },
+    };
     selected.tell_keywords(&after, out);
-    if silent {
-        let as_expected: Vec<Uid> = uids
-            .iter()
-            .copied()
-            .filter(|uid| is_as_expected(selected.now(), &after, *uid, &change))
-            .collect();
-        selected.knows(&after, as_expected);
+    if wanted.silent {
+        tell_silently(
+            selected,
+            &named,
+            &Stored { after: Arc::clone(&after), refused: refused.clone() },
+            wanted,
+            out,
+        );
     } else {
         selected.tell_flags_in(&after, &named, out);
         selected.knows(&after, uids.iter().copied());
+    }
+    if !refused.is_empty() {
+        return Ok(format!(
+            "[MODIFIED {}] Not stored where it changed meanwhile",
+            modified(selected, set, &refused)
+        ));
     }
     let is_gone = |uid: &Uid| after.position(*uid).is_none();
     if named.gone > 0 || uids.iter().any(is_gone) {
@@ -46,13 +70,83 @@ pub(crate) fn store(
     Ok("Stored".to_owned())
 }
 
-/// True if the message's flags are what the client must think they are after its own change. If somebody else changed them
-/// too, `.SILENT` does not keep it from being told (RFC 3501 §6.4.6).
-fn is_as_expected(before: &Snapshot, after: &Snapshot, uid: Uid, change: &FlagChange) -> bool {
-    let flags = |snapshot: &Snapshot| Some(snapshot.get(snapshot.position(uid)?)?.flags);
-    match (flags(before), flags(after)) {
-        (Some(before), Some(after)) => is_same(&change.applied_to(&before), &after),
-        (None, _) | (_, None) => false,
+/// After `.SILENT`: the mod-sequences that changed, for who reckons with them (RFC 7162 §3.1.3), and the flags of messages that
+/// were refused, so that the client need not ask. What others changed is told at the command's end.
+fn tell_silently(
+    selected: &mut SelectedMailbox,
+    named: &Named,
+    stored: &Stored,
+    wanted: &Wanted,
+    out: &mut Output,
+) {
+    let (before, after) = (Arc::clone(selected.now()), &stored.after);
+    let mut known = Vec::new();
+    for index in named.indexes.iter().cloned().flatten() {
+        let Some(old) = before.get(index) else { continue };
+        let Some(new) = after.position(old.uid).and_then(|at| after.get(at)) else { continue };
+        if stored.refused.binary_search(&old.uid).is_ok() {
+            selected.write_flags_of(index, &new, out);
+        } else if !is_same(&wanted.change.applied_to(&old.flags), &new.flags) {
+            continue;
+        } else if selected.enabled().condstore
+            && (wanted.unchanged_since.is_some() || old.mod_seq != new.mod_seq)
+        {
+            selected.write_mod_seq_of(index, &new, out);
+        }
+        known.push(old.uid);
+    }
+    selected.knows(after, known);
+}
+
+/// The messages refused, as the command names them.
+fn modified(selected: &SelectedMailbox, set: &MessageSet, refused: &[Uid]) -> UidSet {
+    if set.is_uid() {
+        return UidSet::from_ascending(refused.iter().copied());
+    }
+    let number = |uid: &Uid| u32::try_from(selected.seq(selected.now().position(*uid)?)).ok();
+    // Sequence numbers are written as UIDs are.
+    UidSet::from_ascending(refused.iter().filter_map(|uid| Uid::try_from(number(uid)?).ok()))
+}
+
+/// UNCHANGEDSINCE. RFC 7162 §3.1.3.
+struct Condition<'a> {
+    limit: u64,
+    change: &'a FlagChange,
+    /// What the client was told.
+    known: &'a Snapshot,
+}
+
+impl Condition<'_> {
+    fn holds(&self, uid: Uid, flags: &Flags, mod_seq: ModSeq) -> bool {
+        match self.limit {
+            // It asks for what never was there.
+            0 => !self.exists_in(flags),
+            limit => mod_seq.value() <= limit || self.is_untouched(uid, flags),
+        }
+    }
+
+    /// True if a flag that would change exists: a system flag always does, set or not.
+    fn exists_in(&self, flags: &Flags) -> bool {
+        match self.change {
+            FlagChange::Replace(_) => true,
+            FlagChange::Add(named) | FlagChange::Remove(named) => {
+                named.system_bits() != 0 || named.keywords().iter().any(|it| flags.keywords().contains(it))
+            }
+        }
+    }
+
+    /// True if others changed other flags than these. RFC 7162 §3.1.12.
+    fn is_untouched(&self, uid: Uid, flags: &Flags) -> bool {
+        let known = self.known.position(uid).and_then(|index| self.known.get(index));
+        let Some(known) = known.filter(|known| known.mod_seq.value() <= self.limit) else { return false };
+        match self.change {
+            FlagChange::Replace(_) => false,
+            FlagChange::Add(named) | FlagChange::Remove(named) => {
+                let has = |flags: &Flags, keyword| flags.keywords().contains(keyword);
+                (known.flags.system_bits() ^ flags.system_bits()) & named.system_bits() == 0
+                    && named.keywords().iter().all(|it| has(&known.flags, it) == has(flags, it))
+            }
+        }
     }
 }
 

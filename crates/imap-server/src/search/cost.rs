@@ -40,7 +40,8 @@ pub(super) fn cost(key: &SearchKey) -> Cost {
         | SearchKey::Older(_)
         | SearchKey::Younger(_)
         | SearchKey::Larger(_)
-        | SearchKey::Smaller(_) => Cost::Index,
+        | SearchKey::Smaller(_)
+        | SearchKey::ModSeq(_) => Cost::Index,
     }
 }
 
@@ -73,6 +74,7 @@ pub(super) fn collect_texts<'a>(key: &'a SearchKey, texts: &mut Vec<&'a [u8]>) {
         | SearchKey::Older(_)
         | SearchKey::Younger(_)
         | SearchKey::Larger(_)
-        | SearchKey::Smaller(_) => {}
+        | SearchKey::Smaller(_)
+        | SearchKey::ModSeq(_) => {}
     }
 }

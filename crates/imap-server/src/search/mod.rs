@@ -126,6 +126,7 @@ impl<'a> Search<'a> {
             SearchKey::Saved => self.selected.is_saved(message.uid),
             SearchKey::Larger(size) => message.size > *size,
             SearchKey::Smaller(size) => message.size < *size,
+            SearchKey::ModSeq(mod_seq) => message.mod_seq.value() >= *mod_seq,
             SearchKey::Address(header, text) => self.header_holds(header.name(), text, candidate)?,
             SearchKey::Header(name, text) => self.header_holds(name, text, candidate)?,
             SearchKey::Body(text) => self.finds(text, Within::Body, candidate)?,

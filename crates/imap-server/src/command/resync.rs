@@ -1,0 +1,141 @@
+//! What a client has missed that comes back: SELECT (QRESYNC), and FETCH's CHANGEDSINCE and VANISHED. RFC 7162 §3.1.4.1, §3.2.5,
+//! §3.2.6.
+
+use std::ops::Range;
+
+use imap_proto::Qresync;
+use mail_store::Snapshot;
+use mail_types::{Bound, ModSeq, SeqSet, Uid, UidSet};
+
+use crate::answer::Output;
+use crate::selected::{Named, SelectedMailbox};
+
+/// So many ranges stand in one VANISHED, for clients that read lines of some length.
+const RANGES: usize = 500;
+
+/// Tells what is gone of what the client knew, and gives the messages that changed.
+pub(crate) fn resync(selected: &SelectedMailbox, client: &Qresync, out: &mut Output) -> Named {
+    let none = Named { indexes: Vec::new(), gone: 0 };
+    if client.uid_validity != selected.mailbox().uid_validity() {
+        return none;
+    }
+    let now = selected.now();
+    let all = || vec![(1, last_given(now))];
+    let known = client.known.as_ref().map_or_else(all, |set| set.resolve(last_given(now)));
+    let sure = client.sample.as_ref().map_or(0, |(numbers, uids)| last_match(now, numbers, uids));
+    let doubtful = known.iter().map(|(first, last)| ((*first).max(sure.saturating_add(1)), *last));
+    tell_vanished_since(selected, client.mod_seq, doubtful.collect(), out);
+    // Nobody was told of a later one than there is: whoever knows such a one knows nothing.
+    let since = if client.mod_seq > now.highest_mod_seq().value() { 0 } else { client.mod_seq };
+    changed_since(selected, selected.with_uids(&known), since)
+}
+
+/// The last UID that was ever given.
+pub(crate) fn last_given(now: &Snapshot) -> u32 {
+    now.uid_next().value().saturating_sub(1)
+}
+
+/// The UID up to which the client's numbering is ours, 0 if none: nothing up to there is gone that it doesn't know of
+/// (RFC 7162 §3.2.5.2). Both sets ascend, and pair.
+fn last_match(now: &Snapshot, numbers: &SeqSet, uids: &UidSet) -> u32 {
+    let (mut numbers, mut uids) = (numbers.resolve(0).into_iter(), uids.resolve(0).into_iter());
+    let (mut number, mut uid) = (numbers.next(), uids.next());
+    let mut matched = 0;
+    while let (Some((first_number, last_number)), Some((first_uid, last_uid))) = (number, uid) {
+        let length = (last_number - first_number).min(last_uid - first_uid);
+        matched = matched.max(last_match_of_run(now, first_number, first_uid, length));
+        let rest = |first: u32, last: u32| {
+            first.checked_add(length + 1).filter(|it| *it <= last).map(|it| (it, last))
+        };
+        number = rest(first_number, last_number).or_else(|| numbers.next());
+        uid = rest(first_uid, last_uid).or_else(|| uids.next());
+    }
+    matched
+}
+
+/// The same for numbers and UIDs side by side. How far the UID of a message is above its number never falls.
+fn last_match_of_run(now: &Snapshot, number: u32, uid: u32, length: u32) -> u32 {
+    let start = number.saturating_sub(1) as usize;
+    let run = now.uids().get(start..).unwrap_or_default();
+    let run = run.get(..=length as usize).unwrap_or(run);
+    let is_within = |(at, found): (usize, &Uid)| (found.value() as usize).saturating_sub(at) <= uid as usize;
+    let (mut low, mut high) = (0, run.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        if run.get(middle).is_some_and(|found| is_within((middle, found))) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let last = low.checked_sub(1).and_then(|at| Some((at, run.get(at)?.value())));
+    last.filter(|(at, found)| *found as usize - at == uid as usize).map_or(0, |(_, found)| found)
+}
+
+/// Those of the messages named that changed or came after a mod-sequence.
+pub(crate) fn changed_since(selected: &SelectedMailbox, named: Named, mod_seq: u64) -> Named {
+    let Ok(mod_seq) = ModSeq::try_from(mod_seq) else { return named };
+    let changed = selected.now().changed_since(mod_seq);
+    let within = |range: &Range<usize>| {
+        let first = changed.partition_point(|index| *index < range.start);
+        let end = changed.partition_point(|index| *index < range.end);
+        changed.get(first..end).unwrap_or_default()
+    };
+    let indexes = named.indexes.iter().flat_map(within).map(|index| *index..*index + 1).collect();
+    Named { indexes, gone: named.gone }
+}
+
+/// Tells which UIDs within ascending ranges went after a mod-sequence. Where that is not known any more, all are told that are
+/// not there (RFC 7162 §3.2.6).
+pub(crate) fn tell_vanished_since(
+    selected: &SelectedMailbox,
+    mod_seq: u64,
+    ranges: Vec<(u32, u32)>,
+    out: &mut Output,
+) {
+    let now = selected.now();
+    let last = last_given(now);
+    let ranges =
+        ranges.into_iter().map(|(first, end)| (first, end.min(last))).filter(|(first, end)| first <= end);
+    let ranges: Vec<_> = ranges.collect();
+    if ranges.is_empty() {
+        return;
+    }
+    let vanished = match selected.mailbox().expunged_since(mod_seq, now) {
+        Some(uids) => {
+            let is_named = |uid: &Uid| {
+                let at = ranges.partition_point(|(_, last)| *last < uid.value());
+                ranges.get(at).is_some_and(|(first, _)| *first <= uid.value())
+            };
+            UidSet::from_ascending(uids.into_iter().filter(is_named))
+        }
+        None => absent(now.uids(), &ranges),
+    };
+    tell_vanished(&vanished, "(EARLIER) ", out);
+}
+
+/// The UIDs within ascending ranges that no message has.
+fn absent(uids: &[Uid], ranges: &[(u32, u32)]) -> UidSet {
+    let mut absent = Vec::new();
+    let mut push = |first: u32, last: u32| {
+        let bound = |number| Uid::try_from(number).ok().map(Bound::Number);
+        absent.extend(bound(first).zip(bound(last)).filter(|_| first <= last));
+    };
+    for (first, last) in ranges {
+        let mut next = *first;
+        let start = uids.partition_point(|uid| uid.value() < *first);
+        for uid in uids.get(start..).unwrap_or_default().iter().take_while(|uid| uid.value() <= *last) {
+            push(next, uid.value() - 1);
+            next = uid.value().saturating_add(1);
+        }
+        push(next, *last);
+    }
+    UidSet::from_ranges(absent)
+}
+
+/// RFC 7162 §3.2.10.
+pub(crate) fn tell_vanished(uids: &UidSet, earlier: &str, out: &mut Output) {
+    for ranges in uids.ranges().chunks(RANGES) {
+        out.text(format_args!("* VANISHED {earlier}{}\r\n", UidSet::from_ranges(ranges.to_vec())));
+    }
+}
