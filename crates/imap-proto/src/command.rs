@@ -5,14 +5,15 @@ use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{all_consuming, map, opt, value};
-use nom::multi::{separated_list0, separated_list1};
-use nom::sequence::{delimited, preceded, separated_pair, terminated};
+use nom::combinator::{all_consuming, cut, map, opt, value};
+use nom::multi::separated_list1;
+use nom::sequence::{preceded, separated_pair, terminated};
 
 use crate::condstore::{FetchModifiers, SelectParams, fetch_modifiers, select_params};
 use crate::fetch::fetch_items;
 use crate::grammar::{
-    Mismatch, Parsed, append_flags, atom, date_time, mailbox, nstring, sequence_set, sp, string, text,
+    Expected, Mismatch, Parsed, append_flags, atom, date_time, list0, list1, mailbox, nstring, sequence_set,
+    sp, string, text,
 };
 use crate::list::{ListRequest, list, lsub};
 use crate::quota::{quota_root_name, setquota};
@@ -41,8 +42,15 @@ pub enum ParseError {
     #[error("unknown command")]
     UnknownCommand(Tag),
     /// The command's arguments are not what its grammar says.
-    #[error("the arguments are not valid")]
-    Arguments(Tag),
+    #[error("expected {expected} at octet {octet}")]
+    Arguments {
+        /// To answer with.
+        tag: Tag,
+        /// What the grammar wanted.
+        expected: Expected,
+        /// Where, counted from 1 at the tag.
+        octet: usize,
+    },
     /// The command is well formed, but names a mailbox as none can be named: answer NO.
     #[error("{1}")]
     Name(Tag, MailboxNameError),
@@ -54,7 +62,7 @@ impl ParseError {
     pub const fn tag(&self) -> Option<&Tag> {
         match self {
             Self::NoTag => None,
-            Self::UnknownCommand(tag) | Self::Arguments(tag) | Self::Name(tag, _) => Some(tag),
+            Self::UnknownCommand(tag) | Self::Arguments { tag, .. } | Self::Name(tag, _) => Some(tag),
         }
     }
 }
@@ -213,8 +221,15 @@ impl Request {
         let (verb, arguments) = split_word(rest);
         match parse_verb(&verb.to_ascii_uppercase(), arguments) {
             Some(Ok((_, command))) => Ok(Self { tag, command }),
-            Some(Err(nom::Err::Failure(Mismatch::Name(error)))) => Err(ParseError::Name(tag, error)),
-            Some(Err(_)) => Err(ParseError::Arguments(tag)),
+            Some(Err(nom::Err::Error(mismatch) | nom::Err::Failure(mismatch))) => Err(match mismatch {
+                Mismatch::Name(error) => ParseError::Name(tag, error),
+                Mismatch::Expected(expected, left) => {
+                    ParseError::Arguments { tag, expected, octet: input.len().saturating_sub(left) + 1 }
+                }
+            }),
+            Some(Err(nom::Err::Incomplete(_))) => {
+                Err(ParseError::Arguments { tag, expected: Expected::Word, octet: input.len() + 1 })
+            }
             None => Err(ParseError::UnknownCommand(tag)),
         }
     }
@@ -233,8 +248,13 @@ fn whole<'a, T>(
     input: &'a [u8],
     parser: impl Parser<&'a [u8], Output = T, Error = Mismatch>,
 ) -> Option<Parsed<'a, T>> {
-    let trimmed = input.iter().rposition(|c| *c != b' ').map_or(0, |last| last + 1);
-    Some(all_consuming(parser).parse(input.get(..trimmed).unwrap_or_default()))
+    let end = input.iter().rposition(|c| *c != b' ').map_or(0, |last| last + 1);
+    let (arguments, spaces) = input.split_at(end);
+    let counted = |mismatch| match mismatch {
+        Mismatch::Expected(expected, left) => Mismatch::Expected(expected, left + spaces.len()),
+        other => other,
+    };
+    Some(all_consuming(parser).parse(arguments).map_err(|error| error.map(counted)))
 }
 
 fn no_arguments(input: &[u8], command: Command) -> Option<Parsed<'_, Command>> {
@@ -334,7 +354,7 @@ pub(crate) fn message_set(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
 /// `id_params_list = "(" *(string SPACE nstring) ")" / nil`. RFC 2971 §4.
 fn id(input: &[u8]) -> Parsed<'_, Command> {
     let field = separated_pair(map(string, |name| name.into_owned()), sp, nstring);
-    let list = delimited((char('('), opt(sp)), separated_list0(sp, field), (opt(sp), char(')')));
+    let list = list0("a field and its value", field);
     map(alt((list, value(Vec::new(), tag_no_case("NIL")))), Command::Id).parse(input)
 }
 
@@ -375,10 +395,9 @@ fn select(input: &[u8]) -> Parsed<'_, (MailboxName, SelectParams)> {
 /// `"CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]`. RFC 6154 §6.
 fn create(input: &[u8]) -> Parsed<'_, Command> {
     let use_attr = map(preceded(char('\\'), atom), |name| format!("\\{name}"));
-    let list = delimited(char('('), separated_list0(sp, use_attr), char(')'));
-    let uses = delimited((tag_no_case("(USE"), sp), list, char(')'));
-    map((mailbox, opt(preceded(sp, uses))), |(name, uses)| Command::Create(name, uses.unwrap_or_default()))
-        .parse(input)
+    let list = list0("a special use", use_attr);
+    let uses = preceded((sp, tag_no_case("(USE"), sp), cut(terminated(list, char(')'))));
+    map((mailbox, opt(uses)), |(name, uses)| Command::Create(name, uses.unwrap_or_default())).parse(input)
 }
 
 /// `"STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
@@ -399,7 +418,7 @@ pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
         value(StatusItem::DeletedStorage, tag_no_case("DELETED-STORAGE")),
         value(StatusItem::Deleted, tag_no_case("DELETED")),
     ));
-    delimited((char('('), opt(sp)), separated_list1(sp, item), (opt(sp), char(')'))).parse(input)
+    list1("a STATUS item", item).parse(input)
 }
 
 /// `"APPEND" SP mailbox [SP flag-list] [SP date-time] SP`, the literal left out.
@@ -420,158 +439,4 @@ pub fn parse_append_message(input: &[u8]) -> Option<(Flags, Option<InternalDate>
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::{Section, SectionText};
-
-    #[track_caller]
-    pub(crate) fn parsed(line: &str) -> Command {
-        Request::parse(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}")).command
-    }
-
-    #[track_caller]
-    pub(crate) fn refused(line: &str) {
-        let error = Request::parse(line.as_bytes()).unwrap_err();
-        assert_eq!(error, ParseError::Arguments(Tag::new(b"a").unwrap()), "{line}");
-    }
-
-    fn name(name: &str) -> MailboxName {
-        name.parse().unwrap()
-    }
-
-    #[test]
-    fn commands_of_one_word_take_no_arguments() {
-        assert_eq!(parsed("a noop"), Command::Noop);
-        assert_eq!(parsed("a NOOP "), Command::Noop);
-        refused("a NOOP x");
-        assert_eq!(parsed("a compress Deflate"), Command::Compress);
-        refused("a COMPRESS GZIP");
-    }
-
-    #[test]
-    fn what_is_no_command_is_told_from_wrong_arguments() {
-        assert_eq!(Request::parse(b""), Err(ParseError::NoTag));
-        assert_eq!(Request::parse(b"* NOOP"), Err(ParseError::NoTag));
-        assert!(matches!(Request::parse(b"a"), Err(ParseError::UnknownCommand(_))));
-        assert!(matches!(Request::parse(b"a UID NOOP"), Err(ParseError::UnknownCommand(_))));
-        refused("a SELECT");
-        refused("a LOGIN bob");
-        assert!(matches!(
-            Request::parse(b"a SELECT a//b"),
-            Err(ParseError::Name(_, MailboxNameError::Empty))
-        ));
-    }
-
-    #[test]
-    fn strings_are_atoms_quoted_or_literals() {
-        let login =
-            Command::Login { username: "b\"o\\b".to_owned(), password: Secret::new("x\r\ny".to_owned()) };
-        assert_eq!(parsed("a LOGIN \"b\\\"o\\\\b\" {4}\r\nx\r\ny"), login);
-        let select = |text| Command::Select(name(text), SelectParams::default());
-        assert_eq!(parsed("a SELECT {5}\r\ninbox"), select("INBOX"));
-        assert_eq!(parsed("a SELECT &U,BTFw-"), select("台北"));
-        assert_eq!(parsed("a CREATE Lists/"), Command::Create(name("Lists"), Vec::new()));
-        refused("a SELECT \"x");
-        refused("a SELECT {9}\r\nx");
-    }
-
-    #[test]
-    fn id_takes_nil_and_an_empty_list() {
-        assert_eq!(parsed("a ID NIL"), Command::Id(Vec::new()));
-        assert_eq!(parsed("a ID ()"), Command::Id(Vec::new()));
-        assert_eq!(
-            parsed("a ID (\"name\" \"x\" \"version\" NIL)"),
-            Command::Id(vec![(b"name".to_vec(), Some(b"x".to_vec())), (b"version".to_vec(), None)])
-        );
-    }
-
-    #[test]
-    fn fetch_takes_every_item() {
-        let Command::Fetch(MessageSet::Uid(set), items, _) = parsed(
-            "a UID FETCH 1:* (UID FLAGS BODY.PEEK[HEADER.FIELDS (From \"To\")]<0.100> BODY[1.2.MIME] RFC822.PEEK)",
-        ) else {
-            panic!("not UID FETCH");
-        };
-        assert_eq!(set.to_string(), "1:*");
-        let section = |peek, part: &[u32], text, partial| FetchItem::Section {
-            peek,
-            section: Section { part: part.to_vec(), text },
-            partial,
-        };
-        let fields = SectionText::HeaderFields(vec!["From".to_owned(), "To".to_owned()]);
-        assert_eq!(
-            items,
-            [
-                FetchItem::Uid,
-                FetchItem::Flags,
-                section(true, &[], Some(fields), Some((0, 100))),
-                section(false, &[1, 2], Some(SectionText::Mime), None),
-                section(true, &[], None, None),
-            ]
-        );
-        for line in ["a FETCH 1 FULL", "a FETCH 1 RFC822.SIZE", "a FETCH 2:4 (BODY BODYSTRUCTURE)"] {
-            parsed(line);
-        }
-        for line in ["a FETCH 0 FLAGS", "a FETCH 1 BODY[MIME]", "a FETCH 1 BODY[]<0.0>", "a FETCH 1 ()"] {
-            refused(line);
-        }
-    }
-
-    #[test]
-    fn a_section_is_answered_under_the_name_it_was_asked_by() {
-        for section in
-            ["BODY[]", "BODY[1.2]", "BODY[TEXT]", "BODY[4.HEADER.FIELDS (From X-Y)]", "BODY[1.MIME]"]
-        {
-            let Command::Fetch(_, items, _) = parsed(&format!("a FETCH 1 {section}")) else {
-                panic!("FETCH")
-            };
-            let [FetchItem::Section { section: found, .. }] = items.as_slice() else { panic!("section") };
-            assert_eq!(found.response_name(None), section);
-        }
-    }
-
-    #[test]
-    fn search_keys_nest_to_a_limit() {
-        let Command::Search(search) =
-            parsed("a SEARCH CHARSET UTF-8 OR (SEEN LARGER 5) NOT SUBJECT {2}\r\nhi 1:3")
-        else {
-            panic!("SEARCH")
-        };
-        assert_eq!(search.charset.as_deref(), Some("UTF-8"));
-        assert!(matches!(search.key, SearchKey::And(keys) if keys.len() == 2));
-        parsed("a UID SEARCH SINCE 1-Feb-1994 NOT FROM \"Smith\" HEADER X-TUID \"\" UNKEYWORD $Junk");
-        refused(&format!("a SEARCH {}ALL{}", "(".repeat(200), ")".repeat(200)));
-        refused(&format!("a SEARCH {}ALL", "NOT ".repeat(20_000)));
-        refused("a SEARCH");
-        refused("a SEARCH SINCE 31-Feb-1994");
-    }
-
-    #[test]
-    fn search_says_what_is_to_be_returned() {
-        let returns = |line: &str| {
-            let Command::Search(search) = parsed(line) else { panic!("SEARCH") };
-            search.returns
-        };
-        assert_eq!(returns("a SEARCH ALL"), None);
-        let all = SearchReturns { all: true, ..SearchReturns::default() };
-        assert_eq!(returns("a SEARCH RETURN () ALL"), Some(all));
-        let save = SearchReturns { min: true, save: true, ..SearchReturns::default() };
-        assert_eq!(returns("a UID SEARCH return (save MIN) CHARSET UTF-8 UID $ $"), Some(save));
-        for set in ["a FETCH $ FLAGS", "a UID STORE $ FLAGS ()", "a UID EXPUNGE $", "a MOVE $ Trash"] {
-            parsed(set);
-        }
-        refused("a SEARCH RETURN (NONSENSE) ALL");
-        refused("a FETCH $,1 FLAGS");
-    }
-
-    #[test]
-    fn append_takes_flags_and_a_date() {
-        let Command::Append { date, flags, .. } =
-            parsed("a APPEND Drafts (\\Seen) \" 7-Feb-1994 21:52:25 -0800\" ")
-        else {
-            panic!("APPEND")
-        };
-        assert_eq!(flags.to_string(), "\\Seen");
-        assert_eq!(crate::internal_date(date.unwrap()), "\"07-Feb-1994 21:52:25 -0800\"");
-    }
-}
+pub(crate) mod tests;

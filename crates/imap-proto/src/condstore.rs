@@ -6,10 +6,9 @@ use nom::branch::alt;
 use nom::bytes::complete::tag_no_case;
 use nom::character::complete::char;
 use nom::combinator::{map, map_opt, opt, value, verify};
-use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded};
 
-use crate::grammar::{Parsed, decimal, number, sequence_set, sp, string};
+use crate::grammar::{Parsed, decimal, list1, number, sequence_set, sp, string};
 
 /// `select-params`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,8 +52,7 @@ pub(crate) fn select_params(input: &[u8]) -> Parsed<'_, SelectParams> {
         map(qresync, |qresync| SelectParams { condstore: true, qresync: Some(qresync) }),
         value(SelectParams { condstore: true, qresync: None }, tag_no_case("CONDSTORE")),
     ));
-    let params = delimited((char('('), opt(sp)), separated_list1(sp, param), (opt(sp), char(')')));
-    map(params, |params| SelectParams {
+    map(list1("a parameter of SELECT", param), |params| SelectParams {
         condstore: true,
         qresync: params.into_iter().find_map(|param| param.qresync),
     })
@@ -113,8 +111,7 @@ pub(crate) fn fetch_modifiers(input: &[u8]) -> Parsed<'_, FetchModifiers> {
         map(changed_since, |mod_seq| FetchModifiers { changed_since: Some(mod_seq), vanished: false }),
         value(FetchModifiers { changed_since: None, vanished: true }, tag_no_case("VANISHED")),
     ));
-    let modifiers = delimited((char('('), opt(sp)), separated_list1(sp, modifier), (opt(sp), char(')')));
-    map(modifiers, |modifiers| FetchModifiers {
+    map(list1("a modifier of FETCH", modifier), |modifiers| FetchModifiers {
         changed_since: modifiers.iter().find_map(|it| it.changed_since),
         vanished: modifiers.iter().any(|it| it.vanished),
     })

@@ -2,14 +2,14 @@
 
 use nom::Parser;
 use nom::branch::alt;
-use nom::bytes::complete::{tag, tag_no_case};
+use nom::bytes::complete::tag_no_case;
 use nom::character::complete::char;
 use nom::combinator::{map, opt, value, verify};
 use nom::multi::separated_list1;
 use nom::sequence::{delimited, pair, preceded, separated_pair};
 
 use crate::encode;
-use crate::grammar::{Parsed, astring, number, sp};
+use crate::grammar::{Parsed, astring, expect, list1, number, sp};
 
 /// The path to a part, `1.2.3`; empty for the message itself.
 pub type Part = Vec<u32>;
@@ -131,8 +131,8 @@ impl SectionText {
 
 /// `"ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")"`
 pub(crate) fn fetch_items(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
-    let list = delimited((char('('), opt(sp)), separated_list1(sp, fetch_att), (opt(sp), char(')')));
-    alt((list, map(fetch_att, |item| vec![item]), fetch_macro)).parse(input)
+    let list = list1("a FETCH item", fetch_att);
+    expect("a FETCH item", alt((list, map(fetch_att, |item| vec![item]), fetch_macro))).parse(input)
 }
 
 fn fetch_macro(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
@@ -169,8 +169,7 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
 
 /// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`, `preview-mod = "LAZY"`. RFC 8970 §6.
 fn preview(input: &[u8]) -> Parsed<'_, FetchItem> {
-    let modifiers =
-        delimited((char('('), opt(sp)), separated_list1(sp, tag_no_case("LAZY")), (opt(sp), char(')')));
+    let modifiers = list1("LAZY", tag_no_case("LAZY"));
     map(preceded(tag_no_case("PREVIEW"), opt(preceded(sp, modifiers))), |it| FetchItem::Preview {
         lazy: it.is_some(),
     })
@@ -219,5 +218,5 @@ fn section_text(input: &[u8]) -> Parsed<'_, SectionText> {
 /// `header-list = "(" header-fld-name *(SP header-fld-name) ")"`
 fn header_list(input: &[u8]) -> Parsed<'_, Vec<String>> {
     let name = nom::combinator::map_opt(astring, |name| String::from_utf8(name.into_owned()).ok());
-    delimited((opt(sp), tag("("), opt(sp)), separated_list1(sp, name), (opt(sp), char(')'))).parse(input)
+    preceded(opt(sp), list1("a header field", name)).parse(input)
 }

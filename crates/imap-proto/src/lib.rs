@@ -18,6 +18,7 @@ pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, parse
 pub use condstore::{FetchModifiers, Qresync, SelectParams};
 pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use fetch::{FetchItem, Part, Section, SectionText};
+pub use grammar::Expected;
 pub use list::{ListRequest, ListReturn, ListSelect};
 pub use quota::{QuotaResource, quota_response, quotaroot_response};
 pub use search::{Header, PartialRange, SearchKey, SearchReturns};

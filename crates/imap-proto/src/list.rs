@@ -3,14 +3,12 @@
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::tag_no_case;
-use nom::character::complete::char;
-use nom::combinator::{map, opt, value, verify};
-use nom::multi::{separated_list0, separated_list1};
-use nom::sequence::{delimited, preceded, separated_pair, terminated};
+use nom::combinator::{cut, map, opt, value, verify};
+use nom::sequence::{preceded, separated_pair, terminated};
 
 use crate::StatusItem;
 use crate::command::status_items;
-use crate::grammar::{Parsed, list_mailbox, sp, string};
+use crate::grammar::{Parsed, list_mailbox, list0, list1, sp, string};
 
 /// What LIST is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +106,7 @@ fn reference(input: &[u8]) -> Parsed<'_, Vec<u8>> {
 
 /// `mbox-or-pat = list-mailbox / patterns`
 fn patterns(input: &[u8]) -> Parsed<'_, Vec<Vec<u8>>> {
-    let several = delimited((char('('), opt(sp)), separated_list1(sp, list_mailbox), (opt(sp), char(')')));
+    let several = list1("a pattern", list_mailbox);
     alt((several, map(list_mailbox, |pattern| vec![pattern]))).parse(input)
 }
 
@@ -120,7 +118,7 @@ fn select_options(input: &[u8]) -> Parsed<'_, Vec<ListSelect>> {
         value(ListSelect::RecursiveMatch, tag_no_case("RECURSIVEMATCH")),
         value(ListSelect::SpecialUse, tag_no_case("SPECIAL-USE")),
     ));
-    let options = delimited((char('('), opt(sp)), separated_list0(sp, option), (opt(sp), char(')')));
+    let options = list0("a LIST option", option);
     let is_base = |option: &ListSelect| matches!(option, ListSelect::Subscribed | ListSelect::SpecialUse);
     verify(options, |options: &Vec<ListSelect>| {
         !options.contains(&ListSelect::RecursiveMatch) || options.iter().any(is_base)
@@ -136,8 +134,8 @@ fn returns(input: &[u8]) -> Parsed<'_, Vec<ListReturn>> {
         value(ListReturn::SpecialUse, tag_no_case("SPECIAL-USE")),
         map(preceded((tag_no_case("STATUS"), sp), status_items), ListReturn::Status),
     ));
-    let options = delimited((char('('), opt(sp)), separated_list0(sp, option), (opt(sp), char(')')));
-    preceded((tag_no_case("RETURN"), sp), options).parse(input)
+    let options = list0("a LIST option", option);
+    preceded((tag_no_case("RETURN"), sp), cut(options)).parse(input)
 }
 
 #[cfg(test)]

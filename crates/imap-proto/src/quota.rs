@@ -2,12 +2,11 @@
 
 use mail_types::MailboxName;
 use nom::Parser;
-use nom::character::complete::{char, u64};
+use nom::character::complete::u64;
 use nom::combinator::{map, map_opt};
-use nom::multi::separated_list0;
-use nom::sequence::{delimited, separated_pair};
+use nom::sequence::separated_pair;
 
-use crate::grammar::{Parsed, atom, sp, text};
+use crate::grammar::{Parsed, atom, list0, sp, text};
 use crate::quoted;
 
 /// How much of something is used.
@@ -29,7 +28,7 @@ pub(crate) fn quota_root_name(input: &[u8]) -> Parsed<'_, String> {
 /// `setquota = quota-root-name SP setquota-list`
 pub(crate) fn setquota(input: &[u8]) -> Parsed<'_, (String, Vec<(String, u64)>)> {
     let resource = separated_pair(map(atom, str::to_ascii_uppercase), sp, resource_limit);
-    let list = delimited(char('('), separated_list0(sp, resource), char(')'));
+    let list = list0("a resource and its limit", resource);
     separated_pair(quota_root_name, sp, list).parse(input)
 }
 

@@ -9,11 +9,13 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag_no_case, take_while1};
 use nom::character::complete::char;
 use nom::combinator::{map, map_opt, opt, value, verify};
-use nom::multi::{separated_list0, separated_list1};
+use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
 use crate::condstore::search_mod_seq;
-use crate::grammar::{Mismatch, Parsed, astring, atom, date, decimal, number, sequence_set, sp};
+use crate::grammar::{
+    Expected, Mismatch, Parsed, astring, atom, date, decimal, expect, list0, number, sequence_set, sp,
+};
 
 /// Deeper keys are refused: they would take as much stack.
 const MAX_DEPTH: usize = 100;
@@ -118,6 +120,8 @@ impl SearchKey {
     }
 }
 
+const SEARCH_KEY: &str = "a search key";
+
 /// `search-key *(SP search-key)`
 pub(crate) fn search_keys(input: &[u8]) -> Parsed<'_, SearchKey> {
     keys_at(0, input)
@@ -131,21 +135,25 @@ fn keys_at(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
 
 fn search_key(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     if depth > MAX_DEPTH {
-        return fail();
+        return fail("less nesting", input);
     }
     match input.first() {
         Some(b'(') => delimited(char('('), |input| keys_at(depth + 1, input), char(')')).parse(input),
         Some(b'$') => value(SearchKey::Saved, char('$')).parse(input),
         Some(b'0'..=b'9' | b'*') => map(sequence_set, SearchKey::Seq).parse(input),
         _ => {
-            let (rest, name) = take_while1(|c: u8| c.is_ascii_alphabetic()).parse(input)?;
-            named(&name.to_ascii_uppercase(), depth, rest)
+            let word = take_while1(|c: u8| c.is_ascii_alphabetic());
+            let (rest, name) = expect(SEARCH_KEY, word).parse(input)?;
+            match named(&name.to_ascii_uppercase(), depth, rest) {
+                Some(found) => found,
+                None => fail(SEARCH_KEY, input),
+            }
         }
     }
 }
 
-const fn fail<T>() -> Parsed<'static, T> {
-    Err(nom::Err::Error(Mismatch::Syntax))
+const fn fail<T>(what: &'static str, input: &[u8]) -> Parsed<'static, T> {
+    Err(nom::Err::Error(Mismatch::Expected(Expected::Named(what), input.len())))
 }
 
 /// The keys that stand for themselves.
@@ -170,17 +178,18 @@ fn plain(name: &[u8]) -> Option<SearchKey> {
     })
 }
 
-/// A key by its name, in capitals, and what follows it.
-fn named<'a>(name: &[u8], depth: usize, rest: &'a [u8]) -> Parsed<'a, SearchKey> {
+/// A key by its name, in capitals, and what follows it; `None` if there is none of this name.
+fn named<'a>(name: &[u8], depth: usize, behind: &'a [u8]) -> Option<Parsed<'a, SearchKey>> {
     if let Some(key) = plain(name) {
-        return Ok((rest, key));
+        return Some(Ok((behind, key)));
     }
-    let (rest, ()) = sp(rest)?;
+    let space = sp(behind);
+    let rest = space.as_ref().map_or(behind, |(rest, ())| rest);
     let octets =
         |make: fn(Vec<u8>) -> SearchKey| map(astring, move |octets| make(octets.into_owned())).parse(rest);
     let address = |header| map(astring, move |it| SearchKey::Address(header, it.into_owned())).parse(rest);
     let keyword = || map_opt(atom, |name| name.parse().ok().map(SearchKey::Keyword)).parse(rest);
-    match name {
+    let found = match name {
         b"BCC" => address(Header::Bcc),
         b"CC" => address(Header::Cc),
         b"FROM" => address(Header::From),
@@ -205,8 +214,9 @@ fn named<'a>(name: &[u8], depth: usize, rest: &'a [u8]) -> Parsed<'a, SearchKey>
         b"UID" => alt((value(SearchKey::Saved, char('$')), map(sequence_set, SearchKey::Uid))).parse(rest),
         b"NOT" => search_key(depth + 1, rest).map(|(rest, key)| (rest, SearchKey::Not(Box::new(key)))),
         b"OR" => or(depth, rest),
-        _ => fail(),
-    }
+        _ => return None,
+    };
+    Some(space.and(found))
 }
 
 /// `"HEADER" SP header-fld-name SP astring`
@@ -299,7 +309,7 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
             ..none
         }),
     ));
-    let options = delimited((char('('), opt(sp)), separated_list0(sp, option), (opt(sp), char(')')));
+    let options = list0("a result option", option);
     map_opt(preceded((tag_no_case("RETURN"), sp), options), |options: Vec<SearchReturns>| {
         let returns = SearchReturns {
             min: options.iter().any(|it| it.min),

@@ -3,13 +3,11 @@
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::tag_no_case;
-use nom::character::complete::char;
 use nom::combinator::{map, opt, value};
-use nom::multi::separated_list1;
-use nom::sequence::{delimited, preceded, terminated};
+use nom::sequence::{preceded, terminated};
 
 use crate::SearchRequest;
-use crate::grammar::{Parsed, sp, text};
+use crate::grammar::{Parsed, list1, sp, text};
 use crate::search::{search_keys, search_returns};
 
 /// What messages are sorted by.
@@ -59,7 +57,7 @@ pub enum ThreadAlgorithm {
 /// SORT's criteria, and what is searched for.
 pub(crate) fn sort(uid: bool, input: &[u8]) -> Parsed<'_, (Vec<SortCriterion>, SearchRequest)> {
     let (input, returns) = opt(terminated(search_returns, sp)).parse(input)?;
-    let criteria = delimited((char('('), opt(sp)), separated_list1(sp, sort_criterion), (opt(sp), char(')')));
+    let criteria = list1("a sort criterion", sort_criterion);
     let (input, criteria) = terminated(criteria, sp).parse(input)?;
     let (input, request) = search_criteria(uid, input)?;
     Ok((input, (criteria, SearchRequest { returns, ..request })))

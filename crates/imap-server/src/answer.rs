@@ -130,7 +130,7 @@ impl Output {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The client's mistake.
-    Bad(&'static str),
+    Bad(Cow<'static, str>),
     /// `NO`, with the response code and text.
     No(Cow<'static, str>),
     /// The store failed.
@@ -147,14 +147,18 @@ impl From<&ParseError> for Failure {
     fn from(error: &ParseError) -> Self {
         match error {
             ParseError::Name(_, error) => Self::No(Cow::Owned(format!("[CANNOT] {error}"))),
-            ParseError::UnknownCommand(_) => Self::Bad("Unknown command"),
-            ParseError::Arguments(_) => Self::Bad("The arguments are not valid"),
-            ParseError::NoTag | _ => Self::Bad("A command begins with a tag"),
+            ParseError::UnknownCommand(_) => Self::bad("Unknown command"),
+            ParseError::Arguments { .. } => Self::Bad(Cow::Owned(format!("Not understood: {error}"))),
+            ParseError::NoTag | _ => Self::bad("A command begins with a tag"),
         }
     }
 }
 
 impl Failure {
+    pub(crate) const fn bad(text: &'static str) -> Self {
+        Self::Bad(Cow::Borrowed(text))
+    }
+
     pub(crate) const fn no(text: &'static str) -> Self {
         Self::No(Cow::Borrowed(text))
     }

@@ -429,8 +429,8 @@ pub(crate) fn tag_of(error: &ParseError) -> String {
 
 pub(crate) const fn refused(refusal: Refusal) -> Failure {
     match refusal {
-        Refusal::LineTooLong => Failure::Bad("The command line is too long"),
-        Refusal::LiteralTooBig => Failure::Bad("[TOOBIG] The literal is too big"),
+        Refusal::LineTooLong => Failure::bad("The command line is too long"),
+        Refusal::LiteralTooBig => Failure::bad("[TOOBIG] The literal is too big"),
         Refusal::MessageTooBig => Failure::no("[TOOBIG] The message is too big"),
     }
 }

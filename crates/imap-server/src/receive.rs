@@ -37,7 +37,7 @@ impl Client {
             match timeout(self.patience(), self.wire.event()).await?? {
                 Some(Event::AppendEnd(rest)) if rest.is_empty() => break,
                 Some(Event::AppendEnd(_)) => {
-                    received = received.and(Err(Failure::Bad("Something stands behind the message")));
+                    received = received.and(Err(Failure::bad("Something stands behind the message")));
                     break;
                 }
                 Some(Event::AppendMore { head, size, synchronising: waits }) => {
@@ -68,10 +68,10 @@ impl Client {
         };
         let tag = tag.to_string();
         if !self.session()?.allows(&command) {
-            return Ok((tag, Err(Failure::Bad("Not in this state"))));
+            return Ok((tag, Err(Failure::bad("Not in this state"))));
         }
         let Command::Append { mailbox, flags, date } = command else {
-            return Ok((tag, Err(Failure::Bad("No such command"))));
+            return Ok((tag, Err(Failure::bad("No such command"))));
         };
         let (opened, _) = self
             .blocking(move |session, _| {
@@ -86,8 +86,9 @@ impl Client {
     async fn begin(&mut self, received: Received, head: Bytes, size: u64) -> io::Result<Received> {
         let begun = self.blocking(move |_, _| {
             let mut appending = received?;
-            let (flags, date) =
-                parse_append_message(&head).ok_or(Failure::Bad("The arguments are not valid"))?;
+            let (flags, date) = parse_append_message(&head).ok_or(Failure::bad(
+                "Not understood: expected flags, a date and time, or the next message",
+            ))?;
             appending.begin(flags, date, size).map(|()| appending)
         });
         begun.await.map(|(begun, _)| begun)

@@ -216,7 +216,7 @@ impl SelectedMailbox {
         let highest = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let ranges = set.resolve(highest);
         if highest == 0 || ranges.last().is_some_and(|(_, last)| *last > highest) {
-            return Err(Failure::Bad("No message has this sequence number"));
+            return Err(Failure::bad("No message has this sequence number"));
         }
         let mut named = Named { indexes: Vec::with_capacity(ranges.len()), gone: 0 };
         for (first, last) in ranges {

@@ -126,7 +126,7 @@ impl Session {
     /// The account, after login.
     pub(crate) fn account(&self) -> Result<&Arc<Account>, Failure> {
         match &self.state {
-            State::NotAuthenticated => Err(Failure::Bad("Log in first")),
+            State::NotAuthenticated => Err(Failure::bad("Log in first")),
             State::Authenticated(account) | State::Selected(account, _) => Ok(account),
         }
     }
@@ -135,7 +135,7 @@ impl Session {
     pub(crate) fn selected(&mut self) -> Result<&mut SelectedMailbox, Failure> {
         match &mut self.state {
             State::Selected(_, selected) => Ok(selected),
-            State::NotAuthenticated | State::Authenticated(_) => Err(Failure::Bad("Select a mailbox first")),
+            State::NotAuthenticated | State::Authenticated(_) => Err(Failure::bad("Select a mailbox first")),
         }
     }
 
@@ -308,7 +308,7 @@ impl Session {
             | Command::Compress
             | Command::Select(..)
             | Command::Examine(..)
-            | Command::Fetch(..) => Err(Failure::Bad("Not now")),
+            | Command::Fetch(..) => Err(Failure::bad("Not now")),
         }
     }
 }

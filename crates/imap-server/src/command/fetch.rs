@@ -142,10 +142,10 @@ fn tell_vanished(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let (true, Some(mod_seq)) = (set.is_uid(), changed_since) else {
-        return Err(Failure::Bad("VANISHED goes with UID FETCH and CHANGEDSINCE"));
+        return Err(Failure::bad("VANISHED goes with UID FETCH and CHANGEDSINCE"));
     };
     if !selected.enabled().qresync {
-        return Err(Failure::Bad("ENABLE QRESYNC comes first"));
+        return Err(Failure::bad("ENABLE QRESYNC comes first"));
     }
     // `*` is the last UID there was, since that may be the one that is gone.
     let ranges = match set {

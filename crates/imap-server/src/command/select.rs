@@ -30,7 +30,7 @@ pub(crate) fn select(
 ) -> Result<Answer, Failure> {
     let Wanted { name, params, read_only } = *wanted;
     if params.qresync.is_some() && !session.enabled.qresync {
-        return Err(Failure::Bad("ENABLE QRESYNC comes first"));
+        return Err(Failure::bad("ENABLE QRESYNC comes first"));
     }
     session.enabled.condstore |= params.condstore;
     if session.unselect() {
