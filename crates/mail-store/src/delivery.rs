@@ -1,13 +1,12 @@
 //! Delivery into `new/`: it never opens an index.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use mail_types::Usage;
 
 use crate::content_hash::Hasher;
-use crate::disk;
+use crate::disk::{self, NewFile};
 use crate::error::{IoContext as _, StoreError};
 use crate::message_file::bare_lfs;
 use crate::names;
@@ -17,7 +16,7 @@ use crate::quota::Count;
 #[derive(Debug)]
 pub(crate) struct TmpFile {
     pub(crate) path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<NewFile>,
     unique: String,
     size: u64,
     bare_lfs: u64,
@@ -48,13 +47,13 @@ impl TmpFile {
         let epoch = std::time::UNIX_EPOCH;
         let time = if seconds < 0 { epoch.checked_sub(age) } else { epoch.checked_add(age) };
         self.flush().context("writing", &self.path)?;
-        self.file.get_ref().set_modified(time.unwrap_or(epoch)).context("dating", &self.path)
+        self.file.get_ref().file().set_modified(time.unwrap_or(epoch)).context("dating", &self.path)
     }
 
     /// Brings the content to the disk, and gives the name for `new/`, or the base of that for `cur/`.
     pub(crate) fn finish(&mut self) -> Result<String, StoreError> {
         self.flush().context("writing", &self.path)?;
-        disk::sync_file(self.file.get_ref(), &self.path)?;
+        disk::sync_file(self.file.get_ref().file(), &self.path)?;
         Ok(names::sealed(&self.unique, self.size, self.wire(), Some(self.hasher.finish())))
     }
 }

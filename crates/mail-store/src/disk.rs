@@ -1,13 +1,15 @@
 //! The few changes the store makes to the file system. All of them go through here, so that tests can stop at each step.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::error::{IoContext as _, StoreError};
 
+#[cfg(test)]
+pub(crate) mod fault;
 #[cfg(not(test))]
 mod fault {
     #[inline]
@@ -15,13 +17,43 @@ mod fault {
     pub(super) fn check() -> std::io::Result<()> {
         Ok(())
     }
+
+    #[inline]
+    #[expect(clippy::unnecessary_wraps, reason = "the test's twin fails")]
+    pub(super) fn admit(data: &[u8]) -> std::io::Result<&[u8]> {
+        Ok(data)
+    }
 }
 
 /// A new file that only the owner may read.
-pub(crate) fn create_new(path: &Path) -> Result<File, StoreError> {
+#[derive(Debug)]
+pub(crate) struct NewFile(File);
+
+impl NewFile {
+    pub(crate) const fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        write(&self.0, data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write(mut file: &File, data: &[u8]) -> io::Result<usize> {
+    file.write(fault::admit(data)?)
+}
+
+pub(crate) fn create_new(path: &Path) -> Result<NewFile, StoreError> {
     fault::check()
         .and_then(|()| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path))
         .context("creating", path)
+        .map(NewFile)
 }
 
 /// Makes a folder and those above it; that it is there already is fine.
@@ -68,13 +100,17 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     let modified = source.metadata().and_then(|it| it.modified()).context("reading", from)?;
     let mut target = create_new(to)?;
     io::copy(&mut source, &mut target).context("copying", to)?;
-    target.set_modified(modified).context("dating", to)?;
-    sync_file(&target, to)
+    target.file().set_modified(modified).context("dating", to)?;
+    sync_file(target.file(), to)
 }
 
-/// Adds a line to a file open for appending, by one write.
-pub(crate) fn append(mut file: &File, path: &Path, line: &[u8]) -> Result<(), StoreError> {
-    fault::check().and_then(|()| file.write_all(line)).context("writing", path)
+/// Adds a line to a file open for appending, by one write: after half a line another process may have added its own.
+pub(crate) fn append(file: &File, path: &Path, line: &[u8]) -> Result<(), StoreError> {
+    let written = write(file, line).context("writing", path)?;
+    if written == line.len() {
+        return Ok(());
+    }
+    Err(io::Error::new(ErrorKind::WriteZero, "only a part of a line was written")).context("writing", path)
 }
 
 /// The machine's boot, by which a crash of the machine is known from one of a process.
@@ -124,7 +160,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     discard(&tmp);
     let mut file = create_new(&tmp)?;
     file.write_all(content).context("writing", &tmp)?;
-    sync_file(&file, &tmp)?;
+    sync_file(file.file(), &tmp)?;
     fault::check().and_then(|()| fs::rename(&tmp, path)).context("replacing", path)?;
     sync_dir(folder)
 }
@@ -135,48 +171,5 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StoreError> 
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context("reading", path),
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod fault {
-    use std::cell::Cell;
-
-    thread_local! {
-        static STEPS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
-        static IS_MENDED: Cell<bool> = const { Cell::new(false) };
-    }
-
-    /// From the `step`-th change on, every one fails as if the disk were gone, or the process; `None` mends it.
-    pub(crate) fn after(step: Option<u32>) {
-        STEPS_LEFT.set(step);
-        IS_MENDED.set(false);
-    }
-
-    /// Only the `step`-th change fails.
-    pub(crate) fn once(step: u32) {
-        STEPS_LEFT.set(Some(step));
-        IS_MENDED.set(true);
-    }
-
-    /// True once a change failed.
-    pub(crate) fn has_struck() -> bool {
-        STEPS_LEFT.get().is_none_or(|left| left == 0)
-    }
-
-    pub(super) fn check() -> std::io::Result<()> {
-        match STEPS_LEFT.get() {
-            None => Ok(()),
-            Some(0) => {
-                if IS_MENDED.get() {
-                    STEPS_LEFT.set(None);
-                }
-                Err(std::io::Error::from_raw_os_error(5))
-            }
-            Some(left) => {
-                STEPS_LEFT.set(Some(left - 1));
-                Ok(())
-            }
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! The file `maildirsize` of Maildir++.
 
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use mail_types::Usage;
@@ -64,7 +65,7 @@ impl SizeFile {
         loop {
             let opened = File::options().read(true).append(true).create(creates).mode(0o600).open(&path);
             let file = match opened {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 file => file.context("opening", &path)?,
             };
             flock(&file, lock).map_err(std::io::Error::from).context("locking", &path)?;
@@ -87,7 +88,18 @@ impl SizeFile {
 
     /// Adds a line. It needn't outlive a crash of the machine, after which all is counted anew.
     pub(super) fn add(&self, octets: i64, messages: i64) -> Result<(), StoreError> {
+        if !self.ends_with_a_line().context("reading", &self.path)? {
+            return Err(ErrorKind::InvalidData.into()).context("adding to half a line in", &self.path);
+        }
         disk::append(&self.file, &self.path, format!("{octets} {messages}\n").as_bytes())
+    }
+
+    /// False where a process died in the middle of a line: another one must not go on with it.
+    fn ends_with_a_line(&self) -> std::io::Result<bool> {
+        let Some(last) = self.file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+        let mut end = [0];
+        self.file.read_exact_at(&mut end, last)?;
+        Ok(end == *b"\n")
     }
 
     /// Has the file hold only this. To be called by who has it alone.

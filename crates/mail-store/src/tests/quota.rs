@@ -3,7 +3,7 @@
 use mail_types::{Quota, Usage};
 
 use super::*;
-use crate::disk::fault;
+use crate::disk::fault::{self, Strike};
 use crate::quota::count_folder;
 use crate::{Account, StoreError};
 
@@ -44,9 +44,10 @@ fn truth(dir: &Path) -> Usage {
 /// The sum of the lines that were written, whether they are believed or not; `None` if all is to be counted anew.
 fn noted(dir: &Path) -> Option<(i64, i64)> {
     let text = std::fs::read_to_string(maildir(dir).join("maildirsize")).ok()?;
-    let number = |text: Option<&str>| text.unwrap().parse::<i64>().unwrap();
-    let line = |line: &str| (number(line.split(' ').next()), number(line.split(' ').nth(1)));
-    Some(text.lines().skip(1).map(line).fold((0, 0), |sum, line| (sum.0 + line.0, sum.1 + line.1)))
+    let number = |text: &str| text.parse::<i64>().ok();
+    let line = |line: &str| line.split_once(' ').and_then(|(one, two)| number(one).zip(number(two)));
+    let lines = text.strip_suffix('\n')?.lines().skip(1).map(line);
+    lines.collect::<Option<Vec<_>>>()?.into_iter().reduce(|sum, line| (sum.0 + line.0, sum.1 + line.1))
 }
 
 #[test]
@@ -232,7 +233,7 @@ fn processes_at_work_at_once_count_right() {
 /// What an operation cut short at any step leaves is never counted too low, and one that ends is counted right.
 #[track_caller]
 fn check_cut_short(act: impl Fn(&Arc<Store>) -> Result<(), StoreError>) {
-    for strike in [|step| fault::after(Some(step)), fault::once] {
+    for strike in Strike::ALL {
         for step in 0.. {
             let dir = fast_dir();
             let store = Store::open(dir.path()).unwrap();
@@ -241,10 +242,12 @@ fn check_cut_short(act: impl Fn(&Arc<Store>) -> Result<(), StoreError>) {
             put(&account.open(&"Trash".parse().unwrap()).unwrap(), "1\r\n").unwrap();
             account.open(&MailboxName::inbox()).unwrap();
             account.usage().unwrap();
-            strike(step);
+            fault::strike(strike, step);
             let result = act(&store);
             let struck = fault::has_struck();
             fault::after(None);
+            // Who comes next doesn't go on with half a line.
+            deliver(&store, b"1\r\n");
             let truth = truth(dir.path());
             let known = noted(dir.path());
             if let Some((octets, messages)) = known {
@@ -306,4 +309,36 @@ fn an_expunge_cut_short_is_counted() {
 #[test]
 fn a_deleted_mailbox_cut_short_is_counted() {
     check_cut_short(|store| store.account(&bob())?.delete(&"Trash".parse().unwrap()));
+}
+
+/// What `/proc/locks` says of those who wait for a lock on a file.
+fn is_waited_for(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&inode))
+}
+
+#[test]
+fn nobody_counts_anew_while_a_message_is_on_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let account = account(&store, WIDE);
+    account.usage().unwrap();
+    let maildir = maildir(dir.path());
+    let mut count = crate::quota::Count::begin(&maildir);
+    count.add(usage(7, 1));
+    std::fs::write(maildir.join("mailstead-recounted"), "").unwrap(); // so that it is due
+    std::thread::scope(|scope| {
+        let counted = scope.spawn(|| account.usage().unwrap());
+        while !is_waited_for(&maildir.join("maildirsize")) {
+            assert!(!counted.is_finished(), "it was counted while the message was on its way");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::write(maildir.join("new/1.M1P1.host,S=7"), "12345\r\n").unwrap();
+        count.keep();
+        drop(count);
+        assert_eq!(counted.join().unwrap(), usage(7, 1));
+    });
+    assert_eq!(noted(dir.path()), Some((7, 1)));
 }

@@ -115,7 +115,7 @@ impl Ledger {
                 seen.push(Seen { place, flags: message.flags, is_copy });
             }
         }
-        seen.remove(""); // of the mailbox that passes
+        seen.remove(worker::PASSING);
         for text in seen.keys() {
             assert!(self.counts.contains_key(text), "{text:?} was never written");
         }

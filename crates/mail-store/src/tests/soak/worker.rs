@@ -7,7 +7,10 @@ use crate::{Account, StoreError};
 
 /// A limit that is never reached: so what the account holds is counted.
 const WIDE: Quota = Quota { storage: Some(1 << 40), messages: None };
+/// Of those that came last so many are worked on.
 const INTERVAL: usize = 12;
+/// The text of messages in the mailbox that comes and goes.
+pub(super) const PASSING: &str = "passing";
 
 #[test]
 #[ignore = "started by the test above"]
@@ -202,7 +205,9 @@ impl Worker {
             2 => self.account.rename(&name("Renamed/Copies"), &name("Copies")),
             _ => {
                 self.account.create(&name("Passing"), None)?;
-                self.open("Passing")?.append(Flags::new(), None)?.commit()?;
+                let mut append = self.open("Passing")?.append(Flags::new(), None)?;
+                append.write_all(PASSING.as_bytes()).unwrap();
+                append.commit()?;
                 self.account.delete(&name("Passing"))
             }
         }
