@@ -84,6 +84,8 @@ pub enum StatusItem {
     Size,
     /// `HIGHESTMODSEQ`. RFC 7162 §3.1.7.
     HighestModSeq,
+    /// `MAILBOXID`. RFC 8474.
+    MailboxId,
     /// `DELETED`: messages with `\\Deleted`. RFC 9208 §4.1.4.
     Deleted,
     /// `DELETED-STORAGE`: their octets. RFC 9208 §4.1.4.
@@ -415,6 +417,7 @@ pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
         value(StatusItem::Unseen, tag_no_case("UNSEEN")),
         value(StatusItem::Size, tag_no_case("SIZE")),
         value(StatusItem::HighestModSeq, tag_no_case("HIGHESTMODSEQ")),
+        value(StatusItem::MailboxId, tag_no_case("MAILBOXID")),
         value(StatusItem::DeletedStorage, tag_no_case("DELETED-STORAGE")),
         value(StatusItem::Deleted, tag_no_case("DELETED")),
     ));

@@ -51,6 +51,10 @@ pub enum FetchItem {
     Rfc822Header,
     /// `RFC822.TEXT`: as `BODY[TEXT]`
     Rfc822Text,
+    /// `EMAILID`. RFC 8474.
+    EmailId,
+    /// `THREADID`. RFC 8474.
+    ThreadId,
     /// `PREVIEW`. RFC 8970.
     Preview {
         /// True if NIL will do where it is not known without delay.
@@ -98,6 +102,8 @@ impl FetchItem {
             | Self::Body
             | Self::BodyStructure
             | Self::Rfc822Header
+            | Self::EmailId
+            | Self::ThreadId
             | Self::Preview { .. } => false,
         }
     }
@@ -162,6 +168,8 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
         value(FetchItem::BodyStructure, tag_no_case("BODYSTRUCTURE")),
         value(FetchItem::Body, tag_no_case("BODY")),
         value(FetchItem::Uid, tag_no_case("UID")),
+        value(FetchItem::EmailId, tag_no_case("EMAILID")),
+        value(FetchItem::ThreadId, tag_no_case("THREADID")),
         preview,
     ))
     .parse(input)

@@ -6,7 +6,7 @@ use std::ops::Range;
 use mail_types::{Flag, Keyword, SeqSet, UidSet};
 use nom::Parser;
 use nom::branch::alt;
-use nom::bytes::complete::{tag_no_case, take_while1};
+use nom::bytes::complete::{tag_no_case, take_while_m_n, take_while1};
 use nom::character::complete::char;
 use nom::combinator::{map, map_opt, opt, value, verify};
 use nom::multi::separated_list1;
@@ -78,6 +78,10 @@ pub enum SearchKey {
     SentOn(i64),
     /// `SENTSINCE`
     SentSince(i64),
+    /// `EMAILID`. RFC 8474.
+    EmailId(String),
+    /// `THREADID`. RFC 8474.
+    ThreadId(String),
     /// `OLDER`: than so many seconds, by the internal date. RFC 5032.
     Older(u32),
     /// `YOUNGER`
@@ -206,6 +210,8 @@ fn named<'a>(name: &[u8], depth: usize, behind: &'a [u8]) -> Option<Parsed<'a, S
         b"SENTBEFORE" => map(date, SearchKey::SentBefore).parse(rest),
         b"SENTON" => map(date, SearchKey::SentOn).parse(rest),
         b"SENTSINCE" => map(date, SearchKey::SentSince).parse(rest),
+        b"EMAILID" => map(object_id, SearchKey::EmailId).parse(rest),
+        b"THREADID" => map(object_id, SearchKey::ThreadId).parse(rest),
         b"OLDER" => map(nz_number, SearchKey::Older).parse(rest),
         b"YOUNGER" => map(nz_number, SearchKey::Younger).parse(rest),
         b"LARGER" => map(decimal, SearchKey::Larger).parse(rest),
@@ -231,6 +237,12 @@ fn or(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     let (rest, left) = search_key(depth + 1, input)?;
     let (rest, right) = preceded(sp, |input| search_key(depth + 1, input)).parse(rest)?;
     Ok((rest, SearchKey::Or(Box::new(left), Box::new(right))))
+}
+
+/// `objectid = 1*255(ALPHA / DIGIT / "_" / "-")`. RFC 8474 §7.
+fn object_id(input: &[u8]) -> Parsed<'_, String> {
+    let is_part = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
+    map_opt(take_while_m_n(1, 255, is_part), |id: &[u8]| String::from_utf8(id.to_vec()).ok()).parse(input)
 }
 
 /// `nz-number`

@@ -233,7 +233,7 @@ impl Client {
             );
             capabilities.push_str(
                 " PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS WITHIN \
-                 I18NLEVEL=1",
+                 OBJECTID I18NLEVEL=1",
             );
             if !self.wire.is_compressed() {
                 capabilities.push_str(" COMPRESS=DEFLATE");

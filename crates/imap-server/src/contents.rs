@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use imap_proto::{FetchItem, Section, SectionText};
 use mail_message::{BodyStructure, header};
-use mail_store::{Mailbox, MessageFile, StoreError, Summary};
+use mail_store::{ContentHash, Mailbox, MessageFile, StoreError, Summary};
 use mail_types::Uid;
 
 use crate::answer::Output;
@@ -33,10 +33,13 @@ fn need(item: &FetchItem) -> Need {
         FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
             Need::Nothing
         }
-        FetchItem::Envelope | FetchItem::Rfc822Header => Need::Header,
+        FetchItem::Envelope | FetchItem::Rfc822Header | FetchItem::ThreadId => Need::Header,
         FetchItem::Rfc822 | FetchItem::Rfc822Text => Need::Stretch,
         FetchItem::Preview { lazy: true } => Need::Nothing,
-        FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview { lazy: false } => Need::Structure,
+        FetchItem::Body
+        | FetchItem::BodyStructure
+        | FetchItem::EmailId
+        | FetchItem::Preview { lazy: false } => Need::Structure,
         FetchItem::Section { section: Section { part, text }, .. } if part.is_empty() => match text {
             None | Some(SectionText::Text) => Need::Stretch,
             Some(_) => Need::Header,
@@ -59,6 +62,8 @@ pub(crate) enum Contents {
     Read {
         octets: Vec<u8>,
         structure: Option<Box<BodyStructure>>,
+        /// The hash of its file, if that was asked for.
+        content: Option<ContentHash>,
     },
 }
 
@@ -83,12 +88,14 @@ impl Contents {
         mut items: impl Iterator<Item = &'a FetchItem>,
     ) -> io::Result<Self> {
         if need == Need::Structure {
+            let content =
+                items.any(|it| *it == FetchItem::EmailId).then(|| file.content_hash()).transpose()?;
             let octets = file.read()?;
             let structure = Some(Box::new(BodyStructure::parse(&octets)));
-            return Ok(Self::Read { octets, structure });
+            return Ok(Self::Read { octets, structure, content });
         }
         if need == Need::Stretch && file.file_size != file.wire_size {
-            return Ok(Self::Read { octets: file.read()?, structure: None });
+            return Ok(Self::Read { octets: file.read()?, structure: None, content: None });
         }
         let header = if items.all(is_whole) {
             Vec::new()
@@ -97,7 +104,7 @@ impl Contents {
             file.on_the_wire(lines)
         };
         if need == Need::Header {
-            return Ok(Self::Read { octets: header, structure: None });
+            return Ok(Self::Read { octets: header, structure: None, content: None });
         }
         Ok(Self::File { file: Arc::new(file.file), size: file.file_size, header })
     }
@@ -107,7 +114,9 @@ impl Contents {
         match self {
             Self::Unread => None,
             Self::File { header, .. } => Some(summary(header, None)),
-            Self::Read { octets, structure } => Some(summary(octets, structure.as_deref())),
+            Self::Read { octets, structure, content } => {
+                Some(Summary { content: *content, ..summary(octets, structure.as_deref()) })
+            }
         }
     }
 
@@ -118,7 +127,7 @@ impl Contents {
                 section::write(out.buffer(), item, &[], None);
                 Ok(())
             }
-            Self::Read { octets, structure } => {
+            Self::Read { octets, structure, content: _ } => {
                 section::write(out.buffer(), item, octets, structure.as_deref());
                 Ok(())
             }
@@ -155,6 +164,8 @@ fn is_whole(item: &FetchItem) -> bool {
         | FetchItem::BodyStructure
         | FetchItem::Rfc822Header
         | FetchItem::Rfc822Text
+        | FetchItem::EmailId
+        | FetchItem::ThreadId
         | FetchItem::Preview { .. } => false,
     }
 }

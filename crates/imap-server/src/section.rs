@@ -21,6 +21,8 @@ pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
         FetchItem::Rfc822 => "RFC822",
         FetchItem::Rfc822Header => "RFC822.HEADER",
         FetchItem::Rfc822Text => "RFC822.TEXT",
+        FetchItem::EmailId => "EMAILID",
+        FetchItem::ThreadId => "THREADID",
         FetchItem::Preview { .. } => "PREVIEW",
     };
     name.into()
@@ -49,6 +51,8 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
             let preview = structure.map(|structure| preview(octets, structure));
             out.extend_from_slice(&nstring(preview.as_ref().map(String::as_bytes)));
         }
+        // What is made of a message's octets is always known once they are read.
+        FetchItem::EmailId | FetchItem::ThreadId => out.extend_from_slice(b"NIL"),
         FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
         }
     }

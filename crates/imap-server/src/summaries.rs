@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imap_proto::{FetchItem, Section, SectionText, body, envelope, string};
 use mail_message::{BodyStructure, Digest, Envelope, header, preview};
-use mail_store::{Digests, Mailbox, Message, Summarized, Summary};
+use mail_store::{Digests, EmailId, Mailbox, Message, Summarized, Summary};
 use mail_types::Uid;
 use tracing::debug;
 
@@ -78,6 +78,8 @@ pub(crate) enum Part {
     BodyStructure,
     Fields,
     Preview,
+    EmailId,
+    ThreadId,
 }
 
 impl Part {
@@ -87,6 +89,8 @@ impl Part {
             FetchItem::Body => Some(Self::Body),
             FetchItem::BodyStructure => Some(Self::BodyStructure),
             FetchItem::Preview { .. } => Some(Self::Preview),
+            FetchItem::EmailId => Some(Self::EmailId),
+            FetchItem::ThreadId => Some(Self::ThreadId),
             FetchItem::Section {
                 section: Section { part, text: Some(SectionText::HeaderFields(names)) },
                 ..
@@ -103,9 +107,12 @@ impl Part {
         }
     }
 
-    /// This part of a summary, if it is there.
-    pub(crate) fn in_summary(self, summary: &Summary) -> Option<&[u8]> {
+    /// This part of what is known, if it is.
+    pub(crate) fn of_known(self, known: &Known) -> Option<&[u8]> {
+        let summary = &known.summary;
         match self {
+            Self::EmailId => known.email_id.as_deref(),
+            Self::ThreadId => known.thread_id.as_deref(),
             Self::Envelope => summary.envelope.as_deref(),
             Self::Body => summary.body.as_deref(),
             Self::BodyStructure => summary.body_structure.as_deref(),
@@ -113,6 +120,35 @@ impl Part {
             Self::Preview => summary.preview.as_deref(),
         }
     }
+}
+
+/// What is known of a message, as FETCH answers it.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    summary: Summary,
+    email_id: Option<Vec<u8>>,
+    thread_id: Option<Vec<u8>>,
+}
+
+impl Known {
+    /// Adds what was read.
+    pub(crate) fn learn(&mut self, summary: Summary, message: &Message) {
+        if let Some(content) = summary.content {
+            self.email_id = Some(email_id(&EmailId::new(content, message.internal_date.unix_seconds())));
+        }
+        if let Some(digest) = &summary.digest {
+            self.thread_id = thread_id(&Digest::new(digest));
+        }
+        self.summary = summary;
+    }
+}
+
+fn email_id(id: &EmailId) -> Vec<u8> {
+    format!("({id})").into_bytes()
+}
+
+fn thread_id(digest: &Digest<'_>) -> Option<Vec<u8>> {
+    digest.thread().map(|key| format!("(T{key})").into_bytes())
 }
 
 /// The summary of a message or, without the structure, of its header.
@@ -125,6 +161,7 @@ pub(crate) fn summary(octets: &[u8], structure: Option<&BodyStructure>) -> Summa
         fields: Some(header::select(octets, |field| FIELDS.iter().any(|name| field.is(name)))),
         preview: structure.map(|structure| string(preview(octets, structure).as_bytes())),
         digest: Some(Digest::write(octets, true)),
+        content: None,
     }
 }
 
@@ -165,6 +202,7 @@ pub(crate) struct Summaries {
     /// Up to this UID all were looked up that there are.
     through: Option<u32>,
     digests: DigestPage,
+    email_ids: EmailIdPage,
     /// Made of files, and not yet kept.
     made: Vec<Summarized>,
 }
@@ -172,6 +210,32 @@ pub(crate) struct Summaries {
 /// How many messages to look up from a UID on, after those through another: many only where one asks for one after the other.
 fn ahead(through: Option<u32>, uid: Uid, most: u32) -> u32 {
     if through.is_some_and(|through| uid.value() - through <= most) { most } else { 1 }
+}
+
+/// Ids of messages that were looked up at once; they are asked for in ascending order.
+#[derive(Debug, Default)]
+struct EmailIdPage {
+    ids: VecDeque<(u32, Option<EmailId>)>,
+    through: Option<u32>,
+}
+
+impl EmailIdPage {
+    fn find(&mut self, mailbox: &Mailbox, uid: Uid) -> Option<EmailId> {
+        if self.through.is_none_or(|through| uid.value() > through) {
+            let limit = ahead(self.through, uid, DIGESTS_AHEAD);
+            let ids = mailbox.email_ids(uid, limit).unwrap_or_else(|error| {
+                debug!(%error, "the messages' contents are hashed");
+                Vec::new()
+            });
+            let is_full = u32::try_from(ids.len()) == Ok(limit);
+            self.through = ids.last().filter(|_| is_full).map_or(Some(u32::MAX), |(last, _)| Some(*last));
+            self.ids = ids.into();
+        }
+        while self.ids.front().is_some_and(|(it, _)| *it < uid.value()) {
+            self.ids.pop_front();
+        }
+        self.ids.pop_front_if(|(it, _)| *it == uid.value())?.1
+    }
 }
 
 impl DigestPage {
@@ -206,6 +270,31 @@ impl DigestPage {
 }
 
 impl Summaries {
+    /// What is known of a message for these parts.
+    pub(crate) fn known(
+        &mut self,
+        parts: impl Iterator<Item = Part>,
+        mailbox: &Mailbox,
+        message: &Message,
+    ) -> Known {
+        let mut known = Known::default();
+        let mut is_looked_up = false;
+        for part in parts {
+            match part {
+                Part::EmailId => known.email_id = self.email_id(mailbox, message).as_ref().map(email_id),
+                Part::ThreadId => {
+                    known.thread_id = self.digest(mailbox, message).and_then(|it| thread_id(&it.view()));
+                }
+                Part::Envelope | Part::Body | Part::BodyStructure | Part::Fields | Part::Preview => {
+                    if !std::mem::replace(&mut is_looked_up, true) {
+                        known.summary = self.find(mailbox, message).unwrap_or_default();
+                    }
+                }
+            }
+        }
+        known
+    }
+
     /// What is known of a message. An index that can't be read knows nothing.
     pub(crate) fn find(&mut self, mailbox: &Mailbox, message: &Message) -> Option<Summary> {
         let uid = message.uid;
@@ -236,6 +325,11 @@ impl Summaries {
         self.digests.find(mailbox, message)
     }
 
+    /// A message's id, if its content was hashed.
+    pub(crate) fn email_id(&mut self, mailbox: &Mailbox, message: &Message) -> Option<EmailId> {
+        self.email_ids.find(mailbox, message.uid)
+    }
+
     /// Adds what was made of a message's file, to be kept.
     pub(crate) fn add(&mut self, message: &Message, summary: &Summary) {
         if self.made.len() >= WAITING {
@@ -244,8 +338,8 @@ impl Summaries {
         let summary = if summary.len() <= MOST {
             summary.clone()
         } else {
-            let (preview, digest) = (summary.preview.clone(), summary.digest.clone());
-            Summary { preview, digest, ..Summary::default() }
+            let Summary { preview, digest, content, .. } = summary.clone();
+            Summary { preview, digest, content, ..Summary::default() }
         };
         self.made.push(Summarized { uid: message.uid, size: message.size, summary });
     }

@@ -66,7 +66,7 @@ async fn a_line_too_long_is_refused_under_its_tag() -> anyhow::Result<()> {
     let set = |numbers: usize| vec!["1"; numbers].join(",");
     let dialogue = format!(
         "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: b EXAMINE INBOX\nS: * FLAGS...\n\
-         S: * OK [PERMANENTFLAGS...\nS: * 0 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY...\nS: * OK [UIDNEXT 1]...\n\
+         S: * OK [PERMANENTFLAGS...\nS: * 0 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY...\nS: * OK [UIDNEXT 1]...\nS: * OK [MAILBOXID...\n\
          S: b OK...\nC: c UID FETCH {} FLAGS\nS: c OK...\nC: d UID FETCH {} FLAGS\nS: d BAD...\nC: e NOOP\nS: e OK...\n",
         set(32_000),
         set(40_000),

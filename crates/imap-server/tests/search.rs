@@ -8,7 +8,7 @@ use mail_types::MailboxName;
 use testkit::{Fixture, Security, Transcript};
 
 const DIALOGUE: &str = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: b EXAMINE INBOX\nS: * 40 EXISTS\nS: * 40 RECENT\n\
-    S: * FLAGS...\nS: * OK...\nS: * OK...\nS: * OK...\nS: * OK...\nS: b OK...\n\
+    S: * FLAGS...\nS: * OK...\nS: * OK...\nS: * OK...\nS: * OK...\nS: * OK...\nS: b OK...\n\
     C: c SEARCH BODY \"OF 27.\"\nS: * SEARCH 28\nS: c OK...\n\
     C: d UID SEARCH OR BODY \"of 27.\" TEXT \"subject: 31\"\nS: * SEARCH 28 32\nS: d OK...\n\
     C: e SEARCH BODY words TEXT \"subject: 3\" NOT OR BODY \"of 3.\" NOT TEXT \"of 38\"\nS: * SEARCH 39\nS: e OK...\n";

@@ -1,5 +1,7 @@
 //! What sorting, threads and searches look at in a header, in few octets, so that it can be kept beside the message.
 
+use std::fmt;
+
 use mail_parser::DateTime;
 
 use crate::header::{self, Field};
@@ -71,6 +73,13 @@ impl DigestText {
 /// that began the thread, or else In-Reply-To, or else its own Message-ID. A message without any is a thread of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ThreadKey(pub [u8; KEY]);
+
+/// In hexadecimal digits.
+impl fmt::Display for ThreadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
 
 /// The hash of a normalized message id; none is 0.
 pub type MessageIdHash = u64;

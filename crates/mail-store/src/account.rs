@@ -18,6 +18,7 @@ use crate::housekeeping::{self, Chore, DELETED};
 use crate::index::Index;
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
+use crate::object_id::MailboxObjectId;
 use crate::quota::{self, Count};
 use crate::recent::Recent;
 use crate::search::Search;
@@ -64,6 +65,8 @@ pub struct MailboxStatus {
     pub uid_next: Uid,
     /// The generation of its UIDs.
     pub uid_validity: UidValidity,
+    /// The id that it keeps when it is renamed. RFC 8474.
+    pub mailbox_id: MailboxObjectId,
     /// The highest mod-sequence in it.
     pub highest_mod_seq: ModSeq,
     /// Octets of all messages.
@@ -482,6 +485,7 @@ impl Account {
             unseen: count(snapshot.rows.unseen()),
             uid_next: snapshot.uid_next(),
             uid_validity: mailbox.uid_validity(),
+            mailbox_id: mailbox.mailbox_id(),
             highest_mod_seq: snapshot.highest_mod_seq(),
             size: snapshot.rows.octets(),
             deleted: snapshot.rows.deleted(),

@@ -8,7 +8,17 @@ const OCTETS: usize = 16;
 
 /// The first half of the BLAKE3 hash of a message's file: what `b3sum --length 16` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ContentHash([u8; OCTETS]);
+pub struct ContentHash([u8; OCTETS]);
+
+impl ContentHash {
+    pub(crate) const fn octets(&self) -> &[u8; OCTETS] {
+        &self.0
+    }
+
+    pub(crate) fn from_octets(octets: &[u8]) -> Option<Self> {
+        octets.try_into().ok().map(Self)
+    }
+}
 
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,7 +28,7 @@ impl fmt::Display for ContentHash {
 
 /// Not a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoHash;
+pub struct NoHash;
 
 impl FromStr for ContentHash {
     type Err = NoHash;

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod newest;
+mod object_ids;
 mod summaries;
 
 use std::fmt::Display;
@@ -21,13 +22,14 @@ const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
 DROP TABLE IF EXISTS expunged;
 DROP TABLE IF EXISTS summary;
 DROP TABLE IF EXISTS digest;
+DROP TABLE IF EXISTS mailbox_id;
 CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
@@ -45,9 +47,10 @@ CREATE TABLE summary (
     envelope BLOB, body BLOB, body_structure BLOB, fields BLOB, preview BLOB, PRIMARY KEY (folder, uid));
 CREATE TABLE digest (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, wire INTEGER NOT NULL, form INTEGER NOT NULL, digest BLOB NOT NULL,
-    PRIMARY KEY (folder, uid)) WITHOUT ROWID;
+    content BLOB, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
+CREATE TABLE mailbox_id (id BLOB PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWID;
 ";
-const TABLES: [&str; 5] = ["mailbox", "message", "expunged", "summary", "digest"];
+const TABLES: [&str; 6] = ["mailbox", "message", "expunged", "summary", "digest", "mailbox_id"];
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq FROM mailbox WHERE folder = ?1";
 const MESSAGE: &str =
     "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";

@@ -6,6 +6,7 @@ mod flags;
 mod listing;
 mod misfit;
 mod names;
+mod object_ids;
 mod place;
 mod rebuild;
 mod scan;
@@ -29,6 +30,7 @@ use crate::error::StoreError;
 use crate::housekeeping::{self, Chore};
 use crate::index::Index;
 use crate::mark::Mark;
+use crate::object_id::MailboxObjectId;
 use crate::snapshot::Snapshot;
 use crate::watch::{Changes, Watcher};
 
@@ -49,6 +51,7 @@ pub struct Mailbox {
     this: Weak<Self>,
     place: Place,
     mark: Mark,
+    mailbox_id: MailboxObjectId,
     shown: watch::Sender<Arc<Snapshot>>,
     quiet: Mutex<Option<Quiet>>,
     /// When to look again although nothing shows; 0 for never.
@@ -77,7 +80,7 @@ impl Mailbox {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let place = Place::new(account, name);
         housekeeping::later(Chore::Mailbox(place.folder.clone()));
-        let (mark, snapshot) = account.locked(|index| {
+        let (mark, mailbox_id, snapshot) = account.locked(|index| {
             // Under the lock: what another process is just deleting must not come back.
             if place.path("cur").is_dir() && !(place.path("new").is_dir() && place.path("tmp").is_dir()) {
                 create_maildir(&place.folder)?; // somebody copied only a part
@@ -86,14 +89,16 @@ impl Mailbox {
             if work.row.doubt != 0 {
                 work.compare_again()?; // a process that died may have left it so
             }
+            let mailbox_id = work.identify()?;
             work.save()?;
-            Ok((work.file.mark(), work.snapshot(&Snapshot::empty())?))
+            Ok((work.file.mark(), mailbox_id, work.snapshot(&Snapshot::empty())?))
         })?;
         Ok(Arc::new_cyclic(|this| Self {
             id: COUNT.fetch_add(1, Ordering::Relaxed),
             this: this.clone(),
             place,
             mark,
+            mailbox_id,
             shown: watch::Sender::new(Arc::new(snapshot)),
             quiet: Mutex::default(),
             recheck: AtomicI64::new(0),

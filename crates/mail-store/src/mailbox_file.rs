@@ -11,6 +11,7 @@ use mail_types::{Keyword, SpecialUse, Uid, UidValidity};
 use crate::disk;
 use crate::error::StoreError;
 use crate::mark::{MailboxId, Mark};
+use crate::object_id::MailboxObjectId;
 
 const NAME: &str = "mailstead-mailbox";
 /// Keywords that have a letter in file names.
@@ -28,6 +29,8 @@ pub(crate) struct MailboxFile {
     /// No mod-sequence from here on was ever given.
     pub(crate) mod_seq_limit: u64,
     pub(crate) special_use: Option<SpecialUse>,
+    /// By which clients know it (RFC 8474); `None` only until it is opened.
+    pub(crate) mailbox_id: Option<MailboxObjectId>,
     /// UIDs are being taken over from another server's files; not yet all of them stand in the file names.
     pub(crate) importing: bool,
     /// The first 26 have the letters a to z; `None` is a letter whose keyword is not known.
@@ -49,6 +52,7 @@ impl MailboxFile {
             uid_limit: 1,
             mod_seq_limit: 1,
             special_use,
+            mailbox_id: None,
             importing: false,
             keywords: Vec::new(),
             extra: BTreeMap::new(),
@@ -94,6 +98,9 @@ impl MailboxFile {
         if let Some(special_use) = self.special_use {
             text.push_str(&format!("specialuse {special_use}\n"));
         }
+        if let Some(mailbox_id) = self.mailbox_id {
+            text.push_str(&format!("mailboxid {mailbox_id}\n"));
+        }
         if self.importing {
             text.push_str("importing yes\n");
         }
@@ -133,6 +140,7 @@ impl MailboxFile {
             "uidnext" => self.uid_limit = value.parse().ok()?,
             "modseq" => self.mod_seq_limit = value.parse().ok()?,
             "specialuse" => self.special_use = value.parse().ok(),
+            "mailboxid" => self.mailbox_id = value.parse().ok(),
             "importing" => self.importing = true,
             "keyword" => self.keywords.push(value.parse().ok()),
             "extra" => {
@@ -259,6 +267,7 @@ mod tests {
         let mut file = MailboxFile::new(UidValidity::try_from(77).unwrap(), Some(SpecialUse::Sent));
         file.add_keyword(&"$Forwarded".parse().unwrap());
         file.add_letter('c');
+        file.mailbox_id = MailboxObjectId::new().ok();
         file.importing = true;
         file.extra.insert(9, vec![27, 30]);
         let text = file.format();

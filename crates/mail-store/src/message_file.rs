@@ -2,6 +2,11 @@ use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 
+use crate::content_hash::{ContentHash, Hasher};
+
+/// Octets hashed at a time.
+const PIECE: usize = 64 * 1024;
+
 /// A message's file, open for reading.
 #[derive(Debug)]
 pub struct MessageFile {
@@ -22,6 +27,24 @@ impl MessageFile {
         let mut content = vec![0; usize::try_from(self.file_size).unwrap_or(usize::MAX)];
         self.file.read_exact_at(&mut content, 0).map_err(shrunk)?;
         Ok(self.on_the_wire(content))
+    }
+
+    /// The hash of the file as it is.
+    ///
+    /// # Errors
+    /// What reading the file says.
+    pub fn content_hash(&self) -> std::io::Result<ContentHash> {
+        let mut hasher = Hasher::default();
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        loop {
+            let read = self.file.read_at(&mut piece, at)?;
+            if read == 0 {
+                return Ok(hasher.finish());
+            }
+            hasher.update(piece.get(..read).unwrap_or_default());
+            at += read as u64;
+        }
     }
 
     /// What lines of the file are on the wire.

@@ -114,6 +114,12 @@ impl<'a> FileName<'a> {
     }
 }
 
+/// The hash of the content that the base of a name says. Without a size it is no name of ours.
+pub(crate) fn content_hash(base: &str) -> Option<ContentHash> {
+    let name = FileName::parse(base);
+    name.size.and(name.hash)
+}
+
 /// The name in `cur/`. The mark says whose UID it is: to which mailbox a file was given it, whatever other program has moved or
 /// copied the file since.
 pub(crate) fn in_cur(base: &str, uid: Uid, mark: Mark, info: &str) -> String {

@@ -1,5 +1,7 @@
 use mail_types::Uid;
 
+use crate::content_hash::ContentHash;
+
 /// What a server learned of a message's content, in the form in which it writes that to clients. The store keeps it beside
 /// the message, wherever that is moved or copied to, but doesn't look into it; it may be lost at any time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,13 +18,15 @@ pub struct Summary {
     pub preview: Option<Vec<u8>>,
     /// What sorting, threads and searches look at: [`mail_message::Digest`].
     pub digest: Option<Vec<u8>>,
+    /// The hash of the file, where its name doesn't say it.
+    pub content: Option<ContentHash>,
 }
 
 impl Summary {
     /// Octets in all.
     #[must_use]
     pub fn len(&self) -> usize {
-        let Self { envelope, body, body_structure, fields, preview, digest } = self;
+        let Self { envelope, body, body_structure, fields, preview, digest, content: _ } = self;
         let parts = [envelope, body, body_structure, fields, preview, digest];
         parts.into_iter().flatten().map(Vec::len).sum()
     }

@@ -16,6 +16,7 @@ mod crashes;
 mod foreign;
 mod identity;
 mod misfits;
+mod object_ids;
 mod quota;
 mod races;
 mod second_opinion;

@@ -232,16 +232,14 @@ fn answer(
     out: &mut Output,
 ) -> Result<(), StoreError> {
     let (mailbox, message) = (selected.mailbox(), &numbered.message);
-    let has_part = items.iter().any(|it| it.part.is_some());
-    let known = if has_part { summaries.find(mailbox, message) } else { None };
-    let mut summary = known.unwrap_or_default();
-    let unknown = items.iter().filter(|it| it.part.is_none_or(|part| part.in_summary(&summary).is_none()));
+    let mut known = summaries.known(items.iter().filter_map(|it| it.part), mailbox, message);
+    let unknown = items.iter().filter(|it| it.part.is_none_or(|part| part.of_known(&known).is_none()));
     let contents = Contents::open(unknown.clone().map(|it| &it.item), mailbox, message.uid)?;
     if unknown.clone().any(|it| it.part.is_some())
-        && let Some(learned) = contents.summary()
+        && let Some(summary) = contents.summary()
     {
-        summary = learned;
         summaries.add(message, &summary);
+        known.learn(summary, message);
     }
     let mark = out.mark();
     out.text(format_args!("* {} FETCH (", numbered.seq));
@@ -249,7 +247,7 @@ fn answer(
         if position > 0 {
             out.octets(b" ");
         }
-        if let Some(octets) = part.and_then(|part| part.in_summary(&summary)) {
+        if let Some(octets) = part.and_then(|part| part.of_known(&known)) {
             section::write_kept(out.buffer(), item, octets);
         } else if let Err(error) = write_item(item, selected, numbered, &contents, out) {
             out.roll_back(&mark);
@@ -283,6 +281,8 @@ fn write_item(
         | FetchItem::Rfc822
         | FetchItem::Rfc822Header
         | FetchItem::Rfc822Text
+        | FetchItem::EmailId
+        | FetchItem::ThreadId
         | FetchItem::Preview { .. } => return contents.write(item, out),
     }
     Ok(())

@@ -23,7 +23,8 @@ pub(crate) fn create(session: &Session, name: &MailboxName, uses: &[String]) -> 
         None => account.create(name, None)?,
     }
     info!(mailbox = %name, "created");
-    Ok("Created".to_owned())
+    let mailbox_id = account.open(name)?.mailbox_id();
+    Ok(format!("[MAILBOXID ({mailbox_id})] Created"))
 }
 
 /// A session that deletes the mailbox it selected has none selected then.
@@ -69,6 +70,7 @@ pub(crate) fn status(
         StatusItem::UidNext => format!("UIDNEXT {}", status.uid_next),
         StatusItem::UidValidity => format!("UIDVALIDITY {}", status.uid_validity),
         StatusItem::Unseen => format!("UNSEEN {}", status.unseen),
+        StatusItem::MailboxId => format!("MAILBOXID ({})", status.mailbox_id),
         StatusItem::Size => format!("SIZE {}", status.size),
         StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", status.highest_mod_seq),
         StatusItem::Deleted => format!("DELETED {}", status.deleted.messages),

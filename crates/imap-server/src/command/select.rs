@@ -65,6 +65,8 @@ fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
     out.text(format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid\r\n"));
     out.text(format_args!("* OK [UIDNEXT {}] The next UID\r\n", now.uid_next()));
     selected.tell_select_mod_seq(out);
+    let mailbox_id = selected.mailbox().mailbox_id();
+    out.text(format_args!("* OK [MAILBOXID ({mailbox_id})] By which it is known\r\n"));
 }
 
 /// Removes what is `\Deleted` without telling, unless the mailbox is read-only.

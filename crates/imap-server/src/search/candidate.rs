@@ -3,8 +3,9 @@ use std::io;
 
 use mail_message::search::SearchedMessage;
 use mail_message::{Digest, DigestText, header};
-use mail_store::{Message, MessageFile, StoreError};
+use mail_store::{EmailId, Message, MessageFile, StoreError};
 
+use crate::contents::unreadable;
 use crate::selected::SelectedMailbox;
 use crate::summaries::{KeptDigest, Summaries, is_field, summary};
 
@@ -57,6 +58,30 @@ impl<'a> Candidate<'a> {
         }
         let header = self.header()?;
         Ok(Digest::new(self.made.get_or_init(|| Digest::write(header.octets(), false))))
+    }
+
+    /// Only a message of which the content was never hashed, and which came in the same second, is read.
+    pub(super) fn has_email_id(&self, id: &EmailId) -> Result<bool, StoreError> {
+        let seconds = self.message.internal_date.unix_seconds();
+        if seconds != id.seconds() {
+            return Ok(false);
+        }
+        let mailbox = self.selected.mailbox();
+        let known = self.summaries.borrow_mut().email_id(mailbox, &self.message);
+        let own = match known {
+            Some(known) => known,
+            None => {
+                let file = mailbox.open_message(self.message.uid)?;
+                let content = file.content_hash().map_err(|error| unreadable(self.message.uid, error))?;
+                EmailId::new(content, seconds)
+            }
+        };
+        Ok(own == *id)
+    }
+
+    /// The id of the message's thread, as FETCH tells it.
+    pub(super) fn thread_id(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.digest(&[])?.thread().map(|key| format!("T{key}")))
     }
 
     pub(super) fn sent_day(&self) -> Result<Option<i64>, StoreError> {
@@ -114,11 +139,8 @@ impl<'a> Candidate<'a> {
             return Ok(read);
         }
         let uid = self.message.uid;
-        let octets = read(self.selected.mailbox().open_message(uid)?).map_err(|source| StoreError::Io {
-            context: "reading",
-            path: format!("the message with UID {uid}").into(),
-            source,
-        })?;
+        let file = self.selected.mailbox().open_message(uid)?;
+        let octets = read(file).map_err(|error| unreadable(uid, error))?;
         Ok(cell.get_or_init(|| SearchedMessage::new(octets)))
     }
 }

@@ -23,6 +23,8 @@ pub(super) fn cost(key: &SearchKey) -> Cost {
         | SearchKey::SentOn(_)
         | SearchKey::SentSince(_)
         | SearchKey::Address(..)
+        | SearchKey::EmailId(_)
+        | SearchKey::ThreadId(_)
         | SearchKey::Header(..) => Cost::Digest,
         SearchKey::And(keys) => keys.iter().map(cost).max().unwrap_or(Cost::Index),
         SearchKey::Or(left, right) => cost(left).max(cost(right)),
@@ -71,6 +73,8 @@ pub(super) fn collect_texts<'a>(key: &'a SearchKey, texts: &mut Vec<&'a [u8]>) {
         | SearchKey::SentBefore(_)
         | SearchKey::SentOn(_)
         | SearchKey::SentSince(_)
+        | SearchKey::EmailId(_)
+        | SearchKey::ThreadId(_)
         | SearchKey::Older(_)
         | SearchKey::Younger(_)
         | SearchKey::Larger(_)

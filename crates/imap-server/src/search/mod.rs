@@ -11,7 +11,7 @@ use encoding_rs::Encoding;
 use imap_proto::{SearchKey, SearchRequest};
 use mail_message::DigestText;
 use mail_message::search::{Needle, Within};
-use mail_store::{StoreError, TextAnswer};
+use mail_store::{NoId, StoreError, TextAnswer};
 
 use crate::answer::Failure;
 use crate::selected::SelectedMailbox;
@@ -121,6 +121,11 @@ impl<'a> Search<'a> {
             SearchKey::SentBefore(date) => candidate.sent_day()?.is_some_and(|day| day < *date),
             SearchKey::SentOn(date) => candidate.sent_day()?.is_some_and(|day| day == *date),
             SearchKey::SentSince(date) => candidate.sent_day()?.is_some_and(|day| day >= *date),
+            SearchKey::EmailId(id) => match id.parse() {
+                Ok(id) => candidate.has_email_id(&id)?,
+                Err(NoId) => false,
+            },
+            SearchKey::ThreadId(id) => candidate.thread_id()?.as_deref() == Some(id),
             SearchKey::Older(seconds) => age() >= i64::from(*seconds),
             SearchKey::Younger(seconds) => age() <= i64::from(*seconds),
             SearchKey::Saved => self.selected.is_saved(message.uid),

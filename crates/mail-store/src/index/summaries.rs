@@ -4,11 +4,12 @@ use mail_types::Uid;
 use rusqlite::{Row, params};
 
 use super::Index;
+use crate::content_hash::ContentHash;
 use crate::error::StoreError;
 use crate::summary::{Digests, Summarized, Summary};
 
 impl Index {
-    /// At most `limit` summaries of this form from `uid` on, ascending, without the digests.
+    /// At most `limit` summaries of this form from `uid` on, ascending, without the digests and what is kept with them.
     pub(crate) fn summaries(
         &self,
         folder: &str,
@@ -44,7 +45,7 @@ impl Index {
 
     /// Keeps a summary, if the message is still there and of the same size.
     pub(crate) fn put_summary(&self, folder: &str, form: u32, of: &Summarized) -> Result<(), StoreError> {
-        let Summary { envelope, body, body_structure, fields, preview, digest } = &of.summary;
+        let Summary { envelope, body, body_structure, fields, preview, digest, content } = &of.summary;
         let (uid, size) = (of.uid.value(), of.size);
         self.execute(
             "INSERT OR REPLACE INTO summary SELECT folder, uid, wire, ?4, ?5, ?6, ?7, ?8, ?9 FROM message \
@@ -53,9 +54,9 @@ impl Index {
         )?;
         let Some(digest) = digest else { return Ok(()) };
         self.execute(
-            "INSERT OR REPLACE INTO digest SELECT folder, uid, wire, ?4, ?5 FROM message \
+            "INSERT OR REPLACE INTO digest SELECT folder, uid, wire, ?4, ?5, ?6 FROM message \
              WHERE folder = ?1 AND uid = ?2 AND wire = ?3",
-            params![folder, uid, size, form, digest],
+            params![folder, uid, size, form, digest, content.as_ref().map(ContentHash::octets)],
         )
     }
 
@@ -67,7 +68,7 @@ impl Index {
             params![from.0, from.1, to.0, to.1],
         )?;
         self.execute(
-            "INSERT OR REPLACE INTO digest SELECT ?3, ?4, wire, form, digest FROM digest WHERE folder = ?1 AND uid = ?2",
+            "INSERT OR REPLACE INTO digest SELECT ?3, ?4, wire, form, digest, content FROM digest WHERE folder = ?1 AND uid = ?2",
             params![from.0, from.1, to.0, to.1],
         )
     }
@@ -82,6 +83,7 @@ fn summarized(row: &Row<'_>) -> rusqlite::Result<Summarized> {
         fields: row.get(5)?,
         preview: row.get(6)?,
         digest: None,
+        content: None,
     };
     Ok(Summarized { uid: Uid::try_from(uid).unwrap_or(Uid::MIN), size: row.get(1)?, summary })
 }

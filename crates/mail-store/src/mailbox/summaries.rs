@@ -53,7 +53,7 @@ impl Mailbox {
     }
 
     /// False if another mailbox has its name by now: the UIDs of that are others.
-    fn is_known_to(&self, index: &Index) -> Result<bool, StoreError> {
+    pub(super) fn is_known_to(&self, index: &Index) -> Result<bool, StoreError> {
         let row = index.mailbox(&self.place.key)?;
         Ok(row.is_some_and(|row| row.uid_validity == self.uid_validity().value()))
     }
