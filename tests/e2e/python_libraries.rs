@@ -1,4 +1,4 @@
-//! Python's own smtplib, imaplib and poplib: each program of `tests/python` is a session of its own.
+//! Python's own smtplib, imaplib and poplib, and IMAPClient: each program of `tests/python` is a session of its own.
 
 use anyhow::Result;
 use e2e::{Demo, Installation, python};
@@ -20,6 +20,11 @@ fn a_message_comes_back_byte_for_byte() -> Result<()> {
 #[test]
 fn imap_serves_a_whole_session_of_a_client() -> Result<()> {
     against_a_demo("imap_session.py")
+}
+
+#[test]
+fn imapclient_does_what_scripts_do_with_a_mailbox() -> Result<()> {
+    against_a_demo("imapclient_session.py")
 }
 
 #[test]

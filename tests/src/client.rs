@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -99,8 +99,20 @@ impl Client {
 /// # Errors
 /// As [`Client::run`].
 pub fn python(script: &str, site: &Site, more: Value) -> Result<Finished> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
     let mut told = site.to_json();
     told["more"] = more;
+    let path = script_path("python", script);
     Client::new("python3").args(["-u".as_ref(), path.as_os_str()]).input(told.to_string()).run()
+}
+
+/// A JavaScript program of `tests/node`, which is told of `site` as JSON on standard input.
+///
+/// # Errors
+/// As [`Client::run`].
+pub fn node(script: &str, site: &Site) -> Result<Finished> {
+    Client::new("node").args([script_path("node", script)]).input(site.to_json().to_string()).run()
+}
+
+fn script_path(language: &str, script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(language).join(script)
 }

@@ -18,7 +18,7 @@ mod site;
 mod smtp;
 mod status;
 
-pub use client::{Client, Finished, python};
+pub use client::{Client, Finished, node, python};
 pub use demo::Demo;
 pub use installation::{Installation, free_port};
 pub use mail::{Mail, messages_in};
