@@ -165,8 +165,10 @@ fn set_seen(
     named: &Named,
     out: &mut Output,
 ) -> Result<Option<Arc<Snapshot>>, Failure> {
+    // Another session may have cleared it without this one having been told.
+    let now = selected.mailbox().sync()?;
     let unseen = |index: usize| {
-        let message = selected.now().get(index)?;
+        let message = now.get(now.position(selected.uid(index)?)?)?;
         (!message.flags.contains(Flag::Seen)).then_some(message.uid)
     };
     let uids: Vec<Uid> = named.indexes.iter().cloned().flatten().filter_map(unseen).collect();

@@ -1,0 +1,69 @@
+//! Random commands of several sessions in two processes' worth of servers, with foreign changes in the Maildir and the index lost in
+//! between, against a simple model of a mailbox: what each client knows from what it was told is compared with what is there, and so
+//! it is for clients that come back by CONDSTORE and QRESYNC after the connection was lost anywhere.
+//!
+//! `MAILSTEAD_MODEL_CASES` and `MAILSTEAD_MODEL_SEED` make a longer run and another one.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panic")]
+
+mod built;
+mod client;
+mod foreign;
+mod session;
+mod step;
+mod view;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use testkit::{Fixture, Security};
+
+use crate::world::World;
+
+/// Steps of one case at most.
+const STEPS: usize = 80;
+
+fn from_environment(name: &str, default: u32) -> u32 {
+    std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn every_session_knows_what_is_there() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let fixture = Fixture::new().unwrap();
+    let start = || runtime.block_on(async { fixture.start(imap_server::run) }).unwrap();
+    let (one, two) = (start(), start());
+    let addresses = [one.address(Security::Plain), two.address(Security::Plain)];
+    let maildir = fixture.config.mail_dir().join("example.org/alice/Maildir");
+    let config = Config {
+        cases: from_environment("MAILSTEAD_MODEL_CASES", 16),
+        max_shrink_iters: 300,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut seed = [7; 32];
+    seed[..4].copy_from_slice(&from_environment("MAILSTEAD_MODEL_SEED", 0).to_le_bytes());
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let (mut cases, mut taken) = (0, 0);
+    let counts = std::cell::RefCell::new((&mut cases, &mut taken));
+    // Each failing case on the way to the smallest would be told.
+    std::panic::set_hook(Box::new(|_| ()));
+    let result = runner.run(&prop::collection::vec(step::step(), 1..STEPS), |steps| {
+        let mut counts = counts.borrow_mut();
+        *counts.0 += 1;
+        *counts.1 += steps.len();
+        let mut world = World::new(addresses, &maildir, *counts.0);
+        let played = catch_unwind(AssertUnwindSafe(|| world.play(&steps)));
+        played.map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            TestCaseError::fail(text.unwrap_or_else(|| "a panic".to_owned()))
+        })
+    });
+    drop(std::panic::take_hook());
+    println!("{taken} steps in {cases} cases");
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
