@@ -1,6 +1,6 @@
 //! A client's commands. RFC 3501 §6 and the extensions offered.
 
-use mail_types::{Flags, InternalDate, MailboxName, MailboxNameError, Secret};
+use mail_types::{Flags, MailboxName, MailboxNameError, Secret, SeqSet, UidSet};
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while1};
@@ -9,16 +9,17 @@ use nom::combinator::{all_consuming, cut, map, opt, value};
 use nom::multi::separated_list1;
 use nom::sequence::{preceded, separated_pair, terminated};
 
+use crate::append::{AppendRequest, append, replace};
 use crate::condstore::{FetchModifiers, SelectParams, fetch_modifiers, select_params};
 use crate::fetch::fetch_items;
 use crate::grammar::{
-    Expected, Mismatch, Parsed, append_flags, atom, date_time, list0, list1, mailbox, nstring, sequence_set,
-    sp, string, text,
+    Expected, Mismatch, Parsed, atom, bound, list0, mailbox, nstring, sequence_set, sp, string, text,
 };
 use crate::list::{ListRequest, list, lsub};
 use crate::quota::{quota_root_name, setquota};
 use crate::search::{SearchReturns, search_program};
 use crate::sort::{SortCriterion, ThreadAlgorithm, sort, thread};
+use crate::status::{StatusItem, status};
 use crate::store::{StoreMode, store};
 use crate::{FetchItem, MessageSet, SearchKey, Tag};
 
@@ -65,31 +66,6 @@ impl ParseError {
             Self::UnknownCommand(tag) | Self::Arguments { tag, .. } | Self::Name(tag, _) => Some(tag),
         }
     }
-}
-
-/// What STATUS can ask for. RFC 3501 §6.3.10.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatusItem {
-    /// `MESSAGES`
-    Messages,
-    /// `RECENT`
-    Recent,
-    /// `UIDNEXT`
-    UidNext,
-    /// `UIDVALIDITY`
-    UidValidity,
-    /// `UNSEEN`
-    Unseen,
-    /// `SIZE`. RFC 8438.
-    Size,
-    /// `HIGHESTMODSEQ`. RFC 7162 §3.1.7.
-    HighestModSeq,
-    /// `MAILBOXID`. RFC 8474.
-    MailboxId,
-    /// `DELETED`: messages with `\\Deleted`. RFC 9208 §4.1.4.
-    Deleted,
-    /// `DELETED-STORAGE`: their octets. RFC 9208 §4.1.4.
-    DeletedStorage,
 }
 
 /// SEARCH's arguments.
@@ -162,15 +138,8 @@ pub enum Command {
     GetQuotaRoot(MailboxName),
     /// `SETQUOTA` with a quota root and limits. RFC 9208 §4.1.3.
     SetQuota(String, Vec<(String, u64)>),
-    /// `APPEND` up to its message
-    Append {
-        /// Where to.
-        mailbox: MailboxName,
-        /// Its flags.
-        flags: Flags,
-        /// Its date; now when `None`.
-        date: Option<InternalDate>,
-    },
+    /// `APPEND`, `REPLACE` and `UID REPLACE`, up to the first literal of the message
+    Append(AppendRequest),
     /// `IDLE`. RFC 2177.
     Idle,
     /// `COMPRESS DEFLATE`. RFC 4978.
@@ -291,12 +260,12 @@ fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
         b"UNSUBSCRIBE" => whole(input, map(mailbox, Command::Unsubscribe)),
         b"LIST" => whole(input, map(list, Command::List)),
         b"LSUB" => whole(input, map(lsub, |(reference, pattern)| Command::Lsub(reference, pattern))),
-        b"STATUS" => whole(input, status),
+        b"STATUS" => whole(input, map(status, |(name, items)| Command::Status(name, items))),
         b"GETQUOTA" => whole(input, map(quota_root_name, Command::GetQuota)),
         b"GETQUOTAROOT" => whole(input, map(mailbox, Command::GetQuotaRoot)),
         b"SETQUOTA" => whole(input, map(setquota, |(root, limits)| Command::SetQuota(root, limits))),
         b"COMPRESS" => whole(input, value(Command::Compress, tag_no_case("DEFLATE"))),
-        b"APPEND" => whole(input, append),
+        b"APPEND" => Some(all_consuming(map(append, Command::Append)).parse(input)),
         b"UID" => uid(input),
         _ => message_command(verb, input, false),
     }
@@ -323,6 +292,10 @@ fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed
             ),
         ),
         b"STORE" => whole(input, move |input| store(uid, input)),
+        b"REPLACE" => {
+            let number = move |input| message_number(uid, input);
+            Some(all_consuming(map(|input| replace(number, input), Command::Append)).parse(input))
+        }
         b"COPY" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Copy(set, to))),
         b"MOVE" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Move(set, to))),
         b"SORT" => whole(
@@ -350,6 +323,15 @@ pub(crate) fn message_set(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
         alt((saved, map(sequence_set, MessageSet::Uid))).parse(input)
     } else {
         alt((saved, map(sequence_set, MessageSet::Seq))).parse(input)
+    }
+}
+
+/// `seq-number` or `uniqueid`: a set of one.
+fn message_number(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
+    if uid {
+        map(bound, |number| MessageSet::Uid(UidSet::from_ranges(vec![(number, number)]))).parse(input)
+    } else {
+        map(bound, |number| MessageSet::Seq(SeqSet::from_ranges(vec![(number, number)]))).parse(input)
     }
 }
 
@@ -400,45 +382,6 @@ fn create(input: &[u8]) -> Parsed<'_, Command> {
     let list = list0("a special use", use_attr);
     let uses = preceded((sp, tag_no_case("(USE"), sp), cut(terminated(list, char(')'))));
     map((mailbox, opt(uses)), |(name, uses)| Command::Create(name, uses.unwrap_or_default())).parse(input)
-}
-
-/// `"STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
-fn status(input: &[u8]) -> Parsed<'_, Command> {
-    map(separated_pair(mailbox, sp, status_items), |(name, items)| Command::Status(name, items)).parse(input)
-}
-
-/// `"(" status-att *(SP status-att) ")"`. SIZE is RFC 8438's, DELETED and DELETED-STORAGE are RFC 9208's.
-pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
-    let item = alt((
-        value(StatusItem::Messages, tag_no_case("MESSAGES")),
-        value(StatusItem::Recent, tag_no_case("RECENT")),
-        value(StatusItem::UidNext, tag_no_case("UIDNEXT")),
-        value(StatusItem::UidValidity, tag_no_case("UIDVALIDITY")),
-        value(StatusItem::Unseen, tag_no_case("UNSEEN")),
-        value(StatusItem::Size, tag_no_case("SIZE")),
-        value(StatusItem::HighestModSeq, tag_no_case("HIGHESTMODSEQ")),
-        value(StatusItem::MailboxId, tag_no_case("MAILBOXID")),
-        value(StatusItem::DeletedStorage, tag_no_case("DELETED-STORAGE")),
-        value(StatusItem::Deleted, tag_no_case("DELETED")),
-    ));
-    list1("a STATUS item", item).parse(input)
-}
-
-/// `"APPEND" SP mailbox [SP flag-list] [SP date-time] SP`, the literal left out.
-fn append(input: &[u8]) -> Parsed<'_, Command> {
-    map((mailbox, opt(preceded(sp, append_flags)), opt(preceded(sp, date_time))), |(mailbox, flags, date)| {
-        Command::Append { mailbox, flags: flags.unwrap_or_default(), date }
-    })
-    .parse(input)
-}
-
-/// `append-message` without its literal: what stands between two messages of an APPEND; `None` if the grammar does not allow
-/// it. RFC 3502 §3.
-#[must_use]
-pub fn parse_append_message(input: &[u8]) -> Option<(Flags, Option<InternalDate>)> {
-    let options = (opt(terminated(append_flags, sp)), opt(terminated(date_time, sp)));
-    let (_, (flags, date)) = all_consuming(preceded(sp, options)).parse(input).ok()?;
-    Some((flags.unwrap_or_default(), date))
 }
 
 #[cfg(test)]

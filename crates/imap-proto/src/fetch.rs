@@ -9,7 +9,7 @@ use nom::multi::separated_list1;
 use nom::sequence::{delimited, pair, preceded, separated_pair};
 
 use crate::encode;
-use crate::grammar::{Parsed, astring, expect, list1, number, sp};
+use crate::grammar::{Mismatch, Parsed, astring, expect, list1, number, sp};
 
 /// The path to a part, `1.2.3`; empty for the message itself.
 pub type Part = Vec<u32>;
@@ -45,6 +45,17 @@ pub enum FetchItem {
         /// The first octet and the most octets.
         partial: Option<(u32, u32)>,
     },
+    /// `BINARY[part]<partial>`: without its transfer encoding. RFC 3516 §4.2.
+    Binary {
+        /// True if `\Seen` stays as it is.
+        peek: bool,
+        /// Which part of the message.
+        part: Part,
+        /// The first octet and the most octets.
+        partial: Option<(u32, u32)>,
+    },
+    /// `BINARY.SIZE[part]`. RFC 3516 §4.2.
+    BinarySize(Part),
     /// `RFC822`: as `BODY[]`, under its own name
     Rfc822,
     /// `RFC822.HEADER`: as `BODY.PEEK[HEADER]`
@@ -91,7 +102,7 @@ impl FetchItem {
     #[must_use]
     pub const fn sets_seen(&self) -> bool {
         match self {
-            Self::Section { peek, .. } => !*peek,
+            Self::Section { peek, .. } | Self::Binary { peek, .. } => !*peek,
             Self::Rfc822 | Self::Rfc822Text => true,
             Self::Uid
             | Self::Flags
@@ -101,6 +112,7 @@ impl FetchItem {
             | Self::Envelope
             | Self::Body
             | Self::BodyStructure
+            | Self::BinarySize(_)
             | Self::Rfc822Header
             | Self::EmailId
             | Self::ThreadId
@@ -109,11 +121,17 @@ impl FetchItem {
     }
 }
 
+/// A part's number as it is written, `1.2`.
+#[must_use]
+pub fn part_number(part: &[u32]) -> String {
+    part.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
+}
+
 impl Section {
     /// The name under which the answer shows it, `BODY[1.HEADER]<0>`.
     #[must_use]
     pub fn response_name(&self, partial: Option<(u32, u32)>) -> String {
-        let part = self.part.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+        let part = part_number(&self.part);
         let dot = if part.is_empty() || self.text.is_none() { "" } else { "." };
         let text = self.text.as_ref().map(SectionText::encode).unwrap_or_default();
         let origin = partial.map(|(first, _)| format!("<{first}>")).unwrap_or_default();
@@ -156,6 +174,7 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
     let whole = FetchItem::Section { peek: true, section: Section::default(), partial: None };
     alt((
         body_section,
+        binary,
         value(FetchItem::Envelope, tag_no_case("ENVELOPE")),
         value(FetchItem::Flags, tag_no_case("FLAGS")),
         value(FetchItem::InternalDate, tag_no_case("INTERNALDATE")),
@@ -184,18 +203,39 @@ fn preview(input: &[u8]) -> Parsed<'_, FetchItem> {
     .parse(input)
 }
 
-/// `"BODY" [".PEEK"] section ["<" number "." nz-number ">"]`
+/// `"BODY" [".PEEK"] section [partial]`
 fn body_section(input: &[u8]) -> Parsed<'_, FetchItem> {
-    let peek = preceded(tag_no_case("BODY"), map(opt(tag_no_case(".PEEK")), |peek| peek.is_some()));
     let section = delimited(char('['), section_spec, char(']'));
+    map((peeking("BODY"), section, opt(partial)), |(peek, section, partial)| FetchItem::Section {
+        peek,
+        section,
+        partial,
+    })
+    .parse(input)
+}
+
+/// `"BINARY" [".PEEK"] section-binary [partial] / "BINARY.SIZE" section-binary`. RFC 3516 §7.
+fn binary(input: &[u8]) -> Parsed<'_, FetchItem> {
+    let section = || delimited(char('['), map(opt(section_part), Option::unwrap_or_default), char(']'));
+    let size = preceded(tag_no_case("BINARY.SIZE"), section());
+    let content = map((peeking("BINARY"), section(), opt(partial)), |(peek, part, partial)| {
+        FetchItem::Binary { peek, part, partial }
+    });
+    alt((map(size, FetchItem::BinarySize), content)).parse(input)
+}
+
+fn peeking<'a>(name: &'static str) -> impl Parser<&'a [u8], Output = bool, Error = Mismatch> {
+    preceded(tag_no_case(name), map(opt(tag_no_case(".PEEK")), |peek| peek.is_some()))
+}
+
+/// `partial = "<" number "." nz-number ">"`
+fn partial(input: &[u8]) -> Parsed<'_, (u32, u32)> {
     let most = verify(number, |most| *most > 0);
-    let partial = opt(delimited(char('<'), separated_pair(number, char('.'), most), char('>')));
-    map((peek, section, partial), |(peek, section, partial)| FetchItem::Section { peek, section, partial })
-        .parse(input)
+    delimited(char('<'), separated_pair(number, char('.'), most), char('>')).parse(input)
 }
 
 /// `section-spec = section-msgtext / (section-part ["." section-text])`, or nothing.
-fn section_spec(input: &[u8]) -> Parsed<'_, Section> {
+pub(crate) fn section_spec(input: &[u8]) -> Parsed<'_, Section> {
     let within = pair(section_part, opt(preceded(char('.'), section_text)));
     let of_message = verify(opt(section_text), |text| *text != Some(SectionText::Mime));
     alt((

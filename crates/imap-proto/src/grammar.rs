@@ -228,7 +228,7 @@ pub(crate) fn list_mailbox(input: &[u8]) -> Parsed<'_, Vec<u8>> {
 }
 
 /// `seq-number = nz-number / "*"`
-fn bound<T: Number>(input: &[u8]) -> Parsed<'_, Bound<T>> {
+pub(crate) fn bound<T: Number>(input: &[u8]) -> Parsed<'_, Bound<T>> {
     let nz_number = map_opt(number, |number| T::try_from(number).ok().map(Bound::Number));
     alt((value(Bound::Star, char('*')), nz_number)).parse(input)
 }

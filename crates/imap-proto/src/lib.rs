@@ -2,6 +2,7 @@
 //!
 //! [`line-codec`](../line_codec/imap/index.html) frames whole commands first; the grammars here only ever see complete input.
 
+mod append;
 mod command;
 mod condstore;
 mod encode;
@@ -11,20 +12,25 @@ mod list;
 mod quota;
 mod search;
 mod sort;
+mod status;
 mod store;
 mod structure;
+mod url;
 
-pub use command::{Command, ParseError, Request, SearchRequest, StatusItem, parse_append_message};
+pub use append::{AppendNext, AppendRequest, AppendScript, AppendStep, Within};
+pub use command::{Command, ParseError, Request, SearchRequest};
 pub use condstore::{FetchModifiers, Qresync, SelectParams};
 pub use encode::{astring, internal_date, nstring, quoted, string};
-pub use fetch::{FetchItem, Part, Section, SectionText};
+pub use fetch::{FetchItem, Part, Section, SectionText, part_number};
 pub use grammar::Expected;
 pub use list::{ListRequest, ListReturn, ListSelect};
 pub use quota::{QuotaResource, quota_response, quotaroot_response};
 pub use search::{Header, PartialRange, SearchKey, SearchReturns};
 pub use sort::{SortCriterion, SortKey, ThreadAlgorithm};
+pub use status::StatusItem;
 pub use store::StoreMode;
 pub use structure::{body, envelope};
+pub use url::MessageUrl;
 
 use std::fmt;
 

@@ -6,9 +6,8 @@ use nom::bytes::complete::tag_no_case;
 use nom::combinator::{cut, map, opt, value, verify};
 use nom::sequence::{preceded, separated_pair, terminated};
 
-use crate::StatusItem;
-use crate::command::status_items;
 use crate::grammar::{Parsed, list_mailbox, list0, list1, sp, string};
+use crate::status::{StatusItem, status_items};
 
 /// What LIST is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]

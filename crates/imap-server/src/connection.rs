@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info};
 
 use crate::answer::{Failure, Output};
+use crate::capabilities::Offer;
 use crate::command::quota::Owner;
 use crate::idle::Idled;
 use crate::login::{Authenticating, Authentication, log_in};
@@ -133,7 +134,7 @@ impl Client {
                 self.wire.line("+ OK").await?;
                 Ok(Next::Command)
             }
-            Event::Append { head, size, synchronising } => self.append(&head, size, synchronising).await,
+            Event::Append { head, literal } => self.append(&head, literal).await,
             Event::Refused { tag, refusal } => {
                 let tag = tag.as_deref().map_or("*".into(), String::from_utf8_lossy);
                 let failure = refused(refusal).text();
@@ -152,7 +153,7 @@ impl Client {
         self.count_error().await
     }
 
-    async fn count_error(&mut self) -> io::Result<Next> {
+    pub(crate) async fn count_error(&mut self) -> io::Result<Next> {
         self.errors += 1;
         if self.errors < MAX_ERRORS {
             return Ok(Next::Command);
@@ -187,10 +188,7 @@ impl Client {
             }
             Command::Idle => return self.on_idle(&tag).await,
             Command::Compress => self.compress(&tag).await?,
-            Command::Append { .. } => {
-                self.wire.line(&format!("{tag} BAD The message must be a literal")).await?;
-                return self.count_error().await;
-            }
+            Command::Append(request) => return self.append_at_once(tag.to_string(), request).await,
             command @ (Command::Noop
             | Command::Enable(_)
             | Command::Select(..)
@@ -223,29 +221,15 @@ impl Client {
         Ok(Next::Command)
     }
 
-    /// Only what is whole is advertised.
     fn capabilities(&self) -> String {
-        let mut capabilities = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE".to_owned();
-        if self.account.is_some() {
-            capabilities.push_str(
-                " CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE UIDPLUS UNSELECT MOVE \
-                 MULTIAPPEND ESEARCH SEARCHRES CONDSTORE QRESYNC QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE",
-            );
-            capabilities.push_str(
-                " PREVIEW SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS WITHIN \
-                 OBJECTID I18NLEVEL=1",
-            );
-            if !self.wire.is_compressed() {
-                capabilities.push_str(" COMPRESS=DEFLATE");
-            }
-            return capabilities;
-        }
-        if self.offers_tls && !self.wire.is_tls() {
-            capabilities.push_str(" STARTTLS");
-        }
-        let login = if self.may_login() { " AUTH=PLAIN AUTH=LOGIN" } else { " LOGINDISABLED" };
-        capabilities.push_str(login);
-        capabilities
+        let offer = Offer {
+            is_logged_in: self.account.is_some(),
+            may_start_tls: self.offers_tls && !self.wire.is_tls(),
+            may_login: self.may_login(),
+            is_compressed: self.wire.is_compressed(),
+            max_append: self.shared.config.imap.max_append,
+        };
+        offer.list()
     }
 
     /// Promise 5: never a password in the clear.

@@ -11,7 +11,7 @@ use mail_store::{ContentHash, Mailbox, MessageFile, StoreError, Summary};
 use mail_types::Uid;
 
 use crate::answer::Output;
-use crate::section;
+use crate::section::{self, Unwritten};
 use crate::summaries::summary;
 
 /// Octets from which on a literal is sent straight from its file.
@@ -39,6 +39,8 @@ fn need(item: &FetchItem) -> Need {
         FetchItem::Body
         | FetchItem::BodyStructure
         | FetchItem::EmailId
+        | FetchItem::Binary { .. }
+        | FetchItem::BinarySize(_)
         | FetchItem::Preview { lazy: false } => Need::Structure,
         FetchItem::Section { section: Section { part, text }, .. } if part.is_empty() => match text {
             None | Some(SectionText::Text) => Need::Stretch,
@@ -121,11 +123,17 @@ impl Contents {
     }
 
     /// Writes an item that is made of a message's octets.
-    pub(crate) fn write(&self, item: &FetchItem, out: &mut Output) -> io::Result<()> {
+    pub(crate) fn write(&self, item: &FetchItem, out: &mut Output) -> Result<(), Unwritten> {
         match self {
             Self::Unread => {
                 section::write(out.buffer(), item, &[], None);
                 Ok(())
+            }
+            Self::Read { octets, structure, content: _ }
+                if matches!(item, FetchItem::Binary { .. } | FetchItem::BinarySize(_)) =>
+            {
+                let written = section::write_binary(out.buffer(), item, octets, structure.as_deref());
+                if written { Ok(()) } else { Err(Unwritten::UnknownEncoding) }
             }
             Self::Read { octets, structure, content: _ } => {
                 section::write(out.buffer(), item, octets, structure.as_deref());
@@ -134,7 +142,7 @@ impl Contents {
             Self::File { file, size, header } => match need(item) {
                 Need::Stretch => {
                     let from = if is_whole(item) { 0 } else { header.len() as u64 };
-                    write_stretch(item, file, cut(from..*size, item), out)
+                    Ok(write_stretch(item, file, cut(from..*size, item), out)?)
                 }
                 Need::Nothing | Need::Header | Need::Structure => {
                     section::write(out.buffer(), item, header, None);
@@ -162,6 +170,8 @@ fn is_whole(item: &FetchItem) -> bool {
         FetchItem::Envelope
         | FetchItem::Body
         | FetchItem::BodyStructure
+        | FetchItem::Binary { .. }
+        | FetchItem::BinarySize(_)
         | FetchItem::Rfc822Header
         | FetchItem::Rfc822Text
         | FetchItem::EmailId

@@ -3,8 +3,8 @@
 use std::io;
 
 use bytes::Bytes;
-use imap_proto::{Command, Request, parse_append_message};
-use line_codec::imap::Event;
+use imap_proto::{AppendNext, AppendRequest, AppendScript, Command, Request, Within};
+use line_codec::imap::{Event, Literal};
 use tokio::time::timeout;
 
 use crate::answer::Failure;
@@ -12,37 +12,36 @@ use crate::command::append::Appending;
 use crate::connection::{Client, FLOOD, Next, lost, refused, tag_of};
 use crate::session::Progress;
 
-/// What became of the messages so far. After a failure the rest is read and thrown away.
-type Received = Result<Appending, Failure>;
+/// What became of the messages so far, and what the last literal is. After a failure the rest is read and thrown away.
+type Received = Result<(Appending, Within), Failure>;
+
+fn not_valid() -> Failure {
+    Failure::bad("Not understood: expected flags, a date and time, CATENATE, a part of it, or the message")
+}
 
 impl Client {
-    /// Takes the messages of one APPEND, and answers it.
-    pub(crate) async fn append(
-        &mut self,
-        head: &Bytes,
-        size: u64,
-        mut synchronising: bool,
-    ) -> io::Result<Next> {
-        let (tag, mut received) = self.open_append(head, size).await?;
+    /// Takes the messages of one APPEND or REPLACE, and answers it.
+    pub(crate) async fn append(&mut self, head: &Bytes, literal: Literal) -> io::Result<Next> {
+        let (tag, mut received) = self.open_append(head, literal).await?;
+        let mut waits = literal.synchronising;
         loop {
-            if synchronising && received.is_err() {
+            if waits && received.is_err() {
                 // The client is told instead of `+`, and sends nothing more.
                 self.wire.refuse_message();
                 break;
             }
-            if synchronising {
+            if waits {
                 self.wire.line("+ OK").await?;
             }
             received = self.receive(received).await?;
-            match timeout(self.patience(), self.wire.event()).await?? {
-                Some(Event::AppendEnd(rest)) if rest.is_empty() => break,
-                Some(Event::AppendEnd(_)) => {
-                    received = received.and(Err(Failure::bad("Something stands behind the message")));
+            match self.behind_literal().await? {
+                Some(Event::AppendEnd(rest)) => {
+                    received = self.go_on(received, &rest, None).await?;
                     break;
                 }
-                Some(Event::AppendMore { head, size, synchronising: waits }) => {
-                    synchronising = waits;
-                    received = self.begin(received, head, size).await?;
+                Some(Event::AppendMore { head, literal }) => {
+                    waits = literal.synchronising;
+                    received = self.go_on(received, &head, Some(literal)).await?;
                 }
                 Some(Event::Refused { refusal, .. }) => {
                     received = received.and(Err(refused(refusal)));
@@ -57,11 +56,35 @@ impl Client {
                 }
             }
         }
+        self.end_append(tag, received.map(|(appending, _)| appending)).await
+    }
+
+    /// What comes behind a literal; URLs that are literals themselves are asked for.
+    async fn behind_literal(&mut self) -> io::Result<Option<Event>> {
+        loop {
+            match timeout(self.patience(), self.wire.event()).await?? {
+                Some(Event::Continue) => self.wire.line("+ OK").await?,
+                event => return Ok(event),
+            }
+        }
+    }
+
+    /// An APPEND or REPLACE that has no literal: all of it comes from URLs. RFC 4469.
+    pub(crate) async fn append_at_once(&mut self, tag: String, request: AppendRequest) -> io::Result<Next> {
+        if request.script.next != AppendNext::End {
+            self.wire.line(&format!("{tag} BAD The message must be a literal")).await?;
+            return self.count_error().await;
+        }
+        let begun = self.blocking(move |session, _| {
+            let mut appending = Appending::start(session, &request)?;
+            appending.perform(request.script.steps).map(|()| appending)
+        });
+        let (received, _) = begun.await?;
         self.end_append(tag, received).await
     }
 
     /// The tag, and the first message's way into the store.
-    async fn open_append(&mut self, head: &[u8], size: u64) -> io::Result<(String, Received)> {
+    async fn open_append(&mut self, head: &[u8], literal: Literal) -> io::Result<(String, Received)> {
         let Request { tag, command } = match Request::parse(head) {
             Ok(request) => request,
             Err(error) => return Ok((tag_of(&error), Err(Failure::from(&error)))),
@@ -70,46 +93,61 @@ impl Client {
         if !self.session()?.allows(&command) {
             return Ok((tag, Err(Failure::bad("Not in this state"))));
         }
-        let Command::Append { mailbox, flags, date } = command else {
+        let Command::Append(request) = command else {
             return Ok((tag, Err(Failure::bad("No such command"))));
         };
-        let (opened, _) = self
-            .blocking(move |session, _| {
-                let mut appending = Appending::start(session, mailbox)?;
-                appending.begin(flags, date, size).map(|()| appending)
-            })
-            .await?;
-        Ok((tag, opened))
-    }
-
-    /// Begins another message.
-    async fn begin(&mut self, received: Received, head: Bytes, size: u64) -> io::Result<Received> {
-        let begun = self.blocking(move |_, _| {
-            let mut appending = received?;
-            let (flags, date) = parse_append_message(&head).ok_or(Failure::bad(
-                "Not understood: expected flags, a date and time, or the next message",
-            ))?;
-            appending.begin(flags, date, size).map(|()| appending)
+        let AppendNext::Literal(within) = request.script.next else { return Ok((tag, Err(not_valid()))) };
+        let begun = self.blocking(move |session, _| {
+            let mut appending = Appending::start(session, &request)?;
+            appending.perform(request.script.steps)?;
+            appending.announce(literal.size, literal.binary, within)?;
+            Ok((appending, within))
         });
-        begun.await.map(|(begun, _)| begun)
+        begun.await.map(|(opened, _)| (tag, opened))
     }
 
-    /// Writes one message.
+    /// Does what stands behind a literal, up to the next one or to the end.
+    async fn go_on(
+        &mut self,
+        received: Received,
+        text: &Bytes,
+        literal: Option<Literal>,
+    ) -> io::Result<Received> {
+        let text = text.clone();
+        let done = self.blocking(move |_, _| {
+            let (mut appending, within) = received?;
+            let AppendScript { steps, next } =
+                AppendScript::behind(within, literal.is_some(), &text).ok_or_else(not_valid)?;
+            appending.perform(steps)?;
+            match (next, literal) {
+                (AppendNext::Literal(within), Some(literal)) => {
+                    appending.announce(literal.size, literal.binary, within)?;
+                    Ok((appending, within))
+                }
+                (AppendNext::End, None) => Ok((appending, within)),
+                (AppendNext::Literal(_), None) | (AppendNext::End, Some(_)) => Err(not_valid()),
+            }
+        });
+        done.await.map(|(done, _)| done)
+    }
+
+    /// Writes one literal.
     async fn receive(&mut self, mut received: Received) -> io::Result<Received> {
         while let Some(piece) = timeout(self.patience(), self.wire.message()).await?? {
-            if let Ok(mut appending) = received {
-                let written =
-                    tokio::task::spawn_blocking(move || appending.write(&piece).map(|()| appending));
+            if let Ok((mut appending, within)) = received {
+                let written = tokio::task::spawn_blocking(move || {
+                    appending.write(&piece).map(|()| (appending, within))
+                });
                 received = written.await.map_err(|_| lost())?;
             }
         }
         Ok(received)
     }
 
-    async fn end_append(&mut self, tag: String, received: Received) -> io::Result<Next> {
+    async fn end_append(&mut self, tag: String, received: Result<Appending, Failure>) -> io::Result<Next> {
         let (progress, mut out) = self
             .blocking(move |session, out| {
-                let result = received.and_then(Appending::commit);
+                let result = received.and_then(|appending| appending.commit(out));
                 session.finish(&tag, result, true, out)
             })
             .await?;

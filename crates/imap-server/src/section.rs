@@ -1,10 +1,11 @@
 //! The parts of a message that FETCH names: `BODY[1.2.HEADER.FIELDS (From)]<0.100>` and its like. RFC 3501 §6.4.5.
 
 use std::borrow::Cow;
+use std::io;
 use std::ops::Range;
 
-use imap_proto::{FetchItem, Section, SectionText, body, envelope, nstring};
-use mail_message::{BodyStructure, Envelope, header, preview};
+use imap_proto::{FetchItem, Part, Section, SectionText, body, envelope, nstring, part_number};
+use mail_message::{BodyStructure, Envelope, binary, header, preview};
 
 /// The name that `item` has in the answer.
 pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
@@ -18,6 +19,11 @@ pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
         FetchItem::Body => "BODY",
         FetchItem::BodyStructure => "BODYSTRUCTURE",
         FetchItem::Section { section, partial, .. } => return section.response_name(*partial).into(),
+        FetchItem::Binary { part, partial, .. } => {
+            let origin = partial.map(|(first, _)| format!("<{first}>")).unwrap_or_default();
+            return format!("BINARY[{}]{origin}", part_number(part)).into();
+        }
+        FetchItem::BinarySize(part) => return format!("BINARY.SIZE[{}]", part_number(part)).into(),
         FetchItem::Rfc822 => "RFC822",
         FetchItem::Rfc822Header => "RFC822.HEADER",
         FetchItem::Rfc822Text => "RFC822.TEXT",
@@ -26,6 +32,66 @@ pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
         FetchItem::Preview { .. } => "PREVIEW",
     };
     name.into()
+}
+
+/// Why an item can't be answered.
+#[derive(Debug)]
+pub(crate) enum Unwritten {
+    Io(io::Error),
+    /// BINARY of a part whose transfer encoding can't be undone. RFC 3516 §4.3.
+    UnknownEncoding,
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Writes BINARY or BINARY.SIZE; false if the transfer encoding can't be undone, then nothing is written. A part that does not
+/// exist is NIL, and of no size.
+pub(crate) fn write_binary(
+    out: &mut Vec<u8>,
+    item: &FetchItem,
+    octets: &[u8],
+    structure: Option<&BodyStructure>,
+) -> bool {
+    let (FetchItem::Binary { part, .. } | FetchItem::BinarySize(part)) = item else { return true };
+    let decoded = match decoded(part, octets, structure) {
+        None => None,
+        Some(None) => return false,
+        Some(Some(decoded)) => Some(decoded),
+    };
+    out.extend_from_slice(name(item).as_bytes());
+    out.push(b' ');
+    match (item, decoded) {
+        (FetchItem::Binary { partial, .. }, Some(decoded)) => literal8(out, cut(&decoded, *partial)),
+        (FetchItem::Binary { .. }, None) => out.extend_from_slice(b"NIL"),
+        (_, decoded) => {
+            let size = decoded.map_or(0, |decoded| decoded.len());
+            out.extend_from_slice(size.to_string().as_bytes());
+        }
+    }
+    true
+}
+
+/// The message itself, or a part of it without its transfer encoding; `Some(None)` if that can't be undone.
+fn decoded<'a>(
+    part: &Part,
+    octets: &'a [u8],
+    structure: Option<&BodyStructure>,
+) -> Option<Option<Cow<'a, [u8]>>> {
+    if part.is_empty() {
+        return Some(Some(octets.into()));
+    }
+    structure?.part(part).map(|part| binary::decoded(octets, part))
+}
+
+/// What holds a NUL can only be a `literal8`, and nothing else needs one.
+fn literal8(out: &mut Vec<u8>, octets: &[u8]) {
+    let tilde = if octets.contains(&0) { "~" } else { "" };
+    out.extend_from_slice(format!("{tilde}{{{}}}\r\n", octets.len()).as_bytes());
+    out.extend_from_slice(octets);
 }
 
 /// Writes one item that is made of a message's octets.
@@ -53,8 +119,13 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
         }
         // What is made of a message's octets is always known once they are read.
         FetchItem::EmailId | FetchItem::ThreadId => out.extend_from_slice(b"NIL"),
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
-        }
+        FetchItem::Binary { .. }
+        | FetchItem::BinarySize(_)
+        | FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::InternalDate
+        | FetchItem::Size
+        | FetchItem::ModSeq => {}
     }
 }
 
@@ -86,14 +157,18 @@ pub(crate) fn mask_nuls(octets: &mut [u8]) {
 }
 
 /// `<first.most>`: a first octet past the end gives the empty string.
-fn cut(octets: &[u8], partial: Option<(u32, u32)>) -> &[u8] {
+pub(crate) fn cut(octets: &[u8], partial: Option<(u32, u32)>) -> &[u8] {
     let Some((first, most)) = partial else { return octets };
     let rest = octets.get(first as usize..).unwrap_or_default();
     rest.get(..most as usize).unwrap_or(rest)
 }
 
 /// The octets of a section.
-fn find<'a>(section: &Section, octets: &'a [u8], structure: Option<&BodyStructure>) -> Option<Cow<'a, [u8]>> {
+pub(crate) fn find<'a>(
+    section: &Section,
+    octets: &'a [u8],
+    structure: Option<&BodyStructure>,
+) -> Option<Cow<'a, [u8]>> {
     let range = match &section.text {
         None if section.part.is_empty() => 0..octets.len(),
         None => structure?.part(&section.part)?.body.clone(),

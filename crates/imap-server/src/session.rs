@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use imap_proto::{Command, Request, SearchKey, Tag};
+use imap_proto::{AppendRequest, Command, Request, SearchKey, Tag};
 use mail_store::{Account, StoreError};
 use mail_types::ModSeq;
 use tracing::error;
@@ -61,10 +61,11 @@ impl AllowedIn {
             | Command::GetQuota(_)
             | Command::GetQuotaRoot(_)
             | Command::SetQuota(..)
-            | Command::Append { .. }
+            | Command::Append(AppendRequest { replaces: None, .. })
             | Command::Compress
             | Command::Idle => Self::Authenticated,
-            Command::Check
+            Command::Append(AppendRequest { replaces: Some(_), .. })
+            | Command::Check
             | Command::Close
             | Command::Unselect
             | Command::Expunge
@@ -303,7 +304,7 @@ impl Session {
             | Command::StartTls
             | Command::Authenticate { .. }
             | Command::Login { .. }
-            | Command::Append { .. }
+            | Command::Append(_)
             | Command::Idle
             | Command::Compress
             | Command::Select(..)

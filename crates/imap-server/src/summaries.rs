@@ -96,6 +96,8 @@ impl Part {
                 ..
             } if part.is_empty() && names.iter().all(|name| is_field(name)) => Some(Self::Fields),
             FetchItem::Section { .. }
+            | FetchItem::Binary { .. }
+            | FetchItem::BinarySize(_)
             | FetchItem::Uid
             | FetchItem::Flags
             | FetchItem::InternalDate

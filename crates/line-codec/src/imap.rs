@@ -1,9 +1,15 @@
 //! Whole IMAP commands out of bytes: lines with their literals attached, each bounded by a limit.
 //!
 //! The framer knows of the grammar only what frames it: a line that ends in `{n}` or `{n+}` is followed by a literal
-//! (RFC 3501 §4.3, RFC 7888), and the message of APPEND is handed on in pieces, never gathered in memory.
+//! (RFC 3501 §4.3, RFC 7888, `~{n}` by RFC 3516 §7), and what APPEND and REPLACE store is handed on in pieces, never gathered
+//! in memory.
+
+mod literal;
 
 use bytes::{Buf, Bytes, BytesMut};
+
+pub use literal::Literal;
+use literal::{Announced, MAX_ANNOUNCEMENT, announced, is_message_of_append, is_url};
 
 /// What a client may send at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +18,7 @@ pub struct ImapLimits {
     pub max_line: usize,
     /// Octets of all literals of one command together, the message of APPEND not counted.
     pub max_literals: usize,
-    /// Octets of the message of APPEND.
+    /// Octets of one literal of the message of APPEND.
     pub max_append: u64,
 }
 
@@ -40,26 +46,22 @@ pub enum Event {
     Command(Bytes),
     /// The client waits to send a literal: answer `+` and a text.
     Continue,
-    /// An APPEND up to its message, which is to be taken by [`ImapFramer::message`]; then [`Event::AppendMore`] or
-    /// [`Event::AppendEnd`] follows, or [`Event::Refused`].
+    /// An APPEND or REPLACE up to its message, or the first part of it that is a literal, which is to be taken by
+    /// [`ImapFramer::message`]; then [`Event::AppendMore`] or [`Event::AppendEnd`] follows, or [`Event::Refused`].
     Append {
         /// The command without the literal's announcement.
         head: Bytes,
-        /// Octets of the message.
-        size: u64,
-        /// True if the client waits for `+` before it sends the message.
-        synchronising: bool,
+        /// What is announced.
+        literal: Literal,
     },
-    /// Another message of the same APPEND (RFC 3502), to be taken as the first one.
+    /// Another message of the same APPEND (RFC 3502), or another part of it (RFC 4469), to be taken as the first one.
     AppendMore {
-        /// What stood between the messages, without the literal's announcement.
+        /// What stood between the literals, without the literal's announcement.
         head: Bytes,
-        /// Octets of the message.
-        size: u64,
-        /// True if the client waits for `+` before it sends the message.
-        synchronising: bool,
+        /// What is announced.
+        literal: Literal,
     },
-    /// What stood behind the last message of APPEND; anything but nothing is an error.
+    /// What stood behind the last literal of APPEND.
     AppendEnd(Bytes),
     /// The command was left out; go on with the next one.
     Refused {
@@ -94,18 +96,6 @@ struct Skip {
     refusal: Refusal,
 }
 
-/// The end of a line, as far as it announces a literal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Announced {
-    /// Octets of the announcement itself, `{12+}`.
-    length: usize,
-    size: u64,
-    synchronising: bool,
-}
-
-/// Longer announcements than this name no size that fits 64 bits.
-const MAX_ANNOUNCEMENT: usize = 24;
-
 /// Splits a client's bytes into [`Event`]s. Holds nothing between commands.
 #[derive(Debug)]
 pub struct ImapFramer {
@@ -115,6 +105,8 @@ pub struct ImapFramer {
     gathered: BytesMut,
     /// Octets of literals within `gathered`.
     literals: usize,
+    /// Part of a message has been announced, and the command has not ended.
+    in_append: bool,
     /// Octets of the buffer that hold no LF.
     scanned: usize,
 }
@@ -123,7 +115,14 @@ impl ImapFramer {
     /// Ready for the first command.
     #[must_use]
     pub fn new(limits: ImapLimits) -> Self {
-        Self { limits, state: State::Line, gathered: BytesMut::new(), literals: 0, scanned: 0 }
+        Self {
+            limits,
+            state: State::Line,
+            gathered: BytesMut::new(),
+            literals: 0,
+            in_append: false,
+            scanned: 0,
+        }
     }
 
     /// Allows so many octets in the literals of a command from now on.
@@ -145,6 +144,9 @@ impl ImapFramer {
                     if here < missing {
                         self.state = State::Literal(missing - here);
                         return None;
+                    }
+                    if self.in_append {
+                        self.state = State::AppendEnd;
                     }
                 }
                 State::Message(missing) => {
@@ -200,6 +202,7 @@ impl ImapFramer {
 
     /// Gives up the APPEND whose message the client waits to send: it is told NO instead of `+` and sends nothing.
     pub fn refuse_message(&mut self) {
+        self.take_gathered();
         self.state = State::Line;
     }
 
@@ -243,37 +246,42 @@ impl ImapFramer {
 
     fn take_gathered(&mut self) -> BytesMut {
         self.literals = 0;
+        self.in_append = false;
         std::mem::take(&mut self.gathered)
     }
 
     /// Decides about the literal that a line announces.
-    fn announce(&mut self, text: &[u8], literal: Announced) -> Option<Event> {
-        let before = text.get(..text.len().saturating_sub(literal.length)).unwrap_or_default();
-        self.gathered.extend_from_slice(before);
-        if is_message_of_append(&self.gathered) {
+    fn announce(&mut self, text: &[u8], announced: Announced) -> Option<Event> {
+        let Announced { length, literal } = announced;
+        self.gathered.extend_from_slice(text.get(..text.len().saturating_sub(length)).unwrap_or_default());
+        let is_of_append = self.in_append || is_message_of_append(&self.gathered);
+        if is_of_append && !is_url(&self.gathered, self.in_append) {
             return self.announce_message(literal);
         }
         let size = usize::try_from(literal.size).unwrap_or(usize::MAX);
         if self.literals.saturating_add(size) > self.limits.max_literals {
             return self.refuse_literal(literal, Refusal::LiteralTooBig);
         }
-        self.gathered.extend_from_slice(format!("{{{size}}}\r\n").as_bytes());
+        let tilde = if literal.binary { "~" } else { "" };
+        self.gathered.extend_from_slice(format!("{tilde}{{{size}}}\r\n").as_bytes());
         self.literals += size;
         self.state = State::Literal(size);
         literal.synchronising.then_some(Event::Continue)
     }
 
-    fn announce_message(&mut self, literal: Announced) -> Option<Event> {
+    fn announce_message(&mut self, literal: Literal) -> Option<Event> {
         if literal.size > self.limits.max_append {
             return self.refuse_literal(literal, Refusal::MessageTooBig);
         }
+        let is_first = !self.in_append;
         let head = self.take_gathered().freeze();
+        self.in_append = true;
         self.state = if literal.size == 0 { State::AppendEnd } else { State::Message(literal.size) };
-        Some(Event::Append { head, size: literal.size, synchronising: literal.synchronising })
+        Some(if is_first { Event::Append { head, literal } } else { Event::AppendMore { head, literal } })
     }
 
     /// A client that waits for `+` sends nothing more of a command that is refused; another one's literal is left out.
-    fn refuse_literal(&mut self, literal: Announced, refusal: Refusal) -> Option<Event> {
+    fn refuse_literal(&mut self, literal: Literal, refusal: Refusal) -> Option<Event> {
         let command = self.take_gathered();
         let tag = tag_of(&command);
         if literal.synchronising {
@@ -302,7 +310,8 @@ impl ImapFramer {
             return None;
         };
         let text = take_line(buffer, end);
-        match announced(&text).filter(|literal| !literal.synchronising) {
+        let literal = announced(&text).map(|it| it.literal);
+        match literal.filter(|literal| !literal.synchronising) {
             Some(literal) if literal.size > self.limits.max_append.saturating_mul(4) => {
                 Some(Some(Event::Flood))
             }
@@ -314,10 +323,11 @@ impl ImapFramer {
         }
     }
 
-    /// Takes what follows a message of APPEND; `Some(None)` says to look again.
+    /// Takes what follows a literal of APPEND; `Some(None)` says to look again.
     fn append_end(&mut self, buffer: &mut BytesMut) -> Option<Option<Event>> {
+        let before = self.gathered.len().saturating_sub(self.literals);
         let end = self.find_line_end(buffer);
-        if end.unwrap_or(buffer.len()) > self.limits.max_line {
+        if before.saturating_add(end.unwrap_or(buffer.len())) > self.limits.max_line {
             return Some(Some(Event::Flood));
         }
         let Some(end) = end else {
@@ -326,19 +336,13 @@ impl ImapFramer {
         };
         let text = take_line(buffer, end);
         Some(match announced(&text) {
-            Some(literal) => self.announce_more(text, literal),
-            None => Some(Event::AppendEnd(text.freeze())),
+            Some(literal) => self.announce(&text, literal),
+            None => {
+                let mut rest = self.take_gathered();
+                rest.extend_from_slice(&text);
+                Some(Event::AppendEnd(rest.freeze()))
+            }
         })
-    }
-
-    fn announce_more(&mut self, mut text: BytesMut, literal: Announced) -> Option<Event> {
-        if literal.size > self.limits.max_append {
-            return self.refuse_literal(literal, Refusal::MessageTooBig);
-        }
-        text.truncate(text.len().saturating_sub(literal.length));
-        self.state = if literal.size == 0 { State::AppendEnd } else { State::Message(literal.size) };
-        let Announced { size, synchronising, .. } = literal;
-        Some(Event::AppendMore { head: text.freeze(), size, synchronising })
     }
 
     /// The length of the first line in `buffer`, its LF included. Each octet is looked at once.
@@ -366,31 +370,6 @@ fn take_line(buffer: &mut BytesMut, end: usize) -> BytesMut {
         line.truncate(line.len() - 1);
     }
     line
-}
-
-/// `literal = "{" number ["+"] "}" CRLF`, at the end of a line. RFC 7888 §4.
-fn announced(line: &[u8]) -> Option<Announced> {
-    let inside = line.strip_suffix(b"}")?;
-    let from = inside.len().saturating_sub(MAX_ANNOUNCEMENT);
-    let open = from + memchr::memrchr(b'{', inside.get(from..)?)?;
-    let digits = inside.get(open + 1..)?;
-    let (digits, synchronising) = match digits.strip_suffix(b"+") {
-        Some(digits) => (digits, false),
-        None => (digits, true),
-    };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let size = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(Announced { length: line.len() - open, size, synchronising })
-}
-
-/// True if `command` is an APPEND that has its mailbox already, so that the literal announced next is the message.
-fn is_message_of_append(command: &[u8]) -> bool {
-    let mut words = command.splitn(3, |c| *c == b' ');
-    let verb = words.nth(1).unwrap_or_default();
-    let arguments = words.next().unwrap_or_default();
-    verb.eq_ignore_ascii_case(b"APPEND") && arguments.iter().any(|c| *c != b' ')
 }
 
 /// The tag before the first space, where it is one. RFC 3501 §9, `tag`.
@@ -466,8 +445,7 @@ mod tests {
     fn the_message_of_append_is_handed_on_in_pieces() {
         let append = |head: &'static [u8], synchronising| Event::Append {
             head: Bytes::from_static(head),
-            size: 3,
-            synchronising,
+            literal: Literal { size: 3, synchronising, binary: false },
         };
         check(
             b"a append INBOX (\\Seen) {3+}\r\nabc\r\nb NOOP\r\n",
@@ -488,10 +466,10 @@ mod tests {
     fn an_append_may_have_several_messages() {
         let more = |head: &'static [u8], size, synchronising| Event::AppendMore {
             head: Bytes::from_static(head),
-            size,
-            synchronising,
+            literal: Literal { size, synchronising, binary: false },
         };
-        let first = Event::Append { head: Bytes::from_static(b"a APPEND x "), size: 3, synchronising: false };
+        let literal = Literal { size: 3, synchronising: false, binary: false };
+        let first = Event::Append { head: Bytes::from_static(b"a APPEND x "), literal };
         check(
             b"a APPEND x {3+}\r\nabc (\\Seen) {2}\r\nde {0+}\r\n\r\n",
             &[
@@ -507,6 +485,39 @@ mod tests {
             b"a APPEND x {3+}\r\nabc {101}\r\nb NOOP\r\n",
             &[first, refused, command(b"b NOOP"), command(b"abc")],
         );
+    }
+
+    #[test]
+    fn a_url_of_catenate_is_no_part_of_the_message() {
+        let text = |size| Literal { size, synchronising: false, binary: false };
+        let url = Bytes::from_static(b"a APPEND x CATENATE (URL {2}\r\n/x TEXT ");
+        check(
+            b"a APPEND x CATENATE (URL {2}\r\n/x TEXT {3+}\r\nabc URL {2+}\r\n/y TEXT {1+}\r\nd url {2+}\r\n/z)\r\nb NOOP\r\n",
+            &[
+                Event::Continue,
+                Event::Append { head: url, literal: text(3) },
+                Event::AppendMore { head: Bytes::from_static(b" URL {2}\r\n/y TEXT "), literal: text(1) },
+                Event::AppendEnd(Bytes::from_static(b" url {2}\r\n/z)")),
+                command(b"b NOOP"),
+                command(b"abcd"),
+            ],
+        );
+        let append = Event::Append { head: Bytes::from_static(b"a APPEND URL "), literal: text(1) };
+        check(b"a APPEND URL {1+}\r\nx\r\n", &[append, Event::AppendEnd(Bytes::new()), command(b"x")]);
+    }
+
+    #[test]
+    fn replace_names_a_message_before_its_mailbox() {
+        let literal = Literal { size: 2, synchronising: false, binary: true };
+        for head in ["a REPLACE 4 {1}\r\nx ", "a uid replace 4 (x ", "a REPLACE 4 x (\\Seen) "] {
+            let line = format!("{head}~{{2+}}\r\n\0y\r\n");
+            let append = Event::Append { head: Bytes::from(head.to_owned()), literal };
+            let mut events = vec![append, Event::AppendEnd(Bytes::new()), command(b"\0y")];
+            if head.contains('{') {
+                events.insert(0, Event::Continue);
+            }
+            check(line.as_bytes(), &events);
+        }
     }
 
     #[test]
@@ -537,7 +548,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_in_any_pieces_give_the_same_events(
-            input in proptest::collection::vec(proptest::sample::select(b"a {3+}\r\n\"APPEND x12".to_vec()), 0..300),
+            input in proptest::collection::vec(proptest::sample::select(b"a {3+}\r\n\"APPEND~URL( x12".to_vec()), 0..300),
             piece in 1_usize..20,
         ) {
             let (whole, pieces) = (events(&input, input.len().max(1)), events(&input, piece));

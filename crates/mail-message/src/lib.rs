@@ -4,6 +4,7 @@
 //! Everything is bounded (nesting, parts, what headers list) and linear in the message's length; nothing panics on odd mail.
 
 mod address_list;
+pub mod binary;
 mod casemap;
 mod digest;
 mod envelope;

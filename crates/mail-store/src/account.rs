@@ -158,6 +158,25 @@ impl Account {
         if count.is_within(self.quota()) { Ok(count) } else { Err(StoreError::OverQuota) }
     }
 
+    /// As [`Self::check_room`] where `less` is to go at once.
+    ///
+    /// # Errors
+    /// As [`Self::check_room`].
+    pub fn check_exchange(&self, more: Usage, less: Usage) -> Result<(), StoreError> {
+        if more.storage <= less.storage && more.messages <= less.messages {
+            return Ok(());
+        }
+        self.check_room(more - less)
+    }
+
+    /// As [`Self::count_more`] where `less` goes at once.
+    pub(crate) fn count_exchange(&self, more: Usage, less: Usage) -> Result<Count, StoreError> {
+        let mut count = self.count();
+        count.exchange(more, less);
+        let is_smaller = more.storage <= less.storage && more.messages <= less.messages;
+        if is_smaller || count.is_within(self.quota()) { Ok(count) } else { Err(StoreError::OverQuota) }
+    }
+
     pub(crate) fn count(&self) -> Count {
         Count::begin(&self.maildir())
     }

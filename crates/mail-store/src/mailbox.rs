@@ -9,6 +9,7 @@ mod names;
 mod object_ids;
 mod place;
 mod rebuild;
+mod replace;
 mod scan;
 mod summaries;
 mod texts;

@@ -199,7 +199,13 @@ impl Count {
 
     /// Notes what is about to be added; unless it is kept it is taken back.
     pub(crate) fn add(&mut self, more: Usage) {
-        let (octets, messages) = signed(more);
+        self.exchange(more, Usage::default());
+    }
+
+    /// Notes what is about to be added, and what goes at once for it; unless it is kept both are taken back.
+    pub(crate) fn exchange(&mut self, more: Usage, less: Usage) {
+        let ((octets, messages), (less_octets, less_messages)) = (signed(more), signed(less));
+        let (octets, messages) = (octets.saturating_sub(less_octets), messages.saturating_sub(less_messages));
         self.note((octets, messages));
         self.owed = (self.owed.0.saturating_sub(octets), self.owed.1.saturating_sub(messages));
     }

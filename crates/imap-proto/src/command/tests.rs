@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Section, SectionText};
+use crate::{AppendStep, Section, SectionText};
 
 #[track_caller]
 pub(crate) fn parsed(line: &str) -> Command {
@@ -157,11 +157,32 @@ fn search_says_what_is_to_be_returned() {
 
 #[test]
 fn append_takes_flags_and_a_date() {
-    let Command::Append { date, flags, .. } =
+    let Command::Append(AppendRequest { script, replaces: None, .. }) =
         parsed("a APPEND Drafts (\\Seen) \" 7-Feb-1994 21:52:25 -0800\" ")
     else {
         panic!("APPEND")
     };
+    let [AppendStep::Begin { flags, date }] = script.steps.as_slice() else { panic!("no message") };
     assert_eq!(flags.to_string(), "\\Seen");
     assert_eq!(crate::internal_date(date.unwrap()), "\"07-Feb-1994 21:52:25 -0800\"");
+}
+
+#[test]
+fn replace_names_one_message() {
+    for line in ["a REPLACE 4 Drafts (\\Seen) ", "a UID REPLACE * Drafts CATENATE (URL /x/;UID=1)"] {
+        let Command::Append(AppendRequest { replaces, .. }) = parsed(line) else { panic!("{line}") };
+        assert_eq!(replaces.unwrap().is_uid(), line.contains("UID "), "{line}");
+    }
+    refused("a REPLACE 4:5 Drafts ");
+    refused("a REPLACE Drafts ");
+}
+
+#[test]
+fn binary_names_parts_only() {
+    for item in ["BINARY[]", "BINARY.PEEK[1.2]<0.100>", "BINARY.SIZE[3]", "binary[2]"] {
+        parsed(&format!("a FETCH 1 {item}"));
+    }
+    for item in ["BINARY", "BINARY[HEADER]", "BINARY[1.MIME]", "BINARY.SIZE[1]<0.1>", "BINARY.PEEK.SIZE[1]"] {
+        refused(&format!("a FETCH 1 {item}"));
+    }
 }

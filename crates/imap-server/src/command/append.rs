@@ -1,13 +1,18 @@
-//! APPEND. RFC 3501 §6.3.11, RFC 3502, RFC 4315 §3.
+//! APPEND and REPLACE. RFC 3501 §6.3.11, RFC 3502, RFC 3516 §4.4, RFC 4315 §3, RFC 4469, RFC 8508.
 
 use std::io::Write;
 use std::sync::Arc;
 
+use imap_proto::{AppendRequest, AppendStep, MessageSet, MessageUrl, Within};
+use mail_message::BodyStructure;
+use mail_message::binary::without_nuls;
 use mail_store::{Account, Append, Mailbox, StoreError};
-use mail_types::{Flags, InternalDate, MailboxName, UidSet, Usage};
+use mail_types::{Flags, InternalDate, MailboxName, Uid, UidSet, Usage};
 use tracing::{error, info};
 
-use crate::answer::Failure;
+use crate::answer::{Failure, Output};
+use crate::contents::unreadable;
+use crate::section;
 use crate::session::Session;
 
 /// Messages on their way into a mailbox. Dropped uncommitted, they leave nothing.
@@ -16,53 +21,218 @@ pub(crate) struct Appending {
     name: MailboxName,
     account: Arc<Account>,
     mailbox: Arc<Mailbox>,
-    messages: Vec<Append>,
-    /// Of the messages, as announced.
+    messages: Vec<Message>,
+    /// Of the messages, as far as they are announced.
     announced: Usage,
+    /// What goes for it, by REPLACE.
+    replaced: Option<Replaced>,
+    /// What URLs without a mailbox are relative to.
+    selected: Option<Arc<Mailbox>>,
+    /// Octets that a message may have.
+    most: u64,
+}
+
+#[derive(Debug)]
+struct Message {
+    append: Append,
+    flags: Flags,
+    date: Option<InternalDate>,
+    /// A part of it came as `literal8`, so that NULs are meant.
+    binary: bool,
+}
+
+/// The message that goes when the new one comes.
+#[derive(Debug)]
+struct Replaced {
+    mailbox: Arc<Mailbox>,
+    uid: Uid,
+    usage: Usage,
 }
 
 impl Appending {
     /// Opens the mailbox that the messages go to.
-    pub(crate) fn start(session: &Session, name: MailboxName) -> Result<Self, Failure> {
+    pub(crate) fn start(session: &mut Session, request: &AppendRequest) -> Result<Self, Failure> {
         session.limit()?;
+        let replaced = request.replaces.as_ref().map(|set| Replaced::find(session, set)).transpose()?;
+        let name = request.mailbox.clone();
+        let selected = session.selected().ok().map(|selected| Arc::clone(selected.mailbox()));
         let account = Arc::clone(session.account()?);
         let mailbox = account.open(&name).map_err(|error| Failure::from(error).try_create())?;
-        Ok(Self { name, account, mailbox, messages: Vec::new(), announced: Usage::default() })
+        let (messages, announced, most) = (Vec::new(), Usage::default(), session.max_append());
+        Ok(Self { name, account, mailbox, messages, announced, replaced, selected, most })
     }
 
-    /// Begins a message of `size` octets.
-    pub(crate) fn begin(
-        &mut self,
-        flags: Flags,
-        date: Option<InternalDate>,
-        size: u64,
-    ) -> Result<(), Failure> {
-        if size == 0 {
-            // RFC 3502 §6.3.11 cancels so, and a message of no octets makes Thunderbird delete it.
+    /// Does what stands before the next literal.
+    pub(crate) fn perform(&mut self, steps: Vec<AppendStep>) -> Result<(), Failure> {
+        for step in steps {
+            match step {
+                AppendStep::Begin { flags, date } => self.begin(flags, date)?,
+                AppendStep::Url(url) => self.copy(&url)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, flags: Flags, date: Option<InternalDate>) -> Result<(), Failure> {
+        if self.replaced.is_some() && !self.messages.is_empty() {
+            // RFC 8508 §4.4.
+            return Err(Failure::bad("One message takes the place of one"));
+        }
+        self.is_complete()?;
+        let append = self.mailbox.append(flags.clone(), date);
+        let append = append.map_err(|error| Failure::from(error).try_create())?;
+        self.messages.push(Message { append, flags, date, binary: false });
+        self.announced = self.announced + Usage::message(0);
+        Ok(())
+    }
+
+    /// The message begun last has a content. RFC 3502 §6.3.11 cancels by an empty one, and a message of no octets makes
+    /// Thunderbird delete it.
+    fn is_complete(&self) -> Result<(), Failure> {
+        match self.messages.last() {
+            Some(message) if message.append.size() == 0 => {
+                Err(Failure::no("[CANNOT] A message can't be empty"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A literal of `size` octets is announced.
+    pub(crate) fn announce(&mut self, size: u64, binary: bool, within: Within) -> Result<(), Failure> {
+        if size == 0 && within != Within::Catenation {
             return Err(Failure::no("[CANNOT] A message can't be empty"));
         }
-        self.announced = self.announced + Usage::message(size);
-        self.account.check_room(self.announced)?;
-        let message = self.mailbox.append(flags, date);
-        self.messages.push(message.map_err(|error| Failure::from(error).try_create())?);
-        Ok(())
+        if let Some(message) = self.messages.last_mut() {
+            message.binary |= binary;
+        }
+        self.make_room(size)
+    }
+
+    /// There is to be room for so many octets more of the message begun last.
+    fn make_room(&mut self, size: u64) -> Result<(), Failure> {
+        let before = self.messages.last().map_or(0, |message| message.append.size());
+        if before.saturating_add(size) > self.most {
+            return Err(Failure::no("[TOOBIG] The message is too big"));
+        }
+        self.announced.storage = self.announced.storage.saturating_add(size);
+        let less = self.replaced.as_ref().map(|replaced| replaced.usage).unwrap_or_default();
+        Ok(self.account.check_exchange(self.announced, less)?)
     }
 
     /// Takes the next piece of the message begun last. Blocks.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let Some(message) = self.messages.last_mut() else { return Ok(()) };
-        message.write_all(piece).map_err(|error| {
+        message.append.write_all(piece).map_err(|error| {
             error!(%error, mailbox = %self.name, "a message can't be written");
             Failure::no("[SERVERBUG] The mail store failed; try again later")
         })
     }
 
-    /// Makes the messages durable, all or none. Blocks.
-    pub(crate) fn commit(self) -> Result<String, Failure> {
-        let uids = Append::commit_all(self.messages);
-        let uids = uids.map_err(|error: StoreError| Failure::from(error).try_create())?;
-        info!(mailbox = %self.name, messages = uids.len(), "appended");
-        let uids = UidSet::from_ascending(uids);
-        Ok(format!("[APPENDUID {} {uids}] Appended", self.mailbox.uid_validity()))
+    /// Copies what a URL names into the message begun last. Blocks.
+    fn copy(&mut self, text: &str) -> Result<(), Failure> {
+        let octets = self.named(text)?.ok_or_else(|| bad_url(text))?;
+        self.make_room(octets.len() as u64)?;
+        self.write(&octets)
     }
+
+    /// The octets that a URL names; `None` if it names none.
+    fn named(&self, text: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(url) = MessageUrl::parse(text) else { return Ok(None) };
+        let mailbox = match &url.mailbox {
+            None => self.selected.clone(),
+            Some(name) => match self.account.open(name) {
+                Ok(mailbox) => Some(mailbox),
+                Err(StoreError::NoSuchMailbox(_)) => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let is_meant =
+            |mailbox: &Arc<Mailbox>| url.uid_validity.is_none_or(|it| it == mailbox.uid_validity());
+        let Some(mailbox) = mailbox.filter(is_meant) else { return Ok(None) };
+        mailbox.sync()?;
+        let file = match mailbox.open_message(url.uid) {
+            Ok(file) => file,
+            Err(StoreError::MessageGone(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let octets = file.read().map_err(|error| unreadable(url.uid, error))?;
+        let structure = BodyStructure::parse(&octets);
+        let found = section::find(&url.section, &octets, Some(&structure));
+        let partial = url.partial.map(|(first, most)| (first, most.unwrap_or(u32::MAX)));
+        Ok(found.map(|found| section::cut(&found, partial).to_vec()))
+    }
+
+    /// Makes the messages durable, all or none. Blocks.
+    pub(crate) fn commit(mut self, out: &mut Output) -> Result<String, Failure> {
+        self.is_complete()?;
+        let messages = std::mem::take(&mut self.messages);
+        let messages = messages.into_iter().map(|message| message.storable(&self.mailbox));
+        let mut messages = messages.collect::<Result<Vec<_>, _>>()?;
+        let validity = self.mailbox.uid_validity();
+        let gone_target = |error: StoreError| Failure::from(error).try_create();
+        if let Some(Replaced { mailbox, uid, .. }) = self.replaced {
+            let Some(new) = messages.pop() else { return Err(Failure::bad("There is no message")) };
+            let new = new.replace(&mailbox, uid).map_err(gone_target)?;
+            info!(mailbox = %self.name, %uid, %new, "replaced");
+            // RFC 8508 §4.3: before the EXPUNGE.
+            out.line(format!("* OK [APPENDUID {validity} {new}] The new message is there"));
+            return Ok("Replaced".to_owned());
+        }
+        let uids = Append::commit_all(messages).map_err(gone_target)?;
+        info!(mailbox = %self.name, messages = uids.len(), "appended");
+        Ok(format!("[APPENDUID {validity} {}] Appended", UidSet::from_ascending(uids)))
+    }
+}
+
+impl Message {
+    /// The message as any client can be sent it: what has NULs in it gets another transfer encoding, which must not show where no
+    /// NULs are meant.
+    fn storable(mut self, mailbox: &Arc<Mailbox>) -> Result<Append, Failure> {
+        if !self.binary {
+            return Ok(self.append);
+        }
+        let failed = |error: std::io::Error| {
+            error!(%error, "a message with NULs can't be encoded");
+            Failure::no("[SERVERBUG] The mail store failed; try again later")
+        };
+        let octets = self.append.octets().map_err(failed)?;
+        if !octets.contains(&0) {
+            return Ok(self.append);
+        }
+        let encoded = without_nuls(&octets).ok_or(Failure::no(
+            "[UNKNOWN-CTE] NULs may stand only in bodies whose transfer encoding is binary",
+        ))?;
+        let mut append = mailbox.append(self.flags, self.date)?;
+        append.write_all(&encoded).map_err(failed)?;
+        Ok(append)
+    }
+}
+
+impl Replaced {
+    fn find(session: &mut Session, set: &MessageSet) -> Result<Self, Failure> {
+        let selected = session.selected()?;
+        let named = selected.named(set)?;
+        let uid = selected.uids(&named).first().copied();
+        let uid = uid.ok_or(Failure::no("[EXPUNGEISSUED] The message is gone"))?;
+        let mailbox = Arc::clone(selected.writable()?);
+        let now = selected.now();
+        let size = now.position(uid).and_then(|index| now.get(index)).map_or(0, |message| message.size);
+        Ok(Self { mailbox, uid, usage: Usage::message(size) })
+    }
+}
+
+/// `badurl-response-code`. RFC 4469 §5: no `]` in it.
+fn bad_url(url: &str) -> Failure {
+    let mut shown = String::new();
+    for c in url.chars().take(1000) {
+        match c {
+            ']' => shown.push_str("%5D"),
+            ' '..='~' => shown.push(c),
+            other => {
+                let mut octets = [0; 4];
+                shown.extend(other.encode_utf8(&mut octets).bytes().map(|octet| format!("%{octet:02X}")));
+            }
+        }
+    }
+    Failure::No(format!("[BADURL {shown}] It names no message or part of one in this account").into())
 }

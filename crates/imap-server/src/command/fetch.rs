@@ -1,6 +1,5 @@
 //! FETCH. RFC 3501 §6.4.5. It runs in steps, so that a large answer takes bounded memory and a slow reader holds it back.
 
-use std::io;
 use std::iter::Flatten;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use tracing::error;
 use crate::answer::{Failure, Output};
 use crate::command::resync::{changed_since, last_given, tell_vanished_since};
 use crate::contents::{Contents, unreadable};
-use crate::section;
+use crate::section::{self, Unwritten};
 use crate::selected::{Named, SelectedMailbox};
 use crate::summaries::{Part, Summaries};
 
@@ -49,7 +48,7 @@ pub(crate) struct FetchJob {
     /// Messages left out because their files are gone.
     gone: usize,
     /// Messages left out because their files can't be read.
-    failed: Option<StoreError>,
+    failed: Option<Failure>,
     /// What it says when all went well.
     text: String,
 }
@@ -126,7 +125,7 @@ impl FetchJob {
     /// How it ended.
     pub(crate) fn result(&mut self) -> Result<String, Failure> {
         match self.failed.take() {
-            Some(error) => Err(Failure::Store(error)),
+            Some(failure) => Err(failure),
             // As Dovecot answers: a NO would be shown to the user, who can do nothing about it.
             None if self.gone > 0 => Ok("[EXPUNGEISSUED] Fetched, but for messages that are gone".to_owned()),
             None => Ok(std::mem::take(&mut self.text)),
@@ -211,15 +210,16 @@ fn answer_some(
         let numbered = Numbered { seq: selected.seq(index), message };
         match answer(&job.items, &mut job.summaries, selected, &numbered, out) {
             Ok(()) => {}
-            Err(StoreError::MessageGone(_)) => job.gone += 1,
-            Err(error @ StoreError::NoSuchMailbox(_)) => {
-                job.failed = Some(error);
+            Err(Failure::Store(StoreError::MessageGone(_))) => job.gone += 1,
+            Err(failure @ Failure::Store(StoreError::NoSuchMailbox(_))) => {
+                job.failed = Some(failure);
                 return true;
             }
-            Err(error) => {
+            Err(Failure::Store(error)) => {
                 error!(%error, %uid, "a message can't be read");
-                job.failed = Some(error);
+                job.failed = Some(error.into());
             }
+            Err(failure) => job.failed = Some(failure),
         }
     }
     false
@@ -232,7 +232,7 @@ fn answer(
     selected: &SelectedMailbox,
     numbered: &Numbered,
     out: &mut Output,
-) -> Result<(), StoreError> {
+) -> Result<(), Failure> {
     let (mailbox, message) = (selected.mailbox(), &numbered.message);
     let mut known = summaries.known(items.iter().filter_map(|it| it.part), mailbox, message);
     let unknown = items.iter().filter(|it| it.part.is_none_or(|part| part.of_known(&known).is_none()));
@@ -253,7 +253,12 @@ fn answer(
             section::write_kept(out.buffer(), item, octets);
         } else if let Err(error) = write_item(item, selected, numbered, &contents, out) {
             out.roll_back(&mark);
-            return Err(unreadable(message.uid, error));
+            return Err(match error {
+                Unwritten::Io(error) => unreadable(message.uid, error).into(),
+                Unwritten::UnknownEncoding => {
+                    Failure::no("[UNKNOWN-CTE] A part's transfer encoding is not known, or broken")
+                }
+            });
         }
     }
     out.line(")");
@@ -266,7 +271,7 @@ fn write_item(
     numbered: &Numbered,
     contents: &Contents,
     out: &mut Output,
-) -> io::Result<()> {
+) -> Result<(), Unwritten> {
     let message = &numbered.message;
     match item {
         FetchItem::Uid => out.text(format_args!("UID {}", message.uid)),
@@ -280,6 +285,8 @@ fn write_item(
         | FetchItem::Body
         | FetchItem::BodyStructure
         | FetchItem::Section { .. }
+        | FetchItem::Binary { .. }
+        | FetchItem::BinarySize(_)
         | FetchItem::Rfc822
         | FetchItem::Rfc822Header
         | FetchItem::Rfc822Text

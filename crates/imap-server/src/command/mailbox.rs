@@ -73,6 +73,7 @@ pub(crate) fn status(
         StatusItem::MailboxId => format!("MAILBOXID ({})", status.mailbox_id),
         StatusItem::Size => format!("SIZE {}", status.size),
         StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", status.highest_mod_seq),
+        StatusItem::AppendLimit => format!("APPENDLIMIT {}", session.max_append()),
         StatusItem::Deleted => format!("DELETED {}", status.deleted.messages),
         StatusItem::DeletedStorage => format!("DELETED-STORAGE {}", status.deleted.storage),
     };

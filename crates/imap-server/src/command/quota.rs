@@ -30,6 +30,11 @@ impl Owner {
 }
 
 impl Session {
+    /// Octets that a message may have.
+    pub(crate) fn max_append(&self) -> u64 {
+        self.owner.as_ref().map_or(u64::MAX, |owner| owner.shared.config.imap.max_append)
+    }
+
     /// What the account may hold now; the store takes no more from here on.
     pub(crate) fn limit(&self) -> Result<Quota, Failure> {
         let quota = self.owner.as_ref().map(Owner::quota).transpose()?.unwrap_or_default();

@@ -41,6 +41,21 @@ impl Write for Append {
 }
 
 impl Append {
+    /// Octets written so far.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.tmp.size()
+    }
+
+    /// What was written so far.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub fn octets(&mut self) -> std::io::Result<Vec<u8>> {
+        self.tmp.flush()?;
+        std::fs::read(&self.tmp.path)
+    }
+
     /// Makes the message durable and visible.
     ///
     /// # Errors
@@ -104,13 +119,13 @@ impl Append {
     }
 
     /// Brings the content to the disk, and gives the base of its name.
-    fn finish(&mut self) -> Result<String, StoreError> {
+    pub(super) fn finish(&mut self) -> Result<String, StoreError> {
         self.tmp.set_modified(self.date.unix_seconds())?;
         self.tmp.finish()
     }
 
     /// Puts the message into `cur/` and the index.
-    fn place(
+    pub(super) fn place(
         &self,
         base: &str,
         work: &mut Work<'_>,

@@ -113,7 +113,7 @@ impl Mailbox {
         sizes.map(|message| Usage::message(message.size)).sum()
     }
 
-    fn is_neighbour(&self, target: &Self) -> Result<(), StoreError> {
+    pub(super) fn is_neighbour(&self, target: &Self) -> Result<(), StoreError> {
         if Arc::ptr_eq(&self.place.account, &target.place.account) {
             return Ok(());
         }

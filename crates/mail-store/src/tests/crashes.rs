@@ -344,6 +344,56 @@ fn an_open_of_what_an_earlier_version_left_cut_short() {
     });
 }
 
+fn replace(store: &Arc<Store>, target: &str) -> Result<(), StoreError> {
+    let (inbox, target) = open_both(store, target)?;
+    let mut append = target.append(keyword(&[Flag::Draft], "Fresh"), None)?;
+    append.write_all(b"new").unwrap();
+    append.replace(&inbox, uid(1)).map(|_| ())
+}
+
+#[test]
+fn a_replace_cut_short() {
+    check(&Operation {
+        act: |store| replace(store, "INBOX"),
+        more: &["new"],
+        less: &["one"],
+        done: |after| has(after, "bob/INBOX", "new") && !has(after, "bob/INBOX", "one"),
+        ..NOTHING
+    });
+}
+
+#[test]
+fn a_replace_by_a_message_elsewhere_cut_short() {
+    check(&Operation {
+        act: |store| replace(store, "Trash"),
+        more: &["new"],
+        less: &["one"],
+        done: |after| {
+            let is_new = |it: &Seen| it.1 == "new" && it.2 == "\\Draft Fresh";
+            after["bob/Trash"].2.iter().any(is_new) && !has(after, "bob/INBOX", "one")
+        },
+        ..NOTHING
+    });
+}
+
+#[test]
+fn at_no_step_of_a_replace_are_both_messages_gone() {
+    for step in 0.. {
+        let dir = fast_dir();
+        begin(dir.path());
+        fault::after(Some(step));
+        let result = Store::open(dir.path()).and_then(|store| replace(&store, "INBOX"));
+        let struck = fault::has_struck();
+        fault::after(None);
+        let after = state(dir.path());
+        assert!(has(&after, "bob/INBOX", "one") || has(&after, "bob/INBOX", "new"), "step {step}");
+        if !struck {
+            result.unwrap();
+            return;
+        }
+    }
+}
+
 fn open_both(store: &Arc<Store>, target: &str) -> Result<(Arc<Mailbox>, Arc<Mailbox>), StoreError> {
     let account = store.account(&bob())?;
     Ok((account.open(&name("INBOX"))?, account.open(&name(target))?))

@@ -1,0 +1,66 @@
+//! What a client is offered. Only what is whole is advertised.
+
+/// Offered at any time.
+const ALWAYS: &[&str] = &["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE", "NAMESPACE"];
+
+/// Offered to who has logged in.
+const AFTER_LOGIN: &[&str] = &[
+    "CHILDREN",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "SPECIAL-USE",
+    "CREATE-SPECIAL-USE",
+    "STATUS=SIZE",
+    "UIDPLUS",
+    "UNSELECT",
+    "MOVE",
+    "MULTIAPPEND",
+    "ESEARCH",
+    "SEARCHRES",
+    "CONDSTORE",
+    "QRESYNC",
+    "QUOTA",
+    "QUOTA=RES-STORAGE",
+    "QUOTA=RES-MESSAGE",
+    "BINARY",
+    "CATENATE",
+    "REPLACE",
+    "PREVIEW",
+    "SORT",
+    "SORT=DISPLAY",
+    "ESORT",
+    "THREAD=ORDEREDSUBJECT",
+    "THREAD=REFERENCES",
+    "THREAD=REFS",
+    "WITHIN",
+    "OBJECTID",
+    "I18NLEVEL=1",
+];
+
+/// What decides on the rest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offer {
+    pub(crate) is_logged_in: bool,
+    pub(crate) may_start_tls: bool,
+    pub(crate) may_login: bool,
+    pub(crate) is_compressed: bool,
+    /// Octets of a message.
+    pub(crate) max_append: u64,
+}
+
+impl Offer {
+    /// The list as CAPABILITY tells it.
+    pub(crate) fn list(self) -> String {
+        let mut list: Vec<String> = ALWAYS.iter().map(|&name| name.to_owned()).collect();
+        if self.is_logged_in {
+            list.extend(AFTER_LOGIN.iter().map(|&name| name.to_owned()));
+            list.push(format!("APPENDLIMIT={}", self.max_append));
+            list.extend((!self.is_compressed).then(|| "COMPRESS=DEFLATE".to_owned()));
+            return list.join(" ");
+        }
+        list.extend(self.may_start_tls.then(|| "STARTTLS".to_owned()));
+        let login: &[&str] = if self.may_login { &["AUTH=PLAIN", "AUTH=LOGIN"] } else { &["LOGINDISABLED"] };
+        list.extend(login.iter().map(|&name| name.to_owned()));
+        list.join(" ")
+    }
+}
