@@ -64,6 +64,8 @@ pub enum Within {
     Utf8,
     /// A part of a message in `CATENATE (…)`.
     Catenation,
+    /// A part of a message in `UTF8 (…)` within `CATENATE (…)`. RFC 6855 §4.
+    CatenatedUtf8,
 }
 
 impl AppendScript {
@@ -75,6 +77,9 @@ impl AppendScript {
             Within::Message => Ok((input, ())),
             Within::Utf8 => value((), (opt(sp), char(')'))).parse(input),
             Within::Catenation => script.parts(false, input),
+            Within::CatenatedUtf8 => {
+                preceded((opt(sp), char(')')), |input| script.parts(false, input)).parse(input)
+            }
         };
         let (rest, ()) = parsed.ok()?;
         let (rest, ()) = script.more_messages(announced, rest).ok()?;
@@ -126,9 +131,9 @@ impl AppendScript {
             is_first = false;
             let (rest, part) = cat_part(input)?;
             match part {
-                Some(url) => self.steps.push(AppendStep::Url(url)),
-                None => {
-                    self.next = AppendNext::Literal(Within::Catenation);
+                Part::Url(url) => self.steps.push(AppendStep::Url(url)),
+                Part::Literal(within) => {
+                    self.next = AppendNext::Literal(within);
                     return Ok((rest, ()));
                 }
             }
@@ -137,32 +142,44 @@ impl AppendScript {
     }
 }
 
-/// `cat-part = text-literal / url`, the literal left out; `None` for a literal.
-fn cat_part(input: &[u8]) -> Parsed<'_, Option<String>> {
-    let url = preceded((tag_no_case("URL"), sp), text);
-    alt((value(None, (tag_no_case("TEXT"), sp)), map(url, Some))).parse(input)
+/// A part in `CATENATE (…)`.
+#[derive(Debug, Clone)]
+enum Part {
+    Url(String),
+    Literal(Within),
+}
+
+/// `cat-part = text-literal / url / utf8-literal`, the literals left out.
+fn cat_part(input: &[u8]) -> Parsed<'_, Part> {
+    let utf8 = (tag_no_case("UTF8"), sp, char('('), opt(sp));
+    alt((
+        value(Part::Literal(Within::Catenation), (tag_no_case("TEXT"), sp)),
+        value(Part::Literal(Within::CatenatedUtf8), utf8),
+        map(preceded((tag_no_case("URL"), sp), text), Part::Url),
+    ))
+    .parse(input)
 }
 
 /// `SP mailbox 1*(SP append-message)`
-pub(crate) fn append(input: &[u8]) -> Parsed<'_, AppendRequest> {
-    request(None, input)
+pub(crate) fn append<const UTF8: bool>(input: &[u8]) -> Parsed<'_, AppendRequest> {
+    request::<UTF8>(None, input)
 }
 
 /// `SP seq-number SP mailbox SP append-message`. One message takes the place of one.
-pub(crate) fn replace<'a>(
+pub(crate) fn replace<'a, const UTF8: bool>(
     number: impl Parser<&'a [u8], Output = MessageSet, Error = crate::grammar::Mismatch>,
     input: &'a [u8],
 ) -> Parsed<'a, AppendRequest> {
     let (rest, number) = terminated(number, sp).parse(input)?;
-    request(Some(number), rest)
+    request::<UTF8>(Some(number), rest)
 }
 
-fn request(replaces: Option<MessageSet>, input: &[u8]) -> Parsed<'_, AppendRequest> {
+fn request<const UTF8: bool>(replaces: Option<MessageSet>, input: &[u8]) -> Parsed<'_, AppendRequest> {
     let mut script = AppendScript { steps: Vec::new(), next: AppendNext::End };
     // What the framer leaves of the command may end in spaces, or without them where the literal stood close.
     let message = |input| script.message(input);
     let (rest, (mailbox, ())) =
-        separated_pair(mailbox, alt((sp, value((), tag("")))), message).parse(input)?;
+        separated_pair(mailbox::<UTF8>, alt((sp, value((), tag("")))), message).parse(input)?;
     let (rest, ()) = script.more_messages(!rest.is_empty(), rest)?;
     Ok((rest, AppendRequest { replaces, mailbox, script }))
 }
@@ -173,7 +190,7 @@ mod tests {
 
     #[track_caller]
     fn begun(input: &str) -> (Vec<AppendStep>, AppendNext) {
-        let (rest, request) = append(input.as_bytes()).unwrap();
+        let (rest, request) = append::<false>(input.as_bytes()).unwrap();
         assert!(rest.is_empty(), "{input}");
         (request.script.steps, request.script.next)
     }
@@ -222,6 +239,17 @@ mod tests {
         let more =
             AppendScript::behind(Within::Catenation, true, b" URL \"/c\") ($A) CATENATE (TEXT ").unwrap();
         assert_eq!(more, AppendScript { steps: vec![url("/c"), begin("$A")], next: literal });
+    }
+
+    #[test]
+    fn a_part_may_be_in_utf8() {
+        let next = AppendNext::Literal(Within::CatenatedUtf8);
+        assert_eq!(begun("x CATENATE (UTF8 ("), (vec![begin("")], next));
+        let more = AppendScript::behind(Within::CatenatedUtf8, true, b") UTF8 (").unwrap();
+        assert_eq!(more, AppendScript { steps: Vec::new(), next });
+        let end = AppendScript::behind(Within::CatenatedUtf8, false, b") URL /c)").unwrap();
+        assert_eq!(end, AppendScript { steps: vec![url("/c")], next: AppendNext::End });
+        assert_eq!(AppendScript::behind(Within::CatenatedUtf8, false, b")"), None);
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub enum Command {
     Noop,
     /// `LOGOUT`
     Logout,
+    /// `UNAUTHENTICATE`. RFC 8437.
+    Unauthenticate,
     /// `ID`: pairs of field and value. RFC 2971.
     Id(Vec<(Vec<u8>, Option<Vec<u8>>)>),
     /// `STARTTLS`
@@ -128,6 +130,8 @@ pub enum Command {
     List(ListRequest),
     /// `LSUB` with reference and pattern
     Lsub(Vec<u8>, Vec<u8>),
+    /// `XLIST` with reference and pattern, as old Outlooks and Gmail's clients know it
+    XList(Vec<u8>, Vec<u8>),
     /// `NAMESPACE`. RFC 2342.
     Namespace,
     /// `STATUS`
@@ -187,10 +191,22 @@ impl Request {
     /// # Errors
     /// [`ParseError`], with the tag where there is one.
     pub fn parse(input: &[u8]) -> Result<Self, ParseError> {
+        Self::parse_names::<false>(input)
+    }
+
+    /// As [`Self::parse`] for clients that have enabled IMAP4rev2 or UTF8=ACCEPT: mailbox names are in UTF-8, not in modified UTF-7.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_utf8(input: &[u8]) -> Result<Self, ParseError> {
+        Self::parse_names::<true>(input)
+    }
+
+    fn parse_names<const UTF8: bool>(input: &[u8]) -> Result<Self, ParseError> {
         let (tag, rest) = split_word(input);
         let tag = Tag::new(tag).ok_or(ParseError::NoTag)?;
         let (verb, arguments) = split_word(rest);
-        match parse_verb(&verb.to_ascii_uppercase(), arguments) {
+        match parse_verb::<UTF8>(&verb.to_ascii_uppercase(), arguments) {
             Some(Ok((_, command))) => Ok(Self { tag, command }),
             Some(Err(nom::Err::Error(mismatch) | nom::Err::Failure(mismatch))) => Err(match mismatch {
                 Mismatch::Name(error) => ParseError::Name(tag, error),
@@ -233,10 +249,11 @@ fn no_arguments(input: &[u8], command: Command) -> Option<Parsed<'_, Command>> {
 }
 
 /// `None` if there is no such command.
-fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
+fn parse_verb<'a, const UTF8: bool>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
     match verb {
         b"CAPABILITY" => no_arguments(input, Command::Capability),
         b"NOOP" => no_arguments(input, Command::Noop),
+        b"UNAUTHENTICATE" => no_arguments(input, Command::Unauthenticate),
         b"LOGOUT" => no_arguments(input, Command::Logout),
         b"STARTTLS" => no_arguments(input, Command::StartTls),
         b"NAMESPACE" => no_arguments(input, Command::Namespace),
@@ -249,39 +266,45 @@ fn parse_verb<'a>(verb: &[u8], input: &'a [u8]) -> Option<Parsed<'a, Command>> {
         b"AUTHENTICATE" => whole(input, authenticate),
         b"LOGIN" => whole(input, login),
         b"ENABLE" => whole(input, enable),
-        b"SELECT" => whole(input, map(select, |(name, params)| Command::Select(name, params))),
-        b"EXAMINE" => whole(input, map(select, |(name, params)| Command::Examine(name, params))),
-        b"CREATE" => whole(input, create),
-        b"DELETE" => whole(input, map(mailbox, Command::Delete)),
-        b"RENAME" => {
-            whole(input, map(separated_pair(mailbox, sp, mailbox), |(from, to)| Command::Rename(from, to)))
-        }
-        b"SUBSCRIBE" => whole(input, map(mailbox, Command::Subscribe)),
-        b"UNSUBSCRIBE" => whole(input, map(mailbox, Command::Unsubscribe)),
+        b"SELECT" => whole(input, map(select::<UTF8>, |(name, params)| Command::Select(name, params))),
+        b"EXAMINE" => whole(input, map(select::<UTF8>, |(name, params)| Command::Examine(name, params))),
+        b"CREATE" => whole(input, create::<UTF8>),
+        b"DELETE" => whole(input, map(mailbox::<UTF8>, Command::Delete)),
+        b"RENAME" => whole(
+            input,
+            map(separated_pair(mailbox::<UTF8>, sp, mailbox::<UTF8>), |(from, to)| Command::Rename(from, to)),
+        ),
+        b"SUBSCRIBE" => whole(input, map(mailbox::<UTF8>, Command::Subscribe)),
+        b"UNSUBSCRIBE" => whole(input, map(mailbox::<UTF8>, Command::Unsubscribe)),
         b"LIST" => whole(input, map(list, Command::List)),
+        b"XLIST" => whole(input, map(lsub, |(reference, pattern)| Command::XList(reference, pattern))),
         b"LSUB" => whole(input, map(lsub, |(reference, pattern)| Command::Lsub(reference, pattern))),
-        b"STATUS" => whole(input, map(status, |(name, items)| Command::Status(name, items))),
+        b"STATUS" => whole(input, map(status::<UTF8>, |(name, items)| Command::Status(name, items))),
         b"GETQUOTA" => whole(input, map(quota_root_name, Command::GetQuota)),
-        b"GETQUOTAROOT" => whole(input, map(mailbox, Command::GetQuotaRoot)),
+        b"GETQUOTAROOT" => whole(input, map(mailbox::<UTF8>, Command::GetQuotaRoot)),
         b"SETQUOTA" => whole(input, map(setquota, |(root, limits)| Command::SetQuota(root, limits))),
         b"COMPRESS" => whole(input, value(Command::Compress, tag_no_case("DEFLATE"))),
-        b"APPEND" => Some(all_consuming(map(append, Command::Append)).parse(input)),
-        b"UID" => uid(input),
-        _ => message_command(verb, input, false),
+        b"APPEND" => Some(all_consuming(map(append::<UTF8>, Command::Append)).parse(input)),
+        b"UID" => uid::<UTF8>(input),
+        _ => message_command::<UTF8>(verb, input, false),
     }
 }
 
 /// `"UID" SP (copy / fetch / search / store / "EXPUNGE" …)`
-fn uid(input: &[u8]) -> Option<Parsed<'_, Command>> {
+fn uid<const UTF8: bool>(input: &[u8]) -> Option<Parsed<'_, Command>> {
     let (verb, arguments) = split_word(input);
     match verb.to_ascii_uppercase().as_slice() {
         b"EXPUNGE" => whole(arguments, map(|input| message_set(true, input), Command::UidExpunge)),
-        verb => message_command(verb, arguments, true),
+        verb => message_command::<UTF8>(verb, arguments, true),
     }
 }
 
 /// The commands that have a UID form.
-fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed<'a, Command>> {
+fn message_command<'a, const UTF8: bool>(
+    verb: &[u8],
+    input: &'a [u8],
+    uid: bool,
+) -> Option<Parsed<'a, Command>> {
     let set = move |input| message_set(uid, input);
     match verb {
         b"FETCH" => whole(
@@ -294,10 +317,14 @@ fn message_command<'a>(verb: &[u8], input: &'a [u8], uid: bool) -> Option<Parsed
         b"STORE" => whole(input, move |input| store(uid, input)),
         b"REPLACE" => {
             let number = move |input| message_number(uid, input);
-            Some(all_consuming(map(|input| replace(number, input), Command::Append)).parse(input))
+            Some(all_consuming(map(|input| replace::<UTF8>(number, input), Command::Append)).parse(input))
         }
-        b"COPY" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Copy(set, to))),
-        b"MOVE" => whole(input, map(separated_pair(set, sp, mailbox), |(set, to)| Command::Move(set, to))),
+        b"COPY" => {
+            whole(input, map(separated_pair(set, sp, mailbox::<UTF8>), |(set, to)| Command::Copy(set, to)))
+        }
+        b"MOVE" => {
+            whole(input, map(separated_pair(set, sp, mailbox::<UTF8>), |(set, to)| Command::Move(set, to)))
+        }
         b"SORT" => whole(
             input,
             map(move |input| sort(uid, input), |(criteria, request)| Command::Sort(criteria, request)),
@@ -371,17 +398,20 @@ fn enable(input: &[u8]) -> Parsed<'_, Command> {
 }
 
 /// `"SELECT" SP mailbox [SP select-params]`. RFC 4466 §2.1.
-fn select(input: &[u8]) -> Parsed<'_, (MailboxName, SelectParams)> {
-    map((mailbox, opt(preceded(sp, select_params))), |(name, params)| (name, params.unwrap_or_default()))
-        .parse(input)
+fn select<const UTF8: bool>(input: &[u8]) -> Parsed<'_, (MailboxName, SelectParams)> {
+    map((mailbox::<UTF8>, opt(preceded(sp, select_params))), |(name, params)| {
+        (name, params.unwrap_or_default())
+    })
+    .parse(input)
 }
 
 /// `"CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]`. RFC 6154 §6.
-fn create(input: &[u8]) -> Parsed<'_, Command> {
+fn create<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Command> {
     let use_attr = map(preceded(char('\\'), atom), |name| format!("\\{name}"));
     let list = list0("a special use", use_attr);
     let uses = preceded((sp, tag_no_case("(USE"), sp), cut(terminated(list, char(')'))));
-    map((mailbox, opt(uses)), |(name, uses)| Command::Create(name, uses.unwrap_or_default())).parse(input)
+    map((mailbox::<UTF8>, opt(uses)), |(name, uses)| Command::Create(name, uses.unwrap_or_default()))
+        .parse(input)
 }
 
 #[cfg(test)]

@@ -210,11 +210,13 @@ pub(crate) fn nstring(input: &[u8]) -> Parsed<'_, Option<Vec<u8>>> {
     expect("a string or NIL", alt((value(None, tag_no_case("NIL")), octets))).parse(input)
 }
 
-/// `mailbox = "INBOX" / astring`. Octets beyond ASCII in an atom are let pass as some clients send them.
-pub(crate) fn mailbox(input: &[u8]) -> Parsed<'_, MailboxName> {
+/// `mailbox = "INBOX" / astring`. Octets beyond ASCII in an atom are let pass as some clients send them. In `UTF8` no name is in
+/// modified UTF-7 (RFC 9051 §5.1, RFC 6855 §3).
+pub(crate) fn mailbox<const UTF8: bool>(input: &[u8]) -> Parsed<'_, MailboxName> {
     let octets = alt((map(take_while1(|c| is_astring_char(c) || c >= 0x80), Cow::Borrowed), string));
     let (rest, name) = expect("a mailbox name", octets).parse(input)?;
-    match MailboxName::from_imap(&name) {
+    let parsed = if UTF8 { MailboxName::from_utf8(&name) } else { MailboxName::from_imap(&name) };
+    match parsed {
         Ok(name) => Ok((rest, name)),
         Err(error) => Err(nom::Err::Failure(Mismatch::Name(error))),
     }

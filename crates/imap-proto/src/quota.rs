@@ -1,6 +1,5 @@
 //! Quota roots and their resources. RFC 9208 §7.
 
-use mail_types::MailboxName;
 use nom::Parser;
 use nom::character::complete::u64;
 use nom::combinator::{map, map_opt};
@@ -37,11 +36,11 @@ fn resource_limit(input: &[u8]) -> Parsed<'_, u64> {
     map_opt(u64, |limit| i64::try_from(limit).is_ok().then_some(limit)).parse(input)
 }
 
-/// `quotaroot-response = "QUOTAROOT" SP mailbox *(SP quota-root-name)`
+/// `quotaroot-response = "QUOTAROOT" SP mailbox *(SP quota-root-name)`; the mailbox's name is encoded already.
 #[must_use]
-pub fn quotaroot_response(mailbox: &MailboxName, root: Option<&str>) -> String {
+pub fn quotaroot_response(mailbox: &str, root: Option<&str>) -> String {
     let root = root.map(|root| format!(" {}", quoted(root))).unwrap_or_default();
-    format!("QUOTAROOT {}{root}", quoted(&mailbox.to_mutf7()))
+    format!("QUOTAROOT {}{root}", quoted(mailbox))
 }
 
 /// `quota-response = "QUOTA" SP quota-root-name SP quota-list`
@@ -67,7 +66,10 @@ mod tests {
         let root = || "!partition/sda4".to_owned();
         assert_eq!(parsed("GETQUOTA \"!partition/sda4\""), Some(Command::GetQuota(root())));
         assert_eq!(parsed("getquota \"\""), Some(Command::GetQuota(String::new())));
-        assert_eq!(parsed("GETQUOTAROOT INBOX"), Some(Command::GetQuotaRoot(MailboxName::inbox())));
+        assert_eq!(
+            parsed("GETQUOTAROOT INBOX"),
+            Some(Command::GetQuotaRoot(mail_types::MailboxName::inbox()))
+        );
         let limits = vec![("STORAGE".to_owned(), 510), ("MESSAGE".to_owned(), 1000)];
         assert_eq!(
             parsed("SETQUOTA !partition/sda4 (storage 510 MESSAGE 1000)"),
@@ -99,8 +101,7 @@ mod tests {
             quota_response("!partition/sda4", &[storage]),
             "QUOTA \"!partition/sda4\" (STORAGE 104 10923847)"
         );
-        let inbox = MailboxName::inbox();
-        assert_eq!(quotaroot_response(&inbox, Some("#user/alice")), "QUOTAROOT \"INBOX\" \"#user/alice\"");
-        assert_eq!(quotaroot_response(&inbox, None), "QUOTAROOT \"INBOX\"");
+        assert_eq!(quotaroot_response("INBOX", Some("#user/alice")), "QUOTAROOT \"INBOX\" \"#user/alice\"");
+        assert_eq!(quotaroot_response("INBOX", None), "QUOTAROOT \"INBOX\"");
     }
 }

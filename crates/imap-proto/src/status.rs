@@ -37,8 +37,8 @@ pub enum StatusItem {
 }
 
 /// `"STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
-pub(crate) fn status(input: &[u8]) -> Parsed<'_, (MailboxName, Vec<StatusItem>)> {
-    separated_pair(mailbox, sp, status_items).parse(input)
+pub(crate) fn status<const UTF8: bool>(input: &[u8]) -> Parsed<'_, (MailboxName, Vec<StatusItem>)> {
+    separated_pair(mailbox::<UTF8>, sp, status_items).parse(input)
 }
 
 /// `"(" status-att *(SP status-att) ")"`. SIZE is RFC 8438's, DELETED and DELETED-STORAGE are RFC 9208's.

@@ -1,7 +1,8 @@
 //! What a client is offered. Only what is whole is advertised.
 
 /// Offered at any time.
-const ALWAYS: &[&str] = &["IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE", "NAMESPACE"];
+const ALWAYS: &[&str] =
+    &["IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE", "NAMESPACE"];
 
 /// Offered to who has logged in.
 const AFTER_LOGIN: &[&str] = &[
@@ -25,6 +26,9 @@ const AFTER_LOGIN: &[&str] = &[
     "BINARY",
     "CATENATE",
     "REPLACE",
+    "UTF8=ACCEPT",
+    "UNAUTHENTICATE",
+    "XLIST",
     "PREVIEW",
     "SORT",
     "SORT=DISPLAY",

@@ -123,7 +123,7 @@ impl Client {
 
     async fn on_event(&mut self, event: Event) -> io::Result<Next> {
         match event {
-            Event::Command(line) => match Request::parse(&line) {
+            Event::Command(line) => match self.parse(&line) {
                 Ok(request) => {
                     self.errors = 0;
                     self.on_request(request).await
@@ -146,6 +146,12 @@ impl Client {
                 Ok(Next::Close)
             }
         }
+    }
+
+    /// Mailbox names are in UTF-8 once the client has said so.
+    pub(crate) fn parse(&self, line: &[u8]) -> Result<Request, ParseError> {
+        let is_utf8 = self.session.as_ref().is_some_and(|session| session.enabled.utf8);
+        if is_utf8 { Request::parse_utf8(line) } else { Request::parse(line) }
     }
 
     async fn refuse(&mut self, error: &ParseError) -> io::Result<Next> {
@@ -177,6 +183,7 @@ impl Client {
                 self.wire.line(&format!("* BYE Goodbye\r\n{tag} OK Done")).await?;
                 return Ok(Next::Close);
             }
+            Command::Unauthenticate => return self.unauthenticate(&tag).await,
             Command::Id(_) => {
                 self.wire.line(&format!("* ID (\"name\" \"Mailstead\")\r\n{tag} OK Done")).await?;
             }
@@ -200,6 +207,7 @@ impl Client {
             | Command::Unsubscribe(_)
             | Command::List(_)
             | Command::Lsub(..)
+            | Command::XList(..)
             | Command::Namespace
             | Command::Status(..)
             | Command::GetQuota(_)
@@ -254,6 +262,15 @@ impl Client {
         self.wire.line(&format!("{tag} OK DEFLATE active")).await?;
         self.wire.compress();
         Ok(())
+    }
+
+    /// Back to where a client is before login; what COMPRESS and STARTTLS made of the connection stays. RFC 8437 §3.
+    async fn unauthenticate(&mut self, tag: &Tag) -> io::Result<Next> {
+        self.session = Some(Session::new());
+        self.account = None;
+        self.wire.distrust();
+        self.wire.line(&format!("{tag} OK Nobody is logged in")).await?;
+        Ok(Next::Command)
     }
 
     async fn start_tls(self) -> io::Result<Self> {

@@ -5,16 +5,21 @@ use mail_types::ModSeq;
 
 /// What a client has said that it understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an extension, in any combination")]
 pub(crate) struct Enabled {
     /// FETCH responses that it did not ask for have MODSEQ. RFC 7162 §3.1.
     pub(crate) condstore: bool,
     /// VANISHED takes the place of EXPUNGE. RFC 7162 §3.2.3.
     pub(crate) qresync: bool,
+    /// No `\Recent`, ESEARCH for every SEARCH, LIST at SELECT. RFC 9051.
+    pub(crate) imap4rev2: bool,
+    /// Mailbox names in UTF-8. RFC 6855.
+    pub(crate) utf8: bool,
 }
 
 impl Enabled {
     pub(crate) const fn new() -> Self {
-        Self { condstore: false, qresync: false }
+        Self { condstore: false, qresync: false, imap4rev2: false, utf8: false }
     }
 
     /// Enables what is named and there, and gives the names of it. RFC 5161 §3.1.
@@ -24,7 +29,11 @@ impl Enabled {
         let condstore = qresync || is_named("CONDSTORE");
         self.qresync |= qresync;
         self.condstore |= condstore;
-        [("CONDSTORE", condstore), ("QRESYNC", qresync)]
+        let (imap4rev2, utf8) = (is_named("IMAP4REV2"), is_named("UTF8=ACCEPT"));
+        self.imap4rev2 |= imap4rev2;
+        // RFC 9051 §5.1: UTF-8 comes with it.
+        self.utf8 |= imap4rev2 || utf8;
+        [("CONDSTORE", condstore), ("QRESYNC", qresync), ("IMAP4rev2", imap4rev2), ("UTF8=ACCEPT", utf8)]
             .into_iter()
             .filter(|(_, is)| *is)
             .map(|(it, _)| it)
@@ -111,6 +120,8 @@ mod tests {
         let mut enabled = Enabled::default();
         assert!(enabled.enable(&["X-UNKNOWN".to_owned()]).is_empty());
         assert_eq!(enabled.enable(&["QRESYNC".to_owned()]), ["CONDSTORE", "QRESYNC"]);
-        assert!(enabled.condstore && enabled.qresync);
+        assert!(enabled.condstore && enabled.qresync && !enabled.utf8);
+        assert_eq!(enabled.enable(&["UTF8=ACCEPT".to_owned()]), ["UTF8=ACCEPT"]);
+        assert!(enabled.utf8 && !enabled.imap4rev2);
     }
 }

@@ -85,7 +85,7 @@ impl Client {
 
     /// The tag, and the first message's way into the store.
     async fn open_append(&mut self, head: &[u8], literal: Literal) -> io::Result<(String, Received)> {
-        let Request { tag, command } = match Request::parse(head) {
+        let Request { tag, command } = match self.parse(head) {
             Ok(request) => request,
             Err(error) => return Ok((tag_of(&error), Err(Failure::from(&error)))),
         };

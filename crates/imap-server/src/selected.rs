@@ -170,8 +170,11 @@ impl SelectedMailbox {
         self.now.uids().last().map_or(0, |uid| uid.value())
     }
 
-    /// EXAMINE leaves `\Recent` to the next SELECT. RFC 3501 §6.3.2.
+    /// EXAMINE leaves `\Recent` to the next SELECT (RFC 3501 §6.3.2), and so do clients that know no such flag (RFC 9051, appendix E).
     fn claim_recent(&mut self) -> Result<(), StoreError> {
+        if self.enabled.imap4rev2 {
+            return Ok(());
+        }
         let (first, next) = (self.now.first_recent(), self.now.uid_next());
         if self.read_only {
             self.recent.clear();
@@ -191,7 +194,7 @@ impl SelectedMailbox {
     }
 
     pub(crate) fn is_recent(&self, uid: Uid) -> bool {
-        self.recent.iter().any(|(first, last)| (first..=last).contains(&&uid))
+        !self.enabled.imap4rev2 && self.recent.iter().any(|(first, last)| (first..=last).contains(&&uid))
     }
 
     fn recent_count(&self) -> usize {
@@ -311,6 +314,13 @@ impl SelectedMailbox {
         }
     }
 
+    fn tell_numbers(&self, out: &mut Output) {
+        out.text(format_args!("* {} EXISTS\r\n", self.len()));
+        if !self.enabled.imap4rev2 {
+            out.text(format_args!("* {} RECENT\r\n", self.recent_count()));
+        }
+    }
+
     fn tell_arrived(&mut self, before: &Snapshot, out: &mut Output) {
         let last = before.uids().last();
         if self.now.uids().last() <= last {
@@ -319,7 +329,7 @@ impl SelectedMailbox {
         if let Err(error) = self.claim_recent() {
             warn!(%error, mailbox = %self.name, "new messages stay recent for another session");
         }
-        out.text(format_args!("* {} EXISTS\r\n* {} RECENT\r\n", self.len(), self.recent_count()));
+        self.tell_numbers(out);
     }
 
     /// Up to which mod-sequence the client knows all, for SELECT. RFC 7162 §3.1.2.1.
@@ -332,7 +342,7 @@ impl SelectedMailbox {
     /// What SELECT says first. RFC 3501 §7.2.6, §7.1.
     pub(crate) fn tell_select(&mut self, out: &mut Output) {
         self.tell_flags_known(&Arc::clone(&self.now), out);
-        out.text(format_args!("* {} EXISTS\r\n* {} RECENT\r\n", self.len(), self.recent_count()));
+        self.tell_numbers(out);
     }
 
     /// Tells FLAGS again when `snapshot` knows keywords that the client has not heard of.

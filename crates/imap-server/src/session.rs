@@ -4,9 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use imap_proto::{AppendRequest, Command, Request, SearchKey, Tag};
+use imap_proto::{AppendRequest, Command, Request, SearchKey, Tag, quoted};
 use mail_store::{Account, StoreError};
-use mail_types::ModSeq;
+use mail_types::{MailboxName, ModSeq};
 use tracing::error;
 
 use crate::answer::{Failure, Output};
@@ -56,6 +56,8 @@ impl AllowedIn {
             | Command::Unsubscribe(_)
             | Command::List(_)
             | Command::Lsub(..)
+            | Command::XList(..)
+            | Command::Unauthenticate
             | Command::Namespace
             | Command::Status(..)
             | Command::GetQuota(_)
@@ -145,6 +147,16 @@ impl Session {
         let State::Selected(account, _) = &self.state else { return false };
         self.state = State::Authenticated(Arc::clone(account));
         true
+    }
+
+    /// A mailbox's name as the client reads it, in quotes.
+    pub(crate) fn shown(&self, name: &MailboxName) -> String {
+        quoted(&self.wire_name(name))
+    }
+
+    /// The same without the quotes.
+    pub(crate) fn wire_name(&self, name: &MailboxName) -> String {
+        if self.enabled.utf8 { name.as_str().to_owned() } else { name.to_mutf7() }
     }
 
     /// True if `command` is legal now.
@@ -272,13 +284,14 @@ impl Session {
                 self.unselect();
                 Ok("Unselected".to_owned())
             }
-            Command::Create(name, uses) => mailbox::create(self, &name, &uses),
+            Command::Create(name, uses) => mailbox::create(self, name, &uses, out),
             Command::Delete(name) => mailbox::delete(self, &name),
-            Command::Rename(from, to) => mailbox::rename(self, &from, &to),
+            Command::Rename(from, to) => mailbox::rename(self, &from, to, out),
             Command::Subscribe(name) => mailbox::subscribe(self, &name, true),
             Command::Unsubscribe(name) => mailbox::subscribe(self, &name, false),
             Command::List(request) => list::list(self, &request, out),
             Command::Lsub(reference, pattern) => list::lsub(self, &reference, &pattern, out),
+            Command::XList(reference, pattern) => list::xlist(self, &reference, &pattern, out),
             Command::Namespace => {
                 out.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
                 Ok("Done".to_owned())
@@ -307,6 +320,7 @@ impl Session {
             | Command::Append(_)
             | Command::Idle
             | Command::Compress
+            | Command::Unauthenticate
             | Command::Select(..)
             | Command::Examine(..)
             | Command::Fetch(..) => Err(Failure::bad("Not now")),

@@ -101,6 +101,11 @@ impl Wire {
         self.framer.allow_literals(ImapLimits::DEFAULT.max_literals);
     }
 
+    /// The client has logged out.
+    pub(crate) const fn distrust(&mut self) {
+        self.framer.allow_literals(LITERALS_BEFORE_LOGIN);
+    }
+
     pub(crate) fn refuse_message(&mut self) {
         self.framer.refuse_message();
     }

@@ -16,6 +16,8 @@ pub enum SpecialUse {
     Drafts,
     /// `\Flagged`
     Flagged,
+    /// `\Important`. RFC 8457 §4.
+    Important,
     /// `\Junk`
     Junk,
     /// `\Sent`
@@ -26,8 +28,16 @@ pub enum SpecialUse {
 
 impl SpecialUse {
     /// Every special use.
-    pub const ALL: [Self; 7] =
-        [Self::All, Self::Archive, Self::Drafts, Self::Flagged, Self::Junk, Self::Sent, Self::Trash];
+    pub const ALL: [Self; 8] = [
+        Self::All,
+        Self::Archive,
+        Self::Drafts,
+        Self::Flagged,
+        Self::Important,
+        Self::Junk,
+        Self::Sent,
+        Self::Trash,
+    ];
 
     /// As LIST shows it.
     #[must_use]
@@ -37,6 +47,7 @@ impl SpecialUse {
             Self::Archive => "\\Archive",
             Self::Drafts => "\\Drafts",
             Self::Flagged => "\\Flagged",
+            Self::Important => "\\Important",
             Self::Junk => "\\Junk",
             Self::Sent => "\\Sent",
             Self::Trash => "\\Trash",
@@ -144,7 +155,15 @@ impl MailboxName {
         Self::decode_imap(name)?.parse()
     }
 
-    /// The same for a part of a name, which need not be one itself.
+    /// Reads a name as IMAP4rev2 clients send it, in UTF-8 (RFC 9051 §5.1).
+    ///
+    /// # Errors
+    /// [`MailboxNameError`] if it is no name.
+    pub fn from_utf8(name: &[u8]) -> Result<Self, MailboxNameError> {
+        std::str::from_utf8(name).map_err(|_| MailboxNameError::Encoding)?.parse()
+    }
+
+    /// Reads a part of a name in modified UTF-7 as [`Self::from_imap`] does; it need not be a name itself.
     ///
     /// # Errors
     /// [`MailboxNameError::Encoding`].

@@ -98,8 +98,11 @@ impl Appending {
     }
 
     /// A literal of `size` octets is announced.
+    ///
+    /// Deviates: RFC 6855 §4 would have octets beyond ASCII in the header refused from clients that have not enabled UTF8=ACCEPT. Much
+    /// mail has them, and who moves it from elsewhere must not lose it.
     pub(crate) fn announce(&mut self, size: u64, binary: bool, within: Within) -> Result<(), Failure> {
-        if size == 0 && within != Within::Catenation {
+        if size == 0 && !matches!(within, Within::Catenation | Within::CatenatedUtf8) {
             return Err(Failure::no("[CANNOT] A message can't be empty"));
         }
         if let Some(message) = self.messages.last_mut() {

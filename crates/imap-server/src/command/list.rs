@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imap_proto::{ListRequest, ListReturn, ListSelect, quoted};
+use imap_proto::{ListRequest, ListReturn, ListSelect};
 use mail_types::{MailboxName, SpecialUse};
 
 use crate::answer::{Failure, Output};
@@ -73,8 +73,11 @@ pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -
         out.line("* LIST (\\Noselect) \"/\" \"\"");
         return Ok("Listed".to_owned());
     }
-    let patterns: Vec<Pattern> =
-        request.patterns.iter().map(|pattern| Pattern::new(&request.reference, pattern)).collect();
+    let patterns: Vec<Pattern> = request
+        .patterns
+        .iter()
+        .map(|pattern| Pattern::new(&request.reference, pattern, session.enabled.utf8))
+        .collect();
     let matches = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
     let names = Names::read(session)?;
     // RFC 5258 §3.5: what is selected below is told only where it does not show by itself.
@@ -93,7 +96,7 @@ pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -
         }
         let child_info = if has_hidden { child_info(request) } else { String::new() };
         let attributes = attributes(&names, name, listed, request);
-        let shown = quoted(&name.to_mutf7());
+        let shown = session.shown(name);
         out.text(format_args!("* LIST ({attributes}) \"/\" {shown}{child_info}\r\n"));
         if let Some(items) = request.status().filter(|_| listed.selectable) {
             // A mailbox that is deleted this moment is passed over. RFC 5819 §2.
@@ -136,7 +139,7 @@ pub(crate) fn lsub(
     wanted: &[u8],
     out: &mut Output,
 ) -> Result<String, Failure> {
-    let pattern = Pattern::new(reference, wanted);
+    let pattern = Pattern::new(reference, wanted, session.enabled.utf8);
     let names = Names::read(session)?;
     let subscribed = names.names.iter().filter(|(_, listed)| listed.subscribed);
     let above: BTreeSet<MailboxName> =
@@ -148,7 +151,69 @@ pub(crate) fn lsub(
             (false, _) if pattern.ends_with_percent() && above.contains(name) => "\\Noselect",
             (false, _) => continue,
         };
-        out.text(format_args!("* LSUB ({attributes}) \"/\" {}\r\n", quoted(&name.to_mutf7())));
+        out.text(format_args!("* LSUB ({attributes}) \"/\" {}\r\n", session.shown(name)));
     }
     Ok("Listed".to_owned())
+}
+
+/// Tells of one mailbox what LIST would, and under which name the client knows it. RFC 9051 §6.3.2, §6.3.9.7.
+pub(crate) fn tell(
+    session: &Session,
+    name: &MailboxName,
+    old: Option<&MailboxName>,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let names = Names::read(session)?;
+    let listed = names.names.get(name);
+    let mut shown = match listed {
+        Some(listed) => told(&names, name, listed),
+        None => vec!["\\NonExistent"],
+    };
+    shown.extend(listed.filter(|listed| listed.subscribed).map(|_| "\\Subscribed"));
+    let old = old.map(|old| format!(" (\"OLDNAME\" ({}))", session.shown(old))).unwrap_or_default();
+    out.text(format_args!("* LIST ({}) \"/\" {}{old}\r\n", shown.join(" "), session.shown(name)));
+    Ok(())
+}
+
+fn told(names: &Names, name: &MailboxName, listed: &Listed) -> Vec<&'static str> {
+    let mut told = Vec::new();
+    if !listed.selectable {
+        told.push("\\NonExistent");
+    }
+    told.push(names.children_attribute(name));
+    told.extend(listed.special_use.map(SpecialUse::as_str));
+    told
+}
+
+/// LIST as it was before special uses had a standard, by the attributes' names of that time. Outlook 2013 and 2016 look for it.
+pub(crate) fn xlist(
+    session: &Session,
+    reference: &[u8],
+    wanted: &[u8],
+    out: &mut Output,
+) -> Result<String, Failure> {
+    let pattern = Pattern::new(reference, wanted, session.enabled.utf8);
+    let names = Names::read(session)?;
+    for (name, listed) in names.names.iter().filter(|(name, it)| it.exists && pattern.matches(name)) {
+        let mut attributes = Vec::new();
+        attributes.extend((!listed.selectable).then_some("\\Noselect"));
+        attributes.push(names.children_attribute(name));
+        attributes.extend(name.is_inbox().then_some("\\Inbox"));
+        attributes.extend(listed.special_use.map(xlist_use));
+        out.text(format_args!("* XLIST ({}) \"/\" {}\r\n", attributes.join(" "), session.shown(name)));
+    }
+    Ok("Listed".to_owned())
+}
+
+const fn xlist_use(special_use: SpecialUse) -> &'static str {
+    match special_use {
+        SpecialUse::All => "\\AllMail",
+        SpecialUse::Junk => "\\Spam",
+        SpecialUse::Flagged => "\\Starred",
+        SpecialUse::Archive
+        | SpecialUse::Drafts
+        | SpecialUse::Important
+        | SpecialUse::Sent
+        | SpecialUse::Trash => special_use.as_str(),
+    }
 }

@@ -2,15 +2,31 @@
 
 use std::sync::Arc;
 
-use imap_proto::{StatusItem, quoted};
+use imap_proto::StatusItem;
+use mail_store::StoreError;
 use mail_types::{MailboxName, SpecialUse};
 use tracing::info;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::answer::{Failure, Output};
+use crate::command::list;
 use crate::session::Session;
 
+/// The name in Net-Unicode, for clients that know that names may be changed so. RFC 9051 §5.1.
+pub(crate) fn normalised(session: &Session, name: &MailboxName) -> MailboxName {
+    let normalised = || name.as_str().nfc().collect::<String>().parse().ok();
+    session.enabled.imap4rev2.then(normalised).flatten().unwrap_or_else(|| name.clone())
+}
+
 /// One mailbox has one use here, and none of those that would be views of all mail. RFC 6154 §3, §5.3.
-pub(crate) fn create(session: &Session, name: &MailboxName, uses: &[String]) -> Result<String, Failure> {
+pub(crate) fn create(
+    session: &Session,
+    name: MailboxName,
+    uses: &[String],
+    out: &mut Output,
+) -> Result<String, Failure> {
+    let given = name;
+    let name = &normalised(session, &given);
     let account = session.account()?;
     let special_use = match uses {
         [] => None,
@@ -23,13 +39,22 @@ pub(crate) fn create(session: &Session, name: &MailboxName, uses: &[String]) -> 
         None => account.create(name, None)?,
     }
     info!(mailbox = %name, "created");
+    if *name != given {
+        list::tell(session, name, Some(&given), out)?;
+    }
     let mailbox_id = account.open(name)?.mailbox_id();
     Ok(format!("[MAILBOXID ({mailbox_id})] Created"))
 }
 
 /// A session that deletes the mailbox it selected has none selected then.
 pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<String, Failure> {
-    session.account()?.delete(name)?;
+    let account = session.account()?;
+    match account.delete(name) {
+        Err(StoreError::NoSuchMailbox(_)) if account.mailboxes()?.iter().any(|it| it.name.is_below(name)) => {
+            return Err(Failure::no("[HASCHILDREN] It is no mailbox, and there are some below it"));
+        }
+        result => result?,
+    }
     if session.selected().is_ok_and(|selected| selected.name() == name) {
         session.unselect();
     }
@@ -38,7 +63,14 @@ pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<String
 }
 
 /// A session that renames the mailbox it selected goes on in it.
-pub(crate) fn rename(session: &mut Session, from: &MailboxName, to: &MailboxName) -> Result<String, Failure> {
+pub(crate) fn rename(
+    session: &mut Session,
+    from: &MailboxName,
+    to: MailboxName,
+    out: &mut Output,
+) -> Result<String, Failure> {
+    let given = to;
+    let to = &normalised(session, &given);
     let account = Arc::clone(session.account()?);
     account.rename(from, to)?;
     info!(mailbox = %from, %to, "renamed");
@@ -48,6 +80,9 @@ pub(crate) fn rename(session: &mut Session, from: &MailboxName, to: &MailboxName
     {
         let mailbox = account.open(&name)?;
         selected.follow(name, mailbox);
+    }
+    if *to != given {
+        list::tell(session, to, Some(from), out)?;
     }
     Ok("Renamed".to_owned())
 }
@@ -78,6 +113,6 @@ pub(crate) fn status(
         StatusItem::DeletedStorage => format!("DELETED-STORAGE {}", status.deleted.storage),
     };
     let items: Vec<String> = items.iter().map(item).collect();
-    out.line(format!("* STATUS {} ({})", quoted(&name.to_mutf7()), items.join(" ")));
+    out.line(format!("* STATUS {} ({})", session.shown(name), items.join(" ")));
     Ok("Done".to_owned())
 }

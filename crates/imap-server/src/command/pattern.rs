@@ -7,8 +7,12 @@ use mail_types::MailboxName;
 pub(crate) struct Pattern(Vec<char>);
 
 impl Pattern {
-    pub(crate) fn new(reference: &[u8], pattern: &[u8]) -> Self {
+    /// Both as the client sent them; `utf8` if it sends names so, and not in modified UTF-7.
+    pub(crate) fn new(reference: &[u8], pattern: &[u8], utf8: bool) -> Self {
         let whole = [reference, pattern].concat();
+        if utf8 {
+            return Self(String::from_utf8_lossy(&whole).chars().collect());
+        }
         // The wildcards are no part of modified UTF-7, so each stretch between them is decoded by itself.
         let mut decoded = String::new();
         for piece in whole.split_inclusive(|c| matches!(c, b'*' | b'%' | b'/')) {
@@ -80,7 +84,7 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &str, name: &str, expected: bool) {
-        let matches = Pattern::new(b"", pattern.as_bytes()).matches(&name.parse().unwrap());
+        let matches = Pattern::new(b"", pattern.as_bytes(), false).matches(&name.parse().unwrap());
         assert_eq!(matches, expected, "{pattern} {name}");
     }
 
@@ -104,6 +108,12 @@ mod tests {
         check("台北", "台北", true);
         check("a &- b", "a & b", true);
         check("a & b", "a & b", true);
+    }
+
+    #[test]
+    fn a_pattern_in_utf8_is_not_decoded() {
+        let pattern = Pattern::new(b"", "&U,BTFw-/台%".as_bytes(), true);
+        assert!(pattern.matches(&"&U,BTFw-/台北".parse().unwrap()));
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub(crate) fn get_quota_root(
     let quota = session.limit()?;
     // A list of resources has at least one (RFC 9208 §7), so that without a limit there is no root.
     let root = quota.is_limited().then_some(ROOT);
-    out.line(format!("* {}", quotaroot_response(mailbox, root)));
+    let shown = session.wire_name(mailbox);
+    out.line(format!("* {}", quotaroot_response(&shown, root)));
     if root.is_some() { tell(session, quota, out) } else { Ok("Done".to_owned()) }
 }
 

@@ -18,6 +18,10 @@ pub(crate) fn search(
 ) -> Result<String, Failure> {
     let selected = session.selected()?;
     let found = find(selected, request, now);
+    // RFC 9051 §6.4.4: every answer is an ESEARCH.
+    let all = SearchReturns { all: true, ..SearchReturns::default() };
+    let returns = request.returns.or_else(|| selected.enabled().imap4rev2.then_some(all));
+    let request = &SearchRequest { returns, ..request.clone() };
     tell(selected, tag, request, found, "SEARCH", out)?;
     Ok("Searched".to_owned())
 }

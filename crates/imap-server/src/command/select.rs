@@ -10,6 +10,8 @@ use tracing::info;
 use crate::answer::{Failure, Output};
 use crate::command::expunge::deleted;
 use crate::command::fetch::FetchJob;
+use crate::command::list;
+use crate::command::mailbox::normalised;
 use crate::command::resync::resync;
 use crate::selected::SelectedMailbox;
 use crate::session::{Answer, Session, State};
@@ -28,7 +30,8 @@ pub(crate) fn select(
     wanted: &Wanted<'_>,
     out: &mut Output,
 ) -> Result<Answer, Failure> {
-    let Wanted { name, params, read_only } = *wanted;
+    let Wanted { mut name, params, read_only } = *wanted;
+    let (converted, mut given) = (normalised(session, name), None);
     if params.qresync.is_some() && !session.enabled.qresync {
         return Err(Failure::bad("ENABLE QRESYNC comes first"));
     }
@@ -37,9 +40,19 @@ pub(crate) fn select(
         out.line("* OK [CLOSED] What follows is of the next mailbox");
     }
     let account = Arc::clone(session.account()?);
-    let mailbox = account.open(name)?;
+    let mailbox = match account.open(name) {
+        Err(StoreError::NoSuchMailbox(_)) if converted != *name => {
+            given = Some(name);
+            name = &converted;
+            account.open(name)?
+        }
+        result => result?,
+    };
     let mut selected = SelectedMailbox::open(name.clone(), mailbox, read_only, session.enabled)?;
-    tell(&mut selected, out);
+    tell(&mut selected, session.enabled.imap4rev2, out);
+    if session.enabled.imap4rev2 {
+        list::tell(session, name, given, out)?;
+    }
     info!(mailbox = %name, read_only, "selected");
     let missed = params.qresync.as_ref().map(|client| resync(&selected, client, out));
     session.state = State::Selected(account, Box::new(selected));
@@ -54,11 +67,12 @@ pub(crate) fn select(
     })
 }
 
-fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
+/// IMAP4rev2 has no UNSEEN here. RFC 9051, appendix E.
+fn tell(selected: &mut SelectedMailbox, is_rev2: bool, out: &mut Output) {
     selected.tell_select(out);
     let now = selected.now();
     let unseen = |index: &usize| now.get(*index).is_some_and(|message| !message.flags.contains(Flag::Seen));
-    if let Some(first) = (0..now.len()).find(unseen) {
+    if let Some(first) = (0..now.len()).filter(|_| !is_rev2).find(unseen) {
         out.text(format_args!("* OK [UNSEEN {}] The first unseen message\r\n", first + 1));
     }
     let validity = selected.mailbox().uid_validity();
