@@ -22,7 +22,7 @@ pub(crate) fn resync(selected: &SelectedMailbox, client: &Qresync, out: &mut Out
     let now = selected.now();
     let all = || vec![(1, last_given(now))];
     let known = client.known.as_ref().map_or_else(all, |set| set.resolve(last_given(now)));
-    let sure = client.sample.as_ref().map_or(0, |(numbers, uids)| last_match(now, numbers, uids));
+    let sure = client.sample.as_ref().map_or(0, |(numbers, uids)| last_match(now.uids(), numbers, uids));
     let doubtful = known.iter().map(|(first, last)| ((*first).max(sure.saturating_add(1)), *last));
     tell_vanished_since(selected, client.mod_seq, doubtful.collect(), out);
     // Nobody was told of a later one than there is: whoever knows such a one knows nothing.
@@ -37,13 +37,13 @@ pub(crate) fn last_given(now: &Snapshot) -> u32 {
 
 /// The UID up to which the client's numbering is ours, 0 if none: nothing up to there is gone that it doesn't know of
 /// (RFC 7162 §3.2.5.2). Both sets ascend, and pair.
-fn last_match(now: &Snapshot, numbers: &SeqSet, uids: &UidSet) -> u32 {
+fn last_match(ours: &[Uid], numbers: &SeqSet, uids: &UidSet) -> u32 {
     let (mut numbers, mut uids) = (numbers.resolve(0).into_iter(), uids.resolve(0).into_iter());
     let (mut number, mut uid) = (numbers.next(), uids.next());
     let mut matched = 0;
     while let (Some((first_number, last_number)), Some((first_uid, last_uid))) = (number, uid) {
         let length = (last_number - first_number).min(last_uid - first_uid);
-        matched = matched.max(last_match_of_run(now, first_number, first_uid, length));
+        matched = matched.max(last_match_of_run(ours, first_number, first_uid, length));
         let rest = |first: u32, last: u32| {
             first.checked_add(length + 1).filter(|it| *it <= last).map(|it| (it, last))
         };
@@ -54,9 +54,9 @@ fn last_match(now: &Snapshot, numbers: &SeqSet, uids: &UidSet) -> u32 {
 }
 
 /// The same for numbers and UIDs side by side. How far the UID of a message is above its number never falls.
-fn last_match_of_run(now: &Snapshot, number: u32, uid: u32, length: u32) -> u32 {
+fn last_match_of_run(ours: &[Uid], number: u32, uid: u32, length: u32) -> u32 {
     let start = number.saturating_sub(1) as usize;
-    let run = now.uids().get(start..).unwrap_or_default();
+    let run = ours.get(start..).unwrap_or_default();
     let run = run.get(..=length as usize).unwrap_or(run);
     let is_within = |(at, found): (usize, &Uid)| (found.value() as usize).saturating_sub(at) <= uid as usize;
     let (mut low, mut high) = (0, run.len());
@@ -137,5 +137,61 @@ fn absent(uids: &[Uid], ranges: &[(u32, u32)]) -> UidSet {
 pub(crate) fn tell_vanished(uids: &UidSet, earlier: &str, out: &mut Output) {
     for ranges in uids.ranges().chunks(RANGES) {
         out.text(format_args!("* VANISHED {earlier}{}\r\n", UidSet::from_ranges(ranges.to_vec())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn uids(numbers: impl IntoIterator<Item = u32>) -> Vec<Uid> {
+        numbers.into_iter().map(|it| Uid::try_from(it).unwrap()).collect()
+    }
+
+    /// As the client sends it: `1:3,7`.
+    fn pairs(pairs: &[(u32, u32)]) -> (SeqSet, UidSet) {
+        let bound = |number: u32| Bound::Number(mail_types::SeqNum::try_from(number).unwrap());
+        let numbers = pairs.iter().map(|(number, _)| (bound(*number), bound(*number))).collect();
+        (SeqSet::from_ranges(numbers), UidSet::from_ascending(uids(pairs.iter().map(|(_, uid)| *uid))))
+    }
+
+    /// RFC 7162 §3.2.5.2
+    #[test]
+    fn the_last_pair_that_is_ours_counts() {
+        let ours = uids([1, 2, 3, 8, 9, 10, 20, 21, 22, 23, 24, 25]);
+        let (numbers, known) = pairs(&[(4, 8), (12, 24)]);
+        assert_eq!(last_match(&ours, &numbers, &known), 8);
+        let (numbers, known) = pairs(&[(2, 3), (13, 26)]);
+        assert_eq!(last_match(&ours, &numbers, &known), 0);
+        assert_eq!(last_match(&[], &numbers, &known), 0);
+    }
+
+    #[test]
+    fn what_is_absent_is_told_in_ranges() {
+        let all = |ranges: &[(u32, u32)]| absent(&uids([3, 4, 9]), ranges).to_string();
+        assert_eq!(all(&[(1, 12)]), "1:2,5:8,10:12");
+        assert_eq!(all(&[(3, 4), (8, 9), (11, 11)]), "8,11");
+        assert_eq!(absent(&[], &[(2, 5)]).to_string(), "2:5");
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_in_runs_match_as_each_by_itself(
+            ours in btree_set(1..40_u32, 0..30),
+            numbers in btree_set(1..30_u32, 0..20),
+            known in btree_set(1..40_u32, 0..20),
+        ) {
+            let ours = uids(ours);
+            let sample: Vec<(u32, u32)> = numbers.into_iter().zip(known).collect();
+            let is_ours = |(number, uid): &&(u32, u32)| {
+                ours.get(*number as usize - 1).is_some_and(|it| it.value() == *uid)
+            };
+            let expected = sample.iter().filter(is_ours).map(|(_, uid)| *uid).max().unwrap_or(0);
+            let (numbers, known) = pairs(&sample);
+            prop_assert_eq!(last_match(&ours, &numbers, &known), expected);
+        }
     }
 }

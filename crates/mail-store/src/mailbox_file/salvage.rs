@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use mail_types::UidValidity;
 
@@ -53,6 +54,10 @@ impl MailboxFile {
         file.uid_limit = last.into_iter().max().unwrap_or(1).saturating_add(MARGIN);
         let last = file.mod_seq_limit.max(known.map_or(1, |row| row.mod_seq));
         file.mod_seq_limit = last + u64::from(MARGIN);
+        if known.is_none() {
+            // What is lost is not known: nobody changes a mailbox each second for all its life.
+            file.mod_seq_limit = file.mod_seq_limit.max(seconds_now());
+        }
         set_aside(&path)?;
         file.write(folder)?;
         tracing::warn!(path = %path.display(), "made anew; if there was a damaged one, that is kept beside it");
@@ -116,6 +121,10 @@ impl UidsInNames {
         let own = self.marks.iter().filter(|(mark, _)| is_own(mark));
         own.map(|(_, (_, highest))| *highest).max().unwrap_or_default()
     }
+}
+
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn set_aside(path: &Path) -> Result<(), StoreError> {

@@ -154,6 +154,31 @@ fn after_a_crash_of_the_machine_no_mod_sequence_is_one_that_was_told_before() {
 }
 
 #[test]
+fn when_the_high_water_mark_is_lost_with_the_index_mod_sequences_go_on_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("example.org/bob/Maildir/mailstead-mailbox");
+    let store = Store::open(dir.path()).unwrap();
+    deliver(&store, b"x\r\n");
+    settle(&inbox(&store));
+    drop(store);
+    // A mailbox of many years.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let old = text.lines().find(|line| line.starts_with("modseq ")).unwrap();
+    std::fs::write(&file, text.replace(old, "modseq 900000000")).unwrap();
+    let lose_index = || std::fs::remove_file(index_of(dir.path())).unwrap();
+    lose_index();
+    let mailbox = inbox(&Store::open(dir.path()).unwrap());
+    let (told, uid_validity) = (highest(&mailbox), mailbox.uid_validity());
+    assert!(told >= 900_000_000);
+    drop(mailbox);
+    lose_index();
+    std::fs::remove_file(&file).unwrap();
+    let mailbox = inbox(&Store::open(dir.path()).unwrap());
+    assert_eq!(mailbox.uid_validity(), uid_validity);
+    assert!(highest(&mailbox) > told, "{} {told}", highest(&mailbox));
+}
+
+#[test]
 fn the_log_of_what_went_is_cut_and_keeps_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let index = crate::index::Index::open(&dir.path().join("index.sqlite")).unwrap();
