@@ -3,6 +3,7 @@
 mod inspect;
 mod newest;
 mod object_ids;
+mod rows;
 mod summaries;
 
 use std::fmt::Display;
@@ -16,6 +17,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params}
 use crate::error::{IoContext as _, StoreError};
 pub(crate) use inspect::Soundness;
 pub(crate) use newest::Head;
+pub(crate) use rows::{MailboxRow, MessageRow, MessageState};
+use rows::{message_row, message_state};
 
 /// By which every SQLite file begins.
 const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -54,46 +57,8 @@ const TABLES: [&str; 6] = ["mailbox", "message", "expunged", "summary", "digest"
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq FROM mailbox WHERE folder = ?1";
 const MESSAGE: &str =
     "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";
-
-/// What is known of a mailbox as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct MailboxRow {
-    pub(crate) uid_validity: u32,
-    pub(crate) uid_next: u32,
-    pub(crate) mod_seq: u64,
-    pub(crate) first_recent: u32,
-    pub(crate) boot: String,
-    /// The modification times of `cur` and `new` as last seen, in nanoseconds; 0 if they are to be compared in any case.
-    pub(crate) cur: i64,
-    pub(crate) new: i64,
-    /// When the last comparison of the whole folder began, and how long it took, in nanoseconds.
-    pub(crate) compared: i64,
-    pub(crate) cost: i64,
-    /// A comparison that began before this moment may have come too early to see all of another program's changes.
-    pub(crate) settles: i64,
-    /// When we last changed `cur`: what another program did in that moment is not yet seen. 0 if nothing is in doubt.
-    pub(crate) doubt: i64,
-    /// The log of expunged UIDs is whole from this mod-sequence on.
-    pub(crate) log_floor: u64,
-    /// No message's mod-sequence is lower: those in the index are to be read as this one. Raised when the index may lack
-    /// changes that clients were told of.
-    pub(crate) least_mod_seq: u64,
-}
-
-/// What is known of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MessageRow {
-    pub(crate) uid: u32,
-    pub(crate) base: String,
-    /// Behind `:2,`.
-    pub(crate) info: String,
-    /// Keywords without a letter, as positions, divided by spaces.
-    pub(crate) extra: String,
-    pub(crate) seconds: i64,
-    pub(crate) offset_minutes: i16,
-    pub(crate) wire: u64,
-    pub(crate) mod_seq: u64,
-}
+const ONE_MESSAGE: &str = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 AND uid = ?2";
+const STATES: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 ORDER BY uid";
 
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -250,6 +215,20 @@ impl Index {
         self.rows(&format!("{MESSAGE} ORDER BY uid"), params![folder])
     }
 
+    /// Hands on all messages' states, ascending by UID, without keeping them.
+    pub(crate) fn each_state(
+        &self,
+        folder: &str,
+        mut take: impl FnMut(MessageState<'_>),
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(STATES).map_err(self.failed())?;
+        let mut rows = statement.query([folder]).map_err(self.failed())?;
+        while let Some(row) = rows.next().map_err(self.failed())? {
+            take(message_state(row).map_err(self.failed())?);
+        }
+        Ok(())
+    }
+
     /// The messages changed or added after `mod_seq`, ascending by UID.
     pub(crate) fn messages_since(&self, folder: &str, mod_seq: u64) -> Result<Vec<MessageRow>, StoreError> {
         let mut rows = self.rows(&format!("{MESSAGE} AND mod_seq > ?2"), params![folder, mod_seq])?;
@@ -274,8 +253,7 @@ impl Index {
     }
 
     pub(crate) fn message(&self, folder: &str, uid: u32) -> Result<Option<MessageRow>, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached(&format!("{MESSAGE} AND uid = ?2")).map_err(self.failed())?;
+        let mut statement = self.connection.prepare_cached(ONE_MESSAGE).map_err(self.failed())?;
         statement.query_row(params![folder, uid], message_row).optional().map_err(self.failed())
     }
 
@@ -295,9 +273,23 @@ impl Index {
         statement.exists(params![folder, uid]).map_err(self.failed())
     }
 
+    /// Puts a message in whose UID is new to the folder.
+    pub(crate) fn add_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
+        self.write_message("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", folder, row)
+    }
+
+    /// Puts a message in, in place of the one with this UID.
     pub(crate) fn put_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
-        self.execute(
+        self.write_message(
             "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            folder,
+            row,
+        )
+    }
+
+    fn write_message(&self, sql: &str, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
+        self.execute(
+            sql,
             params![
                 folder,
                 row.uid,
@@ -369,19 +361,6 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
         connection.pragma_update(None, "user_version", VERSION)?;
     }
     connection.execute_batch("COMMIT")
-}
-
-fn message_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<MessageRow> {
-    Ok(MessageRow {
-        uid: row.get(0)?,
-        base: row.get(1)?,
-        info: row.get(2)?,
-        extra: row.get(3)?,
-        seconds: row.get(4)?,
-        offset_minutes: row.get(5)?,
-        wire: row.get(6)?,
-        mod_seq: row.get(7)?,
-    })
 }
 
 /// True if the database's content is at fault, not the moment.

@@ -4,6 +4,7 @@ mod append;
 mod changes;
 mod flags;
 mod listing;
+mod measure;
 mod misfit;
 mod names;
 mod object_ids;
@@ -76,36 +77,47 @@ struct Outcome {
     doubtful_at: Option<i64>,
 }
 
+impl Outcome {
+    /// Of work that is saved.
+    fn of(work: &Work<'_>, snapshot: Arc<Snapshot>) -> Self {
+        let (settles_at, doubtful_at) = (settles_at(&work.row), doubtful_at(&work.row));
+        let in_step = (work.signs.cur, work.signs.new) == (work.row.cur, work.row.new);
+        let quiet = in_step && work.signs.are_settled(work.began) && settles_at.is_none();
+        let quiet = quiet.then_some(Quiet { signs: work.signs, until: doubtful_at });
+        Self { snapshot, quiet, settles_at, doubtful_at }
+    }
+}
+
 impl Mailbox {
     pub(crate) fn open(account: &Arc<Account>, name: &MailboxName) -> Result<Arc<Self>, StoreError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let place = Place::new(account, name);
         housekeeping::later(Chore::Mailbox(place.folder.clone()));
-        let (mark, mailbox_id, snapshot) = account.locked(|index| {
+        let (mark, mailbox_id, outcome) = account.locked(|index| {
             // Under the lock: what another process is just deleting must not come back.
             if place.path("cur").is_dir() && !(place.path("new").is_dir() && place.path("tmp").is_dir()) {
                 create_maildir(&place.folder)?; // somebody copied only a part
             }
             let mut work = Work::open(&place, index, None)?;
-            if work.row.doubt != 0 {
-                work.compare_again()?; // a process that died may have left it so
-            }
             let mailbox_id = work.identify()?;
             work.save()?;
-            Ok((work.file.mark(), mailbox_id, work.snapshot(&Snapshot::empty())?))
+            let snapshot = Arc::new(work.whole_snapshot()?);
+            Ok((work.file.mark(), mailbox_id, Outcome::of(&work, snapshot)))
         })?;
-        Ok(Arc::new_cyclic(|this| Self {
+        let mailbox = Arc::new_cyclic(|this| Self {
             id: COUNT.fetch_add(1, Ordering::Relaxed),
             this: this.clone(),
             place,
             mark,
             mailbox_id,
-            shown: watch::Sender::new(Arc::new(snapshot)),
+            shown: watch::Sender::new(Arc::clone(&outcome.snapshot)),
             quiet: Mutex::default(),
             recheck: AtomicI64::new(0),
             is_verifying: AtomicBool::new(false),
             names: Mutex::default(),
-        }))
+        });
+        mailbox.show(outcome);
+        Ok(mailbox)
     }
 
     /// Works under the account's lock, in step with the folder, and shows the outcome to all sessions.
@@ -137,11 +149,7 @@ impl Mailbox {
         let same = (mod_seq, uid_next, last.first_recent.value())
             == (work.row.mod_seq, work.row.uid_next, work.row.first_recent);
         let snapshot = if same { last } else { Arc::new(work.snapshot(&last)?) };
-        let (settles_at, doubtful_at) = (settles_at(&work.row), doubtful_at(&work.row));
-        let in_step = (work.signs.cur, work.signs.new) == (work.row.cur, work.row.new);
-        let quiet = in_step && work.signs.are_settled(work.began) && settles_at.is_none();
-        let quiet = quiet.then_some(Quiet { signs: work.signs, until: doubtful_at });
-        Ok(Outcome { snapshot, quiet, settles_at, doubtful_at })
+        Ok(Outcome::of(&work, snapshot))
     }
 
     /// Shows to all sessions what was committed. To be called before others may commit.

@@ -241,7 +241,7 @@ impl Foreign {
     fn message(&mut self, uid: &str, name: &str) {
         let Some(uid) = uid.parse::<u32>().ok().and_then(|uid| Uid::try_from(uid).ok()) else { return };
         self.uid_next = self.uid_next.max(uid.value().saturating_add(1));
-        self.uids.insert(crate::names::FileName::parse(name).base, uid);
+        self.uids.insert(crate::names::FileName::parse(name).base.into_owned(), uid);
     }
 
     /// `<position> <keyword>`

@@ -1,5 +1,6 @@
 //! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>,V=<mark>]:2,<flags>`.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use crate::mark::Mark;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileName<'a> {
     /// All before `:2,`, without `,U=` and `,V=`: what stays the same for the message's life.
-    pub(crate) base: String,
+    pub(crate) base: Cow<'a, str>,
     /// `,S=`
     pub(crate) size: Option<u64>,
     /// `,W=`
@@ -32,7 +33,7 @@ impl<'a> FileName<'a> {
     pub(crate) fn parse(name: &'a str) -> Self {
         let (front, info) = name.split_once(':').unwrap_or((name, ""));
         let mut parsed = Self {
-            base: String::new(),
+            base: Cow::Borrowed(""),
             size: None,
             wire: None,
             hash: None,
@@ -40,14 +41,20 @@ impl<'a> FileName<'a> {
             mark: None,
             info: info.strip_prefix("2,").unwrap_or(""),
         };
+        let mut end = 0;
         for (position, field) in front.split(',').enumerate() {
+            let begin = end + usize::from(position > 0);
+            end = begin + field.len();
             match field.split_once('=') {
                 Some(("U", uid)) if position > 0 => {
                     parsed.uid = uid.parse().ok().and_then(|uid: u32| Uid::try_from(uid).ok());
                     continue;
                 }
-                Some(("V", mark)) if position > 0 && mark.parse::<Mark>().is_ok() => {
-                    parsed.mark = mark.parse().ok();
+                Some(("V", mark))
+                    if position > 0
+                        && let Ok(mark) = mark.parse() =>
+                {
+                    parsed.mark = Some(mark);
                     continue;
                 }
                 Some(("S", size)) => parsed.size = size.parse().ok(),
@@ -55,17 +62,18 @@ impl<'a> FileName<'a> {
                 Some(("H", hash)) => parsed.hash = hash.parse().ok(),
                 _ => {}
             }
-            if position > 0 {
-                parsed.base.push(',');
+            // All so far, as a rule: what is left out of it stands at the end.
+            match front.get(..end) {
+                Some(whole) if parsed.base.len() + 1 == begin || position == 0 => parsed.base = whole.into(),
+                _ => parsed.base = format!("{},{field}", parsed.base).into(),
             }
-            parsed.base.push_str(field);
         }
         parsed
     }
 
     /// A name of which only what stands behind `:2,` is known.
     pub(crate) const fn of_info(info: &'a str) -> Self {
-        Self { base: String::new(), size: None, wire: None, hash: None, uid: None, mark: None, info }
+        Self { base: Cow::Borrowed(""), size: None, wire: None, hash: None, uid: None, mark: None, info }
     }
 
     /// What in the name breaks the grammar.
@@ -122,7 +130,7 @@ pub(crate) fn content_hash(base: &str) -> Option<ContentHash> {
 
 /// The name in `cur/`. The mark says whose UID it is: to which mailbox a file was given it, whatever other program has moved or
 /// copied the file since.
-pub(crate) fn in_cur(base: &str, uid: Uid, mark: Mark, info: &str) -> String {
+pub(crate) fn in_cur(base: &str, uid: u32, mark: Mark, info: &str) -> String {
     format!("{base},U={uid},V={mark}:2,{info}")
 }
 
@@ -203,7 +211,7 @@ mod tests {
             ("a,V=3I4f", "a,V=3I4f"),
         ] {
             let name = FileName::parse(text);
-            assert_eq!((name.base.as_str(), name.uid), (base, None), "{text}");
+            assert_eq!((name.base.as_ref(), name.uid), (base, None), "{text}");
         }
     }
 

@@ -143,7 +143,7 @@ pub(crate) fn count_folder(folder: &Path) -> Result<Usage, StoreError> {
             if name.starts_with('.') {
                 continue;
             }
-            let base = FileName::parse(&name).base;
+            let base = FileName::parse(&name).base.into_owned();
             // A message that another program takes from `new/` to `cur/` while we read is seen twice.
             if bases.contains(&base) {
                 continue;

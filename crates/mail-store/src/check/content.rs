@@ -49,8 +49,8 @@ impl Remembered {
         if let Some(hash) = name.hash {
             return hash;
         }
-        let known = self.known.get(&name.base).copied().unwrap_or(found);
-        self.seen.insert(name.base.clone(), known);
+        let known = self.known.get(name.base.as_ref()).copied().unwrap_or(found);
+        self.seen.insert(name.base.clone().into_owned(), known);
         known
     }
 }

@@ -50,7 +50,7 @@ impl Found {
             return None;
         };
         let parsed = FileName::parse(&name);
-        let (base, uid, mark) = (parsed.base.clone(), parsed.uid, parsed.mark);
+        let (base, uid, mark) = (parsed.base.clone().into_owned(), parsed.uid, parsed.mark);
         let found = Self { path, base, uid, mark, is_in_cur, size: data.size(), name: name.clone() };
         found.judge_name(&parsed, findings);
         found.judge_size(&parsed, findings);

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::misfit;
+use super::place::{is_settled, modified, now_nanos};
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::MessageRow;
@@ -14,7 +16,8 @@ use crate::names::FileName;
 /// A file seen in `cur/` or `new/`.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) path: PathBuf,
+    folder: Arc<Path>,
+    pub(super) is_in_new: bool,
     pub(super) name: String,
     pub(super) base: String,
     /// The one in its name, if this mailbox gave it.
@@ -28,6 +31,8 @@ pub(super) struct Listing {
     files: HashMap<String, Seen>,
     /// Those whose base another file has as well: somebody copied them within the mailbox.
     doubles: Vec<Seen>,
+    /// Nothing was renamed while the folders were read, so that no file escaped.
+    is_whole: bool,
 }
 
 /// Which UIDs in names are a mailbox's own.
@@ -50,18 +55,30 @@ impl Listing {
     /// Reads the folders named. What is no plain file is passed over.
     pub(super) fn read(folder: &Path, parts: &[&str], own: Own) -> Result<Self, StoreError> {
         let mut listing = Self::default();
+        let times = || parts.iter().map(|part| modified(&folder.join(part))).collect::<Result<Vec<_>, _>>();
+        let (began, before) = (now_nanos(), times()?);
         for part in parts {
-            let path = folder.join(part);
-            for entry in std::fs::read_dir(&path).context("reading the folder", &path)? {
-                let entry = entry.context("reading the folder", &path)?;
-                #[cfg(test)]
-                FILES_READ.set(FILES_READ.get() + 1);
-                if let Some(file) = Seen::new(&entry, own)? {
-                    listing.insert(file);
-                }
+            listing.read_part(folder.join(part).into(), *part == "new", own)?;
+        }
+        listing.is_whole = before.iter().all(|time| is_settled(*time, began)) && before == times()?;
+        Ok(listing)
+    }
+
+    fn read_part(&mut self, folder: Arc<Path>, is_new: bool, own: Own) -> Result<(), StoreError> {
+        for entry in std::fs::read_dir(&folder).context("reading the folder", &folder)? {
+            let entry = entry.context("reading the folder", &folder)?;
+            #[cfg(test)]
+            FILES_READ.set(FILES_READ.get() + 1);
+            if let Some(file) = Seen::new(&entry, &folder, is_new, own)? {
+                self.insert(file);
             }
         }
-        Ok(listing)
+        Ok(())
+    }
+
+    /// True if nothing was renamed while the folders were read, so that no file escaped.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     fn insert(&mut self, file: Seen) {
@@ -71,10 +88,10 @@ impl Listing {
             }
             Some(other) if other.inode == file.inode => {
                 // One file under two names: renamed while we read, or a rename that the disk holds by half.
-                if file.path.exists() {
+                if file.path().exists() {
                     let earlier = std::mem::replace(other, file);
-                    if earlier.is_in_new() && !other.is_in_new() {
-                        disk::discard(&earlier.path);
+                    if earlier.is_in_new && !other.is_in_new {
+                        disk::discard(&earlier.path());
                     }
                 }
             }
@@ -107,9 +124,9 @@ impl Listing {
     }
 
     /// True if these are the messages' files and no others.
-    pub(super) fn is_of(&self, rows: &[MessageRow], path: impl Fn(&MessageRow) -> PathBuf) -> bool {
+    pub(super) fn is_of(&self, rows: &[MessageRow], mark: Mark) -> bool {
         let is_there =
-            |row: &MessageRow| self.files.get(&row.base).is_some_and(|file| file.path == path(row));
+            |row: &MessageRow| self.files.get(&row.base).is_some_and(|file| file.has_name(&row.name(mark)));
         self.doubles.is_empty() && self.files.len() == rows.len() && rows.iter().all(is_there)
     }
 
@@ -120,23 +137,33 @@ impl Listing {
 }
 
 impl Seen {
-    fn new(entry: &std::fs::DirEntry, own: Own) -> Result<Option<Self>, StoreError> {
-        let path = entry.path();
+    fn new(
+        entry: &std::fs::DirEntry,
+        folder: &Arc<Path>,
+        is_in_new: bool,
+        own: Own,
+    ) -> Result<Option<Self>, StoreError> {
+        let name = entry.file_name();
         let kind = match entry.file_type() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            kind => kind.context("looking at", &path)?,
+            kind => kind.context("looking at", &entry.path())?,
         };
-        if entry.file_name().as_encoded_bytes().starts_with(b".") || !misfit::is_file(&path, kind) {
+        if name.as_encoded_bytes().starts_with(b".") || !misfit::is_file(entry, kind) {
             return Ok(None);
         }
-        let Some((path, name)) = misfit::with_usable_name(path) else { return Ok(None) };
+        let Some(name) = misfit::with_usable_name(name, folder, is_in_new) else { return Ok(None) };
         let parsed = FileName::parse(&name);
-        let (uid, base) = (own.uid(&parsed), parsed.base);
-        Ok(Some(Self { path, name, base, uid, inode: entry.ino() }))
+        let (uid, base) = (own.uid(&parsed), parsed.base.into_owned());
+        Ok(Some(Self { folder: Arc::clone(folder), is_in_new, name, base, uid, inode: entry.ino() }))
     }
 
-    fn is_in_new(&self) -> bool {
-        self.path.parent().is_some_and(|folder| folder.ends_with("new"))
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    /// True if it is in `cur/` under this name.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        !self.is_in_new && self.name == name
     }
 }
 

@@ -1,8 +1,8 @@
 //! What lies in a mailbox's folders but is no file that can be served under its name.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::fs::FileType;
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirEntry, FileType};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -16,18 +16,18 @@ const TOLD: usize = 1000;
 
 /// The file under a name that can be kept: UTF-8, without control characters, in the grammar, with room for a UID.
 /// One of another kind is renamed, since the mail in it is mail all the same; its flags and UID stay. `None` if it can't be.
-pub(super) fn with_usable_name(path: PathBuf) -> Option<(PathBuf, String)> {
-    let name = path.file_name().unwrap_or_default();
-    if let Some(name) = name.to_str().filter(|name| is_usable(name)) {
-        let name = name.to_owned();
-        return Some((path, name));
-    }
-    let name = usable(name, path.parent().is_some_and(|folder| folder.ends_with("new")));
-    let to = path.with_file_name(&name);
-    match disk::rename_new(&path, &to) {
+pub(super) fn with_usable_name(name: OsString, folder: &Path, is_new: bool) -> Option<String> {
+    let name = match name.into_string() {
+        Ok(name) if is_usable(&name) => return Some(name),
+        Ok(name) => name.into(),
+        Err(name) => name,
+    };
+    let path = folder.join(&name);
+    let name = usable(&name, is_new);
+    match disk::rename_new(&path, &folder.join(&name)) {
         Ok(()) => {
             tracing::warn!(from = %path.display(), to = name, "renamed: no message can have such a file name");
-            Some((to, name))
+            Some(name)
         }
         Err(error) if error.is_not_found() => None,
         Err(error) => {
@@ -54,8 +54,9 @@ fn usable(name: &OsStr, is_new: bool) -> String {
 }
 
 /// True for a plain file. What is none is never followed or opened: a link could lead out of the account.
-pub(super) fn is_file(path: &Path, kind: FileType) -> bool {
+pub(super) fn is_file(entry: &DirEntry, kind: FileType) -> bool {
     if !kind.is_file() {
+        let path = entry.path();
         let what = if kind.is_symlink() {
             "a symbolic link"
         } else if kind.is_dir() {
@@ -64,7 +65,7 @@ pub(super) fn is_file(path: &Path, kind: FileType) -> bool {
             "a special file"
         };
         tell(
-            path,
+            &path,
             || tracing::warn!(path = %path.display(), "not shown: it is {what} where a message should be"),
         );
     }

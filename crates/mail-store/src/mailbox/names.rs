@@ -10,7 +10,6 @@ use super::Mailbox;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::MessageRow;
 use crate::message_file::MessageFile;
-use crate::names;
 
 /// Names looked up at once when messages are opened one after the other.
 const BLOCK: u32 = 128;
@@ -81,8 +80,7 @@ impl Mailbox {
     }
 
     pub(super) fn path_of(&self, row: &MessageRow) -> PathBuf {
-        let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
-        self.place.path("cur").join(names::in_cur(&row.base, uid, self.mark, &row.info))
+        self.place.path("cur").join(row.name(self.mark))
     }
 
     fn known_row(&self, uid: Uid) -> Option<MessageRow> {

@@ -116,7 +116,7 @@ pub(super) fn now_nanos() -> i64 {
     i64::try_from(now.as_nanos()).unwrap_or_default()
 }
 
-fn modified(path: &Path) -> Result<i64, StoreError> {
+pub(super) fn modified(path: &Path) -> Result<i64, StoreError> {
     Ok(nanos(&std::fs::metadata(path).context("looking at", path)?))
 }
 

@@ -1,18 +1,17 @@
 //! The comparison of a mailbox's folder with its index.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt as _;
 
 use mail_types::Uid;
 
 use super::listing::{Listing, Own, Seen};
+use super::measure::{self, Measure};
 use super::place::{now_nanos, tick};
 use super::work::{Work, joined};
 use crate::disk;
-use crate::error::{IoContext as _, StoreError};
+use crate::error::StoreError;
 use crate::index::{MailboxRow, MessageRow};
 use crate::mailbox_file::Foreign;
-use crate::message_file::bare_lfs;
 use crate::names::{self, FileName};
 
 /// How often the folder is read when a message seems gone: a rename by another program may hide it from one reading.
@@ -67,7 +66,7 @@ impl Work<'_> {
         self.compare_all(&Adoption { foreign: Foreign::default(), recovering: false })
     }
 
-    /// Where UIDs are learnt from the names, until a comparison finds no file without one: a rename by another program may hide a
+    /// Where UIDs are learnt from the names, until it is certain that there are no more: a rename by another program may hide a
     /// file from one reading, and later its UID would not be trusted.
     fn compare_all(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         let times = if adoption.recovering { READINGS } else { 1 };
@@ -79,12 +78,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// True if there were files that the index didn't know.
+    /// True if there were files that the index didn't know, and others may have escaped.
     fn compare_once(&mut self, adoption: &Adoption) -> Result<bool, StoreError> {
         let began = now_nanos();
         let (cur, new) = (self.place.time("cur")?, self.place.time("new")?);
         let known = self.index.messages(&self.place.key)?;
         let mut seen = self.list_all(&known)?;
+        let is_whole = seen.is_whole();
         let mut taken: HashSet<u32> = known.iter().map(|row| row.uid).collect();
         let (mut change, mut named, mut lost) = (None, false, Vec::new());
         let next = self.row.uid_next;
@@ -98,7 +98,7 @@ impl Work<'_> {
         if !adoption.recovering {
             self.doubt_index(&newcomers, &taken)?;
         }
-        let had_newcomers = !newcomers.is_empty();
+        let may_be_more = !newcomers.is_empty() && !is_whole;
         named |= self.adopt(newcomers, adoption, &mut taken, &mut change)?;
         self.settle_names(named)?;
         self.row.cost = now_nanos().saturating_sub(began);
@@ -108,7 +108,7 @@ impl Work<'_> {
         }
         self.row.cur = cur;
         self.row.new = if began - new > tick(new) { new } else { 0 };
-        Ok(had_newcomers)
+        Ok(may_be_more)
     }
 
     /// Compares `new/` alone, which is small: all that lies there gets a UID and goes to `cur/`.
@@ -130,6 +130,9 @@ impl Work<'_> {
         files: Vec<Seen>,
         change: &mut Option<u64>,
     ) -> Result<Vec<Seen>, StoreError> {
+        if lost.is_empty() {
+            return Ok(files);
+        }
         let (mut claimed, mut others) = (HashMap::new(), Vec::new());
         for file in files {
             match file.uid {
@@ -172,7 +175,7 @@ impl Work<'_> {
         let read = || Listing::read(&self.place.folder, &["new", "cur"], self.own());
         let mut seen = read()?;
         for _ in 1..READINGS {
-            if known.iter().all(|row| seen.has(&row.base)) {
+            if seen.is_whole() || known.iter().all(|row| seen.has(&row.base)) {
                 break;
             }
             let mut again = read()?;
@@ -211,8 +214,8 @@ impl Work<'_> {
             name.info.clone_into(&mut row.info);
             self.know_letters(&name);
         }
-        let wanted = self.path(&row);
-        let moved = wanted != file.path && self.rename_seen(file, &wanted)?;
+        let wanted = row.name(self.file.mark());
+        let moved = !file.has_name(&wanted) && self.rename_seen(file, &wanted)?;
         if flags_changed {
             row.mod_seq = self.change(change)?;
             self.index.put_message(&self.place.key, &row)?;
@@ -221,9 +224,9 @@ impl Work<'_> {
     }
 
     /// Renames to a name with UID; false if another program was faster: then the next comparison finds it.
-    fn rename_seen(&mut self, file: &Seen, wanted: &std::path::Path) -> Result<bool, StoreError> {
+    fn rename_seen(&mut self, file: &Seen, wanted: &str) -> Result<bool, StoreError> {
         self.touched = true;
-        match disk::rename_new(&file.path, wanted) {
+        match disk::rename_new(&file.path(), &self.place.path("cur").join(wanted)) {
             Ok(()) => Ok(true),
             Err(error) if error.is_not_found() => {
                 self.settles_later();
@@ -243,31 +246,45 @@ impl Work<'_> {
     ) -> Result<bool, StoreError> {
         let mut newcomers: Vec<_> =
             files.into_iter().map(|file| (self.claim(&file, adoption), file)).collect();
-        newcomers.sort_by(|(a, one), (b, two)| (a, &one.base).cmp(&(b, &two.base)));
+        newcomers.sort_unstable_by(|(a, one), (b, two)| (a, &one.base).cmp(&(b, &two.base)));
+        self.reserve_uids(newcomers.iter().filter(|(claim, _)| *claim == u32::MAX).count())?;
         let (mut named, mut foreign) = (false, false);
-        for (claim, file) in newcomers {
-            let Some((seconds, wire)) = measure(&file)? else {
-                self.settles_later();
-                continue;
-            };
-            let uid = self.uid_for(claim, taken)?.value();
-            let name = FileName::parse(&file.name);
+        measure::each(&newcomers, |claim, file, measured| {
             foreign |= !names::is_ours(&file.base);
-            self.know_letters(&name);
-            let extra = self.file.extra.get(&uid).map(|it| joined(it)).unwrap_or_default();
-            let (base, info) = (file.base.clone(), name.info.to_owned());
-            let mod_seq = self.change(change)?;
-            let row = MessageRow { uid, base, info, extra, seconds, offset_minutes: 0, wire, mod_seq };
-            let wanted = self.path(&row);
-            if wanted == file.path || self.rename_seen(&file, &wanted)? {
-                self.index.put_message(&self.place.key, &row)?;
-                named = true;
+            match measured {
+                Some(measured) => named |= self.adopt_one(file, measured, claim, taken, change)?,
+                None => self.settles_later(),
             }
-        }
+            Ok(())
+        })?;
         if foreign {
             self.place.account.doubt_usage();
         }
         Ok(named)
+    }
+
+    /// True unless another program was faster.
+    fn adopt_one(
+        &mut self,
+        file: &Seen,
+        (seconds, wire): Measure,
+        claim: u32,
+        taken: &mut HashSet<u32>,
+        change: &mut Option<u64>,
+    ) -> Result<bool, StoreError> {
+        let uid = self.uid_for(claim, taken)?.value();
+        let name = FileName::parse(&file.name);
+        self.know_letters(&name);
+        let extra = self.file.extra.get(&uid).map(|it| joined(it)).unwrap_or_default();
+        let (base, info) = (file.base.clone(), name.info.to_owned());
+        let mod_seq = self.change(change)?;
+        let row = MessageRow { uid, base, info, extra, seconds, offset_minutes: 0, wire, mod_seq };
+        let wanted = row.name(self.file.mark());
+        let is_named = file.has_name(&wanted) || self.rename_seen(file, &wanted)?;
+        if is_named {
+            self.index.add_message(&self.place.key, &row)?;
+        }
+        Ok(is_named)
     }
 
     /// The UID that a file may keep, `u32::MAX` if none.
@@ -290,32 +307,4 @@ impl Work<'_> {
             _ => self.next_uid(),
         }
     }
-}
-
-/// Date and octets on the wire; `None` if the file is gone.
-fn measure(file: &Seen) -> Result<Option<(i64, u64)>, StoreError> {
-    let data = match std::fs::metadata(&file.path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        result => result.context("looking at", &file.path)?,
-    };
-    let name = FileName::parse(&file.name);
-    if data.len() == 0 {
-        tracing::warn!(path = %file.path.display(), "a message is empty: its content was lost or never written");
-    }
-    // S= and W= are trusted only together with the true size, and without W= only we vouch for CRLF.
-    let wire = match name.size {
-        Some(size) if size == data.len() && (name.wire.is_some() || names::is_ours(&name.base)) => {
-            name.wire.unwrap_or(size)
-        }
-        _ => match std::fs::read(&file.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Ok(content) => content.len() as u64 + bare_lfs(&content, 0),
-            Err(error) => {
-                // It hides no other mail: it is shown, and whoever fetches it is told that it can't be read.
-                tracing::error!(path = %file.path.display(), %error, "a message can't be read");
-                data.len()
-            }
-        },
-    };
-    Ok(Some((data.mtime(), wire)))
 }

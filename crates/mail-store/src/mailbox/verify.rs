@@ -30,7 +30,7 @@ impl Mailbox {
         let before = self.place.time("cur")?;
         let files = Listing::read(&self.place.folder, &["cur"], Own { mark: self.mark, is_unmarked: false })?;
         let rows = self.place.account.read(|index| index.messages(&self.place.key))?;
-        let is_same = files.is_of(&rows, |row| self.path_of(row));
+        let is_same = files.is_of(&rows, self.mark);
         let cost = now_nanos().saturating_sub(began);
         self.change(|work| {
             // Where we went on changing things meanwhile, it is tried again after a while.

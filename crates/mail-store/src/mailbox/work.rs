@@ -11,7 +11,7 @@ use crate::disk;
 use crate::error::StoreError;
 use crate::index::{Index, MailboxRow, MessageRow};
 use crate::mailbox_file::{Foreign, MailboxFile, letter_of};
-use crate::names::{self, FileName};
+use crate::names::FileName;
 use crate::snapshot::{Head, Snapshot, keyword_positions};
 
 /// UIDs and mod-sequences are reserved in blocks of this size, so that the file is seldom written.
@@ -160,6 +160,15 @@ impl<'a> Work<'a> {
         Ok(self.row.mod_seq)
     }
 
+    /// Reserves UIDs for so many messages at once.
+    pub(super) fn reserve_uids(&mut self, count: usize) -> Result<(), StoreError> {
+        let end = self.row.uid_next.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        if end > self.file.uid_limit {
+            self.file_mut().uid_limit = end.saturating_add(BLOCK);
+        }
+        self.write_file()
+    }
+
     /// Raises the limits in the file ahead of use.
     fn reserve(&mut self) -> Result<(), StoreError> {
         if self.row.uid_next > self.file.uid_limit {
@@ -197,8 +206,7 @@ impl<'a> Work<'a> {
     }
 
     pub(super) fn path(&self, row: &MessageRow) -> PathBuf {
-        let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
-        self.place.path("cur").join(names::in_cur(&row.base, uid, self.file.mark(), &row.info))
+        self.place.path("cur").join(row.name(self.file.mark()))
     }
 
     /// Messages that were shown to be gone, and whose files another program has brought back while the index was lost. Their
@@ -216,12 +224,18 @@ impl<'a> Work<'a> {
         self.save()
     }
 
+    /// What the mailbox holds now.
+    pub(super) fn whole_snapshot(&self) -> Result<Snapshot, StoreError> {
+        let head = Head { keywords: &self.file.keywords, row: &self.row };
+        Snapshot::whole(&head, |take| self.index.each_state(&self.place.key, take))
+    }
+
     /// What the mailbox holds now, made of what it held before.
     pub(super) fn snapshot(&self, last: &Snapshot) -> Result<Snapshot, StoreError> {
         let (key, head) = (&self.place.key, Head { keywords: &self.file.keywords, row: &self.row });
         let since = last.highest_mod_seq.value();
         if since < self.row.log_floor {
-            return Ok(Snapshot::empty().next(&self.index.messages(key)?, &[], &head));
+            return self.whole_snapshot();
         }
         if since == self.row.mod_seq {
             return Ok(last.next(&[], &[], &head));
@@ -269,7 +283,8 @@ impl<'a> Work<'a> {
 
     pub(super) fn flags(&self, row: &MessageRow) -> Flags {
         let name = FileName::of_info(&row.info);
-        let keywords = keyword_positions(&name, row).filter_map(|it| self.file.keywords.get(it)?.clone());
+        let keywords =
+            keyword_positions(&name, &row.extra).filter_map(|it| self.file.keywords.get(it)?.clone());
         Flags::from_parts(name.system(), keywords)
     }
 }

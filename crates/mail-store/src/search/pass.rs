@@ -7,8 +7,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mail_types::Uid;
-
 use super::database::Database;
 use super::texts::Texts;
 use crate::account::Account;
@@ -17,7 +15,7 @@ use crate::index::{Head, MessageRow};
 use crate::mailbox_file::MailboxFile;
 use crate::mark::Mark;
 use crate::message_file::MessageFile;
-use crate::names::{self, FileName};
+use crate::names::FileName;
 
 /// How long a transaction is worked on.
 const BATCH: Duration = Duration::from_millis(100);
@@ -175,9 +173,7 @@ fn index(
 }
 
 fn open(account: &Account, folder: &str, mark: Mark, row: &MessageRow) -> std::io::Result<MessageFile> {
-    let uid = Uid::try_from(row.uid).unwrap_or(Uid::MIN);
-    let name = names::in_cur(&row.base, uid, mark, &row.info);
-    let file = File::open(account.folder_of(folder).join("cur").join(name))?;
+    let file = File::open(account.folder_of(folder).join("cur").join(row.name(mark)))?;
     let file_size = file.metadata()?.len();
     Ok(MessageFile { file, file_size, wire_size: row.wire })
 }
@@ -229,8 +225,8 @@ impl Names {
         };
         for entry in entries {
             let name = entry.context("reading the folder", folder)?.file_name();
-            let base = FileName::parse(&name.to_string_lossy()).base;
-            self.hashes.insert(self.hasher.hash_one(base.as_str()));
+            let name = name.to_string_lossy();
+            self.hashes.insert(self.hasher.hash_one(FileName::parse(&name).base.as_ref()));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use mail_types::{Keyword, ModSeq, Uid};
 
 use super::history::{History, Step};
 use super::{Row, Rows, Snapshot};
-use crate::index::{MailboxRow, MessageRow};
+use crate::index::{MailboxRow, MessageRow, MessageState};
 use crate::names::FileName;
 
 /// What a snapshot says of its mailbox as a whole.
@@ -46,7 +46,7 @@ impl Snapshot {
             first_recent: Uid::try_from(head.row.first_recent).unwrap_or(Uid::MIN),
             history: self.history.clone(),
         };
-        let least = ModSeq::try_from(head.row.least_mod_seq).unwrap_or(ModSeq::MIN);
+        let mut encoder = Encoder::new(head, &mut next.sets);
         let uids =
             |uids: &mut dyn Iterator<Item = u32>| uids.filter_map(|it| Uid::try_from(it).ok()).collect();
         if next.highest_mod_seq != self.highest_mod_seq {
@@ -59,7 +59,7 @@ impl Snapshot {
         let mut added = Vec::new();
         for message in changed {
             let Ok(uid) = Uid::try_from(message.uid) else { continue };
-            let row = next.row(message, least);
+            let row = encoder.row(message.state());
             match self.position(uid) {
                 Some(position) => next.rows.set(position, row),
                 None => added.push((uid, row)),
@@ -67,6 +67,26 @@ impl Snapshot {
         }
         next.splice(added, gone.iter().filter_map(|uid| self.position(Uid::try_from(*uid).ok()?)).collect());
         next
+    }
+
+    /// That of a mailbox of which `read` hands on all, ascending by UID.
+    pub(crate) fn whole<E>(
+        head: &Head<'_>,
+        read: impl FnOnce(&mut dyn FnMut(MessageState<'_>)) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut whole = Self::empty().next(&[], &[], head);
+        let mut encoder = Encoder::new(head, &mut whole.sets);
+        let (mut uids, rows) = (Vec::new(), &mut whole.rows);
+        read(&mut |message| {
+            if let Ok(uid) = Uid::try_from(message.uid) {
+                uids.push(uid);
+                rows.push(encoder.row(message));
+            }
+        })?;
+        rows.shrink();
+        whole.uids = uids.into();
+        whole.history = History::default();
+        Ok(whole)
     }
 
     /// Puts rows in and takes those at the positions `gone` out.
@@ -94,33 +114,57 @@ impl Snapshot {
         self.rows.extend(&rows);
         self.uids = uids.into();
     }
+}
 
-    fn row(&mut self, message: &MessageRow, least: ModSeq) -> Row {
-        let name = FileName::of_info(&message.info);
-        let set: Vec<usize> = keyword_positions(&name, message).collect();
-        let known = self.sets.iter().position(|it| *it == set);
-        let keywords = known.unwrap_or_else(|| {
-            Arc::make_mut(&mut self.sets).push(set);
-            self.sets.len() - 1
-        });
+/// Makes rows of what the index says.
+struct Encoder<'a> {
+    least: ModSeq,
+    sets: &'a mut Arc<Vec<Vec<usize>>>,
+    /// What the last message had, `info` and `extra`, and how that is encoded: most have the same.
+    last: (String, String, u8, u32),
+}
+
+impl<'a> Encoder<'a> {
+    fn new(head: &Head<'_>, sets: &'a mut Arc<Vec<Vec<usize>>>) -> Self {
+        let least = ModSeq::try_from(head.row.least_mod_seq).unwrap_or(ModSeq::MIN);
+        Self { least, sets, last: (String::new(), String::new(), 0, 0) }
+    }
+
+    fn row(&mut self, message: MessageState<'_>) -> Row {
+        let (info, extra, ..) = &self.last;
+        if (info.as_str(), extra.as_str()) != (message.info, message.extra) {
+            let name = FileName::of_info(message.info);
+            let set: Vec<usize> = keyword_positions(&name, message.extra).collect();
+            let keywords = u32::try_from(self.position(set)).unwrap_or_default();
+            self.last = (message.info.to_owned(), message.extra.to_owned(), name.system(), keywords);
+        }
+        let (_, _, system, keywords) = self.last;
         Row {
-            mod_seq: ModSeq::try_from(message.mod_seq).unwrap_or(ModSeq::MIN).max(least),
+            mod_seq: ModSeq::try_from(message.mod_seq).unwrap_or(ModSeq::MIN).max(self.least),
             seconds: message.seconds,
             size: message.wire,
-            keywords: u32::try_from(keywords).unwrap_or_default(),
+            keywords,
             offset_minutes: message.offset_minutes,
-            system: name.system(),
+            system,
         }
+    }
+
+    fn position(&mut self, set: Vec<usize>) -> usize {
+        let known = self.sets.iter().position(|it| *it == set);
+        known.unwrap_or_else(|| {
+            Arc::make_mut(self.sets).push(set);
+            self.sets.len() - 1
+        })
     }
 }
 
 /// Where a message's keywords stand in the mailbox's list: the letters in its name, and those beyond the letters.
 pub(crate) fn keyword_positions<'m>(
     name: &'m FileName<'_>,
-    row: &'m MessageRow,
+    extra: &'m str,
 ) -> impl Iterator<Item = usize> + 'm {
     let letters = name.letters().map(|letter| usize::from((letter as u8) - b'a'));
-    letters.chain(row.extra.split(' ').filter_map(|it| it.parse().ok()))
+    letters.chain(extra.split(' ').filter_map(|it| it.parse().ok()))
 }
 
 #[cfg(test)]

@@ -78,6 +78,26 @@ impl Rows {
         self.chunks.extend(rest.chunks(CHUNK).map(chunk));
     }
 
+    /// Adds a row at the end; once there are all, [`Self::shrink`] gives back what is too much.
+    pub(crate) fn push(&mut self, row: Row) {
+        self.count(&row);
+        match self.chunks.last_mut().filter(|last| last.rows.len() < CHUNK).map(Arc::make_mut) {
+            Some(last) => {
+                last.rows.push(row);
+                last.newest = last.newest.max(row.mod_seq);
+            }
+            None => {
+                let mut rows = Vec::with_capacity(CHUNK);
+                rows.push(row);
+                self.chunks.push(Arc::new(Chunk { rows, newest: row.mod_seq }));
+            }
+        }
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.chunks.last_mut().map(Arc::make_mut).into_iter().for_each(|last| last.rows.shrink_to_fit());
+    }
+
     /// Replaces the row at a position, if there is one.
     pub(crate) fn set(&mut self, position: usize, row: Row) {
         let Some(chunk) = self.chunks.get_mut(position / CHUNK).map(Arc::make_mut) else { return };

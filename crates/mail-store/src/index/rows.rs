@@ -1,0 +1,102 @@
+//! What the index knows of a mailbox and of a message.
+
+use rusqlite::{Result, Row};
+
+use crate::mark::Mark;
+use crate::names;
+
+/// What is known of a mailbox as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct MailboxRow {
+    pub(crate) uid_validity: u32,
+    pub(crate) uid_next: u32,
+    pub(crate) mod_seq: u64,
+    pub(crate) first_recent: u32,
+    pub(crate) boot: String,
+    /// The modification times of `cur` and `new` as last seen, in nanoseconds; 0 if they are to be compared in any case.
+    pub(crate) cur: i64,
+    pub(crate) new: i64,
+    /// When the last comparison of the whole folder began, and how long it took, in nanoseconds.
+    pub(crate) compared: i64,
+    pub(crate) cost: i64,
+    /// A comparison that began before this moment may have come too early to see all of another program's changes.
+    pub(crate) settles: i64,
+    /// When we last changed `cur`: what another program did in that moment is not yet seen. 0 if nothing is in doubt.
+    pub(crate) doubt: i64,
+    /// The log of expunged UIDs is whole from this mod-sequence on.
+    pub(crate) log_floor: u64,
+    /// No message's mod-sequence is lower: those in the index are to be read as this one. Raised when the index may lack
+    /// changes that clients were told of.
+    pub(crate) least_mod_seq: u64,
+}
+
+/// What is known of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MessageRow {
+    pub(crate) uid: u32,
+    pub(crate) base: String,
+    /// Behind `:2,`.
+    pub(crate) info: String,
+    /// Keywords without a letter, as positions, divided by spaces.
+    pub(crate) extra: String,
+    pub(crate) seconds: i64,
+    pub(crate) offset_minutes: i16,
+    pub(crate) wire: u64,
+    pub(crate) mod_seq: u64,
+}
+
+impl MessageRow {
+    /// Its file's name in `cur/`.
+    pub(crate) fn name(&self, mark: Mark) -> String {
+        names::in_cur(&self.base, self.uid, mark, &self.info)
+    }
+
+    pub(crate) fn state(&self) -> MessageState<'_> {
+        MessageState {
+            uid: self.uid,
+            info: &self.info,
+            extra: &self.extra,
+            seconds: self.seconds,
+            offset_minutes: self.offset_minutes,
+            wire: self.wire,
+            mod_seq: self.mod_seq,
+        }
+    }
+}
+
+/// What a snapshot needs of a [`MessageRow`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MessageState<'a> {
+    pub(crate) uid: u32,
+    pub(crate) info: &'a str,
+    pub(crate) extra: &'a str,
+    pub(crate) seconds: i64,
+    pub(crate) offset_minutes: i16,
+    pub(crate) wire: u64,
+    pub(crate) mod_seq: u64,
+}
+
+pub(super) fn message_row(row: &Row<'_>) -> Result<MessageRow> {
+    Ok(MessageRow {
+        uid: row.get(0)?,
+        base: row.get(1)?,
+        info: row.get(2)?,
+        extra: row.get(3)?,
+        seconds: row.get(4)?,
+        offset_minutes: row.get(5)?,
+        wire: row.get(6)?,
+        mod_seq: row.get(7)?,
+    })
+}
+
+pub(super) fn message_state<'a>(row: &'a Row<'_>) -> Result<MessageState<'a>> {
+    Ok(MessageState {
+        uid: row.get(0)?,
+        info: row.get_ref(1)?.as_str()?,
+        extra: row.get_ref(2)?.as_str()?,
+        seconds: row.get(3)?,
+        offset_minutes: row.get(4)?,
+        wire: row.get(5)?,
+        mod_seq: row.get(6)?,
+    })
+}
