@@ -40,5 +40,7 @@ async fn a_large_message_takes_little_memory() {
         received += line.strip_prefix(b".").unwrap_or(&line).len() as u64;
     }
     assert_eq!(received, size);
-    assert!(peak_memory() - before < SIZE / 4, "{} octets more", peak_memory() - before);
+    // The kernel counts memory in batches for each thread: a peak may be told a little lower than before.
+    let more = peak_memory().saturating_sub(before);
+    assert!(more < SIZE / 4, "{more} octets more");
 }
