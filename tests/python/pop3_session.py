@@ -10,7 +10,7 @@ for listener in ("pop3", "pop3s"):
     capabilities = drop.capa()
     for wanted in ("TOP", "UIDL", "USER", "SASL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "UTF8", "LANG", "EXPIRE", "IMPLEMENTATION"):
         assert wanted in capabilities, (wanted, capabilities)
-    assert set(capabilities["SASL"]) == {"PLAIN", "LOGIN"}, capabilities
+    assert set(capabilities["SASL"]) == {"SCRAM-SHA-256", "PLAIN", "LOGIN"}, capabilities
     count, size = drop.stat()
     assert count == 4
     sizes = [int(line.split()[1]) for line in drop.list()[1]]

@@ -63,7 +63,11 @@ impl Offer {
             return list.join(" ");
         }
         list.extend(self.may_start_tls.then(|| "STARTTLS".to_owned()));
-        let login: &[&str] = if self.may_login { &["AUTH=PLAIN", "AUTH=LOGIN"] } else { &["LOGINDISABLED"] };
+        let login: &[&str] = if self.may_login {
+            &["AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN"]
+        } else {
+            &["LOGINDISABLED"]
+        };
         list.extend(login.iter().map(|&name| name.to_owned()));
         list.join(" ")
     }

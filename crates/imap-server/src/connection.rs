@@ -15,7 +15,7 @@ use crate::answer::{Failure, Output};
 use crate::capabilities::Offer;
 use crate::command::quota::Owner;
 use crate::idle::Idled;
-use crate::login::{Authenticating, Authentication, log_in};
+use crate::login::{Authenticating, Authentication, LoggedIn, log_in, log_in_proven};
 use crate::server::Shared;
 use crate::session::{Progress, Session, State};
 use crate::wire::Wire;
@@ -295,6 +295,23 @@ impl Client {
                 Authenticating::Credentials(username, password) => {
                     return self.log_in(tag, username, password).await;
                 }
+                Authenticating::LookUp(authentication, username) => {
+                    let Ok(claim) = self.shared.directory.scram_claim(username).await.inspect_err(|error| {
+                        error!(%error, "the directory failed");
+                    }) else {
+                        self.wire.line(&format!("{tag} NO [UNAVAILABLE] Try again later")).await?;
+                        return Ok(Next::Command);
+                    };
+                    step = authentication.claimed(claim);
+                }
+                Authenticating::Proven(account) => {
+                    let login = log_in_proven(&self.shared, &self.guard, Some(account)).await;
+                    return self.end_login(tag, login).await;
+                }
+                Authenticating::Wrong => {
+                    let login = log_in_proven(&self.shared, &self.guard, None).await;
+                    return self.end_login(tag, login).await;
+                }
                 Authenticating::Refused(text) => {
                     self.wire.line(&format!("{tag} {text}")).await?;
                     return self.count_error().await;
@@ -317,7 +334,12 @@ impl Client {
         if !self.may_login() {
             return self.refuse_login(tag).await;
         }
-        match log_in(&self.shared, &self.guard, username, password).await {
+        let login = log_in(&self.shared, &self.guard, username, password).await;
+        self.end_login(tag, login).await
+    }
+
+    async fn end_login(&mut self, tag: &Tag, login: Result<LoggedIn, &'static str>) -> io::Result<Next> {
+        match login {
             Ok(login) => {
                 debug!(account = %login.address, "session begins");
                 self.account = Some(login.guard);

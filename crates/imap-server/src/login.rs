@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mail_directory::ScramClaim;
 use mail_directory::sasl::{Exchange, Mechanism, SaslStep, decode, encode};
 use mail_store::Account;
 use mail_types::{Address, Secret};
@@ -32,7 +33,25 @@ pub(crate) async fn log_in(
     username: String,
     password: Secret<String>,
 ) -> Result<LoggedIn, &'static str> {
-    match ask(shared, username, password).await {
+    let answer = ask(shared, username, password).await;
+    admit(guard, answer)
+}
+
+/// As [`log_in`] for a client that has proven to be `account`, or failed to (`None`).
+pub(crate) async fn log_in_proven(
+    shared: &Arc<Shared>,
+    guard: &ConnectionGuard,
+    account: Option<Address>,
+) -> Result<LoggedIn, &'static str> {
+    let answer = match account {
+        Some(account) => open(shared, account).await,
+        None => Answer::Wrong,
+    };
+    admit(guard, answer)
+}
+
+fn admit(guard: &ConnectionGuard, answer: Answer) -> Result<LoggedIn, &'static str> {
+    match answer {
         Answer::Right(address, account) => {
             // Clients take AUTHENTICATIONFAILED for a wrong password, so a limit must be told from it.
             let guard = guard.login(&address).ok_or("NO [LIMIT] Too many connections of this account")?;
@@ -57,6 +76,10 @@ async fn ask(shared: &Arc<Shared>, username: String, password: Secret<String>) -
             return Answer::Failed;
         }
     };
+    open(shared, address).await
+}
+
+async fn open(shared: &Arc<Shared>, address: Address) -> Answer {
     let (shared, owner) = (Arc::clone(shared), address.clone());
     let opened = tokio::task::spawn_blocking(move || shared.store.account(&owner)).await;
     match opened {
@@ -83,6 +106,12 @@ pub(crate) enum Authenticating {
     /// Send `+ ` and this, then give the answer to [`Authentication::respond`].
     Challenge(Authentication, String),
     Credentials(String, Secret<String>),
+    /// Ask the directory for what SCRAM needs of this name, then call [`Authentication::claimed`].
+    LookUp(Authentication, String),
+    /// The client has proven to be this account.
+    Proven(Address),
+    /// It has not.
+    Wrong,
     /// What stands behind the tag.
     Refused(&'static str),
 }
@@ -116,9 +145,18 @@ impl Authentication {
         }
     }
 
+    /// Goes on with what the directory knows.
+    pub(crate) fn claimed(mut self, claim: ScramClaim) -> Authenticating {
+        let step = self.exchange.claimed(claim);
+        self.then(step)
+    }
+
     fn then(self, step: SaslStep) -> Authenticating {
         match step {
-            SaslStep::Challenge(challenge) => Authenticating::Challenge(self, encode(challenge)),
+            SaslStep::Challenge(challenge) => Authenticating::Challenge(self, encode(&challenge)),
+            SaslStep::LookUp(username) => Authenticating::LookUp(self, username),
+            SaslStep::Proven(account) => Authenticating::Proven(account),
+            SaslStep::Wrong => Authenticating::Wrong,
             SaslStep::Credentials { username, password } => Authenticating::Credentials(username, password),
             SaslStep::Malformed => Authenticating::Refused("BAD Malformed response"),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::DirectoryError;
+use crate::{DirectoryError, Stored};
 
 /// All SQL of the directory. Addresses are kept in the form that [`mail_types::Address::to_lowercase`] gives.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Database {
 const KEPT_OPEN: usize = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 const SCHEMA: &str = "
     CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
     CREATE TABLE account (
@@ -44,6 +44,14 @@ const SCHEMA_2: &str = "
     PRAGMA user_version = 2;
 ";
 
+/// Format 3: the keys for SCRAM, null where a password can't have them or is older; and what the keys of unknown accounts are made of.
+const SCHEMA_3: &str = "
+    ALTER TABLE account ADD COLUMN scram TEXT;
+    CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    INSERT INTO secret (name, value) VALUES ('scram', randomblob(32));
+    PRAGMA user_version = 3;
+";
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl Database {
@@ -58,6 +66,9 @@ impl Database {
             }
             if found < 2 {
                 transaction.execute_batch(SCHEMA_2)?;
+            }
+            if found < 3 {
+                transaction.execute_batch(SCHEMA_3)?;
             }
             transaction.commit()?;
             Ok(found)
@@ -142,6 +153,21 @@ impl Database {
         })
     }
 
+    /// The keys for SCRAM, as far as there are any.
+    pub(crate) fn scram(&self, account: &str) -> Result<Option<String>> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached("SELECT scram FROM account WHERE address = ?1")?;
+            Ok(statement.query_row([account], |row| row.get(0)).optional()?.flatten())
+        })
+    }
+
+    /// What the keys of unknown accounts are made of.
+    pub(crate) fn scram_secret(&self) -> Result<Vec<u8>> {
+        self.with(|connection| {
+            connection.query_row("SELECT value FROM secret WHERE name = 'scram'", [], |row| row.get(0))
+        })
+    }
+
     /// Runs one statement and returns how many rows it changed.
     fn change(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
         self.with(|connection| connection.prepare_cached(sql)?.execute(values))
@@ -155,17 +181,18 @@ impl Database {
         Ok(self.change("DELETE FROM domain WHERE name = ?1", [name])? > 0)
     }
 
-    pub(crate) fn add_account(&self, address: &str, domain: &str, password: &str) -> Result<bool> {
-        let sql = "INSERT OR IGNORE INTO account (address, domain, password) VALUES (?1, ?2, ?3)";
-        Ok(self.change(sql, params![address, domain, password])? > 0)
+    pub(crate) fn add_account(&self, address: &str, domain: &str, password: &Stored) -> Result<bool> {
+        let sql = "INSERT OR IGNORE INTO account (address, domain, password, scram) VALUES (?1, ?2, ?3, ?4)";
+        Ok(self.change(sql, params![address, domain, password.hash, password.scram])? > 0)
     }
 
     pub(crate) fn remove_account(&self, address: &str) -> Result<bool> {
         Ok(self.change("DELETE FROM account WHERE address = ?1", [address])? > 0)
     }
 
-    pub(crate) fn set_password(&self, address: &str, password: &str) -> Result<bool> {
-        Ok(self.change("UPDATE account SET password = ?2 WHERE address = ?1", [address, password])? > 0)
+    pub(crate) fn set_password(&self, address: &str, password: &Stored) -> Result<bool> {
+        let sql = "UPDATE account SET password = ?2, scram = ?3 WHERE address = ?1";
+        Ok(self.change(sql, params![address, password.hash, password.scram])? > 0)
     }
 
     /// What is stored for octets and messages.

@@ -8,6 +8,7 @@ mod login;
 mod password;
 mod quota;
 pub mod sasl;
+mod scram;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ use tracing::error;
 use database::Database;
 use password::Passwords;
 pub use quota::{Limit, QuotaSetting};
+pub use scram::ScramClaim;
+use scram::ScramKeys;
 
 /// Addresses that one alias may lead to, those on the way counted.
 const MAX_REACHED: usize = 1000;
@@ -194,8 +197,8 @@ impl Directory {
         if !self.database.targets(&name)?.is_empty() {
             return Err(DirectoryError::Exists(format!("the alias {name}")));
         }
-        let hash = hash(password)?;
-        let added = self.database.add_account(&name, address.domain().as_str(), &hash)?;
+        let stored = stored(password)?;
+        let added = self.database.add_account(&name, address.domain().as_str(), &stored)?;
         if added { Ok(()) } else { Err(DirectoryError::Exists(format!("the account {name}"))) }
     }
 
@@ -214,7 +217,7 @@ impl Directory {
     /// [`DirectoryError::NotFound`], [`DirectoryError::Refused`], [`DirectoryError::Database`].
     pub fn set_password(&self, address: &Address, password: &Secret<String>) -> Result<(), DirectoryError> {
         let name = address.to_lowercase().to_string();
-        found(self.database.set_password(&name, &hash(password)?)?, &name)
+        found(self.database.set_password(&name, &stored(password)?)?, &name)
     }
 
     /// All aliases with their targets, sorted.
@@ -377,6 +380,19 @@ fn without_detail(address: &Address, delimiter: Option<char>) -> Option<Address>
 
 fn found(found: bool, name: &str) -> Result<(), DirectoryError> {
     if found { Ok(()) } else { Err(DirectoryError::NotFound(name.to_owned())) }
+}
+
+/// What is kept of a password: its hash, and the keys for SCRAM where it can have them.
+#[derive(Debug)]
+struct Stored {
+    hash: String,
+    scram: Option<String>,
+}
+
+fn stored(password: &Secret<String>) -> Result<Stored, DirectoryError> {
+    let hash = hash(password)?;
+    let keys = ScramKeys::of(password).map_err(|error| DirectoryError::Hash(error.to_string()))?;
+    Ok(Stored { hash, scram: keys.map(|keys| keys.to_string()) })
 }
 
 fn hash(password: &Secret<String>) -> Result<String, DirectoryError> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use mail_types::{Address, Secret};
 use tokio::task::spawn_blocking;
 
+use crate::scram::{ScramClaim, ScramKeys};
 use crate::{Directory, DirectoryError};
 
 /// Passwords verified at one time at most: each takes 19 MiB and a whole processor.
@@ -57,6 +58,29 @@ impl Directory {
         let this = Arc::clone(self);
         let verified = spawn_blocking(move || this.verify(claim, &password));
         verified.await.map_err(|_| DirectoryError::NotVerified)
+    }
+
+    /// What SCRAM needs to know of whom a client claims to be; of an unknown account, the like.
+    ///
+    /// # Errors
+    /// As [`Self::log_in`].
+    pub async fn scram_claim(self: &Arc<Self>, username: String) -> Result<ScramClaim, DirectoryError> {
+        let this = Arc::clone(self);
+        let found = spawn_blocking(move || this.find_scram(&username));
+        found.await.map_err(|_| DirectoryError::NotVerified)?
+    }
+
+    fn find_scram(&self, username: &str) -> Result<ScramClaim, DirectoryError> {
+        let account = self.named(username)?;
+        let keys = match &account {
+            Some(account) => self.database.scram(&account.to_string())?,
+            None => None,
+        };
+        if let Some(keys) = keys.and_then(|keys| keys.parse().ok()) {
+            return Ok(ScramClaim { account, keys });
+        }
+        let name = account.map_or_else(|| username.to_owned(), |account| account.to_string());
+        Ok(ScramClaim { account: None, keys: ScramKeys::decoy(&self.database.scram_secret()?, &name) })
     }
 
     fn claim(&self, username: &str) -> Result<Claim, DirectoryError> {

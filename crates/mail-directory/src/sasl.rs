@@ -1,11 +1,15 @@
-//! SASL mechanisms as pure state machines: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
+//! SASL mechanisms as pure state machines: SCRAM-SHA-256 (RFC 7677), PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
 //!
 //! Base64, the cancelling `*` and the wording of replies are the protocols'; [`decode`] and [`encode`] help with the first.
+
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use mail_types::Secret;
+use mail_types::{Address, Secret};
+
+use crate::scram::{Challenged, ClientFirst, ScramClaim};
 
 /// Base64 as clients send it: some leave out the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -16,6 +20,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A mechanism that we offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
+    /// RFC 7677: the password stays with the client.
+    ScramSha256,
     /// RFC 4616.
     Plain,
     /// What Outlook speaks on submission.
@@ -24,7 +30,7 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All, the better ones first.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::Login];
+    pub const ALL: [Self; 3] = [Self::ScramSha256, Self::Plain, Self::Login];
 
     /// The mechanism called `name`, in any case.
     #[must_use]
@@ -36,6 +42,7 @@ impl Mechanism {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
         }
@@ -46,7 +53,7 @@ impl Mechanism {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SaslStep {
     /// Send this (in base64) and call [`Exchange::respond`] with the answer.
-    Challenge(&'static str),
+    Challenge(Cow<'static, str>),
     /// The client has said who it is: ask the directory.
     Credentials {
         /// What it calls itself.
@@ -54,6 +61,12 @@ pub enum SaslStep {
         /// What it knows.
         password: Secret<String>,
     },
+    /// Call [`Directory::scram_claim`](crate::Directory::scram_claim) for this name, then [`Exchange::claimed`] with the answer.
+    LookUp(String),
+    /// The client has proven to be this account.
+    Proven(Address),
+    /// It has not: answer as to a wrong password.
+    Wrong,
     /// Not what the mechanism prescribes.
     Malformed,
 }
@@ -66,6 +79,11 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum State {
+    Scram,
+    ScramBegun(ClientFirst),
+    ScramChallenged(Challenged),
+    ScramProven(Address),
+    Over,
     Plain,
     LoginUsername,
     LoginPassword { username: String },
@@ -76,13 +94,14 @@ impl Exchange {
     #[must_use]
     pub fn start(mechanism: Mechanism, initial: Option<&[u8]>) -> (Self, SaslStep) {
         let (state, challenge) = match mechanism {
+            Mechanism::ScramSha256 => (State::Scram, ""),
             Mechanism::Plain => (State::Plain, ""),
             Mechanism::Login => (State::LoginUsername, "Username:"),
         };
         let mut exchange = Self { state };
         let step = match initial {
             Some(response) => exchange.respond(response),
-            None => SaslStep::Challenge(challenge),
+            None => SaslStep::Challenge(challenge.into()),
         };
         (exchange, step)
     }
@@ -90,16 +109,54 @@ impl Exchange {
     /// Goes on with the client's answer to the last challenge.
     pub fn respond(&mut self, response: &[u8]) -> SaslStep {
         let Ok(response) = std::str::from_utf8(response) else { return SaslStep::Malformed };
-        match &self.state {
+        match std::mem::replace(&mut self.state, State::Over) {
             State::Plain => plain(response),
             State::LoginUsername => {
                 self.state = State::LoginPassword { username: response.trim_end_matches('\0').to_owned() };
-                SaslStep::Challenge("Password:")
+                SaslStep::Challenge("Password:".into())
             }
             State::LoginPassword { username } => {
                 let password = response.trim_end_matches('\0').to_owned();
-                SaslStep::Credentials { username: username.clone(), password: Secret::new(password) }
+                SaslStep::Credentials { username, password: Secret::new(password) }
             }
+            State::Scram => {
+                let Some(first) = ClientFirst::parse(response) else { return SaslStep::Malformed };
+                let username = first.username.clone();
+                self.state = State::ScramBegun(first);
+                SaslStep::LookUp(username)
+            }
+            State::ScramChallenged(challenged) => match challenged.verify(response) {
+                Some((account, proof)) => {
+                    self.state = State::ScramProven(account);
+                    SaslStep::Challenge(proof.into())
+                }
+                None => SaslStep::Wrong,
+            },
+            // The client agrees to our proof by an empty response.
+            State::ScramProven(account) if response.is_empty() => SaslStep::Proven(account),
+            State::ScramProven(_) | State::ScramBegun(_) | State::Over => SaslStep::Malformed,
+        }
+    }
+
+    /// Goes on with what the directory knows, after [`SaslStep::LookUp`].
+    pub fn claimed(&mut self, claim: ScramClaim) -> SaslStep {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::ScramBegun(first) => {
+                let mut nonce = [0; 18];
+                if getrandom::fill(&mut nonce).is_err() {
+                    return SaslStep::Wrong;
+                }
+                let (challenged, challenge) = first.challenge(claim, &BASE64.encode(nonce));
+                self.state = State::ScramChallenged(challenged);
+                SaslStep::Challenge(challenge.into())
+            }
+            State::Plain
+            | State::LoginUsername
+            | State::LoginPassword { .. }
+            | State::Scram
+            | State::ScramChallenged(_)
+            | State::ScramProven(_)
+            | State::Over => SaslStep::Malformed,
         }
     }
 }
@@ -151,7 +208,7 @@ mod tests {
             credentials("tim", "tanstaaftanstaaf")
         );
         let (mut exchange, step) = Exchange::start(Mechanism::Plain, None);
-        assert_eq!(step, SaslStep::Challenge(""));
+        assert_eq!(step, SaslStep::Challenge("".into()));
         assert_eq!(exchange.respond(b"tim\0tim\0secret"), credentials("tim", "secret"));
     }
 
@@ -170,12 +227,15 @@ mod tests {
     #[test]
     fn login_asks_with_the_words_that_outlook_waits_for() {
         let (mut exchange, step) = Exchange::start(Mechanism::Login, None);
-        assert_eq!(step, SaslStep::Challenge("Username:"));
+        assert_eq!(step, SaslStep::Challenge("Username:".into()));
         assert_eq!(encode("Username:"), "VXNlcm5hbWU6");
-        assert_eq!(exchange.respond(b"tim"), SaslStep::Challenge("Password:"));
+        assert_eq!(exchange.respond(b"tim"), SaslStep::Challenge("Password:".into()));
         assert_eq!(encode("Password:"), "UGFzc3dvcmQ6");
         assert_eq!(exchange.respond(b"secret"), credentials("tim", "secret"));
-        assert_eq!(Exchange::start(Mechanism::Login, Some(b"tim")).1, SaslStep::Challenge("Password:"));
+        assert_eq!(
+            Exchange::start(Mechanism::Login, Some(b"tim")).1,
+            SaslStep::Challenge("Password:".into())
+        );
     }
 
     #[test]

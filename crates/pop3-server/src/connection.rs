@@ -112,6 +112,12 @@ impl Client {
 
     /// Does what the session decided; `None` once the connection is to be closed.
     async fn perform(mut self, step: Step, session: &mut Session) -> io::Result<Option<Self>> {
+        let step = if let Step::LookUp(username) = step {
+            let claim = self.mail.directory.scram_claim(username).await;
+            session.claimed(claim.inspect_err(|error| error!(%error, "the directory can't be asked")).ok())
+        } else {
+            step
+        };
         let step = if let Step::LogIn(credentials) = step {
             let outcome = self.log_in(credentials).await;
             session.logged_in(outcome)
@@ -132,7 +138,7 @@ impl Client {
                 return self.close().await.map(|()| None);
             }
             // A login is never answered by another one.
-            Step::LogIn(_) => return Ok(None),
+            Step::LogIn(_) | Step::LookUp(_) => return Ok(None),
         }
         Ok(Some(self))
     }

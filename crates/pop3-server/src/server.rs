@@ -40,7 +40,7 @@ pub async fn run(
 #[derive(Debug)]
 pub(crate) struct Mail {
     pub(crate) config: Arc<Config>,
-    directory: Arc<Directory>,
+    pub(crate) directory: Arc<Directory>,
     store: Arc<Store>,
 }
 
@@ -60,7 +60,10 @@ impl Mail {
 
     /// Who this is.
     pub(crate) async fn authenticate(&self, credentials: Credentials) -> Result<Address, LoginError> {
-        let Credentials { username, password } = credentials;
+        let (username, password) = match credentials {
+            Credentials::Password { username, password } => (username, password),
+            Credentials::Proven(account) => return Ok(account),
+        };
         match self.directory.log_in(username.clone(), password).await {
             Ok(Some(account)) => Ok(account),
             Ok(None) => {

@@ -1,5 +1,6 @@
+use mail_directory::ScramClaim;
 use mail_directory::sasl::{self, Exchange, Mechanism, SaslStep};
-use mail_types::{Secret, Uid};
+use mail_types::{Address, Secret, Uid};
 use pop3_proto::{Command, MessageNumber, ParseError, Response, ResponseCode};
 
 use crate::encoder::Encoder;
@@ -17,6 +18,8 @@ pub(crate) enum Step {
     StartTls(Response),
     /// Ask who this is and open the maildrop, then call [`Session::logged_in`].
     LogIn(Credentials),
+    /// Ask the directory for what SCRAM needs of this name, then call [`Session::claimed`].
+    LookUp(String),
     /// Send the message after a `+OK`, or the refusal of [`Session::no_such_message`].
     Send(Transfer),
     /// Remove these messages, then send what [`Session::updated`] says, and close.
@@ -27,9 +30,11 @@ pub(crate) enum Step {
 
 /// What a client says it is.
 #[derive(Debug)]
-pub(crate) struct Credentials {
-    pub(crate) username: String,
-    pub(crate) password: Secret<String>,
+pub(crate) enum Credentials {
+    /// To be verified.
+    Password { username: String, password: Secret<String> },
+    /// It has proven to be this account.
+    Proven(Address),
 }
 
 /// A message that was asked for.
@@ -169,7 +174,7 @@ impl Session {
             "LANG",
         ];
         if self.security.may_login {
-            lines.extend(["USER", "SASL PLAIN LOGIN"]);
+            lines.extend(["USER", "SASL SCRAM-SHA-256 PLAIN LOGIN"]);
         }
         if self.security.may_start_tls && !self.is_logged_in() {
             lines.push("STLS");
@@ -252,13 +257,28 @@ impl Session {
 
     fn proceed(&mut self, step: SaslStep) -> Step {
         match step {
-            SaslStep::Challenge(challenge) => reply(Response::Challenge(sasl::encode(challenge))),
+            SaslStep::Challenge(challenge) => reply(Response::Challenge(sasl::encode(&challenge))),
             SaslStep::Credentials { username, password } => {
                 self.state = State::Authorization;
-                Step::LogIn(Credentials { username, password })
+                Step::LogIn(Credentials::Password { username, password })
             }
-            SaslStep::Malformed => self.login_failed(),
+            SaslStep::LookUp(username) => Step::LookUp(username),
+            SaslStep::Proven(account) => {
+                self.state = State::Authorization;
+                Step::LogIn(Credentials::Proven(account))
+            }
+            SaslStep::Wrong | SaslStep::Malformed => self.login_failed(),
         }
+    }
+
+    /// The answer to [`Step::LookUp`]; `None` if the directory failed.
+    pub(crate) fn claimed(&mut self, claim: Option<ScramClaim>) -> Step {
+        let (State::Authenticating(exchange), Some(claim)) = (&mut self.state, claim) else {
+            self.state = State::Authorization;
+            return reply(temporary());
+        };
+        let step = exchange.claimed(claim);
+        self.proceed(step)
     }
 
     fn user(&mut self, name: String) -> Step {
@@ -274,7 +294,7 @@ impl Session {
 
     fn pass(&mut self, password: Secret<String>) -> Step {
         match std::mem::replace(&mut self.state, State::Authorization) {
-            State::Named(username) => Step::LogIn(Credentials { username, password }),
+            State::Named(username) => Step::LogIn(Credentials::Password { username, password }),
             state @ State::Transaction(_) => {
                 self.state = state;
                 reply(already())

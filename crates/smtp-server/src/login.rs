@@ -33,9 +33,19 @@ impl Dialogue {
                     let found = found.inspect_err(|error| error!(%error, "the directory can't be asked"));
                     return self.judge(&name, found.ok()).await;
                 }
+                SaslStep::LookUp(username) => {
+                    let claim = self.shared.directory.scram_claim(username.clone()).await;
+                    match claim.inspect_err(|error| error!(%error, "the directory can't be asked")) {
+                        Ok(claim) => step = exchange.claimed(claim),
+                        Err(_) => return self.judge(&username, None).await,
+                    }
+                    continue;
+                }
+                SaslStep::Proven(account) => return self.judge("", Some(Some(account))).await,
+                SaslStep::Wrong => return self.judge("", Some(None)).await,
                 SaslStep::Malformed => return Ok(Some(malformed())),
             };
-            self.say(&Reply::new(334, "", sasl::encode(challenge)));
+            self.say(&Reply::new(334, "", sasl::encode(&challenge)));
             step = match self.next_line().await? {
                 Ok(Line::Text(line)) if &line[..] == b"*" => {
                     return Ok(Some(Reply::new(501, "5.7.0", "Authentication cancelled")));

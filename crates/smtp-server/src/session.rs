@@ -156,7 +156,7 @@ impl Session {
             lines.push("STARTTLS".to_owned());
         }
         if self.offers_auth() {
-            lines.push("AUTH PLAIN LOGIN".to_owned());
+            lines.push("AUTH SCRAM-SHA-256 PLAIN LOGIN".to_owned());
         }
         Step::Reply(Reply::lines(250, lines))
     }
@@ -384,7 +384,7 @@ mod tests {
         assert!(reply(&mut session, "AUTH PLAIN AGJvYgBzZWNyZXQ=").starts_with("538 5.7.11 "));
         assert!(reply(&mut session, "MAIL FROM:<bob@example.org>").contains("530 5.7.0 Encryption required"));
         session.secured();
-        assert!(reply(&mut session, "EHLO x").contains("250 AUTH PLAIN LOGIN\r\n"));
+        assert!(reply(&mut session, "EHLO x").contains("250 AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n"));
         assert!(matches!(
             session.handle(Command::parse(b"AUTH PLAIN AGJvYgBzZWNyZXQ=").unwrap()),
             Step::Authenticate { mechanism: Mechanism::Plain, initial: Some(_) }

@@ -31,8 +31,10 @@
 mod client;
 mod fixture;
 mod pattern;
+mod scram;
 mod transcript;
 
 pub use client::Security;
 pub use fixture::{Fixture, Server};
+pub use scram::{ScramDialogue, scram};
 pub use transcript::{Transcript, run_folder};
