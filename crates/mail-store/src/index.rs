@@ -7,8 +7,7 @@ mod rows;
 mod summaries;
 
 use std::fmt::Display;
-use std::fs::File;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,8 +19,8 @@ pub(crate) use newest::Head;
 pub(crate) use rows::{MailboxRow, MessageRow, MessageState};
 use rows::{message_row, message_state};
 
-/// By which every SQLite file begins.
-const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
+/// A database has at least one page of so many octets.
+const SMALLEST: u64 = 512;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
@@ -74,12 +73,12 @@ impl Index {
         // what lies beside it is that one's.
         if !path.try_exists().context("looking at", path)? {
             discard_logs(path);
-        } else if !begins_as_database(path)? {
-            // SQLite would take an empty file for a new one, and wait for those who still have the old one open.
-            set_aside(path, &"it does not begin as a database does")?;
+        } else if is_cut_off(path) {
+            // SQLite would take it for a new one, and wait for those who still have the old one open.
+            set_aside(path, &"it is cut off")?;
         }
         match Self::try_open(path) {
-            Err(StoreError::Index { source, .. }) if is_damage(&source) || !begins_as_database(path)? => {
+            Err(StoreError::Index { source, .. }) if is_damage(&source) || is_cut_off(path) => {
                 set_aside(path, &source)?;
                 Self::try_open(path)
             }
@@ -109,9 +108,9 @@ impl Index {
         Ok(Self { path: path.to_owned(), inode, connection })
     }
 
-    /// True as long as its file is the one that was opened.
+    /// True as long as its file is the one that was opened, and one at all.
     pub(crate) fn is_current(&self) -> bool {
-        std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode)
+        std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode && it.len() >= SMALLEST)
     }
 
     /// Opens the file anew if somebody removed or replaced it.
@@ -129,7 +128,7 @@ impl Index {
 
     /// True if an error lies in the file: what it holds is lost.
     pub(crate) fn is_lost(&self, error: &rusqlite::Error) -> bool {
-        is_damage(error) || begins_as_database(&self.path).is_ok_and(|begins| !begins)
+        is_damage(error) || is_cut_off(&self.path)
     }
 
     /// When it is damaged: sets the file aside and begins a new one.
@@ -379,14 +378,10 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// False if its beginning was cut off or overwritten.
-fn begins_as_database(path: &Path) -> Result<bool, StoreError> {
-    let mut begin = [0; SQLITE_HEADER.len()];
-    let file = File::open(path).context("opening", path)?;
-    match file.read_exact_at(&mut begin, 0) {
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        read => read.context("reading", path).map(|()| &begin == SQLITE_HEADER),
-    }
+/// True if it is shorter than any database. Its length alone is looked at: to open it beside SQLite and close it would end
+/// the locks that this process has on it.
+fn is_cut_off(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| it.len() < SMALLEST)
 }
 
 /// Takes it away, in place of the last one that was damaged.

@@ -13,6 +13,7 @@ mod check;
 mod content;
 mod costs;
 mod crashes;
+pub(crate) mod damage;
 mod foreign;
 mod identity;
 mod misfits;

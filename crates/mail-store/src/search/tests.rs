@@ -312,3 +312,21 @@ fn an_index_that_was_deleted_cut_or_filled_with_noise_comes_back() {
         );
     }
 }
+
+#[test]
+fn an_index_damaged_at_random_never_says_what_is_not_so() {
+    let all = Fixture::new();
+    (0..40).for_each(|number| all.deliver(&format!("Subject: {number}\n\nwords of {number}.\n")));
+    all.open("INBOX");
+    for seed in 0..60 {
+        all.index();
+        let what = crate::tests::damage::damage(&all.file(), &mut fastrand::Rng::with_seed(seed));
+        for needle in ["of 7.", "words", "of", "nowhere"] {
+            let is_in = |number: usize| format!("words of {number}.").contains(needle);
+            let known = all.holds("INBOX", needle);
+            let wrong =
+                known.iter().enumerate().find(|(it, known)| known.is_some_and(|known| known != is_in(*it)));
+            assert_eq!(wrong, None, "seed {seed}, {what}: {needle}");
+        }
+    }
+}

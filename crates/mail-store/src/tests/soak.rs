@@ -23,7 +23,7 @@ const ROUND: usize = 20;
 /// How many processes work on one account at once, for each account.
 const ACCOUNTS: [usize; 3] = [1, 1, 4];
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
 }
 

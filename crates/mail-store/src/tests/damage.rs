@@ -1,0 +1,148 @@
+//! The index is only a cache: cut short, overwritten or removed under those who work with it, it costs no UID and no flag.
+//! `MAILSTEAD_DAMAGES` says in how many ways.
+
+use std::os::unix::fs::FileExt as _;
+
+use fastrand::Rng;
+use mail_types::InternalDate;
+
+use super::soak::setting;
+use super::*;
+use crate::StoreError;
+
+/// UIDVALIDITY, and UID, flags, date, size and content of each message; the UIDs in the order of their last change.
+type Shown = (u32, Vec<(u32, String, i64, u64, String)>, Vec<u32>);
+
+fn look(mailbox: &Mailbox) -> Result<Shown, StoreError> {
+    let now = mailbox.sync()?;
+    let mut messages = Vec::new();
+    for message in (0..now.len()).map(|at| now.get(at).unwrap()) {
+        let content = String::from_utf8(mailbox.open_message(message.uid)?.read().unwrap()).unwrap();
+        let date = message.internal_date.unix_seconds();
+        messages.push((message.uid.value(), message.flags.to_string(), date, message.size, content));
+    }
+    let uids = now.uids().iter().map(|uid| uid.value()).collect();
+    Ok((mailbox.uid_validity().value(), messages, uids))
+}
+
+/// What a client gets that tries again after a temporary error.
+fn patiently<T>(act: impl Fn() -> Result<T, StoreError>) -> T {
+    let mut failed = Vec::new();
+    for _ in 0..5 {
+        match act() {
+            Ok(value) => return value,
+            Err(error @ (StoreError::Index { .. } | StoreError::Io { .. })) => failed.push(error.to_string()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("{failed:?}");
+}
+
+/// INBOX with messages of all kinds, among them some with keywords beyond the letters, and an index of many pages.
+fn begin(dir: &Path) {
+    let store = Store::open(dir).unwrap();
+    let mailbox = inbox(&store);
+    for number in 0..150_i64 {
+        let keywords = keyword(&[Flag::Seen], &format!("key{}", number % 30));
+        let date = InternalDate::from_unix(1_700_000_000 + number);
+        let mut append =
+            mailbox.append(if number % 3 == 0 { keywords } else { Flags::new() }, Some(date)).unwrap();
+        append.write_all(format!("number {number}\r\n").as_bytes()).unwrap();
+        append.commit().unwrap();
+    }
+    let uids = mailbox.snapshot().uids().to_vec();
+    mailbox.store(&uids[20..60], &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap();
+    mailbox.expunge(&uids[100..110]).unwrap();
+    mailbox.store(&uids[5..9], &FlagChange::Add(keyword(&[], "late"))).unwrap();
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+            let arrived = entry.metadata().unwrap().modified().unwrap();
+            std::fs::File::open(to).unwrap().set_modified(arrived).unwrap();
+        }
+    }
+}
+
+/// Damages a file in one of the ways that disks and people have.
+pub(crate) fn damage(path: &Path, random: &mut Rng) -> String {
+    let size = std::fs::metadata(path).map_or(0, |it| it.len());
+    let file = || std::fs::File::options().write(true).open(path).unwrap();
+    let noise = |random: &mut Rng, at: u64, count: u64| {
+        let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(count as usize).collect();
+        file().write_all_at(&noise, at).unwrap();
+        format!("noise at {at}, {count} octets of {size}")
+    };
+    match random.u8(0..8) {
+        0 => {
+            std::fs::remove_file(path).unwrap();
+            "removed".to_owned()
+        }
+        1 => {
+            file().set_len(0).unwrap();
+            "emptied".to_owned()
+        }
+        2 | 3 => {
+            let left = random.u64(0..size.max(1));
+            file().set_len(left).unwrap();
+            format!("cut to {left} of {size}")
+        }
+        4 => noise(random, 0, size),
+        5 => noise(random, 0, 100),
+        _ => {
+            // Whole pages: what one page has, half of it would not show.
+            let page = 4096;
+            let first = random.u64(0..size.div_ceil(page).max(1));
+            let count = random.u64(1..=4);
+            noise(random, first * page, (count * page).min(size.saturating_sub(first * page).max(1)))
+        }
+    }
+}
+
+#[test]
+fn an_index_damaged_in_any_way_under_two_processes_changes_nothing_that_clients_see() {
+    let template = fast_dir();
+    begin(template.path());
+    for seed in 0..setting("MAILSTEAD_DAMAGES", 16) {
+        let dir = fast_dir();
+        copy_tree(template.path(), dir.path());
+        let stores = [(); 2].map(|()| Store::open(dir.path()).unwrap());
+        let boxes = [inbox(&stores[0]), inbox(&stores[1])];
+        let mut random = Rng::with_seed(seed);
+        let mut before = look(&boxes[0]).unwrap();
+        for round in 0..3 {
+            let name = if random.u8(0..3) == 0 { "index.sqlite-wal" } else { "index.sqlite" };
+            let what = damage(&dir.path().join("example.org/bob").join(name), &mut random);
+            let case = format!("seed {seed}, {round}: {name} {what}");
+            let first = random.usize(0..2);
+            if random.bool() {
+                assert_eq!(patiently(|| look(&boxes[first])), before, "{case}");
+            }
+            // The work goes on, at the one and at the other, and at one that is started only now.
+            let put = || {
+                let mut append = boxes[1 - first].append(keyword(&[], "new"), None)?;
+                append.write_all(b"one more\r\n").unwrap();
+                append.commit()
+            };
+            let added = patiently(put);
+            assert!(before.1.iter().all(|it| it.0 < added.value()), "{case}");
+            let store = Store::open(dir.path()).unwrap();
+            let account = patiently(|| store.account(&bob()));
+            let started = patiently(|| account.open(&MailboxName::inbox()));
+            let now = patiently(|| look(&boxes[first]));
+            assert_eq!((now.0, &now.1[..before.1.len()]), (before.0, &before.1[..]), "{case}");
+            assert_eq!(now.1.len(), before.1.len() + 1, "{case}");
+            for other in [&boxes[1 - first], &started] {
+                assert_eq!(patiently(|| look(other)), now, "{case}");
+            }
+            before = now;
+        }
+        assert_eq!(stores[0].check(&bob(), false, &mut |_| ()).unwrap(), [], "seed {seed}");
+    }
+}
