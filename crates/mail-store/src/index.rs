@@ -77,21 +77,45 @@ impl Index {
             // SQLite would take it for a new one, and wait for those who still have the old one open.
             set_aside(path, &"it is cut off")?;
         }
-        match Self::try_open(path) {
+        let open = || Self::try_open(path).and_then(Self::of_this_version);
+        match open() {
             Err(StoreError::Index { source, .. }) if is_damage(&source) || is_cut_off(path) => {
                 set_aside(path, &source)?;
-                Self::try_open(path)
+                open()
             }
             result => result,
         }
+    }
+
+    /// Makes the tables, unless they are there. What a newer version made of them can't be known: its file is put away.
+    fn of_this_version(self) -> Result<Self, StoreError> {
+        let version = self.version()?;
+        if version > VERSION {
+            tracing::warn!(index = %self.path.display(), version, "the index is from a newer version of Mailstead; it is made anew from the Maildir");
+            let Self { path, connection, .. } = self;
+            drop(connection);
+            put_away(&path, "newer")?;
+            return Self::try_open(&path)?.of_this_version();
+        }
+        if version != VERSION {
+            prepare(&self.connection).map_err(self.failed())?;
+        }
+        Ok(self)
+    }
+
+    fn version(&self) -> Result<i64, StoreError> {
+        self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(self.failed())
     }
 
     fn try_open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Index { path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY).map_err(failed)?;
-        prepare(&connection).map_err(failed)?;
-        Self::of(path, connection)
+        let tuning = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
+        connection.execute_batch(tuning).map_err(failed)?;
+        let index = Self::of(path, connection)?;
+        index.version()?;
+        Ok(index)
     }
 
     /// Opens it as it is, for reading. Only who has the lock makes one.
@@ -341,24 +365,11 @@ impl Index {
     }
 }
 
-/// Makes the tables, unless they are there.
+/// Makes the tables in place of those of an earlier version.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")?;
-    let version = || connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
-    match version()? {
-        VERSION => return Ok(()),
-        newer @ VERSION.. => tracing::warn!(
-            index = connection.path(),
-            version = newer,
-            "the index is from a newer version of Mailstead; it is made anew from the Maildir"
-        ),
-        _ => {}
-    }
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    if version()? != VERSION {
-        connection.execute_batch(SCHEMA)?;
-        connection.pragma_update(None, "user_version", VERSION)?;
-    }
+    connection.execute_batch(SCHEMA)?;
+    connection.pragma_update(None, "user_version", VERSION)?;
     connection.execute_batch("COMMIT")
 }
 
@@ -384,12 +395,14 @@ fn is_cut_off(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|it| it.len() < SMALLEST)
 }
 
-/// Takes it away, in place of the last one that was damaged.
 fn set_aside(path: &Path, error: &dyn Display) -> Result<(), StoreError> {
-    let mut aside = path.to_owned().into_os_string();
-    aside.push(".damaged");
     tracing::error!(index = %path.display(), %error, "the index is damaged; it is set aside and rebuilt from the Maildir");
-    std::fs::rename(path, &aside).context("setting aside", path)?;
+    put_away(path, "damaged")
+}
+
+/// Takes it away, in place of the last one of that kind.
+fn put_away(path: &Path, kind: &str) -> Result<(), StoreError> {
+    std::fs::rename(path, path.with_extension(format!("sqlite.{kind}"))).context("setting aside", path)?;
     discard_logs(path);
     Ok(())
 }

@@ -17,29 +17,36 @@ const TOLD: usize = 1000;
 /// The file under a name that can be kept: UTF-8, without control characters, in the grammar, with room for a UID.
 /// One of another kind is renamed, since the mail in it is mail all the same; its flags and UID stay. `None` if it can't be.
 pub(super) fn with_usable_name(name: OsString, folder: &Path, is_new: bool) -> Option<String> {
-    let name = match name.into_string() {
-        Ok(name) if is_usable(&name) => return Some(name),
-        Ok(name) => name.into(),
-        Err(name) => name,
+    let (name, reason) = match name.into_string() {
+        Ok(name) => match unusable(&name) {
+            None => return Some(name),
+            Some(reason) => (name.into(), reason),
+        },
+        Err(name) => (name, "it is not UTF-8"),
     };
     let path = folder.join(&name);
     let name = usable(&name, is_new);
     match disk::rename_new(&path, &folder.join(&name)) {
         Ok(()) => {
-            tracing::warn!(from = %path.display(), to = name, "renamed: no message can have such a file name");
+            tracing::warn!(from = %path.display(), to = name, reason, "renamed: no message can have such a file name");
             Some(name)
         }
         Err(error) if error.is_not_found() => None,
         Err(error) => {
-            tell(&path, || tracing::error!(%error, "not shown: its name can't be used and not be changed"));
+            tell(
+                &path,
+                || tracing::error!(path = %path.display(), reason, %error, "not shown: its name can't be used and not be changed"),
+            );
             None
         }
     }
 }
 
-fn is_usable(name: &str) -> bool {
+/// Why a name can't be kept.
+fn unusable(name: &str) -> Option<&'static str> {
     let parsed = FileName::parse(name);
-    parsed.base.len() <= LONGEST && parsed.breach(name).is_none()
+    let is_long = parsed.base.len() > LONGEST;
+    parsed.breach(name).or(is_long.then_some("it is too long for a UID and flags behind it"))
 }
 
 /// A name of ours with the flags, and with the UID, so that no client downloads again.

@@ -342,3 +342,17 @@ fn nobody_counts_anew_while_a_message_is_on_its_way() {
     });
     assert_eq!(noted(dir.path()), Some((7, 1)));
 }
+
+#[test]
+fn a_process_that_died_in_the_middle_of_a_line_spoils_no_figure() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let account = account(&store, WIDE);
+    (0..3).for_each(|_| deliver(&store, b"12345678\r\n"));
+    assert_eq!(account.usage().unwrap(), usage(30, 3));
+    let path = maildir(dir.path()).join("maildirsize");
+    let mut file = std::fs::File::options().append(true).open(path).unwrap();
+    file.write_all(b"-1").unwrap(); // of "-10 -1"
+    deliver(&store, b"1\r\n");
+    assert_eq!(account.usage().unwrap(), usage(33, 4));
+}
