@@ -1,6 +1,7 @@
 //! What the index knows of a mailbox and of a message.
 
-use rusqlite::{Result, Row};
+use rusqlite::types::Type;
+use rusqlite::{Error, Result, Row};
 
 use crate::mark::Mark;
 use crate::names;
@@ -79,8 +80,8 @@ pub(crate) struct MessageState<'a> {
 pub(super) fn message_row(row: &Row<'_>) -> Result<MessageRow> {
     Ok(MessageRow {
         uid: row.get(0)?,
-        base: row.get(1)?,
-        info: row.get(2)?,
+        base: part_of_name(row, 1)?.to_owned(),
+        info: part_of_name(row, 2)?.to_owned(),
         extra: row.get(3)?,
         seconds: row.get(4)?,
         offset_minutes: row.get(5)?,
@@ -92,11 +93,20 @@ pub(super) fn message_row(row: &Row<'_>) -> Result<MessageRow> {
 pub(super) fn message_state<'a>(row: &'a Row<'_>) -> Result<MessageState<'a>> {
     Ok(MessageState {
         uid: row.get(0)?,
-        info: row.get_ref(1)?.as_str()?,
+        info: part_of_name(row, 1)?,
         extra: row.get_ref(2)?.as_str()?,
         seconds: row.get(3)?,
         offset_minutes: row.get(4)?,
         wire: row.get(5)?,
         mod_seq: row.get(6)?,
     })
+}
+
+/// A part of a file's name. What no name can hold is damage that SQLite doesn't see: a page that was cut off, and is zeroes since.
+fn part_of_name<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str> {
+    let part = row.get_ref(column)?.as_str()?;
+    if memchr::memchr2(0, b'/', part.as_bytes()).is_some() {
+        return Err(Error::FromSqlConversionFailure(column, Type::Text, "no part of a name".into()));
+    }
+    Ok(part)
 }
