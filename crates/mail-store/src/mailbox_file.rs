@@ -1,5 +1,6 @@
 //! `mailstead-mailbox`: the few lines from which a lost index is rebuilt.
 
+mod courier_keywords;
 mod salvage;
 
 use std::collections::{BTreeMap, HashMap};
@@ -191,7 +192,10 @@ pub(crate) struct Foreign {
     pub(crate) uid_next: u32,
     /// UIDs by the base of the file name.
     pub(crate) uids: HashMap<String, Uid>,
+    /// Of the letters in file names.
     pub(crate) keywords: Vec<Option<Keyword>>,
+    /// Those of messages whose file names don't tell them, by the base of the file name.
+    pub(crate) keywords_of: HashMap<String, Vec<Keyword>>,
 }
 
 impl Foreign {
@@ -202,6 +206,7 @@ impl Foreign {
             foreign.dovecot(&String::from_utf8_lossy(&list));
         } else if let Some(list) = disk::read_optional(&folder.join("courierimapuiddb"))? {
             foreign.courier(&String::from_utf8_lossy(&list));
+            foreign.keywords_of = courier_keywords::read(folder)?;
         }
         if let Some(names) = disk::read_optional(&folder.join("dovecot-keywords"))? {
             foreign.keywords(&String::from_utf8_lossy(&names));

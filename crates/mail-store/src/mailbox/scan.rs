@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mail_types::Uid;
+use mail_types::{Flags, Uid};
 
 use super::listing::{Listing, Own, Seen};
 use super::measure::{self, Measure};
@@ -252,7 +252,9 @@ impl Work<'_> {
         measure::each(&newcomers, |claim, file, measured| {
             foreign |= !names::is_ours(&file.base);
             match measured {
-                Some(measured) => named |= self.adopt_one(file, measured, claim, taken, change)?,
+                Some(measured) => {
+                    named |= self.adopt_one(file, adoption, measured, claim, taken, change)?;
+                }
                 None => self.settles_later(),
             }
             Ok(())
@@ -267,6 +269,7 @@ impl Work<'_> {
     fn adopt_one(
         &mut self,
         file: &Seen,
+        adoption: &Adoption,
         (seconds, wire): Measure,
         claim: u32,
         taken: &mut HashSet<u32>,
@@ -275,8 +278,19 @@ impl Work<'_> {
         let uid = self.uid_for(claim, taken)?.value();
         let name = FileName::parse(&file.name);
         self.know_letters(&name);
-        let extra = self.file.extra.get(&uid).map(|it| joined(it)).unwrap_or_default();
-        let (base, info) = (file.base.clone(), name.info.to_owned());
+        let (info, extra) = match adoption.foreign.keywords_of.get(&file.base) {
+            Some(keywords) => {
+                let flags = Flags::from_parts(name.system(), keywords.iter().cloned());
+                let encoded = self.encode(&name, uid, &flags);
+                self.write_file()?; // what a letter means must be known before it stands in a name
+                encoded
+            }
+            None => {
+                let extra = self.file.extra.get(&uid).map(|it| joined(it));
+                (name.info.to_owned(), extra.unwrap_or_default())
+            }
+        };
+        let base = file.base.clone();
         let mod_seq = self.change(change)?;
         let row = MessageRow { uid, base, info, extra, seconds, offset_minutes: 0, wire, mod_seq };
         let wanted = row.name(self.file.mark());

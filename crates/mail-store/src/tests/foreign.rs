@@ -119,27 +119,74 @@ fn a_takeover_cut_short_at_any_step_is_finished_with_the_same_uids() {
     }
 }
 
-#[test]
-fn a_maildir_of_courier_keeps_uids_and_subscriptions() {
-    let dir = tempfile::tempdir().unwrap();
-    let maildir = dir.path().join("example.org/bob/Maildir");
-    for folder in [maildir.clone(), maildir.join(".Sent")] {
-        for part in ["cur", "new", "tmp"] {
+/// As Debian's Courier 5.0.13 leaves an account, word for word.
+fn courier(dir: &Path) {
+    let maildir = dir.join("example.org/bob/Maildir");
+    for folder in [maildir.clone(), maildir.join(".Sent"), maildir.join(".Lists.rust")] {
+        for part in ["cur", "new", "tmp", "courierimapkeywords"] {
             std::fs::create_dir_all(folder.join(part)).unwrap();
         }
+        std::fs::write(folder.join("courierimapacl"), "owner aceilrstwx\n").unwrap();
     }
     let write = |path: &str, text: &str| std::fs::write(maildir.join(path), text).unwrap();
+    write("courierimapuiddb", "1 795572829 4\n1 1100000001.M1P1.host\n2 1100000002.M2P1.host\n");
+    write("cur/1100000001.M1P1.host:2,S", "Subject: message 1\n\nbody 1\n");
+    write("cur/1100000002.M2P1.host:2,F", "Subject: message 2\n\nbody 2\n");
     write(
-        "courierimapuiddb",
-        "1 1200000000 12\n5 1100000001.M1P1V1I1.host,S=5\n11 1100000002.M2P1V1I2.host,S=5\n",
+        "courierimapkeywords/:list",
+        "Work\n$Forwarded\n\n1100000001.M1P1.host:1 0\n1100000002.M2P1.host:0\n",
     );
-    write("cur/1100000001.M1P1V1I1.host,S=5:2,RS", "one\r\n");
-    write("cur/1100000002.M2P1V1I2.host,S=5:2,", "two\r\n");
-    write("courierimapsubscribed", "INBOX\nINBOX.Sent\n");
-    let store = Store::open(dir.path()).unwrap();
-    let (validity, _, messages) = look(&store, "INBOX");
-    let uids: Vec<_> = messages.iter().map(|it| (it.0, it.1.as_str())).collect();
-    assert_eq!((validity, uids), (1_200_000_000, vec![(5, "\\Answered \\Seen"), (11, "")]));
+    write("courierimapkeywords/.5985243.1100000001.M1P1.host", "$Forwarded\nWork");
+    let first = "1795572831.M930280P4818V000000000000FE00I0000000000994592_0.vm,S=27";
+    let second = "1795572831.M930426P4818V000000000000FE00I00000000009945B2_1.vm,S=27";
+    write(".Sent/courierimapuiddb", &format!("1 795572830 3\n1 {first}\n2 {second}\n"));
+    write(&format!(".Sent/cur/{first}:2,S"), "Subject: message 1\n\nbody 1\n");
+    write(&format!(".Sent/cur/{second}:2,F"), "Subject: message 2\n\nbody 2\n");
+    write(".Sent/courierimapkeywords/:list", &format!("Work\n$Forwarded\n\n{first}:1 0\n{second}:0\n"));
+    // What was changed since `:list` was written, the second one twice.
+    write(&format!(".Sent/courierimapkeywords/.5985243.{second}"), "Later\nWork");
+    write(&format!(".Sent/courierimapkeywords/{second}"), "Last");
+    write("courierimapsubscribed", "INBOX\nINBOX.Sent\nINBOX.Lists.rust\n");
+}
+
+fn check_courier(store: &Arc<Store>) {
+    let short = |name: &str| {
+        let (validity, uid_next, messages) = look(store, name);
+        assert!(messages.iter().all(|it| it.2 == it.3.len() as u64), "{messages:?}");
+        (validity, uid_next, messages.into_iter().map(|it| (it.0, it.1)).collect::<Vec<_>>())
+    };
+    let with = |flags: [&str; 2]| vec![(1, flags[0].to_owned()), (2, flags[1].to_owned())];
+    let (validity, uid_next, messages) = short("INBOX");
+    assert_eq!((validity, messages), (795_572_829, with(["\\Seen $Forwarded Work", "\\Flagged Work"])));
+    assert!(uid_next >= 4, "{uid_next}");
+    let (validity, uid_next, messages) = short("Sent");
+    assert_eq!((validity, messages), (795_572_830, with(["\\Seen $Forwarded Work", "\\Flagged Last"])));
+    assert!(uid_next >= 3, "{uid_next}");
     let subscribed = store.account(&bob()).unwrap().subscriptions().unwrap();
-    assert!(subscribed.iter().any(|it| it.is_inbox()) && subscribed.contains(&"Sent".parse().unwrap()));
+    let names = ["INBOX", "Sent", "Lists/rust"].map(|name| name.parse().unwrap());
+    assert!(names.iter().all(|name| subscribed.contains(name)), "{subscribed:?}");
+}
+
+#[test]
+fn a_maildir_of_courier_keeps_uids_flags_keywords_and_subscriptions() {
+    let dir = tempfile::tempdir().unwrap();
+    courier(dir.path());
+    check_courier(&Store::open(dir.path()).unwrap());
+    std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    check_courier(&Store::open(dir.path()).unwrap());
+}
+
+#[test]
+fn a_takeover_from_courier_cut_short_at_any_step_is_finished_with_the_same_uids_and_keywords() {
+    for step in 0.. {
+        let dir = fast_dir();
+        courier(dir.path());
+        fault::after(Some(step));
+        let result = Store::open(dir.path()).and_then(|store| store.account(&bob())).map(drop);
+        fault::after(None);
+        check_courier(&Store::open(dir.path()).unwrap());
+        if result.is_ok() {
+            break;
+        }
+    }
 }
