@@ -33,7 +33,7 @@ pub(super) fn read(folder: &Path) -> Result<HashMap<String, Vec<Keyword>>, Store
         if let Some(text) = disk::read_optional(&folder.join(name))? {
             let text = String::from_utf8_lossy(&text);
             all.insert(
-                FileName::parse(&message).base,
+                FileName::parse(&message).base.into_owned(),
                 text.lines().filter_map(|it| it.parse().ok()).collect(),
             );
         }
@@ -47,7 +47,7 @@ fn listed(list: &str) -> HashMap<String, Vec<Keyword>> {
     let keyword = |position: &str| names.get(position.parse::<usize>().ok()?)?.parse().ok();
     let message = |line: &str| {
         let (name, positions) = line.rsplit_once(':')?;
-        Some((FileName::parse(name).base, positions.split(' ').filter_map(keyword).collect()))
+        Some((FileName::parse(name).base.into_owned(), positions.split(' ').filter_map(keyword).collect()))
     };
     lines.filter_map(message).collect()
 }
