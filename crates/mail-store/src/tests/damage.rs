@@ -69,6 +69,14 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
+/// Cuts a file short.
+fn cut(path: &Path, random: &mut Rng) -> String {
+    let size = std::fs::metadata(path).map_or(0, |it| it.len());
+    let left = random.u64(0..size.max(1));
+    std::fs::File::options().write(true).open(path).unwrap().set_len(left).unwrap();
+    format!("{} cut to {left} of {size}", path.display())
+}
+
 /// Damages a file in one of the ways that disks and people have.
 pub(crate) fn damage(path: &Path, random: &mut Rng) -> String {
     let size = std::fs::metadata(path).map_or(0, |it| it.len());
@@ -87,11 +95,7 @@ pub(crate) fn damage(path: &Path, random: &mut Rng) -> String {
             file().set_len(0).unwrap();
             "emptied".to_owned()
         }
-        2 | 3 => {
-            let left = random.u64(0..size.max(1));
-            file().set_len(left).unwrap();
-            format!("cut to {left} of {size}")
-        }
+        2 | 3 => cut(path, random),
         4 => noise(random, 0, size),
         5 => noise(random, 0, 100),
         _ => {
@@ -117,9 +121,12 @@ fn an_index_damaged_in_any_way_under_two_processes_changes_nothing_that_clients_
         let mut before = look(&boxes[0]).unwrap();
         let mut mod_seq = boxes[0].snapshot().highest_mod_seq();
         for round in 0..3 {
-            let name = if random.u8(0..3) == 0 { "index.sqlite-wal" } else { "index.sqlite" };
-            let what = damage(&dir.path().join("example.org/bob").join(name), &mut random);
-            let case = format!("seed {seed}, {round}: {name} {what}");
+            let index = dir.path().join("example.org/bob/index.sqlite");
+            let what = match random.u8(0..4) {
+                0 => cut(&index.with_extension("sqlite-wal"), &mut random),
+                _ => damage(&index, &mut random),
+            };
+            let case = format!("seed {seed}, {round}: {what}");
             let first = random.usize(0..2);
             if random.bool() {
                 assert_eq!(patiently(|| look(&boxes[first])), before, "{case}");
