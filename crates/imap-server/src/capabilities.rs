@@ -53,14 +53,20 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// The list as CAPABILITY tells it.
-    pub(crate) fn list(self) -> String {
+    /// The list as CAPABILITY tells it, without what is hidden from the client.
+    pub(crate) fn list(self, is_hidden: impl Fn(&str) -> bool) -> String {
+        let mut list = self.all();
+        list.retain(|name| !is_hidden(name));
+        list.join(" ")
+    }
+
+    fn all(self) -> Vec<String> {
         let mut list: Vec<String> = ALWAYS.iter().map(|&name| name.to_owned()).collect();
         if self.is_logged_in {
             list.extend(AFTER_LOGIN.iter().map(|&name| name.to_owned()));
             list.push(format!("APPENDLIMIT={}", self.max_append));
             list.extend((!self.is_compressed).then(|| "COMPRESS=DEFLATE".to_owned()));
-            return list.join(" ");
+            return list;
         }
         list.extend(self.may_start_tls.then(|| "STARTTLS".to_owned()));
         let login: &[&str] = if self.may_login {
@@ -69,6 +75,6 @@ impl Offer {
             &["LOGINDISABLED"]
         };
         list.extend(login.iter().map(|&name| name.to_owned()));
-        list.join(" ")
+        list
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Client {
     account: Option<AccountGuard>,
     errors: u32,
     failed_logins: u32,
+    /// As it said by ID.
+    client_name: Option<String>,
 }
 
 /// What comes after a command.
@@ -66,6 +68,7 @@ pub(crate) async fn run(connection: Connection, shared: Arc<Shared>) {
         account: None,
         errors: 0,
         failed_logins: 0,
+        client_name: None,
         shared,
     };
     let greeting = format!("* OK [CAPABILITY {}] Mailstead ready", client.capabilities());
@@ -169,7 +172,10 @@ impl Client {
     }
 
     async fn on_request(&mut self, request: Request) -> io::Result<Next> {
-        let Request { tag, command } = request;
+        let Request { tag, mut command } = request;
+        if let Command::Enable(names) = &mut command {
+            names.retain(|name| !self.is_hidden(name));
+        }
         if !self.session()?.allows(&command) {
             self.wire.line(&format!("{tag} BAD Not in this state")).await?;
             return self.count_error().await;
@@ -184,9 +190,7 @@ impl Client {
                 return Ok(Next::Close);
             }
             Command::Unauthenticate => return self.unauthenticate(&tag).await,
-            Command::Id(_) => {
-                self.wire.line(&format!("* ID (\"name\" \"Mailstead\")\r\n{tag} OK Done")).await?;
-            }
+            Command::Id(fields) => self.on_id(&tag, &fields).await?,
             Command::StartTls => return self.agree_to_tls(&tag).await,
             Command::Login { username, password } => return self.log_in(&tag, username, password).await,
             Command::Authenticate { mechanism, initial } => {
@@ -237,7 +241,28 @@ impl Client {
             is_compressed: self.wire.is_compressed(),
             max_append: self.shared.config.imap.max_append,
         };
-        offer.list()
+        offer.list(|name| self.is_hidden(name))
+    }
+
+    /// True if the operator does not want this capability to be used by this client.
+    fn is_hidden(&self, capability: &str) -> bool {
+        let owner = self.session.as_ref().and_then(|session| session.owner.as_ref());
+        let account = owner.map(|owner| &owner.address);
+        let masks = self.shared.config.imap.masks.iter();
+        masks
+            .filter(|mask| mask.applies(account, self.client_name.as_deref()))
+            .any(|mask| mask.hide.iter().any(|name| name.eq_ignore_ascii_case(capability)))
+    }
+
+    /// Tells who we are, and what is offered if that depends on who the client is.
+    async fn on_id(&mut self, tag: &Tag, fields: &[(Vec<u8>, Option<Vec<u8>>)]) -> io::Result<()> {
+        let before = self.capabilities();
+        let name = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"name"));
+        let name = name.and_then(|(_, value)| value.as_deref());
+        self.client_name = name.map(|name| String::from_utf8_lossy(name).into_owned());
+        let now = self.capabilities();
+        let code = if now == before { String::new() } else { format!("[CAPABILITY {now}] ") };
+        self.wire.line(&format!("* ID (\"name\" \"Mailstead\")\r\n{tag} OK {code}Done")).await
     }
 
     /// Promise 5: never a password in the clear.

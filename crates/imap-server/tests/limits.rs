@@ -102,3 +102,45 @@ async fn a_changed_quota_holds_at_once() -> anyhow::Result<()> {
     say("c APPEND INBOX {3+}\r\none\r\n", "c OK").await?;
     say("d APPEND INBOX {3+}\r\none\r\n", "d NO [OVERQUOTA]").await
 }
+
+/// RFC 3502 sets no limit, but each message holds a file open.
+#[tokio::test]
+async fn one_append_has_a_bounded_number_of_messages() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let append = |messages: usize| format!("APPEND Drafts{}", " {1+}\\r\\nx".repeat(messages));
+    let dialogue = format!(
+        "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC-raw: b {}\\r\\n\nS: b OK [APPENDUID...\n\
+         C-raw: c {}\\r\\n\nS: c NO [LIMIT]...\nC: d STATUS Drafts (MESSAGES)\n\
+         S: * STATUS \"Drafts\" (MESSAGES 500)\nS: d OK...\n",
+        append(500),
+        append(501),
+    );
+    hold(&mut fixture, &dialogue).await
+}
+
+/// What the operator hides from an account or a client is neither announced nor enabled.
+#[tokio::test]
+async fn a_masked_capability_is_not_there_for_whom_it_is_masked() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let mask = |account: Option<&str>, client: Option<&str>, hide: &str| mail_config::CapabilityMask {
+        account: account.and_then(|it| it.parse().ok()),
+        client: client.map(str::to_owned),
+        hide: vec![hide.to_owned()],
+    };
+    fixture.config.imap.masks = vec![
+        mask(Some("alice@example.org"), None, "CHILDREN"),
+        mask(None, Some("Some Mail"), "IMAP4REV2"),
+        mask(Some("bob@example.org"), Some("Some Mail"), "CONDSTORE"),
+    ];
+    let dialogue = "S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 ...\n\
+        C: a ID (\"name\" \"some mail\")\nS: * ID...\nS: a OK [CAPABILITY IMAP4rev1 LITERAL+ ...\n\
+        C: b LOGIN alice alice-secret\n\
+        S: b OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE LIST-EXTENDED ...\n\
+        C: c ENABLE IMAP4rev2 CONDSTORE\nS: * ENABLED CONDSTORE\nS: c OK...\nC: d UNAUTHENTICATE\nS: d OK...\n\
+        C: e LOGIN bob bob-secret\n\
+        S: e OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE CHILDREN LIST-EXTENDED ...\n\
+        C: f ENABLE CONDSTORE\nS: * ENABLED\nS: f OK...\n\
+        C: g ID (\"name\" \"Other\")\nS: * ID...\nS: g OK [CAPABILITY IMAP4rev1 IMAP4rev2 ...\n\
+        C: h ID NIL\nS: * ID...\nS: h OK Done\n";
+    hold(&mut fixture, dialogue).await
+}

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Domain, Quota, Secret};
+use mail_types::{Address, Domain, Quota, Secret};
 
 pub use units::{show_size, size as parse_size};
 
@@ -301,6 +301,29 @@ pub struct ImapConfig {
     pub login_timeout: Duration,
     /// How often IDLE sends a line to keep NAT alive.
     pub keep_alive: Duration,
+    /// `[[imap.mask]]`
+    pub masks: Vec<CapabilityMask>,
+}
+
+/// `[[imap.mask]]`: capabilities that some are not offered, so that one client's fault has an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapabilityMask {
+    /// Whose sessions; those of everybody when `None`.
+    pub account: Option<Address>,
+    /// Which clients, by the name that they give by ID (RFC 2971), in any case; all when `None`.
+    pub client: Option<String>,
+    /// What is not offered, in capitals.
+    pub hide: Vec<String>,
+}
+
+impl CapabilityMask {
+    /// True if it is meant for this session.
+    #[must_use]
+    pub fn applies(&self, account: Option<&Address>, client: Option<&str>) -> bool {
+        let is_meant = |wanted: &str| client.is_some_and(|client| client.eq_ignore_ascii_case(wanted));
+        self.account.as_ref().is_none_or(|wanted| account == Some(wanted))
+            && self.client.as_deref().is_none_or(is_meant)
+    }
 }
 
 /// `[pop3]`
@@ -419,6 +442,7 @@ impl Default for ImapConfig {
             idle_timeout: 30 * MINUTE,
             login_timeout: 3 * MINUTE,
             keep_alive: 15 * MINUTE,
+            masks: Vec::new(),
         }
     }
 }

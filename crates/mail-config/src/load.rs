@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Domain, Quota, Secret};
+use mail_types::{Address, Domain, Quota, Secret};
 use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
 use crate::reader::{Reader, Source};
 use crate::{
-    CertificateFiles, Config, ConfigError, ConfigErrors, FullMailbox, ImapConfig, LimitsConfig, LogConfig,
-    MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls, Smarthost, SmtpConfig, TlsConfig,
+    CapabilityMask, CertificateFiles, Config, ConfigError, ConfigErrors, FullMailbox, ImapConfig,
+    LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls, Smarthost,
+    SmtpConfig, TlsConfig,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -206,7 +207,23 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         ),
         login_timeout: reader.duration("login_timeout", SECOND, standard.login_timeout),
         keep_alive: reader.duration("keep_alive", SECOND, standard.keep_alive),
+        masks: reader.tables("mask", mask).unwrap_or_default(),
     }
+}
+
+fn mask(reader: &mut Reader<'_, '_>) -> Option<CapabilityMask> {
+    let address = |text: &str| text.parse::<Address>().ok().map(|address| address.to_lowercase());
+    let account = reader.parsed("account", "an address such as \"alice@example.org\"", address);
+    let client = reader.string("client");
+    // Without IMAP4rev1 no client would go on.
+    let capability = |text: &str| {
+        let is_atom =
+            !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic() && !b"(){%*\"\\]".contains(&c));
+        let name = text.to_ascii_uppercase();
+        (is_atom && name != "IMAP4REV1").then_some(name)
+    };
+    let hide = reader.list("hide", "a capability such as \"XLIST\", but not IMAP4rev1", capability);
+    Some(CapabilityMask { account, client, hide: hide.unwrap_or_default() })
 }
 
 fn pop3(reader: &mut Reader<'_, '_>, has_certificate: bool) -> Pop3Config {

@@ -165,7 +165,8 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(as_shipped.smtp, smtp);
     assert_eq!(switched_on.smtp, standard.smtp);
     assert_eq!(switched_on.data_dir, standard.data_dir);
-    assert_eq!(switched_on.imap, standard.imap);
+    let without_masks = ImapConfig { masks: Vec::new(), ..switched_on.imap.clone() };
+    assert_eq!((without_masks, switched_on.imap.masks.len()), (standard.imap, 1));
     assert_eq!(switched_on.pop3, standard.pop3);
     assert_eq!(switched_on.queue, standard.queue);
     assert_eq!(switched_on.limits, standard.limits);
@@ -200,4 +201,22 @@ fn a_quota_is_none_unless_it_is_set() {
     let found = mistakes("hostname = \"mail.example.org\"\n[quota]\nstorage = 0\nfull = \"bounce\"\n");
     assert!(found.contains("3:11: quota.storage = 0: expected a size of at least 1"), "{found}");
     assert!(found.contains("expected \"defer\" or \"reject\""), "{found}");
+}
+
+#[test]
+fn a_mask_is_for_an_account_a_client_or_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let text = "hostname = \"mail.example.org\"\n[[imap.mask]]\naccount = \"Bob@Example.org\"\nhide = [\"xlist\"]\n\
+        [[imap.mask]]\nclient = \"Some Mail\"\nhide = [\"IDLE\", \"QRESYNC\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let masks = Config::load(&file).unwrap().imap.masks;
+    let bob: Address = "bob@example.org".parse().unwrap();
+    let applying = |account, client| masks.iter().filter(|it| it.applies(account, client)).count();
+    assert_eq!(applying(Some(&bob), None), 1);
+    assert_eq!(applying(Some(&bob), Some("some mail")), 2);
+    assert_eq!((applying(None, Some("Some Mail")), applying(None, None)), (1, 0));
+    assert_eq!(masks.first().unwrap().hide, ["XLIST"]);
+    let found = mistakes("hostname = \"mail.example.org\"\n[[imap.mask]]\nhide = [\"imap4rev1\"]\n");
+    assert!(found.contains("3:9: imap.mask.hide: \"imap4rev1\": expected a capability"), "{found}");
 }

@@ -15,6 +15,9 @@ use crate::contents::unreadable;
 use crate::section;
 use crate::session::Session;
 
+/// Messages of one APPEND: each holds a file open.
+const MOST_MESSAGES: usize = 500;
+
 /// Messages on their way into a mailbox. Dropped uncommitted, they leave nothing.
 #[derive(Debug)]
 pub(crate) struct Appending {
@@ -79,6 +82,9 @@ impl Appending {
             return Err(Failure::bad("One message takes the place of one"));
         }
         self.is_complete()?;
+        if self.messages.len() >= MOST_MESSAGES {
+            return Err(Failure::no("[LIMIT] So many messages can't be appended at once"));
+        }
         let append = self.mailbox.append(flags.clone(), date);
         let append = append.map_err(|error| Failure::from(error).try_create())?;
         self.messages.push(Message { append, flags, date, binary: false });
