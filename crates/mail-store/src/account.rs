@@ -5,7 +5,7 @@ mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
@@ -24,6 +24,10 @@ use crate::recent::Recent;
 use crate::search::Search;
 
 pub(crate) use subscriptions::subscriptions_of;
+
+/// What the lock's file says of the work of who had the lock.
+const UNDER_WAY: u8 = b'1';
+const DONE: u8 = b'0';
 
 /// One account's mailboxes.
 #[derive(Debug)]
@@ -87,8 +91,13 @@ pub(crate) fn create_maildir(folder: &Path) -> Result<(), StoreError> {
 impl Account {
     pub(crate) fn open_home(home: &Path, recent: Weak<Recent>) -> Result<Self, StoreError> {
         let path = home.join("lock");
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(&path).context("opening", &path)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .context("opening", &path)?;
         housekeeping::later(Chore::Account(home.to_owned()));
         // Closing the file, on an error, unlocks it as well.
         flock(&lock, FlockOperation::LockExclusive)
@@ -262,18 +271,41 @@ impl Account {
         act: &impl Fn(&Index) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         index.refresh()?;
+        let is_half_done = self.begin_work()?;
         let attempt = |index: &Index| {
             index.begin()?;
-            let outcome = act(index).and_then(|value| index.commit().map(|()| value));
+            let ground = if is_half_done { index.distrust() } else { Ok(()) };
+            let outcome = ground.and_then(|()| act(index)).and_then(|value| index.commit().map(|()| value));
             index.roll_back();
             outcome
         };
-        match attempt(index) {
+        let outcome = match attempt(index) {
             Err(StoreError::Index { source, .. }) if index.is_lost(&source) => {
                 index.recover(&source)?;
                 attempt(index)
             }
             outcome => outcome,
+        };
+        let failed = matches!(outcome, Err(StoreError::Io { .. } | StoreError::Index { .. }));
+        if !failed && (outcome.is_ok() || !is_half_done) {
+            self.mark_work(DONE);
+        }
+        outcome
+    }
+
+    /// Notes in the lock's file that work is under way. True if some was when its process died, or when the disk failed: then
+    /// the folders may differ from the index although their times don't show it.
+    fn begin_work(&self) -> Result<bool, StoreError> {
+        let mut mark = [DONE];
+        self.lock.read_at(&mut mark, 0).context("reading", &self.home.join("lock"))?;
+        self.mark_work(UNDER_WAY);
+        Ok(mark == [UNDER_WAY])
+    }
+
+    fn mark_work(&self, mark: u8) {
+        // A full disk keeps nobody from reading mail.
+        if let Err(error) = self.lock.write_all_at(&[mark], 0) {
+            tracing::debug!(home = %self.home.display(), %error, "it can't be noted that work is under way");
         }
     }
 

@@ -176,6 +176,11 @@ impl Index {
         self.execute("BEGIN IMMEDIATE", [])
     }
 
+    /// Has every mailbox compared as a whole when it is next opened.
+    pub(crate) fn distrust(&self) -> Result<(), StoreError> {
+        self.execute("UPDATE mailbox SET cur = 0", [])
+    }
+
     pub(crate) fn commit(&self) -> Result<(), StoreError> {
         crate::disk::before_commit(&self.path)?;
         self.execute("COMMIT", [])

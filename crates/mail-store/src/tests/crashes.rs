@@ -524,3 +524,20 @@ fn an_index_from_an_older_backup_changes_no_uid() {
     std::fs::write(&index, old).unwrap();
     assert_eq!(state(dir.path())["bob/INBOX"].2, shown["bob/INBOX"].2);
 }
+
+#[test]
+fn what_a_process_left_half_done_within_one_tick_of_the_clock_is_found_at_the_next_open() {
+    let dir = fast_dir();
+    begin(dir.path());
+    let shown = inbox(&Store::open(dir.path()).unwrap()).snapshot().len();
+    let home = dir.path().join("example.org/bob");
+    let cur = home.join("Maildir/cur");
+    // It removed a file and died before it told the index, and the folder's time is the one that the index knows.
+    let time = std::fs::metadata(&cur).unwrap().modified().unwrap();
+    std::fs::remove_file(only_file(&cur)).unwrap();
+    std::fs::File::open(&cur).unwrap().set_modified(time).unwrap();
+    std::fs::write(home.join("lock"), "1").unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(inbox(&store).snapshot().len(), shown - 1);
+    assert_eq!(std::fs::read(home.join("lock")).unwrap(), b"0");
+}
