@@ -529,7 +529,11 @@ fn an_index_from_an_older_backup_changes_no_uid() {
 fn what_a_process_left_half_done_within_one_tick_of_the_clock_is_found_at_the_next_open() {
     let dir = fast_dir();
     begin(dir.path());
-    let shown = inbox(&Store::open(dir.path()).unwrap()).snapshot().len();
+    let store = Store::open(dir.path()).unwrap();
+    let mailbox = inbox(&store);
+    let shown = mailbox.snapshot().len();
+    settle(&mailbox);
+    drop((mailbox, store));
     let home = dir.path().join("example.org/bob");
     let cur = home.join("Maildir/cur");
     // It removed a file and died before it told the index, and the folder's time is the one that the index knows.
