@@ -160,6 +160,8 @@ pub enum Command {
     UidExpunge(MessageSet),
     /// `SEARCH` and `UID SEARCH`
     Search(SearchRequest),
+    /// `CANCELUPDATE` of searches by their tags. RFC 5267 §4.3.5.
+    CancelUpdate(Vec<String>),
     /// `SORT` and `UID SORT`. RFC 5256.
     Sort(Vec<SortCriterion>, SearchRequest),
     /// `THREAD` and `UID THREAD`. RFC 5256.
@@ -262,6 +264,7 @@ fn parse_verb<'a, const UTF8: bool>(verb: &[u8], input: &'a [u8]) -> Option<Pars
         b"CLOSE" => no_arguments(input, Command::Close),
         b"UNSELECT" => no_arguments(input, Command::Unselect),
         b"EXPUNGE" => no_arguments(input, Command::Expunge),
+        b"CANCELUPDATE" => whole(input, map(separated_list1(sp, text), Command::CancelUpdate)),
         b"ID" => whole(input, id),
         b"AUTHENTICATE" => whole(input, authenticate),
         b"LOGIN" => whole(input, login),

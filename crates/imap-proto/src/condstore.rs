@@ -9,6 +9,7 @@ use nom::combinator::{map, map_opt, opt, value, verify};
 use nom::sequence::{delimited, preceded};
 
 use crate::grammar::{Parsed, decimal, list1, number, sequence_set, sp, string};
+use crate::search::{PartialRange, partial_range};
 
 /// `select-params`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,6 +40,8 @@ pub struct FetchModifiers {
     pub changed_since: Option<u64>,
     /// `VANISHED`: which of the messages named are gone, too.
     pub vanished: bool,
+    /// `PARTIAL`: only some of the messages named, by their position. RFC 9394 §3.3.
+    pub partial: Option<PartialRange>,
 }
 
 /// `mod-sequence-valzer`, of 63 bits. 0 is let pass everywhere: iOS sends `CHANGEDSINCE 0`.
@@ -106,14 +109,18 @@ fn ascending_count<T: Number>(set: &NumberSet<T>) -> Option<u64> {
 
 /// `"(" fetch-modifier *(SP fetch-modifier) ")"`. RFC 4466 §2.4.
 pub(crate) fn fetch_modifiers(input: &[u8]) -> Parsed<'_, FetchModifiers> {
+    let none = FetchModifiers::default();
     let changed_since = preceded((tag_no_case("CHANGEDSINCE"), sp), mod_seq);
+    let partial = preceded((tag_no_case("PARTIAL"), sp), partial_range);
     let modifier = alt((
-        map(changed_since, |mod_seq| FetchModifiers { changed_since: Some(mod_seq), vanished: false }),
-        value(FetchModifiers { changed_since: None, vanished: true }, tag_no_case("VANISHED")),
+        map(changed_since, move |mod_seq| FetchModifiers { changed_since: Some(mod_seq), ..none }),
+        map(partial, move |range| FetchModifiers { partial: Some(range), ..none }),
+        value(FetchModifiers { vanished: true, ..none }, tag_no_case("VANISHED")),
     ));
     map(list1("a modifier of FETCH", modifier), |modifiers| FetchModifiers {
         changed_since: modifiers.iter().find_map(|it| it.changed_since),
         vanished: modifiers.iter().any(|it| it.vanished),
+        partial: modifiers.iter().find_map(|it| it.partial),
     })
     .parse(input)
 }
@@ -181,7 +188,7 @@ mod tests {
     #[test]
     fn fetch_store_and_search_take_mod_sequences() {
         let (_, modifiers) = fetch_modifiers(b"(CHANGEDSINCE 0 VANISHED)").unwrap();
-        assert_eq!(modifiers, FetchModifiers { changed_since: Some(0), vanished: true });
+        assert_eq!(modifiers, FetchModifiers { changed_since: Some(0), vanished: true, partial: None });
         assert!(fetch_modifiers(b"(CHANGEDSINCE)").is_err());
         assert_eq!(store_modifiers(b"(unchangedsince 12)").unwrap().1, 12);
         assert!(store_modifiers(b"(UNCHANGEDSINCE -1)").is_err());

@@ -302,6 +302,8 @@ pub struct SearchReturns {
     pub count: bool,
     /// `SAVE`: later commands may say `$`. RFC 5182.
     pub save: bool,
+    /// `UPDATE`: the client wants to hear of changes. RFC 5267 §4.3.
+    pub update: bool,
     /// `PARTIAL`: as ALL, but only some. RFC 9394.
     pub partial: Option<PartialRange>,
 }
@@ -316,6 +318,9 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
         value(SearchReturns { all: true, ..none }, tag_no_case("ALL")),
         value(SearchReturns { count: true, ..none }, tag_no_case("COUNT")),
         value(SearchReturns { save: true, ..none }, tag_no_case("SAVE")),
+        value(SearchReturns { update: true, ..none }, tag_no_case("UPDATE")),
+        // A hint that the search will be made again (RFC 5267 §4.2): what that needs is kept anyway.
+        value(none, tag_no_case("CONTEXT")),
         map(preceded((tag_no_case("PARTIAL"), sp), partial_range), |range| SearchReturns {
             partial: Some(range),
             ..none
@@ -329,6 +334,7 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
             all: options.iter().any(|it| it.all) || options.is_empty(),
             count: options.iter().any(|it| it.count),
             save: options.iter().any(|it| it.save),
+            update: options.iter().any(|it| it.update),
             partial: options.iter().find_map(|it| it.partial),
         };
         let partials = options.iter().filter(|it| it.partial.is_some()).count();

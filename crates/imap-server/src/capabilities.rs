@@ -38,6 +38,8 @@ const AFTER_LOGIN: &[&str] = &[
     "THREAD=REFS",
     "WITHIN",
     "OBJECTID",
+    "PARTIAL",
+    "CONTEXT=SEARCH",
     "I18NLEVEL=1",
 ];
 

@@ -223,6 +223,7 @@ impl Client {
             | Command::Expunge
             | Command::UidExpunge(_)
             | Command::Search(_)
+            | Command::CancelUpdate(_)
             | Command::Sort(..)
             | Command::Thread(..)
             | Command::Fetch(..)

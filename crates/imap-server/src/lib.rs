@@ -6,6 +6,7 @@ mod command;
 mod compression;
 mod connection;
 mod contents;
+mod contexts;
 mod gaps;
 mod idle;
 mod login;

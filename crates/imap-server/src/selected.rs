@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use imap_proto::MessageSet;
+use imap_proto::{MessageSet, PartialRange};
 use mail_store::{Difference, Mailbox, Message, Snapshot, StoreError};
 use mail_types::{Flag, Flags, MailboxName, ModSeq, SeqSet, Uid, UidSet};
 use tracing::warn;
 
 use crate::answer::{Failure, Output};
 use crate::command::resync;
+use crate::contexts::{self, Contexts};
 use crate::gaps::Gaps;
 use crate::mod_seqs::{ClientModSeq, Enabled};
 
@@ -37,6 +38,7 @@ pub(crate) struct SelectedMailbox {
     keywords: usize,
     /// `$`, as ascending ranges of UIDs. RFC 5182.
     saved: Vec<(u32, u32)>,
+    contexts: Contexts,
 }
 
 /// The messages that a set names.
@@ -46,6 +48,22 @@ pub(crate) struct Named {
     pub(crate) indexes: Vec<Range<usize>>,
     /// How many more the client named that are gone.
     pub(crate) gone: usize,
+}
+
+impl Named {
+    /// Some of them, by their position.
+    pub(crate) fn partial(self, range: &PartialRange) -> Self {
+        let wanted = range.of(self.indexes.iter().map(Range::len).sum());
+        let mut before = 0;
+        let mut indexes = Vec::new();
+        for range in self.indexes {
+            let (first, length) = (range.start, range.len());
+            let within = |position: usize| first + position.saturating_sub(before).min(length);
+            indexes.push(within(wanted.start)..within(wanted.end));
+            before += length;
+        }
+        Self { indexes, gone: self.gone }
+    }
 }
 
 impl SelectedMailbox {
@@ -71,6 +89,7 @@ impl SelectedMailbox {
             known: Vec::new(),
             keywords: 0,
             saved: Vec::new(),
+            contexts: Contexts::default(),
         };
         selected.claim_recent()?;
         Ok(selected)
@@ -289,7 +308,9 @@ impl SelectedMailbox {
         if !difference.gone.is_empty() {
             self.known_up_to.get_or_insert(before.highest_mod_seq());
             let gone = difference.gone.into_iter();
-            self.gaps.add(gone.filter_map(|index| Some((index, *before.uids().get(index)?))).collect());
+            let gone: Vec<_> = gone.filter_map(|index| Some((index, *before.uids().get(index)?))).collect();
+            contexts::tell_gone(&mut self.contexts, &gone, |index| self.gaps.number(index) + 1, out);
+            self.gaps.add(gone);
         }
         if allow_expunge {
             self.tell_gone(out);
@@ -298,7 +319,19 @@ impl SelectedMailbox {
             self.tell_arrived(&before, out);
             self.tell_keywords(&Arc::clone(&self.now), out);
             self.tell_flags(&before, &difference.changed, out);
+            if !self.contexts.is_empty() {
+                contexts::tell_changed(self, &difference.changed, out);
+            }
         }
+    }
+
+    /// The searches of which the client wants to hear when their results change.
+    pub(crate) const fn contexts(&self) -> &Contexts {
+        &self.contexts
+    }
+
+    pub(crate) const fn contexts_mut(&mut self) -> &mut Contexts {
+        &mut self.contexts
     }
 
     /// Tells which messages are gone. RFC 3501 §7.4.1, RFC 7162 §3.2.10.2.

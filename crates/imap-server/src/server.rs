@@ -9,6 +9,7 @@ use mail_store::Store;
 use server_core::{BoundListener, ServerContext, serve};
 
 use crate::connection;
+use crate::summaries::AheadOfNeed;
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub async fn run(
 }
 
 fn open(config: Arc<Config>) -> Result<Arc<Shared>, Box<dyn Error + Send + Sync>> {
-    let store = Store::open(&config.mail_dir())?;
+    let store = Store::open_with(&config.mail_dir(), Some(Arc::new(AheadOfNeed)))?;
     let directory = Arc::new(Directory::open(&config.directory_file())?);
     Ok(Arc::new(Shared { config, directory, store }))
 }

@@ -73,6 +73,7 @@ impl AllowedIn {
             | Command::Expunge
             | Command::UidExpunge(_)
             | Command::Search(_)
+            | Command::CancelUpdate(_)
             | Command::Sort(..)
             | Command::Thread(..)
             | Command::Fetch(..)
@@ -303,6 +304,10 @@ impl Session {
             Command::Expunge => expunge::expunge(self, None),
             Command::UidExpunge(set) => expunge::expunge(self, Some(&set)),
             Command::Search(request) => search::search(self, tag, &request, now, out),
+            Command::CancelUpdate(tags) => {
+                self.selected()?.contexts_mut().cancel(&tags);
+                Ok("No further updates".to_owned())
+            }
             Command::Sort(criteria, request) => sort::sort(self, tag, &criteria, &request, now, out),
             Command::Thread(algorithm, request) => thread::thread(self, algorithm, &request, now, out),
             Command::Store { set, unchanged_since, mode, silent, flags } => {

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use imap_proto::{FetchItem, Section, SectionText, body, envelope, string};
+use mail_message::search::SearchedMessage;
 use mail_message::{BodyStructure, Digest, Envelope, header, preview};
-use mail_store::{Digests, EmailId, Mailbox, Message, Summarized, Summary};
+use mail_store::{Digests, EmailId, Mailbox, Message, Summarized, Summarizer, Summary};
 use mail_types::Uid;
 use tracing::debug;
 
@@ -165,6 +166,29 @@ pub(crate) fn summary(octets: &[u8], structure: Option<&BodyStructure>) -> Summa
         digest: Some(Digest::write(octets, true)),
         content: None,
     }
+}
+
+/// Has messages summarized beside the work, so that nobody waits for it who opens a mailbox.
+#[derive(Debug)]
+pub(crate) struct AheadOfNeed;
+
+impl Summarizer for AheadOfNeed {
+    fn form(&self) -> u32 {
+        FORM
+    }
+
+    fn summarize(&self, message: &SearchedMessage) -> Summary {
+        kept(summary(message.octets(), Some(message.structure())))
+    }
+}
+
+/// What of a summary is kept.
+fn kept(summary: Summary) -> Summary {
+    if summary.len() <= MOST {
+        return summary;
+    }
+    let Summary { preview, digest, content, .. } = summary;
+    Summary { preview, digest, content, ..Summary::default() }
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -337,13 +361,7 @@ impl Summaries {
         if self.made.len() >= WAITING {
             return;
         }
-        let summary = if summary.len() <= MOST {
-            summary.clone()
-        } else {
-            let Summary { preview, digest, content, .. } = summary.clone();
-            Summary { preview, digest, content, ..Summary::default() }
-        };
-        self.made.push(Summarized { uid: message.uid, size: message.size, summary });
+        self.made.push(Summarized { uid: message.uid, size: message.size, summary: kept(summary.clone()) });
     }
 
     /// As [`Self::keep`], once it is worth a transaction.

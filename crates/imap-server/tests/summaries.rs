@@ -94,6 +94,25 @@ async fn without_the_index_the_answers_are_the_same() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn messages_are_summarized_before_anybody_asks() -> anyhow::Result<()> {
+    let fixture = Fixture::new()?;
+    for _ in 0..3 {
+        fixture.add_message("alice", "INBOX", MESSAGE)?;
+    }
+    let server = fixture.start(imap_server::run)?;
+    let began = std::time::Instant::now();
+    while fetched(&server, "PREVIEW (LAZY)").await?.contains("NIL") {
+        anyhow::ensure!(began.elapsed() < std::time::Duration::from_secs(60), "nobody summarizes");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    spoil(&fixture)?;
+    let answer = fetched(&server, ALL).await?;
+    assert_eq!(answer.matches(r#""mixed""#).count(), 6, "{answer}");
+    assert_eq!(answer.matches(r#"PREVIEW "one""#).count(), 3, "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn sorting_and_threads_read_no_header_twice() -> anyhow::Result<()> {
     let orders = ["SORT (DISPLAYFROM REVERSE SUBJECT TO CC) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL"];
     for first in ["FETCH 1:* BODYSTRUCTURE", "SEARCH SUBJECT x", orders[0], orders[1]] {

@@ -22,6 +22,7 @@ use crate::object_id::MailboxObjectId;
 use crate::quota::{self, Count};
 use crate::recent::Recent;
 use crate::search::Search;
+use crate::summary::Summarizer;
 
 pub(crate) use subscriptions::subscriptions_of;
 
@@ -42,6 +43,7 @@ pub struct Account {
     recent: Weak<Recent>,
     open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
     search: Search,
+    summarizer: Option<Arc<dyn Summarizer>>,
     quota: Mutex<Quota>,
 }
 
@@ -89,7 +91,11 @@ pub(crate) fn create_maildir(folder: &Path) -> Result<(), StoreError> {
 }
 
 impl Account {
-    pub(crate) fn open_home(home: &Path, recent: Weak<Recent>) -> Result<Self, StoreError> {
+    pub(crate) fn open_home(
+        home: &Path,
+        recent: Weak<Recent>,
+        summarizer: Option<Arc<dyn Summarizer>>,
+    ) -> Result<Self, StoreError> {
         let path = home.join("lock");
         let lock = File::options()
             .create(true)
@@ -113,6 +119,7 @@ impl Account {
             recent,
             open: Mutex::default(),
             search: Search::new(home),
+            summarizer,
             quota: Mutex::default(),
         })
     }
@@ -128,6 +135,16 @@ impl Account {
     /// The folder that the index knows by this name.
     pub(crate) fn folder_of(&self, key: &str) -> PathBuf {
         self.maildir().join(key)
+    }
+
+    pub(crate) const fn summarizer(&self) -> Option<&Arc<dyn Summarizer>> {
+        self.summarizer.as_ref()
+    }
+
+    /// The mailboxes that somebody in this process has open.
+    pub(crate) fn open_mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) const fn search(&self) -> &Search {

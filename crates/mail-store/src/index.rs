@@ -132,6 +132,11 @@ impl Index {
         Ok(Self { path: path.to_owned(), inode, connection })
     }
 
+    /// Of the file that was opened.
+    pub(crate) const fn inode(&self) -> u64 {
+        self.inode
+    }
+
     /// True as long as its file is the one that was opened, and one at all.
     pub(crate) fn is_current(&self) -> bool {
         std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode && it.len() >= SMALLEST)

@@ -37,5 +37,5 @@ pub use object_id::{EmailId, MailboxObjectId, NoId};
 pub use search::TextAnswer;
 pub use snapshot::{Difference, Message, Snapshot};
 pub use store::Store;
-pub use summary::{Digests, Summarized, Summary};
+pub use summary::{Digests, Summarized, Summarizer, Summary};
 pub use watch::Changes;

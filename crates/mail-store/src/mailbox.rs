@@ -43,6 +43,7 @@ pub(crate) use listing::FILES_READ;
 use names::Names;
 use place::{Place, Signs, now_nanos};
 use scan::{doubtful_at, settles_at};
+use summaries::Summarized;
 use work::Work;
 pub(crate) use work::joined;
 
@@ -60,6 +61,7 @@ pub struct Mailbox {
     recheck: AtomicI64,
     is_verifying: AtomicBool,
     names: Mutex<Names>,
+    summarized: Mutex<Summarized>,
 }
 
 /// As long as the disk shows these signs, what is shown is true.
@@ -115,6 +117,7 @@ impl Mailbox {
             recheck: AtomicI64::new(0),
             is_verifying: AtomicBool::new(false),
             names: Mutex::default(),
+            summarized: Mutex::default(),
         });
         mailbox.show(outcome);
         Ok(mailbox)

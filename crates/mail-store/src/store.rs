@@ -12,6 +12,7 @@ use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::quota;
 use crate::recent::Recent;
+use crate::summary::Summarizer;
 
 /// All accounts' mail, below one folder.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Store {
     mail_dir: PathBuf,
     open: Mutex<HashMap<PathBuf, Weak<Account>>>,
     recent: Arc<Recent>,
+    summarizer: Option<Arc<dyn Summarizer>>,
 }
 
 impl Store {
@@ -27,8 +29,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] if the folder can't be made or written.
     pub fn open(mail_dir: &Path) -> Result<Arc<Self>, StoreError> {
+        Self::open_with(mail_dir, None)
+    }
+
+    /// As [`Self::open`]; what the summarizer makes is kept of messages in mailboxes that are open, before it is needed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        mail_dir: &Path,
+        summarizer: Option<Arc<dyn Summarizer>>,
+    ) -> Result<Arc<Self>, StoreError> {
         disk::create_dir(mail_dir)?;
-        Ok(Arc::new(Self { mail_dir: mail_dir.to_owned(), open: Mutex::default(), recent: Arc::default() }))
+        Ok(Arc::new(Self {
+            mail_dir: mail_dir.to_owned(),
+            open: Mutex::default(),
+            recent: Arc::default(),
+            summarizer,
+        }))
     }
 
     pub(crate) fn home(&self, owner: &Address) -> PathBuf {
@@ -44,7 +62,7 @@ impl Store {
     pub fn create_account(&self, owner: &Address) -> Result<(), StoreError> {
         let home = self.home(owner);
         self.make_home(&home)?;
-        Arc::new(Account::open_home(&home, Weak::new())?).complete()
+        Arc::new(Account::open_home(&home, Weak::new(), None)?).complete()
     }
 
     fn make_home(&self, home: &Path) -> Result<(), StoreError> {
@@ -64,7 +82,8 @@ impl Store {
         if !Account::is_complete(&home)? {
             self.create_account(owner)?; // it may have got mail before
         }
-        let account = Arc::new(Account::open_home(&home, Arc::downgrade(&self.recent))?);
+        let account =
+            Arc::new(Account::open_home(&home, Arc::downgrade(&self.recent), self.summarizer.clone())?);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = open.get(&home).and_then(Weak::upgrade).filter(|it| it.is_current()) {
             return Ok(other); // another thread was faster

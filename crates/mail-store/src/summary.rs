@@ -1,3 +1,6 @@
+use std::fmt;
+
+use mail_message::search::SearchedMessage;
 use mail_types::Uid;
 
 use crate::content_hash::ContentHash;
@@ -36,6 +39,15 @@ impl Summary {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Makes the summaries that a server wants to have at hand: beside the work, of the mailboxes that it has open.
+pub trait Summarizer: fmt::Debug + Send + Sync {
+    /// Their form, as [`Mailbox::keep_summaries`](crate::Mailbox::keep_summaries) takes it.
+    fn form(&self) -> u32;
+
+    /// The summary of a whole message.
+    fn summarize(&self, message: &SearchedMessage) -> Summary;
 }
 
 /// A message with its [`Summary`].

@@ -73,6 +73,12 @@ impl FetchJob {
             tell_vanished(selected, &set, modifiers.changed_since, out)?;
         }
         let mut named = selected.named(&set)?;
+        if let Some(range) = modifiers.partial {
+            if !set.is_uid() {
+                return Err(Failure::bad("PARTIAL goes with UID FETCH"));
+            }
+            named = named.partial(&range);
+        }
         if let Some(mod_seq) = modifiers.changed_since {
             named = changed_since(selected, named, mod_seq);
             items.push(FetchItem::ModSeq);
@@ -221,6 +227,7 @@ fn answer_some(
             }
             Err(failure) => job.failed = Some(failure),
         }
+        job.summaries.keep_if_many(selected.mailbox());
     }
     false
 }

@@ -4,6 +4,7 @@ use imap_proto::{SearchRequest, SearchReturns, Tag};
 use mail_types::{ModSeq, Uid};
 
 use crate::answer::{Failure, Output};
+use crate::contexts;
 use crate::mod_seqs::has_mod_seq;
 use crate::search::find;
 use crate::selected::SelectedMailbox;
@@ -17,7 +18,14 @@ pub(crate) fn search(
     out: &mut Output,
 ) -> Result<String, Failure> {
     let selected = session.selected()?;
+    let is_updated = request.returns.is_some_and(|returns| returns.update);
+    if is_updated && selected.contexts().has(tag) {
+        return Err(Failure::bad("The tag is that of a search that is updated"));
+    }
     let found = find(selected, request, now);
+    if is_updated && let Ok(found) = &found {
+        contexts::begin(selected, tag, request, now, found, out);
+    }
     // RFC 9051 §6.4.4: every answer is an ESEARCH.
     let all = SearchReturns { all: true, ..SearchReturns::default() };
     let returns = request.returns.or_else(|| selected.enabled().imap4rev2.then_some(all));
@@ -95,7 +103,8 @@ fn tell_extended(
     mod_seq: Option<ModSeq>,
     out: &mut Output,
 ) {
-    let SearchReturns { min, max, all, count, partial, save: _ } = request.returns.unwrap_or_default();
+    let SearchReturns { min, max, all, count, partial, save: _, update: _ } =
+        request.returns.unwrap_or_default();
     if !(min || max || all || count || partial.is_some()) {
         return;
     }

@@ -21,6 +21,9 @@ pub(crate) fn sort(
     out: &mut Output,
 ) -> Result<String, Failure> {
     let selected = session.selected()?;
+    if request.returns.is_some_and(|returns| returns.update) {
+        out.text(format_args!("* NO [NOUPDATE \"{tag}\"] The order of a SORT is not updated\r\n"));
+    }
     let found = find(selected, request, now).and_then(|found| sorted(selected, criteria, &found));
     tell(selected, tag, request, found, "SORT", out)?;
     Ok("Sorted".to_owned())

@@ -28,11 +28,21 @@ pub(crate) fn find(
     request: &SearchRequest,
     now: i64,
 ) -> Result<Vec<usize>, Failure> {
+    find_among(selected, request, now, 0..selected.now().len())
+}
+
+/// Of these messages, named by ascending indexes of the snapshot, those that are found.
+pub(crate) fn find_among(
+    selected: &SelectedMailbox,
+    request: &SearchRequest,
+    now: i64,
+    indexes: impl Iterator<Item = usize>,
+) -> Result<Vec<usize>, Failure> {
     let charset = charset(request.charset.as_deref())?;
     let search = Search::new(selected, &request.key, charset, now);
     let summaries = RefCell::default();
     let mut found = Vec::new();
-    for index in 0..selected.now().len() {
+    for index in indexes {
         let Some(message) = selected.now().get(index) else { continue };
         match search.holds(&request.key, &Candidate::new(selected, &summaries, selected.seq(index), message))
         {

@@ -26,7 +26,7 @@ impl Store {
         let home = self.home(owner);
         if home.join("Maildir/cur").is_dir() {
             // Before the account is opened, which would make a new file where one is missing.
-            rebuild_all(&Arc::new(Account::open_home(&home, Weak::new())?), progress)?;
+            rebuild_all(&Arc::new(Account::open_home(&home, Weak::new(), None)?), progress)?;
         }
         self.account(owner)?;
         self.check(owner, false, progress)

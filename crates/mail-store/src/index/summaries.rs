@@ -1,9 +1,11 @@
 //! The table of what servers learned of messages' contents.
 
+use std::ops::Range;
+
 use mail_types::Uid;
 use rusqlite::{Row, params};
 
-use super::Index;
+use super::{Index, MESSAGE, MessageRow};
 use crate::content_hash::ContentHash;
 use crate::error::StoreError;
 use crate::summary::{Digests, Summarized, Summary};
@@ -41,6 +43,23 @@ impl Index {
             digests.push(row.get(0).map_err(self.failed())?, row.get(1).map_err(self.failed())?, digest);
         }
         Ok(digests)
+    }
+
+    /// At most `limit` messages without a whole summary of this form, with UIDs from `first` to below `end`, the newest first.
+    pub(crate) fn without_summary(
+        &self,
+        folder: &str,
+        form: u32,
+        uids: Range<u32>,
+        limit: u32,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        // The preview is what is made of whole messages only, and kept even where the rest is too long.
+        let sql = format!(
+            "{MESSAGE} AND uid >= ?2 AND uid < ?3 AND NOT EXISTS (SELECT 1 FROM summary \
+             WHERE summary.folder = ?1 AND summary.uid = message.uid AND form = ?4 AND preview IS NOT NULL) \
+             ORDER BY uid DESC LIMIT ?5"
+        );
+        self.rows(&sql, params![folder, uids.start, uids.end, form, limit])
     }
 
     /// Keeps a summary, if the message is still there and of the same size.

@@ -1,19 +1,49 @@
 //! What servers learned of messages' contents, kept in the index so that no file is read twice for it.
 
+use std::sync::PoisonError;
+
 use mail_types::Uid;
 
 use super::Mailbox;
 use crate::error::StoreError;
 use crate::index::Index;
-use crate::summary::{Digests, Summarized};
+use crate::mark::Mark;
+use crate::summary::{self, Digests};
+
+/// How far the mailbox is summarized: below this UID, in the index of this inode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Summarized {
+    inode: u64,
+    below: u32,
+}
 
 impl Mailbox {
+    /// All messages below the UID have a summary or can't have one; 1 if that isn't known of the index that there is now.
+    pub(crate) fn summarized_below(&self, inode: u64) -> u32 {
+        let summarized = *self.summarized.lock().unwrap_or_else(PoisonError::into_inner);
+        if summarized.inode == inode { summarized.below } else { 1 }
+    }
+
+    pub(crate) fn set_summarized(&self, inode: u64, below: u32) {
+        *self.summarized.lock().unwrap_or_else(PoisonError::into_inner) = Summarized { inode, below };
+    }
+
+    /// By what names of files say that they are its.
+    pub(crate) const fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Where the index has it.
+    pub(crate) fn key(&self) -> &str {
+        &self.place.key
+    }
+
     /// At most `limit` summaries of this form from `uid` on, ascending, without their digests; messages without one are passed over. It waits for
     /// nobody who changes the account.
     ///
     /// # Errors
     /// [`StoreError::Index`].
-    pub fn summaries(&self, form: u32, uid: Uid, limit: u32) -> Result<Vec<Summarized>, StoreError> {
+    pub fn summaries(&self, form: u32, uid: Uid, limit: u32) -> Result<Vec<summary::Summarized>, StoreError> {
         self.place.account.read(|index| {
             if self.is_known_to(index)? {
                 index.summaries(&self.place.key, form, uid, limit)
@@ -42,7 +72,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Index`].
-    pub fn keep_summaries(&self, form: u32, summaries: &[Summarized]) -> Result<bool, StoreError> {
+    pub fn keep_summaries(&self, form: u32, summaries: &[summary::Summarized]) -> Result<bool, StoreError> {
         let kept = self.place.account.locked_if_free(|index| {
             if self.is_known_to(index)? {
                 summaries.iter().try_for_each(|it| index.put_summary(&self.place.key, form, it))?;

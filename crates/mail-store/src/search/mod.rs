@@ -6,7 +6,9 @@
 
 mod database;
 mod indexer;
+mod message;
 mod pass;
+mod summaries;
 #[cfg(test)]
 mod tests;
 mod texts;

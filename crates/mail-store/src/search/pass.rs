@@ -1,29 +1,25 @@
-//! One pass through an account: what is new is indexed, what is gone is dropped.
+//! One pass through an account: what is new is indexed and summarized, what is gone is dropped.
 
 use std::collections::{HashSet, VecDeque};
-use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::database::Database;
-use super::texts::Texts;
+use super::message::Reader;
+use super::summaries::Summaries;
 use crate::account::Account;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::{Head, MessageRow};
 use crate::mailbox_file::MailboxFile;
 use crate::mark::Mark;
-use crate::message_file::MessageFile;
 use crate::names::FileName;
 
 /// How long a transaction is worked on.
 const BATCH: Duration = Duration::from_millis(100);
 /// Messages looked up at once.
 const PAGE: u32 = 256;
-/// A longer file is left to the scan: it would have to be in memory.
-const MOST_OCTETS: u64 = 32 * 1024 * 1024;
-
 /// Messages dropped in one transaction.
 const DROPPED: usize = 256;
 
@@ -37,6 +33,8 @@ pub(super) struct Pass {
     mark: Option<Mark>,
     /// From here on downwards the first mailbox is to be looked at.
     end: u32,
+    /// The open mailboxes in which messages lack summaries. They get them as their texts are indexed, and the rest then.
+    summaries: VecDeque<Summaries>,
     /// A file in the first mailbox was not where the index has it.
     has_missed: bool,
     has_left_what_is_gone: bool,
@@ -63,8 +61,13 @@ impl Pass {
                 mailboxes.push_back((head, before.map_or(1, |it| it.uid_next)));
             }
         }
+        let mut summaries = VecDeque::new();
+        for mailbox in account.open_mailboxes() {
+            summaries.extend(Summaries::of(account, &mailbox)?);
+        }
         let mut pass = Self {
             mailboxes,
+            summaries,
             page: VecDeque::new(),
             mark: None,
             end: 0,
@@ -79,24 +82,62 @@ impl Pass {
     pub(super) fn advance(&mut self, account: &Account, database: &Database) -> Result<bool, StoreError> {
         let until = Instant::now() + BATCH;
         database.transaction(true, || {
-            while Instant::now() < until
-                && let Some((head, first)) = self.mailboxes.front()
-            {
-                if self.page.is_empty() {
-                    let page = account.read(|index| index.newest(&head.folder, *first, self.end, PAGE))?;
-                    self.page = page.into();
-                }
-                match self.page.pop_front() {
-                    Some(row) => {
-                        self.end = row.uid;
-                        self.has_missed |= !index(account, database, &head.folder, self.mark, &row)?;
-                    }
-                    None => self.end_mailbox(account, database)?,
+            while Instant::now() < until && !self.mailboxes.is_empty() {
+                self.index_next(account, database)?;
+            }
+            while Instant::now() < until && !self.summaries.is_empty() {
+                if !self.summarize_next(account, database)? {
+                    break;
                 }
             }
             Ok(())
         })?;
-        Ok(!self.mailboxes.is_empty())
+        // What can't be kept now is kept the next time.
+        self.summaries.iter_mut().for_each(|it| {
+            it.keep();
+        });
+        Ok(!self.mailboxes.is_empty() || !self.summaries.is_empty())
+    }
+
+    /// Indexes the next message of the first mailbox, or ends with that.
+    fn index_next(&mut self, account: &Account, database: &Database) -> Result<(), StoreError> {
+        let Some((head, first)) = self.mailboxes.front() else { return Ok(()) };
+        if self.page.is_empty() {
+            self.page = account.read(|index| index.newest(&head.folder, *first, self.end, PAGE))?.into();
+        }
+        let Some(row) = self.page.pop_front() else { return self.end_mailbox(account, database) };
+        self.end = row.uid;
+        let Some(mark) = self.mark else {
+            self.has_missed = true;
+            return Ok(());
+        };
+        let reader = Reader { account, database, folder: &head.folder, mark };
+        let summaries = self.summaries.iter_mut().find(|it| it.folder() == head.folder);
+        self.has_missed |= !reader.learn(&row, summaries)?;
+        Ok(())
+    }
+
+    /// Summarizes the next messages of an open mailbox, or ends with that; false while others are at work on the account.
+    fn summarize_next(&mut self, account: &Account, database: &Database) -> Result<bool, StoreError> {
+        let Some(mut summaries) = self.summaries.pop_front() else { return Ok(true) };
+        if !summaries.keep() {
+            self.summaries.push_front(summaries);
+            return Ok(false);
+        }
+        let page = summaries.page(account)?;
+        let (folder, mark) = (summaries.folder().to_owned(), summaries.mark());
+        let reader = Reader { account, database, folder: &folder, mark };
+        for row in &page {
+            reader.learn(row, Some(&mut summaries))?;
+            summaries.passed(row);
+        }
+        let is_kept = summaries.keep();
+        if page.is_empty() && is_kept {
+            summaries.end();
+        } else {
+            self.summaries.push_front(summaries);
+        }
+        Ok(is_kept)
     }
 
     /// True if what is gone was looked for too short a time ago.
@@ -137,53 +178,6 @@ fn is_something_gone(heads: &[Head], known: &[Head]) -> bool {
 fn forget_gone(heads: &[Head], known: &[Head], database: &Database) -> Result<(), StoreError> {
     let is_there = |it: &Head| heads.iter().any(|head| head.folder == it.folder);
     known.iter().filter(|it| !is_there(it)).try_for_each(|it| database.forget_mailbox(&it.folder))
-}
-
-/// Indexes a message, unless it is. False if its file is not where the index has it.
-fn index(
-    account: &Account,
-    database: &Database,
-    folder: &str,
-    mark: Option<Mark>,
-    row: &MessageRow,
-) -> Result<bool, StoreError> {
-    let Some(mark) = mark else { return Ok(false) };
-    if database.document(row)?.is_some() {
-        return Ok(true);
-    }
-    let file = match open(account, folder, mark, row) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // Perhaps its flags have just been changed.
-            let now = account.read(|index| index.message(folder, row.uid))?;
-            let Some(now) = now.filter(|it| it.base == row.base) else { return Ok(false) };
-            open(account, folder, mark, &now)
-        }
-        file => file,
-    };
-    let texts = match file {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        file => file.and_then(texts_of),
-    };
-    let texts = texts.unwrap_or_else(|error| {
-        tracing::warn!(folder, base = row.base, %error, "this message can't be read; it is not in the full-text index");
-        None
-    });
-    database.add(row, texts.as_ref())?;
-    Ok(true)
-}
-
-fn open(account: &Account, folder: &str, mark: Mark, row: &MessageRow) -> std::io::Result<MessageFile> {
-    let file = File::open(account.folder_of(folder).join("cur").join(row.name(mark)))?;
-    let file_size = file.metadata()?.len();
-    Ok(MessageFile { file, file_size, wire_size: row.wire })
-}
-
-/// `None` if there is too much of it.
-fn texts_of(file: MessageFile) -> std::io::Result<Option<Texts>> {
-    if file.file_size > MOST_OCTETS {
-        return Ok(None);
-    }
-    file.read().map(Texts::of)
 }
 
 /// Drops the messages of which no mailbox has a file.

@@ -12,6 +12,8 @@ use proptest::sample::select;
 use super::*;
 use crate::{Mailbox, Store, StoreError};
 
+mod summaries;
+
 /// What is hard to find or hard to ask for: letters that fold to others, borders, FTS5's language.
 const PIECES: &[&str] = &[
     "a",
@@ -113,7 +115,7 @@ fn indexed(home: &Path, messages: &[String]) -> (Search, Vec<MessageRow>) {
     let rows: Vec<MessageRow> = (1..=messages.len()).map(row).collect();
     let database = Database::open(home).unwrap();
     let add = |(row, message): (&MessageRow, &String)| {
-        database.add(row, texts::Texts::of(message.clone().into_bytes()).as_ref())
+        database.add(row, texts::Texts::of(&SearchedMessage::new(message.clone().into_bytes())).as_ref())
     };
     database.transaction(true, || rows.iter().zip(messages).try_for_each(add)).unwrap();
     (search, rows)
@@ -158,7 +160,7 @@ proptest! {
             check(&search, &rows, &messages, needle);
         }
         // Each text's own pieces, its ends included.
-        for folded in messages.iter().map(|message| texts::Texts::of(message.clone().into_bytes()).unwrap()) {
+        for folded in messages.iter().map(|message| texts::Texts::of(&SearchedMessage::new(message.clone().into_bytes())).unwrap()) {
             let letters: Vec<char> = folded.body.chars().collect();
             for size in 1..5 {
                 for needle in letters.windows(size).step_by(3) {

@@ -20,10 +20,9 @@ pub(super) struct Texts {
 
 impl Texts {
     /// `None` if they are too long.
-    pub(super) fn of(message: Vec<u8>) -> Option<Self> {
+    pub(super) fn of(message: &SearchedMessage) -> Option<Self> {
         let mut texts = Self::default();
-        let all =
-            SearchedMessage::new(message).texts(Within::Text, &mut |within, text| texts.add(within, text));
+        let all = message.texts(Within::Text, &mut |within, text| texts.add(within, text));
         all.is_continue().then_some(texts)
     }
 

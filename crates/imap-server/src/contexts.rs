@@ -1,0 +1,156 @@
+//! Searches of which the client is told when their results change. RFC 5267 §4.3.
+
+use imap_proto::{SearchKey, SearchRequest, Tag};
+use mail_types::{Uid, UidSet};
+use tracing::warn;
+
+use crate::answer::Output;
+use crate::search::{find, find_among};
+use crate::selected::SelectedMailbox;
+
+/// Contexts of one session; more are refused.
+const MOST: usize = 8;
+
+/// One search.
+#[derive(Debug)]
+struct Context {
+    tag: String,
+    /// Its key names messages by UID only.
+    request: SearchRequest,
+    /// When the search was made, in seconds since 1970: OLDER and YOUNGER are reckoned from then.
+    now: i64,
+    /// The messages found, ascending.
+    results: Vec<Uid>,
+}
+
+/// The searches of which the client wants to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Contexts {
+    all: Vec<Context>,
+}
+
+impl Contexts {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// RFC 5267 §4.3: a tag names one context.
+    pub(crate) fn has(&self, tag: &Tag) -> bool {
+        let tag = tag.to_string();
+        self.all.iter().any(|it| it.tag == tag)
+    }
+
+    /// `CANCELUPDATE`: tags that name none are let pass, since a context ends by itself too.
+    pub(crate) fn cancel(&mut self, tags: &[String]) {
+        self.all.retain(|it| !tags.contains(&it.tag));
+    }
+}
+
+/// Has the client told of changes from now on, or tells it that it won't be.
+pub(crate) fn begin(
+    selected: &mut SelectedMailbox,
+    tag: &Tag,
+    request: &SearchRequest,
+    now: i64,
+    found: &[usize],
+    out: &mut Output,
+) {
+    if selected.contexts().all.len() >= MOST {
+        out.text(format_args!("* NO [NOUPDATE \"{tag}\"] Too many searches are to be updated\r\n"));
+        return;
+    }
+    let key = without_numbers(selected, &request.key);
+    let results = found.iter().filter_map(|index| selected.uid(*index)).collect();
+    let request = SearchRequest { key, returns: None, ..request.clone() };
+    selected.contexts_mut().all.push(Context { tag: tag.to_string(), request, now, results });
+}
+
+/// The key with the messages that its sequence numbers and `$` mean now, by UID. RFC 5267 §4.3.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other keys name no messages and hold no keys")]
+fn without_numbers(selected: &SelectedMailbox, key: &SearchKey) -> SearchKey {
+    let of = |key: &SearchKey| without_numbers(selected, key);
+    match key {
+        SearchKey::Seq(_) | SearchKey::Saved => {
+            let request = SearchRequest { uid: true, returns: None, charset: None, key: key.clone() };
+            let found = find(selected, &request, 0).unwrap_or_default();
+            let uids = found.into_iter().filter_map(|index| selected.uid(index));
+            SearchKey::Uid(UidSet::from_ascending(uids))
+        }
+        SearchKey::And(keys) => SearchKey::And(keys.iter().map(of).collect()),
+        SearchKey::Or(left, right) => SearchKey::Or(Box::new(of(left)), Box::new(of(right))),
+        SearchKey::Not(key) => SearchKey::Not(Box::new(of(key))),
+        other => other.clone(),
+    }
+}
+
+/// Tells which results are gone with their messages, which ascend, whose indexes in the snapshot before are given: before they
+/// lose their numbers (RFC 5267 §4.3.4).
+pub(crate) fn tell_gone(
+    contexts: &mut Contexts,
+    gone: &[(usize, Uid)],
+    number: impl Fn(usize) -> usize,
+    out: &mut Output,
+) {
+    for context in &mut contexts.all {
+        let is_result = |(_, uid): &&(usize, Uid)| context.results.binary_search(uid).is_ok();
+        let of_results: Vec<_> = gone.iter().filter(is_result).copied().collect();
+        context.results.retain(|uid| of_results.binary_search_by_key(uid, |(_, gone)| *gone).is_err());
+        let uids = of_results.iter().map(|(_, uid)| *uid);
+        let numbers = of_results.iter().filter_map(|(index, _)| numbered(number(*index)));
+        let set =
+            if context.request.uid { UidSet::from_ascending(uids) } else { UidSet::from_ascending(numbers) };
+        tell(context, "REMOVEFROM", &set, out);
+    }
+}
+
+/// Tells what changed of the results, now that the client knows of these messages, which changed or are new; their indexes
+/// ascend.
+pub(crate) fn tell_changed(selected: &mut SelectedMailbox, changed: &[usize], out: &mut Output) {
+    let mut contexts = std::mem::take(selected.contexts_mut());
+    for context in &mut contexts.all {
+        let found = match find_among(selected, &context.request, context.now, changed.iter().copied()) {
+            Ok(found) => found,
+            Err(failure) => {
+                warn!(failure = failure.text(), "the results of a search are not updated");
+                continue;
+            }
+        };
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for index in changed {
+            let Some(uid) = selected.uid(*index) else { continue };
+            match (context.results.binary_search(&uid), found.binary_search(index).is_ok()) {
+                (Err(at), true) => {
+                    context.results.insert(at, uid);
+                    added.push(*index);
+                }
+                (Ok(at), false) => {
+                    context.results.remove(at);
+                    removed.push(*index);
+                }
+                (Ok(_), true) | (Err(_), false) => {}
+            }
+        }
+        let set = |indexes: Vec<usize>| {
+            UidSet::from_ascending(indexes.into_iter().filter_map(|index| {
+                if context.request.uid { selected.uid(index) } else { numbered(selected.seq(index)) }
+            }))
+        };
+        let (added, removed) = (set(added), set(removed));
+        tell(context, "REMOVEFROM", &removed, out);
+        tell(context, "ADDTO", &added, out);
+    }
+    *selected.contexts_mut() = contexts;
+}
+
+/// Sequence numbers are written as UIDs are.
+fn numbered(number: usize) -> Option<Uid> {
+    Uid::try_from(u32::try_from(number).ok()?).ok()
+}
+
+/// Position 0: the client keeps results in the order of the mailbox.
+fn tell(context: &Context, item: &str, set: &UidSet, out: &mut Output) {
+    if !set.is_empty() {
+        let uid = if context.request.uid { " UID" } else { "" };
+        out.text(format_args!("* ESEARCH (TAG \"{}\"){uid} {item} (0 {set})\r\n", context.tag));
+    }
+}
