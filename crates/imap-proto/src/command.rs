@@ -11,6 +11,7 @@ use nom::sequence::{preceded, separated_pair, terminated};
 
 use crate::append::{AppendRequest, append, replace};
 use crate::condstore::{FetchModifiers, SelectParams, fetch_modifiers, select_params};
+use crate::esearch::{MailboxFilter, esearch};
 use crate::fetch::fetch_items;
 use crate::grammar::{
     Expected, Mismatch, Parsed, atom, bound, list0, mailbox, nstring, sequence_set, sp, string, text,
@@ -160,6 +161,8 @@ pub enum Command {
     UidExpunge(MessageSet),
     /// `SEARCH` and `UID SEARCH`
     Search(SearchRequest),
+    /// `ESEARCH` of several mailboxes. RFC 7377.
+    Esearch(Vec<MailboxFilter>, SearchRequest),
     /// `CANCELUPDATE` of searches by their tags. RFC 5267 §4.3.5.
     CancelUpdate(Vec<String>),
     /// `SORT` and `UID SORT`. RFC 5256.
@@ -264,6 +267,9 @@ fn parse_verb<'a, const UTF8: bool>(verb: &[u8], input: &'a [u8]) -> Option<Pars
         b"CLOSE" => no_arguments(input, Command::Close),
         b"UNSELECT" => no_arguments(input, Command::Unselect),
         b"EXPUNGE" => no_arguments(input, Command::Expunge),
+        b"ESEARCH" => {
+            whole(input, map(esearch::<UTF8>, |(sources, request)| Command::Esearch(sources, request)))
+        }
         b"CANCELUPDATE" => whole(input, map(separated_list1(sp, text), Command::CancelUpdate)),
         b"ID" => whole(input, id),
         b"AUTHENTICATE" => whole(input, authenticate),

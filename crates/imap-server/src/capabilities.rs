@@ -40,6 +40,7 @@ const AFTER_LOGIN: &[&str] = &[
     "OBJECTID",
     "PARTIAL",
     "CONTEXT=SEARCH",
+    "MULTISEARCH",
     "I18NLEVEL=1",
 ];
 

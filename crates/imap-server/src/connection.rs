@@ -224,6 +224,7 @@ impl Client {
             | Command::UidExpunge(_)
             | Command::Search(_)
             | Command::CancelUpdate(_)
+            | Command::Esearch(..)
             | Command::Sort(..)
             | Command::Thread(..)
             | Command::Fetch(..)

@@ -51,9 +51,10 @@ pub(crate) fn asks_for_mod_seqs(command: &Command) -> bool {
         Command::Fetch(_, items, modifiers) => {
             modifiers.changed_since.is_some() || items.contains(&FetchItem::ModSeq)
         }
-        Command::Search(request) | Command::Sort(_, request) | Command::Thread(_, request) => {
-            has_mod_seq(&request.key)
-        }
+        Command::Search(request)
+        | Command::Sort(_, request)
+        | Command::Thread(_, request)
+        | Command::Esearch(_, request) => has_mod_seq(&request.key),
         Command::Store { unchanged_since, .. } => unchanged_since.is_some(),
         _ => false,
     }

@@ -14,7 +14,9 @@ use crate::command::fetch::FetchJob;
 use crate::command::fetch::Request as FetchRequest;
 use crate::command::quota::Owner;
 use crate::command::select::Wanted;
-use crate::command::{copy, expunge, fetch, list, mailbox, quota, search, select, sort, store, thread};
+use crate::command::{
+    copy, esearch, expunge, fetch, list, mailbox, quota, search, select, sort, store, thread,
+};
 use crate::mod_seqs::{Enabled, asks_for_mod_seqs};
 use crate::selected::SelectedMailbox;
 
@@ -63,6 +65,7 @@ impl AllowedIn {
             | Command::GetQuota(_)
             | Command::GetQuotaRoot(_)
             | Command::SetQuota(..)
+            | Command::Esearch(..)
             | Command::Append(AppendRequest { replaces: None, .. })
             | Command::Compress
             | Command::Idle => Self::Authenticated,
@@ -304,6 +307,7 @@ impl Session {
             Command::Expunge => expunge::expunge(self, None),
             Command::UidExpunge(set) => expunge::expunge(self, Some(&set)),
             Command::Search(request) => search::search(self, tag, &request, now, out),
+            Command::Esearch(sources, request) => esearch::esearch(self, tag, &sources, request, now, out),
             Command::CancelUpdate(tags) => {
                 self.selected()?.contexts_mut().cancel(&tags);
                 Ok("No further updates".to_owned())

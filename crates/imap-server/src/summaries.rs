@@ -182,13 +182,15 @@ impl Summarizer for AheadOfNeed {
     }
 }
 
-/// What of a summary is kept.
-fn kept(summary: Summary) -> Summary {
-    if summary.len() <= MOST {
-        return summary;
+/// What of a summary is kept: where it is too long, first the structure is left out and then all that may be long.
+fn kept(mut summary: Summary) -> Summary {
+    if summary.len() > MOST {
+        (summary.body, summary.body_structure) = (None, None);
     }
-    let Summary { preview, digest, content, .. } = summary;
-    Summary { preview, digest, content, ..Summary::default() }
+    if summary.len() > MOST {
+        (summary.envelope, summary.fields) = (None, None);
+    }
+    summary
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -358,7 +360,9 @@ impl Summaries {
 
     /// Adds what was made of a message's file, to be kept.
     pub(crate) fn add(&mut self, message: &Message, summary: &Summary) {
-        if self.made.len() >= WAITING {
+        // Of a long header alone nothing is worth to take the place of what may be there.
+        let is_long_header = summary.preview.is_none() && summary.len() > MOST;
+        if is_long_header || self.made.len() >= WAITING {
             return;
         }
         self.made.push(Summarized { uid: message.uid, size: message.size, summary: kept(summary.clone()) });

@@ -71,6 +71,12 @@ pub(super) const WORKS: &[Work] = &[
     work("imap-search-header", "SEARCH SUBJECT over 10,000 messages", ten_thousand, |s, z| {
         timed(s, &["SEARCH SUBJECT \"number 77\""], z)
     }),
+    work("imap-sort", "SORT (SUBJECT DATE) over 10,000 messages", ten_thousand, |s, z| {
+        timed(s, &["SORT (SUBJECT DATE) UTF-8 ALL"], z)
+    }),
+    work("imap-thread", "THREAD REFERENCES over 10,000 messages", ten_thousand, |s, z| {
+        timed(s, &["THREAD REFERENCES UTF-8 ALL"], z)
+    }),
     work("imap-idle", "memory of an idle session, out of 1,000", nothing, |server, size| {
         idle_memory(server, size.of(1000, 50), false)
     }),

@@ -30,14 +30,15 @@ pub(crate) fn search(
     let all = SearchReturns { all: true, ..SearchReturns::default() };
     let returns = request.returns.or_else(|| selected.enabled().imap4rev2.then_some(all));
     let request = &SearchRequest { returns, ..request.clone() };
-    tell(selected, tag, request, found, "SEARCH", out)?;
+    tell(selected, &format!("TAG \"{tag}\""), request, found, "SEARCH", out)?;
     Ok("Searched".to_owned())
 }
 
-/// Tells what was found, in its order, under the command's name or as ESEARCH does.
+/// Tells what was found, in its order, under the command's name or as ESEARCH does, with the correlator that says of what it
+/// is.
 pub(crate) fn tell(
     selected: &mut SelectedMailbox,
-    tag: &Tag,
+    correlator: &str,
     request: &SearchRequest,
     found: Result<Vec<usize>, Failure>,
     name: &str,
@@ -55,7 +56,7 @@ pub(crate) fn tell(
     let mod_seq = highest_mod_seq(selected, request, &found);
     let numbers: Vec<u32> = found.into_iter().map(|index| number(selected, request.uid, index)).collect();
     if request.returns.is_some() {
-        tell_extended(tag, request, &numbers, mod_seq, out);
+        tell_extended(correlator, request, &numbers, mod_seq, out);
         return Ok(());
     }
     out.text(format_args!("* {name}"));
@@ -97,7 +98,7 @@ fn saved(returns: SearchReturns, found: &[usize]) -> impl Iterator<Item = usize>
 
 /// RFC 4731 §3.1; where only SAVE is asked for, there is no answer (RFC 5182 §2.2).
 fn tell_extended(
-    tag: &Tag,
+    correlator: &str,
     request: &SearchRequest,
     numbers: &[u32],
     mod_seq: Option<ModSeq>,
@@ -108,7 +109,7 @@ fn tell_extended(
     if !(min || max || all || count || partial.is_some()) {
         return;
     }
-    out.text(format_args!("* ESEARCH (TAG \"{tag}\"){}", if request.uid { " UID" } else { "" }));
+    out.text(format_args!("* ESEARCH ({correlator}){}", if request.uid { " UID" } else { "" }));
     if let Some(first) = numbers.first().filter(|_| min) {
         out.text(format_args!(" MIN {first}"));
     }

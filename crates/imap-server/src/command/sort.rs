@@ -25,7 +25,7 @@ pub(crate) fn sort(
         out.text(format_args!("* NO [NOUPDATE \"{tag}\"] The order of a SORT is not updated\r\n"));
     }
     let found = find(selected, request, now).and_then(|found| sorted(selected, criteria, &found));
-    tell(selected, tag, request, found, "SORT", out)?;
+    tell(selected, &format!("TAG \"{tag}\""), request, found, "SORT", out)?;
     Ok("Sorted".to_owned())
 }
 

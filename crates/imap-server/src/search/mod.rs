@@ -88,6 +88,8 @@ fn charset(name: Option<&str>) -> Result<&'static Encoding, Failure> {
 struct Search<'a> {
     selected: &'a SelectedMailbox,
     now: i64,
+    /// The sets that the key names, resolved, by where they stand in it: a set may have as many ranges as there are messages.
+    sets: HashMap<*const SearchKey, Vec<(u32, u32)>>,
     /// The texts that are looked for, by their octets in the command.
     wanted: HashMap<&'a [u8], Wanted>,
     /// How many messages more are read before the full-text index is asked, which costs more than reading a few.
@@ -101,6 +103,24 @@ struct Wanted {
     in_text: OnceCell<TextAnswer>,
 }
 
+/// Resolves the sets that a key names.
+fn collect_sets(
+    key: &SearchKey,
+    selected: &SelectedMailbox,
+    sets: &mut HashMap<*const SearchKey, Vec<(u32, u32)>>,
+) {
+    let seen = RefCell::new(sets);
+    let resolved = |key: &SearchKey, ranges| drop(seen.borrow_mut().insert(std::ptr::from_ref(key), ranges));
+    key.any(&|key| {
+        if let SearchKey::Seq(set) = key {
+            resolved(key, set.resolve(u32::try_from(selected.len()).unwrap_or(u32::MAX)));
+        } else if let SearchKey::Uid(set) = key {
+            resolved(key, set.resolve(selected.highest_uid()));
+        }
+        false
+    });
+}
+
 impl<'a> Search<'a> {
     fn new(selected: &'a SelectedMailbox, key: &'a SearchKey, charset: &'static Encoding, now: i64) -> Self {
         let mut texts = Vec::new();
@@ -111,7 +131,9 @@ impl<'a> Search<'a> {
             in_text: OnceCell::new(),
         };
         let wanted = texts.into_iter().map(|text| (text, wanted(text))).collect();
-        Self { selected, now, wanted, to_read: Cell::new(READ_BEFORE_ASKING) }
+        let mut sets = HashMap::new();
+        collect_sets(key, selected, &mut sets);
+        Self { selected, now, sets, wanted, to_read: Cell::new(READ_BEFORE_ASKING) }
     }
 
     fn holds(&self, key: &SearchKey, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
@@ -123,8 +145,8 @@ impl<'a> Search<'a> {
             SearchKey::Flag(flag) => message.flags.contains(*flag),
             SearchKey::Keyword(keyword) => message.flags.keywords().contains(keyword),
             SearchKey::Recent => self.selected.is_recent(message.uid),
-            SearchKey::Seq(set) => self.names_seq(set, candidate.seq),
-            SearchKey::Uid(set) => set.contains(message.uid, self.selected.highest_uid()),
+            SearchKey::Seq(_) => self.is_named(key, u32::try_from(candidate.seq).unwrap_or(u32::MAX)),
+            SearchKey::Uid(_) => self.is_named(key, message.uid.value()),
             SearchKey::Before(date) => day() < *date,
             SearchKey::On(date) => day() == *date,
             SearchKey::Since(date) => day() >= *date,
@@ -155,10 +177,11 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn names_seq(&self, set: &mail_types::SeqSet, seq: usize) -> bool {
-        let highest = u32::try_from(self.selected.len()).unwrap_or(u32::MAX);
-        let seq = u32::try_from(seq).ok().and_then(|seq| mail_types::SeqNum::try_from(seq).ok());
-        seq.is_some_and(|seq| set.contains(seq, highest))
+    /// Whether a set of sequence numbers or UIDs holds the number.
+    fn is_named(&self, set: &SearchKey, number: u32) -> bool {
+        let Some(ranges) = self.sets.get(&std::ptr::from_ref(set)) else { return false };
+        let at = ranges.partition_point(|(_, last)| *last < number);
+        ranges.get(at).is_some_and(|(first, _)| *first <= number)
     }
 
     /// The cheap keys come first.

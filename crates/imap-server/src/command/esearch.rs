@@ -1,0 +1,105 @@
+//! ESEARCH: a search of several mailboxes, whichever is selected. RFC 7377.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imap_proto::{MailboxFilter, SearchRequest, SearchReturns, Tag};
+use mail_store::{Account, StoreError};
+use mail_types::MailboxName;
+
+use crate::answer::{Failure, Output};
+use crate::command::search::tell;
+use crate::search::find;
+use crate::selected::SelectedMailbox;
+use crate::session::Session;
+
+pub(crate) fn esearch(
+    session: &mut Session,
+    tag: &Tag,
+    sources: &[MailboxFilter],
+    request: SearchRequest,
+    now: i64,
+    out: &mut Output,
+) -> Result<String, Failure> {
+    let returns = request.returns.unwrap_or(SearchReturns { all: true, ..SearchReturns::default() });
+    let request = SearchRequest { returns: Some(returns), ..request };
+    if returns.save && sources != [MailboxFilter::Selected] {
+        return Err(Failure::bad("SAVE is of the selected mailbox alone"));
+    }
+    if returns.update {
+        session.selected()?;
+        out.text(format_args!("* NO [NOUPDATE \"{tag}\"] Only a SEARCH is updated\r\n"));
+    }
+    let account = Arc::clone(session.account()?);
+    let enabled = session.enabled;
+    let mut names = named(&account, sources)?;
+    if sources.contains(&MailboxFilter::Selected) {
+        let name = session.selected()?.name().clone();
+        let correlator = format!("TAG \"{tag}\" MAILBOX {}", session.shown(&name));
+        search(session.selected()?, &correlator, &request, now, out)?;
+        names.remove(&name);
+    }
+    for name in names {
+        let correlator = format!("TAG \"{tag}\" MAILBOX {}", session.shown(&name));
+        let opened = account.open(&name).and_then(|it| SelectedMailbox::open(name, it, true, enabled));
+        match opened {
+            Ok(mut mailbox) => search(&mut mailbox, &correlator, &request, now, out)?,
+            Err(StoreError::NoSuchMailbox(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok("Searched".to_owned())
+}
+
+/// One mailbox; where nothing is found, nothing is told (RFC 7377 §2.1).
+fn search(
+    mailbox: &mut SelectedMailbox,
+    correlator: &str,
+    request: &SearchRequest,
+    now: i64,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let found = find(mailbox, request, now);
+    let is_silent = found.as_ref().is_ok_and(Vec::is_empty);
+    let correlator = format!("{correlator} UIDVALIDITY {}", mailbox.mailbox().uid_validity());
+    let request = if is_silent {
+        // It is saved that nothing was found, all the same.
+        let save = request.returns.is_some_and(|it| it.save);
+        &SearchRequest {
+            returns: Some(SearchReturns { save, ..SearchReturns::default() }),
+            ..request.clone()
+        }
+    } else {
+        request
+    };
+    tell(mailbox, &correlator, request, found, "SEARCH", out)
+}
+
+/// The mailboxes that there are of those named, but for the selected one, each once.
+fn named(account: &Arc<Account>, sources: &[MailboxFilter]) -> Result<BTreeSet<MailboxName>, Failure> {
+    let all = account.mailboxes()?;
+    let all: BTreeSet<MailboxName> = all.into_iter().filter(|it| it.selectable).map(|it| it.name).collect();
+    let mut wanted = BTreeSet::new();
+    for source in sources {
+        let is_in = |name: &MailboxName, roots: &[MailboxName], depth: usize| {
+            std::iter::successors(Some(name.clone()), MailboxName::parent)
+                .take(depth)
+                .any(|it| roots.contains(&it))
+        };
+        let some: Vec<MailboxName> = match source {
+            MailboxFilter::Selected => Vec::new(),
+            MailboxFilter::Inboxes => vec![MailboxName::inbox()],
+            MailboxFilter::Personal => all.iter().cloned().collect(),
+            MailboxFilter::Subscribed => account.subscriptions()?,
+            MailboxFilter::Subtree(roots) => {
+                all.iter().filter(|name| is_in(name, roots, usize::MAX)).cloned().collect()
+            }
+            MailboxFilter::SubtreeOne(roots) => {
+                all.iter().filter(|name| is_in(name, roots, 2)).cloned().collect()
+            }
+            MailboxFilter::Mailboxes(names) => names.clone(),
+        };
+        wanted.extend(some.into_iter().filter(|name| all.contains(name)));
+    }
+    Ok(wanted)
+}
