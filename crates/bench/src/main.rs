@@ -79,13 +79,14 @@ fn measure(work: &Work, size: Size, arguments: &Arguments, place: &Place) -> Res
     if !arguments.alone {
         peers.push(work.peer);
     }
-    let servers = peers.iter().map(|peer| peer.start(place)).collect::<Result<Vec<_>>>()?;
+    let mut servers = peers.iter().map(|peer| peer.start(place)).collect::<Result<Vec<_>>>()?;
     for server in &servers {
         (work.prepare)(server, size)?;
     }
     let mut report = Report::new(work.name, servers.iter().map(|server| server.name).collect());
     for _ in 0..arguments.rounds {
-        for (position, server) in servers.iter().enumerate() {
+        for (position, server) in servers.iter_mut().enumerate() {
+            (work.before)(server)?;
             report.add(position, (work.run)(server, size)?);
         }
     }

@@ -24,20 +24,16 @@ pub(super) fn start(place: &Place) -> Result<Server> {
         text
     });
     std::fs::write(folder.path().join("users"), users)?;
-    let status = Command::new("dovecot")
-        .arg("-c")
-        .arg(folder.path().join("dovecot.conf"))
-        .stderr(File::create(folder.path().join("warnings"))?)
-        .status()
-        .context("starting dovecot (package dovecot-imapd)")?;
-    ensure!(status.success(), "dovecot did not start: see {}", folder.path().join("log").display());
-    let pid = read_pid(&folder.path().join("run/master.pid"))?;
+    let executable = PathBuf::from("dovecot");
+    let stop = launch(folder.path(), &executable)?;
     let [imap, imaps, pop3] = ports.map(Some);
     let server = Server {
         name: "dovecot",
         ports: Ports { smtp: None, imap, imaps, pop3 },
-        pid: u32::try_from(pid.as_raw())?,
-        stop: Stop::Daemon(pid),
+        pid: stop.pid()?,
+        stop,
+        launch,
+        executable,
         folder,
         owner: Some(owner),
         tls,
@@ -45,6 +41,17 @@ pub(super) fn start(place: &Place) -> Result<Server> {
     };
     server.wait()?;
     Ok(server)
+}
+
+fn launch(folder: &Path, executable: &Path) -> Result<Stop> {
+    let status = Command::new(executable)
+        .arg("-c")
+        .arg(folder.join("dovecot.conf"))
+        .stderr(File::create(folder.join("warnings"))?)
+        .status()
+        .context("starting dovecot (package dovecot-imapd)")?;
+    ensure!(status.success(), "dovecot did not start: see {}", folder.join("log").display());
+    Ok(Stop::Daemon(read_pid(&folder.join("run/master.pid"))?))
 }
 
 fn config(folder: &Path, [imap, imaps, pop3]: [SocketAddr; 3]) -> String {

@@ -15,21 +15,15 @@ pub(super) fn start(place: &Place) -> Result<Server> {
     let ports = free_addresses()?;
     std::fs::write(folder.path().join("mailstead.toml"), config(ports))?;
     fill_directory(folder.path())?;
-    let log = File::create(folder.path().join("log"))?;
-    let child = Command::new(&place.mailstead)
-        .args(["serve", "--config"])
-        .arg(folder.path().join("mailstead.toml"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("starting {}", place.mailstead.display()))?;
+    let stop = launch(folder.path(), &place.mailstead)?;
     let [smtp, imap, imaps, pop3] = ports.map(Some);
     let server = Server {
         name: "mailstead",
         ports: Ports { smtp, imap, imaps, pop3 },
-        pid: child.id(),
-        stop: Stop::Child(child),
+        pid: stop.pid()?,
+        stop,
+        launch,
+        executable: place.mailstead.clone(),
         folder,
         owner: None,
         tls,
@@ -37,6 +31,19 @@ pub(super) fn start(place: &Place) -> Result<Server> {
     };
     server.wait()?;
     Ok(server)
+}
+
+fn launch(folder: &Path, executable: &Path) -> Result<Stop> {
+    let log = File::create(folder.join("log"))?;
+    let child = Command::new(executable)
+        .args(["serve", "--config"])
+        .arg(folder.join("mailstead.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("starting {}", executable.display()))?;
+    Ok(Stop::Child(child))
 }
 
 fn mail(folder: &Path, user: usize) -> PathBuf {

@@ -45,6 +45,9 @@ pub(crate) struct Ports {
     pub(crate) pop3: Option<SocketAddr>,
 }
 
+/// Starts a server in its folder, with its executable.
+type Launch = fn(&Path, &Path) -> Result<Stop>;
+
 /// How a server is stopped.
 #[derive(Debug)]
 enum Stop {
@@ -61,6 +64,9 @@ pub(crate) struct Server {
     /// The process above all its others.
     pub(crate) pid: u32,
     stop: Stop,
+    /// Starts it again in its folder.
+    launch: Launch,
+    executable: PathBuf,
     folder: TempDir,
     /// Owner of the mail, where the server gives up root.
     owner: Option<(Uid, Gid)>,
@@ -79,6 +85,14 @@ impl Peer {
 }
 
 impl Server {
+    /// Ends it and starts it anew, over the same files.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.stop.stop();
+        self.stop = (self.launch)(self.folder.path(), &self.executable)?;
+        self.pid = self.stop.pid()?;
+        self.wait()
+    }
+
     /// The Maildir of an account's INBOX.
     pub(crate) fn maildir(&self, user: usize) -> PathBuf {
         (self.mail)(self.folder.path(), user)
@@ -111,14 +125,27 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        match &mut self.stop {
-            Stop::Child(child) => {
+        self.stop.stop();
+    }
+}
+
+impl Stop {
+    fn pid(&self) -> Result<u32> {
+        Ok(match self {
+            Self::Child(child) => child.id(),
+            Self::Daemon(pid) => u32::try_from(pid.as_raw())?,
+        })
+    }
+
+    fn stop(&mut self) {
+        match self {
+            Self::Child(child) => {
                 if let Ok(pid) = i32::try_from(child.id()) {
                     let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
                 }
                 let _ = child.wait();
             }
-            Stop::Daemon(pid) => {
+            Self::Daemon(pid) => {
                 let _ = kill(*pid, Signal::SIGTERM);
                 let began = Instant::now();
                 while kill(*pid, None).is_ok() && began.elapsed() < Duration::from_secs(10) {

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -18,20 +18,15 @@ pub(super) fn start(place: &Place) -> Result<Server> {
     let owner = mail_user()?;
     write_config(folder.path(), smtp, owner.0.as_raw(), owner.1.as_raw())?;
     super::chown_all(&folder.path().join("mail"), owner.0, owner.1)?;
-    let etc = folder.path().join("etc");
-    let status = Command::new("postfix")
-        .arg("-c")
-        .arg(&etc)
-        .arg("start")
-        .status()
-        .context("starting postfix (package postfix)")?;
-    ensure!(status.success(), "postfix did not start: see {}", folder.path().join("log").display());
-    let pid = read_pid(&folder.path().join("queue/pid/master.pid"))?;
+    let executable = PathBuf::from("postfix");
+    let stop = launch(folder.path(), &executable)?;
     let server = Server {
         name: "postfix",
         ports: Ports { smtp: Some(smtp), ..Ports::default() },
-        pid: u32::try_from(pid.as_raw())?,
-        stop: Stop::Daemon(pid),
+        pid: stop.pid()?,
+        stop,
+        launch,
+        executable,
         folder,
         owner: Some(owner),
         tls,
@@ -39,6 +34,17 @@ pub(super) fn start(place: &Place) -> Result<Server> {
     };
     server.wait()?;
     Ok(server)
+}
+
+fn launch(folder: &Path, executable: &Path) -> Result<Stop> {
+    let status = Command::new(executable)
+        .arg("-c")
+        .arg(folder.join("etc"))
+        .arg("start")
+        .status()
+        .context("starting postfix (package postfix)")?;
+    ensure!(status.success(), "postfix did not start: see {}", folder.join("log").display());
+    Ok(Stop::Daemon(read_pid(&folder.join("queue/pid/master.pid"))?))
 }
 
 fn write_config(folder: &Path, smtp: SocketAddr, uid: u32, gid: u32) -> Result<()> {

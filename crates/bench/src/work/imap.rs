@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::{
-    Size, Work, address, at_once, measured, megabytes, milliseconds, nothing, per_second, with_each,
+    Size, Work, address, as_it_is, at_once, measured, megabytes, milliseconds, nothing, per_second, with_each,
 };
 use crate::client::Imap;
 use crate::maildir;
@@ -23,6 +23,24 @@ pub(super) const WORKS: &[Work] = &[
         |s, z| filled(s, z.of(100_000, 1000), 400),
         |s, z| timed(s, &["SELECT INBOX"; 20], z),
     ),
+    Work {
+        before: Server::restart,
+        ..work(
+            "imap-open",
+            "the first SELECT of 100,000 messages after a restart",
+            |s, z| filled(s, z.of(100_000, 1000), 400),
+            opened,
+        )
+    },
+    Work {
+        before: without_index,
+        ..work(
+            "imap-open-anew",
+            "the same with the index deleted",
+            |s, z| filled(s, z.of(100_000, 1000), 400),
+            opened,
+        )
+    },
     work(
         "imap-flags",
         "FETCH 1:* (UID FLAGS), 100,000 messages",
@@ -92,7 +110,7 @@ const fn work(
     prepare: fn(&Server, Size) -> Result<()>,
     run: fn(&Server, Size) -> Result<Figure>,
 ) -> Work {
-    Work { name, what, peer: Peer::Dovecot, prepare, run }
+    Work { name, what, peer: Peer::Dovecot, prepare, before: as_it_is, run }
 }
 
 /// Fills the INBOX of `user0` and has it opened once.
@@ -157,6 +175,31 @@ fn timed(server: &Server, commands: &[&str], _: Size) -> Result<Figure> {
         measured(server, || commands.iter().try_for_each(|command| session.command(command).map(|_| ())))?;
     let count = u32::try_from(commands.len()).unwrap_or(1);
     Ok(milliseconds(took / count, cpu / count))
+}
+
+/// The first SELECT of a session, while the server knows only what is on the disk.
+fn opened(server: &Server, _: Size) -> Result<Figure> {
+    let mut session = open(server, 0, false)?;
+    let (_, took, cpu) = measured(server, || session.command("SELECT INBOX"))?;
+    session.command("LOGOUT")?;
+    Ok(milliseconds(took, cpu))
+}
+
+/// Starts the server anew after all that it can make again from the Maildir was deleted: ours is `index.sqlite` with what
+/// belongs to it, Dovecot's are its indexes and the list of UIDs.
+fn without_index(server: &mut Server) -> Result<()> {
+    server.restart()?;
+    let maildir = server.maildir(0);
+    for folder in [maildir.parent().unwrap_or(&maildir), &maildir] {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if ["index.sqlite", "dovecot.index", "dovecot-uidlist"].iter().any(|it| name.starts_with(it)) {
+                std::fs::remove_file(&path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn bodies(server: &Server, _: Size) -> Result<Figure> {

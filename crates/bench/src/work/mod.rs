@@ -34,7 +34,13 @@ pub(crate) struct Work {
     pub(crate) peer: Peer,
     /// Done once, before the rounds.
     pub(crate) prepare: fn(&Server, Size) -> Result<()>,
+    /// Done before each round.
+    pub(crate) before: fn(&mut Server) -> Result<()>,
     pub(crate) run: fn(&Server, Size) -> Result<Figure>,
+}
+
+const fn as_it_is(_: &mut Server) -> Result<()> {
+    Ok(())
 }
 
 const fn nothing(_: &Server, _: Size) -> Result<()> {

@@ -1,6 +1,6 @@
 use anyhow::{Context, Result};
 
-use super::{Size, Work, address, at_once, measured, megabytes, nothing, per_second};
+use super::{Size, Work, address, as_it_is, at_once, measured, megabytes, nothing, per_second};
 use crate::client::Pop3;
 use crate::maildir;
 use crate::peer::{PASSWORD, Peer, Server};
@@ -12,6 +12,7 @@ pub(super) const WORKS: &[Work] = &[
         what: "login, STAT, QUIT, 8 clients",
         peer: Peer::Dovecot,
         prepare: nothing,
+        before: as_it_is,
         run: log_in,
     },
     Work {
@@ -19,6 +20,7 @@ pub(super) const WORKS: &[Work] = &[
         what: "RETR of 2,000 messages of 10 KB",
         peer: Peer::Dovecot,
         prepare: filled,
+        before: as_it_is,
         run: retrieve,
     },
 ];

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Size, Work, address, at_once, measured, megabytes, nothing, per_second};
+use super::{Size, Work, address, as_it_is, at_once, measured, megabytes, nothing, per_second};
 use crate::client::Smtp;
 use crate::maildir;
 use crate::peer::{Peer, Server};
@@ -28,7 +28,7 @@ pub(super) const WORKS: &[Work] = &[
 ];
 
 const fn work(name: &'static str, what: &'static str, run: fn(&Server, Size) -> Result<Figure>) -> Work {
-    Work { name, what, peer: Peer::Postfix, prepare: nothing, run }
+    Work { name, what, peer: Peer::Postfix, prepare: nothing, before: as_it_is, run }
 }
 
 const ACCOUNTS: usize = 20;
