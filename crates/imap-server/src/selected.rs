@@ -182,7 +182,7 @@ impl SelectedMailbox {
 
     /// The UID of the message at `index` in the snapshot.
     pub(crate) fn uid(&self, index: usize) -> Option<Uid> {
-        self.now.uids().get(index).copied()
+        self.now.uids().get(index)
     }
 
     pub(crate) fn highest_uid(&self) -> u32 {
@@ -219,7 +219,7 @@ impl SelectedMailbox {
     fn recent_count(&self) -> usize {
         let uids = self.now.uids();
         let within = |(first, last): &(Uid, Uid)| {
-            uids.partition_point(|uid| uid <= last) - uids.partition_point(|uid| uid < first)
+            uids.partition_point(|uid| uid <= *last) - uids.partition_point(|uid| uid < *first)
         };
         self.recent.iter().map(within).sum()
     }
@@ -279,8 +279,7 @@ impl SelectedMailbox {
     /// The UIDs of the messages named, ascending.
     pub(crate) fn uids(&self, named: &Named) -> Vec<Uid> {
         let uids = self.now.uids();
-        let within = |range: &Range<usize>| uids.get(range.clone()).unwrap_or_default();
-        named.indexes.iter().flat_map(within).copied().collect()
+        named.indexes.iter().flat_map(|range| uids.range(range.clone())).collect()
     }
 
     /// Remembers that the client is told of these messages' state in `snapshot` by the command itself; they ascend.
@@ -308,7 +307,7 @@ impl SelectedMailbox {
         if !difference.gone.is_empty() {
             self.known_up_to.get_or_insert(before.highest_mod_seq());
             let gone = difference.gone.into_iter();
-            let gone: Vec<_> = gone.filter_map(|index| Some((index, *before.uids().get(index)?))).collect();
+            let gone: Vec<_> = gone.filter_map(|index| Some((index, before.uids().get(index)?))).collect();
             contexts::tell_gone(&mut self.contexts, &gone, |index| self.gaps.number(index) + 1, out);
             self.gaps.add(gone);
         }
@@ -402,7 +401,7 @@ impl SelectedMailbox {
 
     /// Tells the flags that changed of messages the client knew.
     fn tell_flags(&mut self, before: &Snapshot, changed: &[usize], out: &mut Output) {
-        let last = before.uids().last().copied();
+        let last = before.uids().last();
         let known = std::mem::take(&mut self.known);
         for index in changed {
             let Some(message) = self.now.get(*index) else { continue };

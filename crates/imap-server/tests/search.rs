@@ -21,7 +21,7 @@ async fn hold(fixture: &mut Fixture) -> anyhow::Result<()> {
 fn is_indexed(fixture: &Fixture) -> anyhow::Result<bool> {
     let inbox = fixture.store.account(&"alice@example.org".parse()?)?.open(&MailboxName::inbox())?;
     let answer = inbox.find_text(&Needle::new("words"), Within::Body);
-    Ok(inbox.snapshot().uids().iter().all(|uid| answer.holds(*uid) == Some(true)))
+    Ok(inbox.snapshot().uids().to_vec().iter().all(|uid| answer.holds(*uid) == Some(true)))
 }
 
 #[tokio::test]

@@ -504,7 +504,7 @@ impl Account {
     fn rename_inbox(self: &Arc<Self>, to: &MailboxName) -> Result<(), StoreError> {
         self.create(to, None)?;
         let (inbox, target) = (self.open(&MailboxName::inbox())?, self.open(to)?);
-        let moved = inbox.move_to(inbox.snapshot().uids(), &target);
+        let moved = inbox.move_to(&inbox.snapshot().uids().to_vec(), &target);
         if moved.is_err() && target.sync().is_ok_and(|it| it.is_empty()) {
             self.delete(to)?; // so that the client can try again
         }
@@ -546,7 +546,7 @@ impl Account {
         let mailbox = self.open(name)?;
         let snapshot = mailbox.snapshot();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let recent = snapshot.uids().partition_point(|uid| *uid < snapshot.first_recent());
+        let recent = snapshot.uids().partition_point(|uid| uid < snapshot.first_recent());
         Ok(MailboxStatus {
             messages: count(snapshot.len()),
             recent: count(snapshot.len() - recent),

@@ -320,6 +320,14 @@ impl Index {
         )
     }
 
+    /// Writes down a message's other flags.
+    pub(crate) fn put_flags(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
+        self.execute(
+            "UPDATE message SET info = ?3, extra = ?4, mod_seq = ?5 WHERE folder = ?1 AND uid = ?2",
+            params![folder, row.uid, row.info, row.extra, row.mod_seq],
+        )
+    }
+
     fn write_message(&self, sql: &str, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
         self.execute(
             sql,
@@ -386,8 +394,11 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 /// True if the database's content is at fault, not the moment.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     if let rusqlite::Error::SqliteFailure(failure, text) = error {
-        return matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-            || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+        return matches!(
+            failure.code,
+            // A new UID that a message has already: the mailbox's next UID is too low.
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation
+        ) || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
             || text.as_deref().is_some_and(|it| it.contains("no such") || it.contains("has no column"));
     }
     matches!(

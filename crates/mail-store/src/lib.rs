@@ -35,7 +35,7 @@ pub use mailbox::{Append, FlagChange, Mailbox, Stored};
 pub use message_file::MessageFile;
 pub use object_id::{EmailId, MailboxObjectId, NoId};
 pub use search::TextAnswer;
-pub use snapshot::{Difference, Message, Snapshot};
+pub use snapshot::{Difference, Message, Snapshot, Uids};
 pub use store::Store;
 pub use summary::{Digests, Summarized, Summarizer, Summary};
 pub use watch::Changes;

@@ -79,19 +79,22 @@ impl<'a> FileName<'a> {
     /// What in the name breaks the grammar.
     pub(crate) fn breach(&self, name: &str) -> Option<&'static str> {
         let (front, info) = name.split_once(':').map_or((name, None), |(front, info)| (front, Some(info)));
-        let has = |key: &str| front.split(',').skip(1).any(|field| field.starts_with(key));
-        if name.chars().any(char::is_control) {
+        if name.bytes().any(|octet| !matches!(octet, b' '..=b'~')) && name.chars().any(char::is_control) {
             Some("a control character")
         } else if info.is_some_and(|info| !info.is_empty() && !info.starts_with("2,")) {
             Some("what follows the colon is no list of flags")
-        } else if has("U=") && self.uid.is_none() {
-            Some("U= is no UID")
-        } else if (has("S=") && self.size.is_none()) || (has("W=") && self.wire.is_none()) {
-            Some("S= or W= is no size")
-        } else if has("H=") && self.hash.is_none() && is_ours(&self.base) {
-            Some("H= is no hash")
         } else {
-            None
+            front.split(',').skip(1).find_map(|field| self.breach_in(field.split_once('=')?.0))
+        }
+    }
+
+    fn breach_in(&self, key: &str) -> Option<&'static str> {
+        match key {
+            "U" if self.uid.is_none() => Some("U= is no UID"),
+            "S" if self.size.is_none() => Some("S= or W= is no size"),
+            "W" if self.wire.is_none() => Some("S= or W= is no size"),
+            "H" if self.hash.is_none() && is_ours(&self.base) => Some("H= is no hash"),
+            _ => None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod history;
 mod next;
 mod rows;
+mod uids;
 
 use std::sync::Arc;
 
@@ -12,11 +13,12 @@ pub use history::Difference;
 use history::History;
 pub(crate) use next::{Head, keyword_positions};
 pub(crate) use rows::{Row, Rows};
+pub use uids::Uids;
 
 /// What a mailbox held at one moment; it never changes. Messages ascend by UID.
 #[derive(Debug)]
 pub struct Snapshot {
-    pub(crate) uids: Arc<[Uid]>,
+    pub(crate) uids: Arc<Uids>,
     pub(crate) rows: Rows,
     /// The sets of keywords in use; a row names one by position, 0 is the empty set.
     pub(crate) sets: Arc<Vec<Vec<usize>>>,
@@ -58,20 +60,20 @@ impl Snapshot {
 
     /// The UIDs, ascending.
     #[must_use]
-    pub fn uids(&self) -> &[Uid] {
+    pub fn uids(&self) -> &Uids {
         &self.uids
     }
 
     /// The position of `uid`, from 0.
     #[must_use]
     pub fn position(&self, uid: Uid) -> Option<usize> {
-        self.uids().binary_search(&uid).ok()
+        self.uids.position(uid)
     }
 
     /// The message at a position, from 0.
     #[must_use]
     pub fn get(&self, position: usize) -> Option<Message> {
-        let uid = *self.uids.get(position)?;
+        let uid = self.uids.get(position)?;
         let row = self.rows.get(position)?;
         let set = self.sets.get(row.keywords as usize).map(Vec::as_slice).unwrap_or_default();
         let keywords = set.iter().filter_map(|keyword| self.names.get(*keyword)?.clone());
@@ -82,6 +84,12 @@ impl Snapshot {
             size: row.size,
             mod_seq: row.mod_seq,
         })
+    }
+
+    /// The position, from 0, of the first message without `\Seen`.
+    #[must_use]
+    pub fn first_unseen(&self) -> Option<usize> {
+        self.rows.first_unseen()
     }
 
     /// The keywords known in the mailbox, for FLAGS and PERMANENTFLAGS.

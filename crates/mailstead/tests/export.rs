@@ -244,7 +244,7 @@ fn a_changed_flag_renames_the_exported_file() {
     let inbox = alice.account().open(&"INBOX".parse().unwrap()).unwrap();
     let mut seen = Flags::new();
     seen.insert(mail_types::Flag::Seen);
-    inbox.store(inbox.snapshot().uids(), &mail_store::FlagChange::Add(seen)).unwrap();
+    inbox.store(&inbox.snapshot().uids().to_vec(), &mail_store::FlagChange::Add(seen)).unwrap();
     export(&installation, "maildir", &target);
     let names: Vec<_> = target
         .join("cur")

@@ -99,18 +99,18 @@ fn changing(group: &mut BenchmarkGroup<'_, WallTime>, fixture: &Fixture, mailbox
         });
     });
     group.bench_function("append", |b| b.iter(|| fixture::append(mailbox)));
-    let uid = mailbox.snapshot().uids().first().copied().unwrap();
+    let uid = mailbox.snapshot().uids().get(0).unwrap();
     let mut turn = Turn::default();
     group.bench_function("flag one", |b| b.iter(|| mailbox.store(&[uid], &turn.next()).unwrap()));
 }
 
 fn changing_many(group: &mut BenchmarkGroup<'_, WallTime>, mailbox: &Mailbox, trash: &Arc<Mailbox>) {
-    let many: Vec<Uid> = mailbox.snapshot().uids().iter().copied().take(MANY).collect();
+    let many: Vec<Uid> = mailbox.snapshot().uids().iter().take(MANY).collect();
     let mut turn = Turn::default();
     group.bench_function(BenchmarkId::new("flag", MANY), |b| {
         b.iter(|| mailbox.store(&many, &turn.next()).unwrap());
     });
-    let empty = || trash.expunge(trash.sync().unwrap().uids()).unwrap();
+    let empty = || trash.expunge(&trash.sync().unwrap().uids().to_vec()).unwrap();
     group.bench_function(BenchmarkId::new("copy", MANY), |b| {
         b.iter_batched(empty, |_| mailbox.copy(&many, trash).unwrap(), BatchSize::PerIteration);
     });

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use imap_proto::Qresync;
-use mail_store::Snapshot;
+use mail_store::{Snapshot, Uids};
 use mail_types::{Bound, ModSeq, SeqSet, Uid, UidSet};
 
 use crate::answer::Output;
@@ -37,7 +37,7 @@ pub(crate) fn last_given(now: &Snapshot) -> u32 {
 
 /// The UID up to which the client's numbering is ours, 0 if none: nothing up to there is gone that it doesn't know of
 /// (RFC 7162 §3.2.5.2). Both sets ascend, and pair.
-fn last_match(ours: &[Uid], numbers: &SeqSet, uids: &UidSet) -> u32 {
+fn last_match(ours: &Uids, numbers: &SeqSet, uids: &UidSet) -> u32 {
     let (mut numbers, mut uids) = (numbers.resolve(0).into_iter(), uids.resolve(0).into_iter());
     let (mut number, mut uid) = (numbers.next(), uids.next());
     let mut matched = 0;
@@ -54,21 +54,20 @@ fn last_match(ours: &[Uid], numbers: &SeqSet, uids: &UidSet) -> u32 {
 }
 
 /// The same for numbers and UIDs side by side. How far the UID of a message is above its number never falls.
-fn last_match_of_run(ours: &[Uid], number: u32, uid: u32, length: u32) -> u32 {
+fn last_match_of_run(ours: &Uids, number: u32, uid: u32, length: u32) -> u32 {
     let start = number.saturating_sub(1) as usize;
-    let run = ours.get(start..).unwrap_or_default();
-    let run = run.get(..=length as usize).unwrap_or(run);
-    let is_within = |(at, found): (usize, &Uid)| (found.value() as usize).saturating_sub(at) <= uid as usize;
-    let (mut low, mut high) = (0, run.len());
+    let run = ours.len().saturating_sub(start).min((length as usize).saturating_add(1));
+    let is_within = |(at, found): (usize, Uid)| (found.value() as usize).saturating_sub(at) <= uid as usize;
+    let (mut low, mut high) = (0, run);
     while low < high {
         let middle = low.midpoint(high);
-        if run.get(middle).is_some_and(|found| is_within((middle, found))) {
+        if ours.get(start + middle).is_some_and(|found| is_within((middle, found))) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    let last = low.checked_sub(1).and_then(|at| Some((at, run.get(at)?.value())));
+    let last = low.checked_sub(1).and_then(|at| Some((at, ours.get(start + at)?.value())));
     last.filter(|(at, found)| *found as usize - at == uid as usize).map_or(0, |(_, found)| found)
 }
 
@@ -115,7 +114,7 @@ pub(crate) fn tell_vanished_since(
 }
 
 /// The UIDs within ascending ranges that no message has.
-fn absent(uids: &[Uid], ranges: &[(u32, u32)]) -> UidSet {
+fn absent(uids: &Uids, ranges: &[(u32, u32)]) -> UidSet {
     let mut absent = Vec::new();
     let mut push = |first: u32, last: u32| {
         let bound = |number| Uid::try_from(number).ok().map(Bound::Number);
@@ -124,7 +123,7 @@ fn absent(uids: &[Uid], ranges: &[(u32, u32)]) -> UidSet {
     for (first, last) in ranges {
         let mut next = *first;
         let start = uids.partition_point(|uid| uid.value() < *first);
-        for uid in uids.get(start..).unwrap_or_default().iter().take_while(|uid| uid.value() <= *last) {
+        for uid in uids.range(start..uids.len()).take_while(|uid| uid.value() <= *last) {
             push(next, uid.value() - 1);
             next = uid.value().saturating_add(1);
         }
@@ -147,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn uids(numbers: impl IntoIterator<Item = u32>) -> Vec<Uid> {
+    fn uids<C: FromIterator<Uid>>(numbers: impl IntoIterator<Item = u32>) -> C {
         numbers.into_iter().map(|it| Uid::try_from(it).unwrap()).collect()
     }
 
@@ -155,7 +154,10 @@ mod tests {
     fn pairs(pairs: &[(u32, u32)]) -> (SeqSet, UidSet) {
         let bound = |number: u32| Bound::Number(mail_types::SeqNum::try_from(number).unwrap());
         let numbers = pairs.iter().map(|(number, _)| (bound(*number), bound(*number))).collect();
-        (SeqSet::from_ranges(numbers), UidSet::from_ascending(uids(pairs.iter().map(|(_, uid)| *uid))))
+        (
+            SeqSet::from_ranges(numbers),
+            UidSet::from_ascending(uids::<Vec<_>>(pairs.iter().map(|(_, uid)| *uid))),
+        )
     }
 
     /// RFC 7162 §3.2.5.2
@@ -166,7 +168,7 @@ mod tests {
         assert_eq!(last_match(&ours, &numbers, &known), 8);
         let (numbers, known) = pairs(&[(2, 3), (13, 26)]);
         assert_eq!(last_match(&ours, &numbers, &known), 0);
-        assert_eq!(last_match(&[], &numbers, &known), 0);
+        assert_eq!(last_match(&Uids::default(), &numbers, &known), 0);
     }
 
     #[test]
@@ -174,7 +176,7 @@ mod tests {
         let all = |ranges: &[(u32, u32)]| absent(&uids([3, 4, 9]), ranges).to_string();
         assert_eq!(all(&[(1, 12)]), "1:2,5:8,10:12");
         assert_eq!(all(&[(3, 4), (8, 9), (11, 11)]), "8,11");
-        assert_eq!(absent(&[], &[(2, 5)]).to_string(), "2:5");
+        assert_eq!(absent(&Uids::default(), &[(2, 5)]).to_string(), "2:5");
     }
 
     proptest! {
@@ -184,7 +186,7 @@ mod tests {
             numbers in btree_set(1..30_u32, 0..20),
             known in btree_set(1..40_u32, 0..20),
         ) {
-            let ours = uids(ours);
+            let ours: Uids = uids(ours);
             let sample: Vec<(u32, u32)> = numbers.into_iter().zip(known).collect();
             let is_ours = |(number, uid): &&(u32, u32)| {
                 ours.get(*number as usize - 1).is_some_and(|it| it.value() == *uid)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imap_proto::{FetchItem, SelectParams, Tag};
 use mail_store::StoreError;
-use mail_types::{Flag, MailboxName};
+use mail_types::MailboxName;
 use tracing::info;
 
 use crate::answer::{Failure, Output};
@@ -71,8 +71,7 @@ pub(crate) fn select(
 fn tell(selected: &mut SelectedMailbox, is_rev2: bool, out: &mut Output) {
     selected.tell_select(out);
     let now = selected.now();
-    let unseen = |index: &usize| now.get(*index).is_some_and(|message| !message.flags.contains(Flag::Seen));
-    if let Some(first) = (0..now.len()).filter(|_| !is_rev2).find(unseen) {
+    if let Some(first) = now.first_unseen().filter(|_| !is_rev2) {
         out.text(format_args!("* OK [UNSEEN {}] The first unseen message\r\n", first + 1));
     }
     let validity = selected.mailbox().uid_validity();

@@ -149,7 +149,7 @@ impl Append {
         work.touched = true;
         disk::rename_new(&self.tmp.path, &path)?;
         placed.borrow_mut().push((self.tmp.path.clone(), path));
-        work.index.put_message(&work.place.key, &row)?;
+        work.index.add_message(&work.place.key, &row)?;
         Ok(uid)
     }
 }

@@ -146,6 +146,6 @@ impl Work<'_> {
             disk::rename_new(&old, &new)?;
         }
         row.mod_seq = self.change(mod_seq)?;
-        self.index.put_message(&self.place.key, &row)
+        self.index.put_flags(&self.place.key, &row)
     }
 }

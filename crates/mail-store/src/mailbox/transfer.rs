@@ -109,7 +109,7 @@ impl Mailbox {
     /// About how much these messages are.
     fn usage_of(&self, uids: &[Uid]) -> Usage {
         let now = self.snapshot();
-        let sizes = uids.iter().filter_map(|uid| now.get(now.uids().binary_search(uid).ok()?));
+        let sizes = uids.iter().filter_map(|uid| now.get(now.position(*uid)?));
         sizes.map(|message| Usage::message(message.size)).sum()
     }
 
@@ -169,7 +169,7 @@ impl Work<'_> {
             placed.push(path.clone());
             self.touched = true;
             disk::rename_new(tmp, &path)?;
-            self.index.put_message(&self.place.key, &copy)?;
+            self.index.add_message(&self.place.key, &copy)?;
             self.index.copy_summary((source, row.uid), (&self.place.key, copy.uid))?;
             pairs.extend(pair(row, &copy));
         }
@@ -195,7 +195,7 @@ impl Work<'_> {
                 (source.touched, target.touched) = (true, true);
                 disk::rename_new(&from, &to)?;
                 moved.push((from, to));
-                target.index.put_message(&target.place.key, &copy)?;
+                target.index.add_message(&target.place.key, &copy)?;
                 target.index.copy_summary((&source.place.key, row.uid), (&target.place.key, copy.uid))?;
                 let mod_seq = source.change(&mut gone_at)?;
                 source.forget(&row, mod_seq)?;
@@ -226,7 +226,7 @@ impl Work<'_> {
                 work.touched = true;
                 disk::rename_new(&from, &to)?;
                 moved.push((from, to));
-                work.index.put_message(&work.place.key, &copy)?;
+                work.index.add_message(&work.place.key, &copy)?;
                 work.index.copy_summary((&work.place.key, row.uid), (&work.place.key, copy.uid))?;
                 work.forget(&row, copy.mod_seq)?;
                 Ok(pair(&row, &copy))

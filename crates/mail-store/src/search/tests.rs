@@ -244,7 +244,7 @@ impl Fixture {
     fn holds(&self, mailbox: &str, needle: &str) -> Vec<Option<bool>> {
         let mailbox = self.open(mailbox);
         let answer = mailbox.find_text(&Needle::new(needle), Within::Text);
-        mailbox.snapshot().uids().iter().map(|uid| answer.holds(*uid)).collect()
+        mailbox.snapshot().uids().to_vec().iter().map(|uid| answer.holds(*uid)).collect()
     }
 
     fn documents(&self) -> Vec<i64> {

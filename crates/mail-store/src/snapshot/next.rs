@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mail_types::{Keyword, ModSeq, Uid};
 
 use super::history::{History, Step};
-use super::{Row, Rows, Snapshot};
+use super::{Row, Rows, Snapshot, Uids};
 use crate::index::{MailboxRow, MessageRow, MessageState};
 use crate::names::FileName;
 
@@ -19,7 +19,7 @@ impl Snapshot {
     /// That of a mailbox of which nothing is known.
     pub(crate) fn empty() -> Self {
         Self {
-            uids: Arc::new([]),
+            uids: Arc::default(),
             rows: Rows::default(),
             sets: Arc::new(vec![Vec::new()]),
             names: Arc::default(),
@@ -76,7 +76,7 @@ impl Snapshot {
     ) -> Result<Self, E> {
         let mut whole = Self::empty().next(&[], &[], head);
         let mut encoder = Encoder::new(head, &mut whole.sets);
-        let (mut uids, rows) = (Vec::new(), &mut whole.rows);
+        let (mut uids, rows) = (Uids::default(), &mut whole.rows);
         read(&mut |message| {
             if let Ok(uid) = Uid::try_from(message.uid) {
                 uids.push(uid);
@@ -84,7 +84,7 @@ impl Snapshot {
             }
         })?;
         rows.shrink();
-        whole.uids = uids.into();
+        whole.uids = Arc::new(uids);
         whole.history = History::default();
         Ok(whole)
     }
@@ -92,14 +92,16 @@ impl Snapshot {
     /// Puts rows in and takes those at the positions `gone` out.
     fn splice(&mut self, added: Vec<(Uid, Row)>, mut gone: Vec<usize>) {
         gone.sort_unstable();
-        let first = added.first().map(|(uid, _)| self.uids.partition_point(|it| it < uid));
+        let first = added.first().map(|(uid, _)| self.uids.partition_point(|it| it < *uid));
         let Some(split) = gone.first().copied().into_iter().chain(first).min() else { return };
         let stays = |position: &usize| gone.binary_search(position).is_err();
-        let tail = self.uids.iter().copied().enumerate().skip(split).zip(self.rows.split_off(split));
-        let mut tail =
-            tail.filter(|((position, _), _)| stays(position)).map(|((_, uid), row)| (uid, row)).peekable();
-        let mut uids = self.uids.get(..split).unwrap_or_default().to_vec();
-        let mut rows = Vec::with_capacity(self.uids.len() - split + added.len());
+        let len = self.uids.len();
+        let tail: Vec<_> = self.uids.range(split..len).zip(self.rows.split_off(split)).collect();
+        let tail = (split..).zip(tail).filter(|(position, _)| stays(position));
+        let mut tail = tail.map(|(_, message)| message).peekable();
+        let uids = Arc::make_mut(&mut self.uids);
+        uids.truncate(split);
+        let mut rows = Vec::with_capacity(len - split + added.len());
         let mut push = |(uid, row)| {
             uids.push(uid);
             rows.push(row);
@@ -112,7 +114,6 @@ impl Snapshot {
         }
         tail.for_each(push);
         self.rows.extend(&rows);
-        self.uids = uids.into();
     }
 }
 
@@ -198,6 +199,9 @@ mod tests {
         let messages = |it: &Snapshot| (0..it.len()).map(|at| it.get(at).unwrap()).collect::<Vec<_>>();
         assert_eq!(messages(&next), messages(&whole));
         assert_eq!((next.rows.unseen(), next.rows.octets()), (whole.rows.unseen(), whole.rows.octets()));
+        let is_unseen = |at: &usize| !next.get(*at).unwrap().flags.contains(mail_types::Flag::Seen);
+        let unseen = (0..next.len()).find(is_unseen);
+        assert_eq!((next.first_unseen(), whole.first_unseen()), (unseen, unseen));
         assert_eq!(next.changed_since(five.mod_seq.try_into().unwrap()).len(), 4);
         assert_eq!(first.len(), 2000, "the one before stays as it was");
         let flags = next.next(&[message(6, 7, "")], &[], &Head { keywords: &keywords, row: &six });

@@ -34,6 +34,7 @@ struct Chunk {
     rows: Vec<Row>,
     /// No row is newer.
     newest: ModSeq,
+    unseen: usize,
 }
 
 /// Rows by position. All chunks but the last are full.
@@ -55,6 +56,13 @@ impl Rows {
         self.unseen
     }
 
+    /// The position of the first without `\Seen`, at the cost of a look at every few hundred.
+    pub(crate) fn first_unseen(&self) -> Option<usize> {
+        let number = self.chunks.iter().position(|chunk| chunk.unseen > 0)?;
+        let position = self.chunks.get(number)?.rows.iter().position(Row::is_unseen)?;
+        Some(number * CHUNK + position)
+    }
+
     /// What has `\\Deleted`.
     pub(crate) const fn deleted(&self) -> Usage {
         self.deleted
@@ -73,8 +81,11 @@ impl Rows {
         if let Some(last) = self.chunks.last_mut().filter(|_| !first.is_empty()).map(Arc::make_mut) {
             last.rows.extend_from_slice(first);
             last.newest = newest(first).max(last.newest);
+            last.unseen += unseen(first);
         }
-        let chunk = |rows: &[Row]| Arc::new(Chunk { rows: rows.to_vec(), newest: newest(rows) });
+        let chunk = |rows: &[Row]| {
+            Arc::new(Chunk { rows: rows.to_vec(), newest: newest(rows), unseen: unseen(rows) })
+        };
         self.chunks.extend(rest.chunks(CHUNK).map(chunk));
     }
 
@@ -85,11 +96,13 @@ impl Rows {
             Some(last) => {
                 last.rows.push(row);
                 last.newest = last.newest.max(row.mod_seq);
+                last.unseen += usize::from(row.is_unseen());
             }
             None => {
                 let mut rows = Vec::with_capacity(CHUNK);
                 rows.push(row);
-                self.chunks.push(Arc::new(Chunk { rows, newest: row.mod_seq }));
+                let unseen = usize::from(row.is_unseen());
+                self.chunks.push(Arc::new(Chunk { rows, newest: row.mod_seq, unseen }));
             }
         }
     }
@@ -104,6 +117,8 @@ impl Rows {
         let Some(old) = chunk.rows.get_mut(position % CHUNK) else { return };
         let old = std::mem::replace(old, row);
         chunk.newest = chunk.newest.max(row.mod_seq);
+        chunk.unseen += usize::from(row.is_unseen());
+        chunk.unseen -= usize::from(old.is_unseen());
         self.discount(&old);
         self.count(&row);
     }
@@ -137,6 +152,10 @@ impl Rows {
         self.octets -= row.size;
         self.deleted = self.deleted - row.deleted();
     }
+}
+
+fn unseen(rows: &[Row]) -> usize {
+    rows.iter().filter(|row| row.is_unseen()).count()
 }
 
 fn newest(rows: &[Row]) -> ModSeq {

@@ -284,7 +284,7 @@ fn a_damaged_mailbox_file_is_made_anew_from_what_is_left_and_the_uids_stay() {
             assert_eq!(after, before, "keywords too");
         }
         deliver(&ground.store, b"new\r\n");
-        assert!(inbox(&ground.store).sync().unwrap().uids()[3] > uid(3));
+        assert!(inbox(&ground.store).sync().unwrap().uids().to_vec()[3] > uid(3));
     }
 }
 
@@ -348,10 +348,10 @@ fn what_changes_while_it_is_looked_at_is_no_finding() {
                 inbox.sync().unwrap();
                 inbox.store(&[uid(1), uid(2)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
                 inbox.store(&[uid(1), uid(2)], &FlagChange::Remove(flags(&[Flag::Seen]))).unwrap();
-                let last = *inbox.snapshot().uids().last().unwrap();
+                let last = *inbox.snapshot().uids().to_vec().last().unwrap();
                 inbox.copy(&[uid(3)], &trash).unwrap();
                 inbox.move_to(&[last], &trash).unwrap();
-                trash.expunge(&[*trash.snapshot().uids().last().unwrap()]).unwrap();
+                trash.expunge(&[*trash.snapshot().uids().to_vec().last().unwrap()]).unwrap();
             }
         });
         let found: Vec<_> = (0..40).map(|round| ground.check(round % 4 == 0)).collect();

@@ -409,7 +409,7 @@ fn a_copy_cut_short() {
     check(&Operation {
         act: |store| {
             let (inbox, trash) = open_both(store, "Trash")?;
-            inbox.copy(inbox.snapshot().uids(), &trash).map(|_| ())
+            inbox.copy(&inbox.snapshot().uids().to_vec(), &trash).map(|_| ())
         },
         more: &["one", "two", "three", "four"],
         done: |after| after["bob/Trash"].2.len() == 5 && after["bob/INBOX"].2.len() == 4,
@@ -423,7 +423,7 @@ fn a_move_cut_short() {
     check(&Operation {
         act: |store| {
             let (inbox, trash) = open_both(store, "Trash")?;
-            inbox.move_to(inbox.snapshot().uids(), &trash).map(|_| ())
+            inbox.move_to(&inbox.snapshot().uids().to_vec(), &trash).map(|_| ())
         },
         done: |after| {
             let trash = &after["bob/Trash"].2;
@@ -439,7 +439,7 @@ fn a_move_within_a_mailbox_cut_short() {
     check(&Operation {
         act: |store| {
             let (inbox, same) = open_both(store, "INBOX")?;
-            inbox.move_to(inbox.snapshot().uids(), &same).map(|_| ())
+            inbox.move_to(&inbox.snapshot().uids().to_vec(), &same).map(|_| ())
         },
         done: |after| after["bob/INBOX"].2.iter().all(|it| it.0 > 4),
         moves: true,
@@ -453,7 +453,10 @@ fn a_store_cut_short() {
         act: |store| {
             let (inbox, _) = open_both(store, "INBOX")?;
             inbox
-                .store(inbox.snapshot().uids(), &FlagChange::Add(keyword(&[Flag::Flagged], "Fresh")))
+                .store(
+                    &inbox.snapshot().uids().to_vec(),
+                    &FlagChange::Add(keyword(&[Flag::Flagged], "Fresh")),
+                )
                 .map(|_| ())
         },
         done: |after| {

@@ -105,7 +105,7 @@ fn an_index_of_a_newer_version_is_made_anew_with_a_word() {
     newer.execute_batch("ALTER TABLE message RENAME TO letter; PRAGMA user_version = 9999").unwrap();
     drop(newer);
     let store = Store::open(dir.path()).unwrap();
-    let lines = logged(|| assert_eq!(inbox(&store).snapshot().uids(), uids));
+    let lines = logged(|| assert_eq!(inbox(&store).snapshot().uids().to_vec(), uids));
     assert!(
         lines.iter().any(|line| line.contains("from a newer version") && line.contains("9999")),
         "{lines:?}"
@@ -156,7 +156,7 @@ fn a_name_that_is_not_utf8_keeps_its_uid() {
     let name = [b"\xfc,U=2,V=", mark(&maildir(dir.path())).as_bytes(), b":2,S"].concat();
     std::fs::write(maildir(dir.path()).join("cur").join(OsStr::from_bytes(&name)), "back\r\n").unwrap();
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(inbox(&store).sync().unwrap().uids(), [uid(1), uid(2), uid(3)]);
+    assert_eq!(inbox(&store).sync().unwrap().uids().to_vec(), [uid(1), uid(2), uid(3)]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn every_operation_is_counted_and_no_folder_is_read_for_it() {
     inbox.copy(&uids, &trash).unwrap();
     check(34, 4);
     inbox.move_to(&uids, &trash).unwrap();
-    trash.store(trash.snapshot().uids(), &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+    trash.store(&trash.snapshot().uids().to_vec(), &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
     check(34, 4);
     trash.expunge(&[uid(1)]).unwrap();
     assert_eq!(account.usage().unwrap().messages, 3);
@@ -214,7 +214,7 @@ fn processes_at_work_at_once_count_right() {
                 trash.sync().unwrap();
                 inbox.move_to(uids.get(..uids.len() / 2).unwrap(), &trash).unwrap();
                 trash
-                    .expunge(&trash.snapshot().uids().iter().step_by(2).copied().collect::<Vec<_>>())
+                    .expunge(&trash.snapshot().uids().to_vec().iter().step_by(2).copied().collect::<Vec<_>>())
                     .unwrap();
             }
         });

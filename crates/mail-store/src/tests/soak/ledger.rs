@@ -107,7 +107,7 @@ impl Ledger {
             let mailbox = account.open(&entry.name).unwrap();
             let is_copy = entry.name.to_string().contains("Copies");
             let now = mailbox.snapshot();
-            assert!(now.uids().is_sorted_by(|one, two| one < two));
+            assert!(now.uids().to_vec().is_sorted_by(|one, two| one < two));
             for message in (0..now.len()).map(|at| now.get(at).unwrap()) {
                 let content = mailbox.open_message(message.uid).unwrap().read().unwrap();
                 let place = (mailbox.uid_validity().value(), message.uid.value());
