@@ -21,7 +21,7 @@ pub(crate) fn message(number: usize, size: usize) -> String {
     text
 }
 
-/// Puts `count` messages that were read before into `cur/`.
+/// Puts `count` messages that were read before into `cur/`, under names as Dovecot gives them.
 pub(crate) fn fill(maildir: &Path, count: usize, size: usize) -> Result<()> {
     for part in ["tmp", "new", "cur"] {
         std::fs::create_dir_all(maildir.join(part))
@@ -29,7 +29,8 @@ pub(crate) fn fill(maildir: &Path, count: usize, size: usize) -> Result<()> {
     }
     for number in 0..count {
         let text = message(number, size);
-        let name = format!("{}.M{number}P1.bench,S={}:2,S", 1_700_000_000 + number, text.len());
+        let (time, octets) = (1_700_000_000 + number, text.len());
+        let name = format!("{time}.M{number}P1.bench,S={octets},W={octets}:2,S");
         std::fs::write(maildir.join("cur").join(name), text)?;
     }
     Ok(())
