@@ -20,7 +20,9 @@ impl Mailbox {
             // After the log: what is cut meanwhile shows here.
             let row = index.mailbox(&self.place.key)?;
             let is_whole = row.is_some_and(|row| {
-                row.uid_validity == self.uid_validity().value() && (row.log_floor..=last).contains(&mod_seq)
+                row.uid_validity == self.uid_validity().value()
+                    && row.mod_seq >= last // else it is an old one, put back
+                    && (row.log_floor..=last).contains(&mod_seq)
             });
             Ok(is_whole.then_some(uids))
         });

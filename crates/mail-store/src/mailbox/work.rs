@@ -70,8 +70,9 @@ impl<'a> Work<'a> {
         }
         let boot = disk::boot_id();
         // After a crash of the machine the index may lack its last changes: go on above all that was ever given.
-        let recovering =
-            file.importing || file.is_unmarked || saved.as_ref().is_none_or(|row| row.boot != boot);
+        let recovering = file.importing
+            || file.is_unmarked
+            || saved.as_ref().is_none_or(|row| row.boot != boot || is_old(row, &file));
         let row = match &saved {
             Some(row) if !recovering => row.clone(),
             _ => {
@@ -311,6 +312,11 @@ fn beyond_repair(error: StoreError) -> StoreError {
 
 fn is_behind(row: &MailboxRow, last: &Snapshot) -> bool {
     row.uid_next < last.uid_next.value() || row.mod_seq < last.highest_mod_seq.value()
+}
+
+/// True if the index lacks a block of mod-sequences that were reserved since: it was put back from a copy.
+fn is_old(row: &MailboxRow, file: &MailboxFile) -> bool {
+    row.mod_seq + u64::from(BLOCK) < file.mod_seq_limit
 }
 
 /// The row of a mailbox whose index is lost or not to be trusted.

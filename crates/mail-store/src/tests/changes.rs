@@ -153,6 +153,33 @@ fn after_a_crash_of_the_machine_no_mod_sequence_is_one_that_was_told_before() {
     assert_eq!(stored.refused, [uid(1)], "a client that knows an old state changes nothing");
 }
 
+/// To it the mod-sequences that were given since seem free.
+#[test]
+fn an_old_index_put_back_between_two_runs_gives_no_mod_sequence_again() {
+    let dir = fast_dir();
+    let (path, copy) = (index_of(dir.path()), dir.path().join("copy"));
+    let store = Store::open(dir.path()).unwrap();
+    (0..2).for_each(|_| deliver(&store, b"x\r\n"));
+    let mailbox = inbox(&store);
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(FULL)").unwrap();
+    std::fs::copy(&path, &copy).unwrap();
+    for number in 0..600 {
+        let seen = flags(&[Flag::Seen]);
+        let change = if number % 2 == 0 { FlagChange::Add(seen) } else { FlagChange::Remove(seen) };
+        mailbox.store(&[uid(1)], &change).unwrap();
+    }
+    let told = highest(&mailbox);
+    drop((mailbox, store));
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    std::fs::copy(&copy, &path).unwrap();
+    let mailbox = inbox(&Store::open(dir.path()).unwrap());
+    let now = mailbox.sync().unwrap();
+    assert!(mod_seqs(&now).iter().all(|(_, mod_seq)| *mod_seq > told), "{:?} {told}", mod_seqs(&now));
+    assert_eq!(mailbox.expunged_since(told, &now), None);
+}
+
 #[test]
 fn when_the_high_water_mark_is_lost_with_the_index_mod_sequences_go_on_above_it() {
     let dir = tempfile::tempdir().unwrap();
