@@ -69,10 +69,11 @@ fn one_or_more_mailbox<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Vec<Mailbox
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Request, SearchKey};
+    use crate::command::tests::accepted;
+    use crate::{Command, SearchKey};
 
     fn parsed(line: &str) -> Option<(Vec<MailboxFilter>, SearchRequest)> {
-        let command = Request::parse(format!("a {line}").as_bytes()).ok()?.command;
+        let command = accepted(line)?;
         let Command::Esearch(sources, request) = command else { panic!("{command:?}") };
         Some((sources, request))
     }

@@ -54,28 +54,24 @@ pub fn quota_response(root: &str, resources: &[QuotaResource]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Request};
-
-    #[track_caller]
-    fn parsed(line: &str) -> Option<Command> {
-        Request::parse(format!("a {line}").as_bytes()).ok().map(|request| request.command)
-    }
+    use crate::Command;
+    use crate::command::tests::accepted;
 
     #[test]
     fn the_commands_of_the_rfc_are_read() {
         let root = || "!partition/sda4".to_owned();
-        assert_eq!(parsed("GETQUOTA \"!partition/sda4\""), Some(Command::GetQuota(root())));
-        assert_eq!(parsed("getquota \"\""), Some(Command::GetQuota(String::new())));
+        assert_eq!(accepted("GETQUOTA \"!partition/sda4\""), Some(Command::GetQuota(root())));
+        assert_eq!(accepted("getquota \"\""), Some(Command::GetQuota(String::new())));
         assert_eq!(
-            parsed("GETQUOTAROOT INBOX"),
+            accepted("GETQUOTAROOT INBOX"),
             Some(Command::GetQuotaRoot(mail_types::MailboxName::inbox()))
         );
         let limits = vec![("STORAGE".to_owned(), 510), ("MESSAGE".to_owned(), 1000)];
         assert_eq!(
-            parsed("SETQUOTA !partition/sda4 (storage 510 MESSAGE 1000)"),
+            accepted("SETQUOTA !partition/sda4 (storage 510 MESSAGE 1000)"),
             Some(Command::SetQuota(root(), limits))
         );
-        assert_eq!(parsed("SETQUOTA \"\" ()"), Some(Command::SetQuota(String::new(), Vec::new())));
+        assert_eq!(accepted("SETQUOTA \"\" ()"), Some(Command::SetQuota(String::new(), Vec::new())));
     }
 
     #[test]
@@ -90,7 +86,7 @@ mod tests {
             "SETQUOTA \"\" (STORAGE -1)",
             "SETQUOTA \"\" (STORAGE 9223372036854775808)",
         ] {
-            assert_eq!(parsed(line), None, "{line}");
+            assert_eq!(accepted(line), None, "{line}");
         }
     }
 

@@ -103,16 +103,12 @@ fn search_criteria(uid: bool, input: &[u8]) -> Parsed<'_, SearchRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Request, SearchKey};
-
-    #[track_caller]
-    fn parsed(line: &str) -> Option<Command> {
-        Request::parse(format!("a {line}").as_bytes()).ok().map(|request| request.command)
-    }
+    use crate::command::tests::accepted;
+    use crate::{Command, SearchKey};
 
     #[test]
     fn sort_and_thread_of_the_standards_examples() {
-        let Some(Command::Sort(criteria, request)) = parsed("UID SORT (SUBJECT REVERSE DATE) UTF-8 ALL")
+        let Some(Command::Sort(criteria, request)) = accepted("UID SORT (SUBJECT REVERSE DATE) UTF-8 ALL")
         else {
             panic!("not SORT")
         };
@@ -121,7 +117,7 @@ mod tests {
         assert_eq!((request.uid, request.returns, request.key), (true, None, SearchKey::All));
         assert_eq!(request.charset.as_deref(), Some("UTF-8"));
         let Some(Command::Sort(_, request)) =
-            parsed("SORT RETURN () (REVERSE DATE) utf-8 UNDELETED UNKEYWORD $Junk")
+            accepted("SORT RETURN () (REVERSE DATE) utf-8 UNDELETED UNKEYWORD $Junk")
         else {
             panic!("not SORT")
         };
@@ -132,7 +128,7 @@ mod tests {
             ("REFS", ThreadAlgorithm::Refs),
         ] {
             let Some(Command::Thread(algorithm, request)) =
-                parsed(&format!("THREAD {name} US-ASCII TEXT gewp"))
+                accepted(&format!("THREAD {name} US-ASCII TEXT gewp"))
             else {
                 panic!("not THREAD")
             };
@@ -153,7 +149,7 @@ mod tests {
             "THREAD JWZ UTF-8 ALL",
             "THREAD REFERENCES",
         ] {
-            assert_eq!(parsed(line), None, "{line}");
+            assert_eq!(accepted(line), None, "{line}");
         }
     }
 }

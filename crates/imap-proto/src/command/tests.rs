@@ -6,6 +6,11 @@ pub(crate) fn parsed(line: &str) -> Command {
     Request::parse(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error}")).command
 }
 
+/// A command without its tag; `None` if it is refused.
+pub(crate) fn accepted(line: &str) -> Option<Command> {
+    Request::parse(format!("a {line}").as_bytes()).ok().map(|request| request.command)
+}
+
 #[track_caller]
 pub(crate) fn refused(line: &str) {
     let error = Request::parse(line.as_bytes()).unwrap_err();

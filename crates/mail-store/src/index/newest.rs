@@ -15,21 +15,25 @@ pub(crate) struct Head {
     pub(crate) expunged: u64,
 }
 
+impl Head {
+    /// Of a row with its fields in their order.
+    pub(crate) fn of_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            folder: row.get(0)?,
+            uid_validity: row.get(1)?,
+            uid_next: row.get(2)?,
+            expunged: row.get(3)?,
+        })
+    }
+}
+
 impl Index {
     /// All mailboxes that were ever opened.
     pub(crate) fn heads(&self) -> Result<Vec<Head>, StoreError> {
         let sql = "SELECT folder, uid_validity, uid_next,
             (SELECT ifnull(max(mod_seq), 0) FROM expunged WHERE expunged.folder = mailbox.folder) FROM mailbox";
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
-        let head = |row: &rusqlite::Row<'_>| {
-            Ok(Head {
-                folder: row.get(0)?,
-                uid_validity: row.get(1)?,
-                uid_next: row.get(2)?,
-                expunged: row.get(3)?,
-            })
-        };
-        let heads = statement.query_map([], head).map_err(self.failed())?;
+        let heads = statement.query_map([], Head::of_row).map_err(self.failed())?;
         heads.collect::<Result<_, _>>().map_err(self.failed())
     }
 

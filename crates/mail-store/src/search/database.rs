@@ -161,15 +161,7 @@ impl Database {
     pub(super) fn mailboxes(&self) -> Result<Vec<Head>, StoreError> {
         let sql = "SELECT folder, uid_validity, uid_next, expunged FROM mailbox";
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
-        let head = |row: &rusqlite::Row<'_>| {
-            Ok(Head {
-                folder: row.get(0)?,
-                uid_validity: row.get(1)?,
-                uid_next: row.get(2)?,
-                expunged: row.get(3)?,
-            })
-        };
-        let heads = statement.query_map([], head).map_err(self.failed())?;
+        let heads = statement.query_map([], Head::of_row).map_err(self.failed())?;
         heads.collect::<Result<_, _>>().map_err(self.failed())
     }
 
