@@ -66,6 +66,8 @@ pub enum FetchItem {
     EmailId,
     /// `THREADID`. RFC 8474.
     ThreadId,
+    /// `SAVEDATE`. RFC 8514.
+    SaveDate,
     /// `PREVIEW`. RFC 8970.
     Preview {
         /// True if NIL will do where it is not known without delay.
@@ -116,6 +118,7 @@ impl FetchItem {
             | Self::Rfc822Header
             | Self::EmailId
             | Self::ThreadId
+            | Self::SaveDate
             | Self::Preview { .. } => false,
         }
     }
@@ -189,6 +192,7 @@ fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
         value(FetchItem::Uid, tag_no_case("UID")),
         value(FetchItem::EmailId, tag_no_case("EMAILID")),
         value(FetchItem::ThreadId, tag_no_case("THREADID")),
+        value(FetchItem::SaveDate, tag_no_case("SAVEDATE")),
         preview,
     ))
     .parse(input)

@@ -72,6 +72,12 @@ pub enum SearchKey {
     On(i64),
     /// `SINCE`
     Since(i64),
+    /// `SAVEDBEFORE`. RFC 8514.
+    SavedBefore(i64),
+    /// `SAVEDON`. RFC 8514.
+    SavedOn(i64),
+    /// `SAVEDSINCE`. RFC 8514.
+    SavedSince(i64),
     /// `SENTBEFORE`
     SentBefore(i64),
     /// `SENTON`
@@ -164,7 +170,8 @@ const fn fail<T>(what: &'static str, input: &[u8]) -> Parsed<'static, T> {
 fn plain(name: &[u8]) -> Option<SearchKey> {
     let not = |key| SearchKey::Not(Box::new(key));
     Some(match name {
-        b"ALL" => SearchKey::All,
+        // Every mailbox keeps when it got a message (RFC 8514 §4.3).
+        b"ALL" | b"SAVEDATESUPPORTED" => SearchKey::All,
         b"ANSWERED" => SearchKey::Flag(Flag::Answered),
         b"DELETED" => SearchKey::Flag(Flag::Deleted),
         b"DRAFT" => SearchKey::Flag(Flag::Draft),
@@ -207,6 +214,9 @@ fn named<'a>(name: &[u8], depth: usize, behind: &'a [u8]) -> Option<Parsed<'a, S
         b"BEFORE" => map(date, SearchKey::Before).parse(rest),
         b"ON" => map(date, SearchKey::On).parse(rest),
         b"SINCE" => map(date, SearchKey::Since).parse(rest),
+        b"SAVEDBEFORE" => map(date, SearchKey::SavedBefore).parse(rest),
+        b"SAVEDON" => map(date, SearchKey::SavedOn).parse(rest),
+        b"SAVEDSINCE" => map(date, SearchKey::SavedSince).parse(rest),
         b"SENTBEFORE" => map(date, SearchKey::SentBefore).parse(rest),
         b"SENTON" => map(date, SearchKey::SentOn).parse(rest),
         b"SENTSINCE" => map(date, SearchKey::SentSince).parse(rest),

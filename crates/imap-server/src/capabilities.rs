@@ -38,6 +38,7 @@ const AFTER_LOGIN: &[&str] = &[
     "THREAD=REFS",
     "WITHIN",
     "OBJECTID",
+    "SAVEDATE",
     "PARTIAL",
     "CONTEXT=SEARCH",
     "MULTISEARCH",

@@ -30,9 +30,12 @@ enum Need {
 
 fn need(item: &FetchItem) -> Need {
     match item {
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
-            Need::Nothing
-        }
+        FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::InternalDate
+        | FetchItem::SaveDate
+        | FetchItem::Size
+        | FetchItem::ModSeq => Need::Nothing,
         FetchItem::Envelope | FetchItem::Rfc822Header | FetchItem::ThreadId => Need::Header,
         FetchItem::Rfc822 | FetchItem::Rfc822Text => Need::Stretch,
         FetchItem::Preview { lazy: true } => Need::Nothing,
@@ -165,6 +168,7 @@ fn is_whole(item: &FetchItem) -> bool {
         | FetchItem::Uid
         | FetchItem::Flags
         | FetchItem::InternalDate
+        | FetchItem::SaveDate
         | FetchItem::Size
         | FetchItem::ModSeq => true,
         FetchItem::Envelope

@@ -29,6 +29,7 @@ pub(crate) fn name(item: &FetchItem) -> Cow<'static, str> {
         FetchItem::Rfc822Text => "RFC822.TEXT",
         FetchItem::EmailId => "EMAILID",
         FetchItem::ThreadId => "THREADID",
+        FetchItem::SaveDate => "SAVEDATE",
         FetchItem::Preview { .. } => "PREVIEW",
     };
     name.into()
@@ -118,7 +119,7 @@ pub(crate) fn write(out: &mut Vec<u8>, item: &FetchItem, octets: &[u8], structur
             out.extend_from_slice(&nstring(preview.as_ref().map(String::as_bytes)));
         }
         // What is made of a message's octets is always known once they are read.
-        FetchItem::EmailId | FetchItem::ThreadId => out.extend_from_slice(b"NIL"),
+        FetchItem::EmailId | FetchItem::ThreadId | FetchItem::SaveDate => out.extend_from_slice(b"NIL"),
         FetchItem::Binary { .. }
         | FetchItem::BinarySize(_)
         | FetchItem::Uid

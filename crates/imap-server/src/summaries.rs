@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use imap_proto::{FetchItem, Section, SectionText, body, envelope, string};
+use imap_proto::{FetchItem, Section, SectionText, body, envelope, internal_date, string};
 use mail_message::search::SearchedMessage;
 use mail_message::{BodyStructure, Digest, Envelope, header, preview};
-use mail_store::{Digests, EmailId, Mailbox, Message, Summarized, Summarizer, Summary};
-use mail_types::Uid;
+use mail_store::{Digests, EmailId, Mailbox, Message, StoreError, Summarized, Summarizer, Summary};
+use mail_types::{InternalDate, Uid};
 use tracing::debug;
 
 /// To be raised when messages are read or written in another way: then what was kept before counts no more.
@@ -81,6 +81,7 @@ pub(crate) enum Part {
     Preview,
     EmailId,
     ThreadId,
+    SaveDate,
 }
 
 impl Part {
@@ -92,6 +93,7 @@ impl Part {
             FetchItem::Preview { .. } => Some(Self::Preview),
             FetchItem::EmailId => Some(Self::EmailId),
             FetchItem::ThreadId => Some(Self::ThreadId),
+            FetchItem::SaveDate => Some(Self::SaveDate),
             FetchItem::Section {
                 section: Section { part, text: Some(SectionText::HeaderFields(names)) },
                 ..
@@ -116,6 +118,7 @@ impl Part {
         match self {
             Self::EmailId => known.email_id.as_deref(),
             Self::ThreadId => known.thread_id.as_deref(),
+            Self::SaveDate => known.save_date.as_deref(),
             Self::Envelope => summary.envelope.as_deref(),
             Self::Body => summary.body.as_deref(),
             Self::BodyStructure => summary.body_structure.as_deref(),
@@ -131,9 +134,18 @@ pub(crate) struct Known {
     summary: Summary,
     email_id: Option<Vec<u8>>,
     thread_id: Option<Vec<u8>>,
+    save_date: Option<Vec<u8>>,
 }
 
 impl Known {
+    /// Adds when the message was saved, which doesn't stand in its file.
+    pub(crate) fn learn_save_date(&mut self, mailbox: &Mailbox, uid: Uid) -> Result<(), StoreError> {
+        if self.save_date.is_none() {
+            self.save_date = Some(save_date(mailbox.save_date(uid)?));
+        }
+        Ok(())
+    }
+
     /// Adds what was read.
     pub(crate) fn learn(&mut self, summary: Summary, message: &Message) {
         if let Some(content) = summary.content {
@@ -144,6 +156,10 @@ impl Known {
         }
         self.summary = summary;
     }
+}
+
+fn save_date(seconds: i64) -> Vec<u8> {
+    internal_date(InternalDate::from_unix(seconds)).into_bytes()
 }
 
 fn email_id(id: &EmailId) -> Vec<u8> {
@@ -230,7 +246,8 @@ pub(crate) struct Summaries {
     /// Up to this UID all were looked up that there are.
     through: Option<u32>,
     digests: DigestPage,
-    email_ids: EmailIdPage,
+    email_ids: Page<Option<EmailId>>,
+    save_dates: Page<i64>,
     /// Made of files, and not yet kept.
     made: Vec<Summarized>,
 }
@@ -240,29 +257,34 @@ fn ahead(through: Option<u32>, uid: Uid, most: u32) -> u32 {
     if through.is_some_and(|through| uid.value() - through <= most) { most } else { 1 }
 }
 
-/// Ids of messages that were looked up at once; they are asked for in ascending order.
+/// What was looked up of messages at once, by UID; they are asked for in ascending order.
 #[derive(Debug, Default)]
-struct EmailIdPage {
-    ids: VecDeque<(u32, Option<EmailId>)>,
+struct Page<T> {
+    found: VecDeque<(u32, T)>,
     through: Option<u32>,
 }
 
-impl EmailIdPage {
-    fn find(&mut self, mailbox: &Mailbox, uid: Uid) -> Option<EmailId> {
+impl<T> Page<T> {
+    /// What is known of a message. `look_up` gives at most so many from a UID on.
+    fn find(
+        &mut self,
+        uid: Uid,
+        look_up: impl FnOnce(Uid, u32) -> Result<Vec<(u32, T)>, StoreError>,
+    ) -> Option<T> {
         if self.through.is_none_or(|through| uid.value() > through) {
             let limit = ahead(self.through, uid, DIGESTS_AHEAD);
-            let ids = mailbox.email_ids(uid, limit).unwrap_or_else(|error| {
-                debug!(%error, "the messages' contents are hashed");
+            let found = look_up(uid, limit).unwrap_or_else(|error| {
+                debug!(%error, "the messages themselves are looked at");
                 Vec::new()
             });
-            let is_full = u32::try_from(ids.len()) == Ok(limit);
-            self.through = ids.last().filter(|_| is_full).map_or(Some(u32::MAX), |(last, _)| Some(*last));
-            self.ids = ids.into();
+            let is_full = u32::try_from(found.len()) == Ok(limit);
+            self.through = found.last().filter(|_| is_full).map_or(Some(u32::MAX), |(last, _)| Some(*last));
+            self.found = found.into();
         }
-        while self.ids.front().is_some_and(|(it, _)| *it < uid.value()) {
-            self.ids.pop_front();
+        while self.found.front().is_some_and(|(it, _)| *it < uid.value()) {
+            self.found.pop_front();
         }
-        self.ids.pop_front_if(|(it, _)| *it == uid.value())?.1
+        Some(self.found.pop_front_if(|(it, _)| *it == uid.value())?.1)
     }
 }
 
@@ -310,6 +332,7 @@ impl Summaries {
         for part in parts {
             match part {
                 Part::EmailId => known.email_id = self.email_id(mailbox, message).as_ref().map(email_id),
+                Part::SaveDate => known.save_date = self.save_date(mailbox, message.uid).map(save_date),
                 Part::ThreadId => {
                     known.thread_id = self.digest(mailbox, message).and_then(|it| thread_id(&it.view()));
                 }
@@ -355,7 +378,12 @@ impl Summaries {
 
     /// A message's id, if its content was hashed.
     pub(crate) fn email_id(&mut self, mailbox: &Mailbox, message: &Message) -> Option<EmailId> {
-        self.email_ids.find(mailbox, message.uid)
+        self.email_ids.find(message.uid, |uid, limit| mailbox.email_ids(uid, limit))?
+    }
+
+    /// When a message was saved, in seconds since 1970, if that can be looked up.
+    pub(crate) fn save_date(&mut self, mailbox: &Mailbox, uid: Uid) -> Option<i64> {
+        self.save_dates.find(uid, |uid, limit| mailbox.save_dates(uid, limit))
     }
 
     /// Adds what was made of a message's file, to be kept.

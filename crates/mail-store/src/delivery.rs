@@ -17,7 +17,6 @@ use crate::quota::Count;
 pub(crate) struct TmpFile {
     pub(crate) path: PathBuf,
     file: BufWriter<NewFile>,
-    unique: String,
     size: u64,
     bare_lfs: u64,
     last: u8,
@@ -26,10 +25,9 @@ pub(crate) struct TmpFile {
 
 impl TmpFile {
     pub(crate) fn create(maildir: &Path) -> Result<Self, StoreError> {
-        let unique = names::unique();
-        let path = maildir.join("tmp").join(&unique);
+        let path = maildir.join("tmp").join(names::unique());
         let file = BufWriter::with_capacity(64 << 10, disk::create_new(&path)?);
-        Ok(Self { path, file, unique, size: 0, bare_lfs: 0, last: 0, hasher: Hasher::default() })
+        Ok(Self { path, file, size: 0, bare_lfs: 0, last: 0, hasher: Hasher::default() })
     }
 
     /// Octets in the file.
@@ -50,11 +48,12 @@ impl TmpFile {
         self.file.get_ref().file().set_modified(time.unwrap_or(epoch)).context("dating", &self.path)
     }
 
-    /// Brings the content to the disk, and gives the name for `new/`, or the base of that for `cur/`.
+    /// Brings the content to the disk, and gives the name for `new/`, or the base of that for `cur/`: it tells when the message
+    /// was whole, not when it began to come.
     pub(crate) fn finish(&mut self) -> Result<String, StoreError> {
         self.flush().context("writing", &self.path)?;
         disk::sync_file(self.file.get_ref().file(), &self.path)?;
-        Ok(names::sealed(&self.unique, self.size, self.wire(), Some(self.hasher.finish())))
+        Ok(names::sealed(&names::unique(), self.size, self.wire(), Some(self.hasher.finish())))
     }
 }
 

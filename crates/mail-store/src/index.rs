@@ -24,7 +24,7 @@ const SMALLEST: u64 = 512;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
@@ -40,7 +40,7 @@ CREATE TABLE mailbox (
 CREATE TABLE message (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, base TEXT NOT NULL, info TEXT NOT NULL, extra TEXT NOT NULL,
     seconds INTEGER NOT NULL, offset_minutes INTEGER NOT NULL, wire INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
-    PRIMARY KEY (folder, uid)) WITHOUT ROWID;
+    saved INTEGER, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
 CREATE INDEX message_change ON message (folder, mod_seq);
 CREATE TABLE expunged (
     folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
@@ -54,9 +54,8 @@ CREATE TABLE mailbox_id (id BLOB PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWI
 ";
 const TABLES: [&str; 6] = ["mailbox", "message", "expunged", "summary", "digest", "mailbox_id"];
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq FROM mailbox WHERE folder = ?1";
-const MESSAGE: &str =
-    "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1";
-const ONE_MESSAGE: &str = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 AND uid = ?2";
+const MESSAGE: &str = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq, saved FROM message WHERE folder = ?1";
+const ONE_MESSAGE: &str = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq, saved FROM message WHERE folder = ?1 AND uid = ?2";
 const STATES: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 ORDER BY uid";
 
 #[derive(Debug)]
@@ -308,13 +307,17 @@ impl Index {
 
     /// Puts a message in whose UID is new to the folder.
     pub(crate) fn add_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
-        self.write_message("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", folder, row)
+        self.write_message(
+            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            folder,
+            row,
+        )
     }
 
     /// Puts a message in, in place of the one with this UID.
     pub(crate) fn put_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
         self.write_message(
-            "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             folder,
             row,
         )
@@ -340,7 +343,8 @@ impl Index {
                 row.seconds,
                 row.offset_minutes,
                 row.wire,
-                row.mod_seq
+                row.mod_seq,
+                row.saved
             ],
         )
     }

@@ -1,4 +1,4 @@
-//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>,V=<mark>]:2,<flags>`.
+//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>,V=<mark>[,D=<seconds>]]:2,<flags>`.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use crate::mark::Mark;
 /// A file name, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileName<'a> {
-    /// All before `:2,`, without `,U=` and `,V=`: what stays the same for the message's life.
+    /// All before `:2,`, without `,U=`, `,V=` and `,D=`: what stays the same for the message's life.
     pub(crate) base: Cow<'a, str>,
     /// `,S=`
     pub(crate) size: Option<u64>,
@@ -25,6 +25,8 @@ pub(crate) struct FileName<'a> {
     pub(crate) uid: Option<Uid>,
     /// `,V=`: the mailbox that gave the UID.
     pub(crate) mark: Option<Mark>,
+    /// `,D=`: when that mailbox got it, in seconds since 1970, if not when the name was made.
+    pub(crate) saved: Option<i64>,
     /// What stands behind `:2,`.
     pub(crate) info: &'a str,
 }
@@ -39,6 +41,7 @@ impl<'a> FileName<'a> {
             hash: None,
             uid: None,
             mark: None,
+            saved: None,
             info: info.strip_prefix("2,").unwrap_or(""),
         };
         let mut end = 0;
@@ -57,6 +60,10 @@ impl<'a> FileName<'a> {
                     parsed.mark = Some(mark);
                     continue;
                 }
+                Some(("D", seconds)) if let (Some(_), Ok(seconds)) = (parsed.mark, seconds.parse()) => {
+                    parsed.saved = Some(seconds);
+                    continue;
+                }
                 Some(("S", size)) => parsed.size = size.parse().ok(),
                 Some(("W", size)) => parsed.wire = size.parse().ok(),
                 Some(("H", hash)) => parsed.hash = hash.parse().ok(),
@@ -73,7 +80,16 @@ impl<'a> FileName<'a> {
 
     /// A name of which only what stands behind `:2,` is known.
     pub(crate) const fn of_info(info: &'a str) -> Self {
-        Self { base: Cow::Borrowed(""), size: None, wire: None, hash: None, uid: None, mark: None, info }
+        Self {
+            base: Cow::Borrowed(""),
+            size: None,
+            wire: None,
+            hash: None,
+            uid: None,
+            mark: None,
+            saved: None,
+            info,
+        }
     }
 
     /// What in the name breaks the grammar.
@@ -132,9 +148,17 @@ pub(crate) fn content_hash(base: &str) -> Option<ContentHash> {
 }
 
 /// The name in `cur/`. The mark says whose UID it is: to which mailbox a file was given it, whatever other program has moved or
-/// copied the file since.
-pub(crate) fn in_cur(base: &str, uid: u32, mark: Mark, info: &str) -> String {
-    format!("{base},U={uid},V={mark}:2,{info}")
+/// copied the file since. `saved` is when that mailbox got it, if the base doesn't say.
+pub(crate) fn in_cur(base: &str, (uid, mark): (u32, Mark), saved: Option<i64>, info: &str) -> String {
+    let saved = saved.map(|seconds| format!(",D={seconds}")).unwrap_or_default();
+    format!("{base},U={uid},V={mark}{saved}:2,{info}")
+}
+
+/// When a name was made, in seconds since 1970, if it begins with that as names in Maildirs do, whichever program gave them.
+pub(crate) fn stamped(base: &str) -> Option<i64> {
+    let (seconds, _) = base.split_once('.')?;
+    let is_time = (9..=10).contains(&seconds.len()) && seconds.bytes().all(|c| c.is_ascii_digit());
+    seconds.parse().ok().filter(|_| is_time)
 }
 
 /// The name in `new/` of a finished message. The hash stands in it so that it outlives the index, goes wherever the file
@@ -193,11 +217,12 @@ mod tests {
     #[test]
     fn a_name_keeps_its_base_whatever_is_put_on() {
         let hash = "00112233445566778899aabbccddeeff";
-        let text = format!("1.M2P3.host,S=10,W=12,H={hash},U=7,V=1766000000-00ff:2,PSab");
+        let text = format!("1.M2P3.host,S=10,W=12,H={hash},U=7,V=1766000000-00ff,D=1767000000:2,PSab");
         let name = FileName::parse(&text);
         assert_eq!(name.base, format!("1.M2P3.host,S=10,W=12,H={hash}"));
         assert_eq!(name.hash.map(|it| it.to_string()).as_deref(), Some(hash));
         assert_eq!(name.mark.map(|it| it.to_string()).as_deref(), Some("1766000000-00ff"));
+        assert_eq!(name.saved, Some(1_767_000_000));
         assert_eq!((name.size, name.wire, name.uid.map(Uid::value)), (Some(10), Some(12), Some(7)));
         assert_eq!(name.system(), Flag::Seen as u8);
         assert_eq!(name.letters().collect::<String>(), "ab");
@@ -212,9 +237,19 @@ mod tests {
             ("a:1,xyz", "a"),
             ("a,U=0", "a"),
             ("a,V=3I4f", "a,V=3I4f"),
+            ("a,D=1767000000", "a,D=1767000000"),
         ] {
             let name = FileName::parse(text);
             assert_eq!((name.base.as_ref(), name.uid), (base, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_tells_when_it_was_made_if_it_begins_with_a_time() {
+        assert!(stamped(&unique()).is_some_and(|seconds| seconds > 1_700_000_000));
+        assert_eq!(stamped("1276528487.M364837P9451.kurkku,S=1355"), Some(1_276_528_487));
+        for other in ["1.host", "12765284871.host", "+127652848.host", "1276528487", "mail.eml", ""] {
+            assert_eq!(stamped(other), None, "{other}");
         }
     }
 

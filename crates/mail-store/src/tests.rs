@@ -20,6 +20,7 @@ mod misfits;
 mod object_ids;
 mod quota;
 mod races;
+mod save_dates;
 mod second_opinion;
 mod soak;
 mod summaries;

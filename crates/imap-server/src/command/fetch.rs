@@ -242,6 +242,9 @@ fn answer(
 ) -> Result<(), Failure> {
     let (mailbox, message) = (selected.mailbox(), &numbered.message);
     let mut known = summaries.known(items.iter().filter_map(|it| it.part), mailbox, message);
+    if items.iter().any(|it| it.item == FetchItem::SaveDate) {
+        known.learn_save_date(mailbox, message.uid)?;
+    }
     let unknown = items.iter().filter(|it| it.part.is_none_or(|part| part.of_known(&known).is_none()));
     let contents = Contents::open(unknown.clone().map(|it| &it.item), mailbox, message.uid)?;
     if unknown.clone().any(|it| it.part.is_some())
@@ -299,6 +302,7 @@ fn write_item(
         | FetchItem::Rfc822Text
         | FetchItem::EmailId
         | FetchItem::ThreadId
+        | FetchItem::SaveDate
         | FetchItem::Preview { .. } => return contents.write(item, out),
     }
     Ok(())

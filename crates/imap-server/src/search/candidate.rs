@@ -4,6 +4,7 @@ use std::io;
 use mail_message::search::SearchedMessage;
 use mail_message::{Digest, DigestText, header};
 use mail_store::{EmailId, Message, MessageFile, StoreError};
+use mail_types::InternalDate;
 
 use crate::contents::unreadable;
 use crate::selected::SelectedMailbox;
@@ -82,6 +83,14 @@ impl<'a> Candidate<'a> {
     /// The id of the message's thread, as FETCH tells it.
     pub(super) fn thread_id(&self) -> Result<Option<String>, StoreError> {
         Ok(self.digest(&[])?.thread().map(|key| format!("T{key}")))
+    }
+
+    /// The day, since 1970, on which the mailbox got it.
+    pub(super) fn saved_day(&self) -> Result<i64, StoreError> {
+        let (mailbox, uid) = (self.selected.mailbox(), self.message.uid);
+        let known = self.summaries.borrow_mut().save_date(mailbox, uid);
+        let date = known.map_or_else(|| mailbox.save_date(uid), Ok)?;
+        Ok(InternalDate::from_unix(date).day())
     }
 
     pub(super) fn sent_day(&self) -> Result<Option<i64>, StoreError> {

@@ -44,12 +44,19 @@ pub(crate) struct MessageRow {
     pub(crate) offset_minutes: i16,
     pub(crate) wire: u64,
     pub(crate) mod_seq: u64,
+    /// When the mailbox got it, in seconds since 1970, if the base doesn't say.
+    pub(crate) saved: Option<i64>,
 }
 
 impl MessageRow {
     /// Its file's name in `cur/`.
     pub(crate) fn name(&self, mark: Mark) -> String {
-        names::in_cur(&self.base, self.uid, mark, &self.info)
+        names::in_cur(&self.base, (self.uid, mark), self.saved, &self.info)
+    }
+
+    /// When the mailbox got it, in seconds since 1970. Of a file whose name doesn't say it, that is taken to be its internal date.
+    pub(crate) fn save_date(&self) -> i64 {
+        self.saved.or_else(|| names::stamped(&self.base)).unwrap_or(self.seconds)
     }
 
     pub(crate) fn state(&self) -> MessageState<'_> {
@@ -87,6 +94,7 @@ pub(super) fn message_row(row: &Row<'_>) -> Result<MessageRow> {
         offset_minutes: row.get(5)?,
         wire: row.get(6)?,
         mod_seq: row.get(7)?,
+        saved: row.get(8)?,
     })
 }
 

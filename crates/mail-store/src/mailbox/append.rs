@@ -144,6 +144,7 @@ impl Append {
             offset_minutes: self.date.offset_minutes(),
             wire: self.tmp.wire(),
             mod_seq,
+            saved: None,
         };
         let path = work.path(&row);
         work.touched = true;

@@ -10,7 +10,7 @@ use crate::disk;
 use crate::names::{self, FileName};
 
 /// The longest base that has room behind it for a UID, a mark and all flags; a file's name may have 255 octets.
-const LONGEST: usize = 188;
+const LONGEST: usize = 175;
 /// So many paths are remembered as told of.
 const TOLD: usize = 1000;
 
@@ -56,8 +56,11 @@ fn usable(name: &OsStr, is_new: bool) -> String {
     let info: String = parsed.info.chars().filter(char::is_ascii_alphabetic).collect();
     let uid = parsed.uid.map(|uid| format!(",U={uid}")).unwrap_or_default();
     let mark = parsed.mark.map(|mark| format!(",V={mark}")).unwrap_or_default();
+    // The new name would say that the message came now.
+    let saved = parsed.mark.and(parsed.saved.or_else(|| names::stamped(&parsed.base)));
+    let saved = saved.map(|seconds| format!(",D={seconds}")).unwrap_or_default();
     let info = if is_new && info.is_empty() { String::new() } else { format!(":2,{info}") };
-    format!("{}{uid}{mark}{info}", names::unique())
+    format!("{}{uid}{mark}{saved}{info}", names::unique())
 }
 
 /// True for a plain file. What is none is never followed or opened: a link could lead out of the account.

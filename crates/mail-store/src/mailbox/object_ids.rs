@@ -1,4 +1,4 @@
-//! The ids of a mailbox and of its messages. RFC 8474.
+//! The ids of a mailbox and of its messages (RFC 8474), and when it got these (RFC 8514).
 
 use mail_types::Uid;
 
@@ -28,6 +28,32 @@ impl Mailbox {
                 Ok(Vec::new())
             }
         })
+    }
+}
+
+impl Mailbox {
+    /// At most `limit` messages from `uid` on, ascending, and when each was saved here, in seconds since 1970. It waits for nobody
+    /// who changes the account.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn save_dates(&self, uid: Uid, limit: u32) -> Result<Vec<(u32, i64)>, StoreError> {
+        self.place.account.read(|index| {
+            if !self.is_known_to(index)? {
+                return Ok(Vec::new());
+            }
+            let rows = index.messages_from(&self.place.key, uid.value(), limit)?;
+            Ok(rows.iter().map(|row| (row.uid, row.save_date())).collect())
+        })
+    }
+
+    /// When a message was saved here, in seconds since 1970, also where the index has just been lost.
+    ///
+    /// # Errors
+    /// [`StoreError::MessageGone`], [`StoreError::Io`], [`StoreError::Index`].
+    pub fn save_date(&self, uid: Uid) -> Result<i64, StoreError> {
+        let (row, _) = self.change(|work| work.index.message(&work.place.key, uid.value()))?;
+        row.map(|row| row.save_date()).ok_or(StoreError::MessageGone(uid))
     }
 }
 

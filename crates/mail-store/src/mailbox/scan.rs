@@ -40,6 +40,12 @@ pub(super) fn doubtful_at(row: &MailboxRow) -> Option<i64> {
     (row.doubt != 0).then(|| row.doubt.max(row.compared).saturating_add(quiet))
 }
 
+/// When the mailbox got a file, if the base of its name doesn't say. One with a UID that it doesn't keep came here by hand, and
+/// that is known only now.
+fn saved_at(name: &FileName<'_>, keeps_uid: bool, now: i64) -> Option<i64> {
+    if keeps_uid { name.saved } else { name.uid.map(|_| now / 1_000_000_000) }
+}
+
 impl Work<'_> {
     /// Compares what may have changed with the index.
     ///
@@ -292,7 +298,8 @@ impl Work<'_> {
         };
         let base = file.base.clone();
         let mod_seq = self.change(change)?;
-        let row = MessageRow { uid, base, info, extra, seconds, offset_minutes: 0, wire, mod_seq };
+        let saved = saved_at(&name, file.uid == Some(uid), self.began);
+        let row = MessageRow { uid, base, info, extra, seconds, offset_minutes: 0, wire, mod_seq, saved };
         let wanted = row.name(self.file.mark());
         let is_named = file.has_name(&wanted) || self.rename_seen(file, &wanted)?;
         if is_named {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mail_types::{Flags, Uid, Usage};
 
+use super::place::now_nanos;
 use super::work::Work;
 use super::{Mailbox, Outcome};
 use crate::disk;
@@ -164,7 +165,7 @@ impl Work<'_> {
         let mut pairs = Vec::with_capacity(linked.len());
         let mut mod_seq = None;
         for Linked { tmp, base, row, flags, .. } in linked {
-            let copy = self.copy_of(row, flags, base.clone(), &mut mod_seq)?;
+            let copy = self.copy_of(row, flags, (base.clone(), None), &mut mod_seq)?;
             let path = self.path(&copy);
             placed.push(path.clone());
             self.touched = true;
@@ -190,7 +191,7 @@ impl Work<'_> {
         for uid in uids {
             let pair = self.on_file(*uid, |source, row| {
                 let flags = source.flags(&row);
-                let copy = target.copy_of(&row, &flags, row.base.clone(), &mut come_at)?;
+                let copy = target.copy_of(&row, &flags, moved_now(&row), &mut come_at)?;
                 let (from, to) = (source.path(&row), target.path(&copy));
                 (source.touched, target.touched) = (true, true);
                 disk::rename_new(&from, &to)?;
@@ -221,7 +222,7 @@ impl Work<'_> {
         for uid in uids {
             let pair = self.on_file(*uid, |work, row| {
                 let flags = work.flags(&row);
-                let copy = work.copy_of(&row, &flags, row.base.clone(), &mut mod_seq)?;
+                let copy = work.copy_of(&row, &flags, moved_now(&row), &mut mod_seq)?;
                 let (from, to) = (work.path(&row), work.path(&copy));
                 work.touched = true;
                 disk::rename_new(&from, &to)?;
@@ -237,19 +238,19 @@ impl Work<'_> {
         Ok(pairs)
     }
 
-    /// The row that a message of another mailbox gets here.
+    /// The row that a message of another mailbox gets here: with this base, and when it came if that doesn't say.
     fn copy_of(
         &mut self,
         row: &MessageRow,
         flags: &Flags,
-        base: String,
+        (base, saved): (String, Option<i64>),
         mod_seq: &mut Option<u64>,
     ) -> Result<MessageRow, StoreError> {
         let (uid, mod_seq) = (self.next_uid()?.value(), self.change(mod_seq)?);
         let (info, extra) = self.encode(&FileName::of_info(&row.info), uid, flags);
         // What a letter means must be known before it stands in a name.
         self.write_file()?;
-        Ok(MessageRow { uid, base, info, extra, mod_seq, ..row.clone() })
+        Ok(MessageRow { uid, base, info, extra, mod_seq, saved, ..row.clone() })
     }
 }
 
@@ -257,6 +258,11 @@ impl Work<'_> {
 fn copied_base(row: &MessageRow) -> String {
     let of = FileName::parse(&row.base);
     of.size.map_or_else(names::unique, |size| names::sealed(&names::unique(), size, row.wire, of.hash))
+}
+
+/// The base that a moved message keeps, and that it came only now.
+fn moved_now(row: &MessageRow) -> (String, Option<i64>) {
+    (row.base.clone(), Some(now_nanos() / 1_000_000_000))
 }
 
 fn pair(from: &MessageRow, to: &MessageRow) -> Option<(Uid, Uid)> {

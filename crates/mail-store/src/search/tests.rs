@@ -105,6 +105,7 @@ fn row(uid: usize) -> MessageRow {
         offset_minutes: 0,
         wire: 1,
         mod_seq: 1,
+        saved: None,
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
             offset_minutes: 0,
             wire: 1,
             mod_seq,
+            saved: None,
         };
         let changed: Vec<_> = changed.iter().map(row).collect();
         let head = MailboxRow { uid_next: 9999, mod_seq, ..MailboxRow::default() };

@@ -174,7 +174,8 @@ mod tests {
 
     fn message(uid: u32, mod_seq: u64, info: &str) -> MessageRow {
         let (base, extra) = (String::new(), String::new());
-        MessageRow { uid, base, info: info.into(), extra, seconds: 0, offset_minutes: 0, wire: 10, mod_seq }
+        let info = info.to_owned();
+        MessageRow { uid, base, info, extra, seconds: 0, offset_minutes: 0, wire: 10, mod_seq, saved: None }
     }
 
     fn head(mod_seq: u64) -> MailboxRow {
