@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imap_proto::{MessageSet, PartialRange};
 use mail_store::{Difference, Mailbox, Message, Snapshot, StoreError};
-use mail_types::{Flag, Flags, MailboxName, ModSeq, SeqSet, Uid, UidSet};
+use mail_types::{Flag, Flags, Keyword, MailboxName, ModSeq, SeqSet, Uid, UidSet};
 use tracing::warn;
 
 use crate::answer::{Failure, Output};
@@ -13,6 +13,10 @@ use crate::command::resync;
 use crate::contexts::{self, Contexts};
 use crate::gaps::Gaps;
 use crate::mod_seqs::{ClientModSeq, Enabled};
+
+/// Keywords that every mailbox has: FLAGS names them before any message does, since Thunderbird uses those for junk only then.
+/// RFC 9051 §2.3.2.
+const REGISTERED: [&str; 5] = ["$Forwarded", "$MDNSent", "$Junk", "$NotJunk", "$Phishing"];
 
 /// A selected mailbox as its client knows it. The snapshot is shared with the store and all other sessions; a session's own
 /// are only the differences: the gaps in its numbering, what it calls recent, and its own changes.
@@ -34,7 +38,7 @@ pub(crate) struct SelectedMailbox {
     recent: Vec<(Uid, Uid)>,
     /// Later changes that the client knows of because they are its own. Ascending.
     known: Vec<(Uid, ModSeq)>,
-    /// How many keywords FLAGS has named.
+    /// How many keywords FLAGS has named beside the registered ones.
     keywords: usize,
     /// `$`, as ascending ranges of UIDs. RFC 5182.
     saved: Vec<(u32, u32)>,
@@ -379,18 +383,18 @@ impl SelectedMailbox {
 
     /// Tells FLAGS again when `snapshot` knows keywords that the client has not heard of.
     pub(crate) fn tell_keywords(&mut self, snapshot: &Snapshot, out: &mut Output) {
-        if snapshot.keywords().len() != self.keywords {
+        if unregistered(snapshot).count() != self.keywords {
             self.tell_flags_known(snapshot, out);
         }
     }
 
     fn tell_flags_known(&mut self, snapshot: &Snapshot, out: &mut Output) {
         let mut flags = Flag::ALL.map(Flag::as_str).join(" ");
-        for keyword in snapshot.keywords() {
+        for keyword in REGISTERED.into_iter().chain(unregistered(snapshot).map(Keyword::as_str)) {
             flags.push(' ');
-            flags.push_str(keyword.as_str());
+            flags.push_str(keyword);
         }
-        self.keywords = snapshot.keywords().len();
+        self.keywords = unregistered(snapshot).count();
         out.text(format_args!("* FLAGS ({flags})\r\n"));
         if self.read_only {
             out.line("* OK [PERMANENTFLAGS ()] Nothing can be changed");
@@ -448,6 +452,12 @@ impl SelectedMailbox {
             (false, _) => out.text(format_args!("FLAGS ({flags})")),
         }
     }
+}
+
+/// The keywords of a mailbox that FLAGS does not name anyway.
+fn unregistered(snapshot: &Snapshot) -> impl Iterator<Item = &Keyword> {
+    let is_registered = |it: &Keyword| REGISTERED.iter().any(|name| name.eq_ignore_ascii_case(it.as_str()));
+    snapshot.keywords().iter().filter(move |it| !is_registered(it))
 }
 
 fn tell_highest(mod_seq: ModSeq, out: &mut Output) {

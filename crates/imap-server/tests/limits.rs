@@ -144,3 +144,23 @@ async fn a_masked_capability_is_not_there_for_whom_it_is_masked() -> anyhow::Res
         C: h ID NIL\nS: * ID...\nS: h OK Done\n";
     hold(&mut fixture, dialogue).await
 }
+
+/// K-9 waits on a connection for each mailbox, up to fifty; Apple Mail opens dozens. Whoever is over the limit must not be told that
+/// its password is wrong: K-9 then stays away for an hour.
+#[tokio::test]
+async fn fifty_sessions_of_an_account_may_wait_and_the_next_is_told_of_the_limit() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let mut dialogue = String::new();
+    for client in 1..=50 {
+        writeln!(
+            dialogue,
+            "{client}S: * OK...\n{client}C: a LOGIN alice alice-secret\n{client}S: a OK...\n\
+             {client}C: b IDLE\n{client}S: + idling"
+        )?;
+    }
+    dialogue.push_str(
+        "51S: * OK...\n51C: a LOGIN alice alice-secret\n51S: a NO [LIMIT]...\n51C: b LOGIN bob bob-secret\n51S: b OK...\n\
+         1C: DONE\n1S: b OK...\n1C: c LOGOUT\n1S: * BYE...\n1S: c OK...\n1S: <close>\n",
+    );
+    hold(&mut fixture, &dialogue).await
+}

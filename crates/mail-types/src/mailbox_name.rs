@@ -147,7 +147,8 @@ impl MailboxName {
 
     /// Reads a name as IMAP4rev1 clients send it, in modified UTF-7 (RFC 3501 §5.1.3).
     ///
-    /// Lenient where clients are: UTF-8 and a stray `&` stand for themselves, a delimiter at the end is dropped.
+    /// Lenient where clients are: UTF-8 and a stray `&` stand for themselves, a delimiter at the end is dropped. What is not encoded
+    /// as it must be stands for itself, too, so that no mailbox has two names.
     ///
     /// # Errors
     /// [`MailboxNameError`] if what is decoded is no name.
@@ -170,6 +171,7 @@ impl MailboxName {
     pub fn decode_imap(part: &[u8]) -> Result<String, MailboxNameError> {
         let text = std::str::from_utf8(part).map_err(|_| MailboxNameError::Encoding)?;
         let decoded = if text.is_ascii() { decode_mutf7(text) } else { None };
+        let decoded = decoded.filter(|decoded| encode_mutf7(decoded, false) == text);
         Ok(decoded.unwrap_or_else(|| text.to_owned()))
     }
 

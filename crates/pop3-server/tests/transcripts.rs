@@ -6,5 +6,5 @@ use std::path::Path;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transcripts() -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-    testkit::run_folder(&folder, pop3_server::run).await
+    testkit::run_folder(&folder, |_| None, pop3_server::run).await
 }

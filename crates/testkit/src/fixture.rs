@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,6 +147,38 @@ impl Fixture {
             std::fs::read_dir(new)?.map(|entry| entry.map(|it| it.path())).collect::<Result<Vec<_>, _>>()?;
         files.sort();
         files.iter().map(|file| Ok(std::fs::read(file)?)).collect()
+    }
+
+    /// Removes a message's file, as another program may. Blocks.
+    ///
+    /// # Errors
+    /// There is no such file, or the file system says no.
+    pub fn remove_file(&self, user: &str, mailbox: &str, uid: u32) -> Result<()> {
+        let mark = format!(",U={uid},");
+        for entry in std::fs::read_dir(self.cur(user, mailbox))? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(&mark) {
+                return Ok(std::fs::remove_file(entry.path())?);
+            }
+        }
+        bail!("no file has the UID {uid}")
+    }
+
+    /// Makes a mailbox's files such that to open one is an error for everybody, root included. Blocks.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn make_unreadable(&self, user: &str, mailbox: &str) -> Result<()> {
+        let cur = self.cur(user, mailbox);
+        std::fs::rename(&cur, cur.with_extension("away"))?;
+        // A link to itself: ELOOP.
+        Ok(std::os::unix::fs::symlink(&cur, &cur)?)
+    }
+
+    fn cur(&self, user: &str, mailbox: &str) -> PathBuf {
+        let maildir = self.config.mail_dir().join("example.org").join(user).join("Maildir");
+        let folder = if mailbox == "INBOX" { maildir } else { maildir.join(format!(".{mailbox}")) };
+        folder.join("cur")
     }
 
     /// Starts a server's `run` on two free loopback ports, one with STARTTLS and one under TLS.

@@ -22,6 +22,8 @@
 //! S: <close>                             the server closes the connection
 //! C: <close>                             the client does
 //! drain                                  the server begins to drain
+//! remove: UID 1 in INBOX of alice        another program removes a message's file
+//! unreadable: INBOX of alice             from now on to open any of its files is an error
 //! mail: bob 1                            so many messages were delivered to bob
 //! mail: bob has Subject: hello           the newest of them has a line that matches this
 //! mail: bob lacks Bcc:...                and none that matches this
@@ -37,4 +39,4 @@ mod transcript;
 pub use client::Security;
 pub use fixture::{Fixture, Server};
 pub use scram::{ScramDialogue, scram};
-pub use transcript::{Transcript, run_folder};
+pub use transcript::{LineRule, Transcript, run_folder};

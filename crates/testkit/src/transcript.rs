@@ -21,6 +21,7 @@ pub struct Transcript {
     settings: Vec<(String, String)>,
     quotas: Vec<(String, QuotaSetting)>,
     plain_only: bool,
+    rule: Option<LineRule>,
     steps: Vec<(usize, Step)>,
 }
 
@@ -39,6 +40,8 @@ enum Step {
     Compress { client: usize },
     Close { client: usize },
     Mail { user: String, expected: Mail },
+    Remove { user: String, mailbox: String, uid: u32 },
+    Unreadable { user: String, mailbox: String },
     Drain,
 }
 
@@ -142,6 +145,7 @@ impl Transcript {
             fixture,
             server,
             security,
+            rule: self.rule,
             clients: HashMap::new(),
             bindings: Bindings::new(),
             log: String::new(),
@@ -174,6 +178,8 @@ impl Step {
             | Self::Compress { .. }
             | Self::Close { .. }
             | Self::Mail { .. }
+            | Self::Remove { .. }
+            | Self::Unreadable { .. }
             | Self::Drain => None,
         }
     }
@@ -203,7 +209,22 @@ fn step(line: &str) -> Result<Step> {
             let (user, expected) = text.split_once(' ').context("whose mail?")?;
             Ok(Step::Mail { user: user.to_owned(), expected: expected_mail(expected)? })
         }
+        ("remove" | "unreadable", text) => store_step(kind, text),
         _ => bail!("no step"),
+    }
+}
+
+/// What happens to the files: `remove: UID 1 in INBOX of alice`, `unreadable: INBOX of alice`.
+fn store_step(kind: &str, text: &str) -> Result<Step> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match (kind, words.as_slice()) {
+        ("remove", ["UID", uid, "in", mailbox, "of", user]) => {
+            Ok(Step::Remove { user: (*user).to_owned(), mailbox: (*mailbox).to_owned(), uid: uid.parse()? })
+        }
+        ("unreadable", [mailbox, "of", user]) => {
+            Ok(Step::Unreadable { user: (*user).to_owned(), mailbox: (*mailbox).to_owned() })
+        }
+        _ => bail!("which files?"),
     }
 }
 
@@ -242,6 +263,7 @@ struct Play<'a> {
     fixture: &'a Fixture,
     server: &'a Server,
     security: Security,
+    rule: Option<LineRule>,
     clients: HashMap<usize, Client>,
     bindings: Bindings,
     log: String,
@@ -292,6 +314,8 @@ impl Play<'_> {
                 Ok(())
             }
             Some(Step::Mail { user, expected }) => self.look(&user, &expected),
+            Some(Step::Remove { user, mailbox, uid }) => self.fixture.remove_file(&user, &mailbox, uid),
+            Some(Step::Unreadable { user, mailbox }) => self.fixture.make_unreadable(&user, &mailbox),
             None => Ok(()),
         }
     }
@@ -324,6 +348,9 @@ impl Play<'_> {
         let line = self.client(client).await?.line().await?;
         let line = line.unwrap_or_else(|| "<close>".to_owned());
         let _ = writeln!(self.log, "{client}S: {line}");
+        if let Some(fault) = self.rule.and_then(|rule| rule(&line)) {
+            bail!("{fault}: {line:?}");
+        }
         let bindings = &mut self.bindings;
         let found = group.iter().position(|step| match step {
             Step::Expect { line: expected, .. } => matches(expected, &line, bindings),
@@ -332,6 +359,8 @@ impl Play<'_> {
             | Step::Compress { .. }
             | Step::Close { .. }
             | Step::Mail { .. }
+            | Step::Remove { .. }
+            | Step::Unreadable { .. }
             | Step::Drain => false,
         });
         match found {
@@ -345,11 +374,15 @@ impl Play<'_> {
 /// Dialogues held at one time.
 const AT_ONCE: usize = 6;
 
-/// Runs every transcript of `folder`, over plain TCP and over TLS, each against a server of its own.
+/// What is wrong with a line of the server's in itself, whatever a transcript expects.
+pub type LineRule = fn(&str) -> Option<&'static str>;
+
+/// Runs every transcript of `folder`, over plain TCP and over TLS, each against a server of its own. Every line of the server's
+/// keeps to `rule`.
 ///
 /// # Errors
 /// Every dialogue that differs.
-pub async fn run_folder<F, S, E>(folder: &Path, run: F) -> Result<()>
+pub async fn run_folder<F, S, E>(folder: &Path, rule: LineRule, run: F) -> Result<()>
 where
     F: Fn(server_core::ServerContext, Vec<server_core::BoundListener>) -> S + Clone + Send + 'static,
     S: Future<Output = Result<(), E>> + Send + 'static,
@@ -368,7 +401,8 @@ where
                 continue;
             }
             let name = format!("{} ({security:?})", file.display());
-            let (transcript, run, slots) = (transcript.clone(), run.clone(), Arc::clone(&slots));
+            let (mut transcript, run, slots) = (transcript.clone(), run.clone(), Arc::clone(&slots));
+            transcript.rule = Some(rule);
             dialogues.spawn(async move {
                 let _slot = slots.acquire_owned().await?;
                 hold(transcript, security, run).await.context(name)
