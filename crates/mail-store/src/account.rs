@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 
 use mail_types::{MailboxName, ModSeq, Quota, SpecialUse, Uid, UidValidity, Usage};
@@ -40,6 +41,8 @@ pub struct Account {
     index: Mutex<Index>,
     /// For looking up names while another thread has the index; opened at first use.
     reader: Mutex<Option<Index>>,
+    /// Who read the index without the lock found it damaged.
+    is_doubted: AtomicBool,
     recent: Weak<Recent>,
     open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
     search: Search,
@@ -116,6 +119,7 @@ impl Account {
             lock,
             index: Mutex::new(index),
             reader: Mutex::default(),
+            is_doubted: AtomicBool::new(false),
             recent,
             open: Mutex::default(),
             search: Search::new(home),
@@ -226,6 +230,11 @@ impl Account {
             None => Index::open_to_read(&self.home.join("index.sqlite"))?,
         };
         let result = act(&index);
+        if let Err(StoreError::Index { source, .. }) = &result
+            && index.is_lost(source)
+        {
+            self.is_doubted.store(true, Ordering::Relaxed);
+        }
         *reader = result.is_ok().then_some(index);
         result
     }
@@ -289,9 +298,11 @@ impl Account {
     ) -> Result<T, StoreError> {
         index.refresh()?;
         let is_half_done = self.begin_work()?;
+        let is_doubted = self.is_doubted.swap(false, Ordering::Relaxed);
         let attempt = |index: &Index| {
             index.begin()?;
-            let ground = if is_half_done { index.distrust() } else { Ok(()) };
+            let ground = if is_doubted { index.verify() } else { Ok(()) };
+            let ground = ground.and_then(|()| if is_half_done { index.distrust() } else { Ok(()) });
             let outcome = ground.and_then(|()| act(index)).and_then(|value| index.commit().map(|()| value));
             index.roll_back();
             outcome

@@ -4,6 +4,7 @@ mod inspect;
 mod newest;
 mod object_ids;
 mod rows;
+mod sum;
 mod summaries;
 
 use std::fmt::Display;
@@ -17,14 +18,15 @@ use crate::error::{IoContext as _, StoreError};
 pub(crate) use inspect::Soundness;
 pub(crate) use newest::Head;
 pub(crate) use rows::{MailboxRow, MessageRow, MessageState};
-use rows::{message_row, message_state};
+use rows::{mailbox_row, message_row, message_state};
+use sum::{Sum, damaged, verify};
 
 /// A database has at least one page of so many octets.
 const SMALLEST: u64 = 512;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 7;
+const VERSION: i64 = 8;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
@@ -36,27 +38,29 @@ CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
     compared INTEGER NOT NULL, cost INTEGER NOT NULL, settles INTEGER NOT NULL, doubt INTEGER NOT NULL,
-    log_floor INTEGER NOT NULL, least_mod_seq INTEGER NOT NULL) WITHOUT ROWID;
+    log_floor INTEGER NOT NULL, least_mod_seq INTEGER NOT NULL, messages INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE message (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, base TEXT NOT NULL, info TEXT NOT NULL, extra TEXT NOT NULL,
     seconds INTEGER NOT NULL, offset_minutes INTEGER NOT NULL, wire INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
-    saved INTEGER, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
+    saved INTEGER, sum INTEGER NOT NULL, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
 CREATE INDEX message_change ON message (folder, mod_seq);
 CREATE TABLE expunged (
-    folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
+    folder TEXT NOT NULL, mod_seq INTEGER NOT NULL, uid INTEGER NOT NULL, sum INTEGER NOT NULL,
+    PRIMARY KEY (folder, mod_seq, uid)) WITHOUT ROWID;
 CREATE TABLE summary (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, wire INTEGER NOT NULL, form INTEGER NOT NULL,
-    envelope BLOB, body BLOB, body_structure BLOB, fields BLOB, preview BLOB, PRIMARY KEY (folder, uid));
+    envelope BLOB, body BLOB, body_structure BLOB, fields BLOB, preview BLOB, sum INTEGER NOT NULL,
+    PRIMARY KEY (folder, uid));
 CREATE TABLE digest (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, wire INTEGER NOT NULL, form INTEGER NOT NULL, digest BLOB NOT NULL,
-    content BLOB, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
+    content BLOB, sum INTEGER NOT NULL, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
 CREATE TABLE mailbox_id (id BLOB PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWID;
 ";
 const TABLES: [&str; 6] = ["mailbox", "message", "expunged", "summary", "digest", "mailbox_id"];
-const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq FROM mailbox WHERE folder = ?1";
-const MESSAGE: &str = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq, saved FROM message WHERE folder = ?1";
-const ONE_MESSAGE: &str = "SELECT uid, base, info, extra, seconds, offset_minutes, wire, mod_seq, saved FROM message WHERE folder = ?1 AND uid = ?2";
-const STATES: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq FROM message WHERE folder = ?1 ORDER BY uid";
+const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq, messages, sum FROM mailbox WHERE folder = ?1";
+const MESSAGE: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq, saved, sum, base FROM message WHERE folder = ?1";
+const ONE_MESSAGE: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq, saved, sum, base FROM message WHERE folder = ?1 AND uid = ?2";
+const STATES: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq, saved, sum FROM message WHERE folder = ?1 ORDER BY uid";
 
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -199,30 +203,13 @@ impl Index {
     }
 
     pub(crate) fn mailbox(&self, folder: &str) -> Result<Option<MailboxRow>, StoreError> {
-        let row = |row: &rusqlite::Row<'_>| {
-            Ok(MailboxRow {
-                uid_validity: row.get(0)?,
-                uid_next: row.get(1)?,
-                mod_seq: row.get(2)?,
-                first_recent: row.get(3)?,
-                boot: row.get(4)?,
-                cur: row.get(5)?,
-                new: row.get(6)?,
-                compared: row.get(7)?,
-                cost: row.get(8)?,
-                settles: row.get(9)?,
-                doubt: row.get(10)?,
-                log_floor: row.get(11)?,
-                least_mod_seq: row.get(12)?,
-            })
-        };
         let mut statement = self.connection.prepare_cached(MAILBOX).map_err(self.failed())?;
-        statement.query_row([folder], row).optional().map_err(self.failed())
+        statement.query_row([folder], mailbox_row).optional().map_err(self.failed())
     }
 
     pub(crate) fn put_mailbox(&self, folder: &str, row: &MailboxRow) -> Result<(), StoreError> {
         self.execute(
-            "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            "INSERT OR REPLACE INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
             params![
                 folder,
                 row.uid_validity,
@@ -237,7 +224,9 @@ impl Index {
                 row.settles,
                 row.doubt,
                 row.log_floor,
-                row.least_mod_seq
+                row.least_mod_seq,
+                row.messages,
+                row.sum()
             ],
         )
     }
@@ -247,18 +236,33 @@ impl Index {
         self.rows(&format!("{MESSAGE} ORDER BY uid"), params![folder])
     }
 
-    /// Hands on all messages' states, ascending by UID, without keeping them.
+    /// As [`Self::messages`], where there must be so many.
+    pub(crate) fn all_messages(&self, folder: &str, count: u32) -> Result<Vec<MessageRow>, StoreError> {
+        let rows = self.messages(folder)?;
+        self.expect(count, rows.len())?;
+        Ok(rows)
+    }
+
+    /// Hands on all messages' states, ascending by UID, without keeping them. There must be so many.
     pub(crate) fn each_state(
         &self,
         folder: &str,
+        count: u32,
         mut take: impl FnMut(MessageState<'_>),
     ) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(STATES).map_err(self.failed())?;
         let mut rows = statement.query([folder]).map_err(self.failed())?;
+        let mut found = 0;
         while let Some(row) = rows.next().map_err(self.failed())? {
             take(message_state(row).map_err(self.failed())?);
+            found += 1;
         }
-        Ok(())
+        self.expect(count, found)
+    }
+
+    /// Where a key is damaged, SQLite ends a range there.
+    fn expect(&self, count: u32, found: usize) -> Result<(), StoreError> {
+        if usize::try_from(count) == Ok(found) { Ok(()) } else { Err(self.failed()(damaged(0))) }
     }
 
     /// The messages changed or added after `mod_seq`, ascending by UID.
@@ -291,10 +295,15 @@ impl Index {
 
     /// The UIDs expunged after the mod-sequence `after` and up to `last`.
     pub(crate) fn expunged(&self, folder: &str, after: u64, last: u64) -> Result<Vec<u32>, StoreError> {
-        let sql = "SELECT uid FROM expunged WHERE folder = ?1 AND mod_seq > ?2 AND mod_seq <= ?3";
+        let sql =
+            "SELECT uid, mod_seq, sum FROM expunged WHERE folder = ?1 AND mod_seq > ?2 AND mod_seq <= ?3";
+        let expunged = |row: &rusqlite::Row<'_>| {
+            let uid = row.get(0)?;
+            verify(row, 2, expunged_sum(uid, row.get(1)?))?;
+            Ok(uid)
+        };
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
-        let uids =
-            statement.query_map(params![folder, after, last], |row| row.get(0)).map_err(self.failed())?;
+        let uids = statement.query_map(params![folder, after, last], expunged).map_err(self.failed())?;
         uids.collect::<Result<_, _>>().map_err(self.failed())
     }
 
@@ -308,7 +317,7 @@ impl Index {
     /// Puts a message in whose UID is new to the folder.
     pub(crate) fn add_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
         self.write_message(
-            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             folder,
             row,
         )
@@ -317,7 +326,7 @@ impl Index {
     /// Puts a message in, in place of the one with this UID.
     pub(crate) fn put_message(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
         self.write_message(
-            "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             folder,
             row,
         )
@@ -326,8 +335,8 @@ impl Index {
     /// Writes down a message's other flags.
     pub(crate) fn put_flags(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
         self.execute(
-            "UPDATE message SET info = ?3, extra = ?4, mod_seq = ?5 WHERE folder = ?1 AND uid = ?2",
-            params![folder, row.uid, row.info, row.extra, row.mod_seq],
+            "UPDATE message SET info = ?3, extra = ?4, mod_seq = ?5, sum = ?6 WHERE folder = ?1 AND uid = ?2",
+            params![folder, row.uid, row.info, row.extra, row.mod_seq, row.sum()],
         )
     }
 
@@ -344,7 +353,8 @@ impl Index {
                 row.offset_minutes,
                 row.wire,
                 row.mod_seq,
-                row.saved
+                row.saved,
+                row.sum()
             ],
         )
     }
@@ -354,7 +364,11 @@ impl Index {
         self.execute("DELETE FROM message WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
         self.execute("DELETE FROM summary WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
         self.execute("DELETE FROM digest WHERE folder = ?1 AND uid = ?2", params![folder, uid])?;
-        self.execute("INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3)", params![folder, mod_seq, uid])
+        let sum = expunged_sum(uid, mod_seq);
+        self.execute(
+            "INSERT OR REPLACE INTO expunged VALUES (?1, ?2, ?3, ?4)",
+            params![folder, mod_seq, uid, sum],
+        )
     }
 
     /// Keeps only the last `keep` of the expunged, and in any case what went below the mod-sequence `newest`; the mod-sequence
@@ -385,6 +399,10 @@ impl Index {
         }
         Ok(())
     }
+}
+
+fn expunged_sum(uid: u32, mod_seq: u64) -> u32 {
+    Sum::default().number(uid.into()).number(mod_seq.cast_signed()).finish()
 }
 
 /// Makes the tables in place of those of an earlier version.

@@ -121,7 +121,10 @@ struct Known {
 
 impl Known {
     fn read(index: &Index, key: &str) -> Self {
-        let both = index.mailbox(key).and_then(|row| index.messages(key).map(|messages| (row, messages)));
+        let both = index.mailbox(key).and_then(|row| {
+            let count = row.as_ref().map_or(0, |row| row.messages);
+            Ok((row, index.all_messages(key, count)?))
+        });
         match both {
             Ok((row, messages)) => {
                 let messages = messages.into_iter().map(|row| (row.uid, row)).collect();

@@ -33,8 +33,10 @@ impl Index {
         Ok((index, soundness))
     }
 
-    /// Has SQLite read the whole file.
+    /// Reads the whole file.
     pub(crate) fn soundness(&self) -> Result<Soundness, StoreError> {
+        // All of one moment, whatever others commit meanwhile.
+        let _moment = self.connection.unchecked_transaction().map_err(self.failed())?;
         let ask = || -> rusqlite::Result<(i64, String)> {
             let version = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             let verdict = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -44,7 +46,12 @@ impl Index {
             Ok((_, verdict)) if verdict != "ok" => Ok(Soundness::Damaged(verdict)),
             Ok((version, _)) if version < VERSION => Ok(Soundness::Older),
             Ok((version, _)) if version > VERSION => Ok(Soundness::Newer(version)),
-            Ok(_) => Ok(Soundness::Sound),
+            Ok(_) => match self.verify_rows() {
+                Err(StoreError::Index { source, .. }) if is_damage(&source) => {
+                    Ok(Soundness::Damaged(source.to_string()))
+                }
+                result => result.map(|()| Soundness::Sound),
+            },
             Err(error) if is_damage(&error) => Ok(Soundness::Damaged(error.to_string())),
             Err(error) => Err(self.failed()(error)),
         }
@@ -56,10 +63,20 @@ impl Index {
         let verdict =
             self.connection.query_row("PRAGMA integrity_check(1)", [], ask).map_err(self.failed())?;
         if verdict == "ok" {
-            return Ok(());
+            return self.verify_rows();
         }
         let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
         Err(self.failed()(rusqlite::Error::SqliteFailure(corrupt, Some(verdict))))
+    }
+
+    /// An error if a row isn't as it was written, or a message is missing.
+    fn verify_rows(&self) -> Result<(), StoreError> {
+        for folder in self.folders()? {
+            let count = self.mailbox(&folder)?.map_or(0, |row| row.messages);
+            self.each_state(&folder, count, |_| ())?;
+            self.expunged(&folder, 0, i64::MAX.cast_unsigned())?;
+        }
+        self.verify_summaries()
     }
 
     /// The folders that it knows.

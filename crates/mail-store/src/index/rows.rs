@@ -3,6 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
 
+use super::sum::verify;
 use crate::mark::Mark;
 use crate::names;
 
@@ -29,6 +30,8 @@ pub(crate) struct MailboxRow {
     /// No message's mod-sequence is lower: those in the index are to be read as this one. Raised when the index may lack
     /// changes that clients were told of.
     pub(crate) least_mod_seq: u64,
+    /// How many messages the index has.
+    pub(crate) messages: u32,
 }
 
 /// What is known of a message.
@@ -59,6 +62,10 @@ impl MessageRow {
         self.saved.or_else(|| names::stamped(&self.base)).unwrap_or(self.seconds)
     }
 
+    pub(super) fn sum(&self) -> u32 {
+        self.state().sum(self.saved)
+    }
+
     pub(crate) fn state(&self) -> MessageState<'_> {
         MessageState {
             uid: self.uid,
@@ -84,22 +91,45 @@ pub(crate) struct MessageState<'a> {
     pub(crate) mod_seq: u64,
 }
 
+pub(super) fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
+    let mailbox = MailboxRow {
+        uid_validity: row.get(0)?,
+        uid_next: row.get(1)?,
+        mod_seq: row.get(2)?,
+        first_recent: row.get(3)?,
+        boot: row.get(4)?,
+        cur: row.get(5)?,
+        new: row.get(6)?,
+        compared: row.get(7)?,
+        cost: row.get(8)?,
+        settles: row.get(9)?,
+        doubt: row.get(10)?,
+        log_floor: row.get(11)?,
+        least_mod_seq: row.get(12)?,
+        messages: row.get(13)?,
+    };
+    verify(row, 14, mailbox.sum())?;
+    Ok(mailbox)
+}
+
+/// A row with a message's state and, in the end, its base.
 pub(super) fn message_row(row: &Row<'_>) -> Result<MessageRow> {
+    let MessageState { uid, info, extra, seconds, offset_minutes, wire, mod_seq } = message_state(row)?;
     Ok(MessageRow {
-        uid: row.get(0)?,
-        base: part_of_name(row, 1)?.to_owned(),
-        info: part_of_name(row, 2)?.to_owned(),
-        extra: row.get(3)?,
-        seconds: row.get(4)?,
-        offset_minutes: row.get(5)?,
-        wire: row.get(6)?,
-        mod_seq: row.get(7)?,
-        saved: row.get(8)?,
+        uid,
+        base: part_of_name(row, 9)?.to_owned(),
+        info: info.to_owned(),
+        extra: extra.to_owned(),
+        seconds,
+        offset_minutes,
+        wire,
+        mod_seq,
+        saved: row.get(7)?,
     })
 }
 
 pub(super) fn message_state<'a>(row: &'a Row<'_>) -> Result<MessageState<'a>> {
-    Ok(MessageState {
+    let state = MessageState {
         uid: row.get(0)?,
         info: part_of_name(row, 1)?,
         extra: row.get_ref(2)?.as_str()?,
@@ -107,7 +137,9 @@ pub(super) fn message_state<'a>(row: &'a Row<'_>) -> Result<MessageState<'a>> {
         offset_minutes: row.get(4)?,
         wire: row.get(5)?,
         mod_seq: row.get(6)?,
-    })
+    };
+    verify(row, 8, state.sum(row.get(7)?))?;
+    Ok(state)
 }
 
 /// A part of a file's name. What no name can hold is damage that SQLite doesn't see: a page that was cut off, and is zeroes since.

@@ -150,7 +150,7 @@ impl Append {
         work.touched = true;
         disk::rename_new(&self.tmp.path, &path)?;
         placed.borrow_mut().push((self.tmp.path.clone(), path));
-        work.index.add_message(&work.place.key, &row)?;
+        work.add(&row)?;
         Ok(uid)
     }
 }

@@ -88,7 +88,7 @@ impl Work<'_> {
     fn compare_once(&mut self, adoption: &Adoption) -> Result<bool, StoreError> {
         let began = now_nanos();
         let (cur, new) = (self.place.time("cur")?, self.place.time("new")?);
-        let known = self.index.messages(&self.place.key)?;
+        let known = self.index.all_messages(&self.place.key, self.row.messages)?;
         let mut seen = self.list_all(&known)?;
         let is_whole = seen.is_whole();
         let mut taken: HashSet<u32> = known.iter().map(|row| row.uid).collect();
@@ -303,7 +303,7 @@ impl Work<'_> {
         let wanted = row.name(self.file.mark());
         let is_named = file.has_name(&wanted) || self.rename_seen(file, &wanted)?;
         if is_named {
-            self.index.add_message(&self.place.key, &row)?;
+            self.add(&row)?;
         }
         Ok(is_named)
     }

@@ -170,7 +170,7 @@ impl Work<'_> {
             placed.push(path.clone());
             self.touched = true;
             disk::rename_new(tmp, &path)?;
-            self.index.add_message(&self.place.key, &copy)?;
+            self.add(&copy)?;
             self.index.copy_summary((source, row.uid), (&self.place.key, copy.uid))?;
             pairs.extend(pair(row, &copy));
         }
@@ -196,7 +196,7 @@ impl Work<'_> {
                 (source.touched, target.touched) = (true, true);
                 disk::rename_new(&from, &to)?;
                 moved.push((from, to));
-                target.index.add_message(&target.place.key, &copy)?;
+                target.add(&copy)?;
                 target.index.copy_summary((&source.place.key, row.uid), (&target.place.key, copy.uid))?;
                 let mod_seq = source.change(&mut gone_at)?;
                 source.forget(&row, mod_seq)?;
@@ -227,7 +227,7 @@ impl Work<'_> {
                 work.touched = true;
                 disk::rename_new(&from, &to)?;
                 moved.push((from, to));
-                work.index.add_message(&work.place.key, &copy)?;
+                work.add(&copy)?;
                 work.index.copy_summary((&work.place.key, row.uid), (&work.place.key, copy.uid))?;
                 work.forget(&row, copy.mod_seq)?;
                 Ok(pair(&row, &copy))

@@ -199,10 +199,17 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Puts a message in whose UID is new to the mailbox.
+    pub(super) fn add(&mut self, row: &MessageRow) -> Result<(), StoreError> {
+        self.row.messages += 1;
+        self.index.add_message(&self.place.key, row)
+    }
+
     /// Takes a message out whose file is gone.
     pub(super) fn forget(&mut self, row: &MessageRow, mod_seq: u64) -> Result<(), StoreError> {
         self.drop_extra(row.uid);
         self.forgotten += 1;
+        self.row.messages = self.row.messages.saturating_sub(1);
         self.index.expunge(&self.place.key, row.uid, mod_seq)
     }
 
@@ -228,7 +235,7 @@ impl<'a> Work<'a> {
     /// What the mailbox holds now.
     pub(super) fn whole_snapshot(&self) -> Result<Snapshot, StoreError> {
         let head = Head { keywords: &self.file.keywords, row: &self.row };
-        Snapshot::whole(&head, |take| self.index.each_state(&self.place.key, take))
+        Snapshot::whole(&head, |take| self.index.each_state(&self.place.key, self.row.messages, take))
     }
 
     /// What the mailbox holds now, made of what it held before.
@@ -238,11 +245,14 @@ impl<'a> Work<'a> {
         if since < self.row.log_floor {
             return self.whole_snapshot();
         }
-        if since == self.row.mod_seq {
-            return Ok(last.next(&[], &[], &head));
-        }
-        let changed = self.index.messages_since(key, since)?;
-        Ok(last.next(&changed, &self.index.expunged(key, since, self.row.mod_seq)?, &head))
+        let next = if since == self.row.mod_seq {
+            last.next(&[], &[], &head)
+        } else {
+            let changed = self.index.messages_since(key, since)?;
+            last.next(&changed, &self.index.expunged(key, since, self.row.mod_seq)?, &head)
+        };
+        // Where a change is missing, the index is damaged.
+        if usize::try_from(self.row.messages) == Ok(next.len()) { Ok(next) } else { self.whole_snapshot() }
     }
 
     /// The parts of a name and row for these flags.

@@ -77,15 +77,26 @@ fn cut(path: &Path, random: &mut Rng) -> String {
     format!("{} cut to {left} of {size}", path.display())
 }
 
+/// Overwrites a part of a file.
+fn noise(path: &Path, at: u64, count: u64, random: &mut Rng) -> String {
+    let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(count as usize).collect();
+    std::fs::File::options().write(true).open(path).unwrap().write_all_at(&noise, at).unwrap();
+    format!("{}: noise at {at}, {count} octets", path.display())
+}
+
+/// Overwrites some octets or pages of a log, which may begin and end anywhere.
+fn noise_in_log(path: &Path, random: &mut Rng) -> String {
+    let size = std::fs::metadata(path).map_or(0, |it| it.len());
+    let at = random.u64(0..size.max(1));
+    let most = if random.bool() { 64 } else { 16 * 1024 };
+    noise(path, at, random.u64(1..=most).min(size - at), random)
+}
+
 /// Damages a file in one of the ways that disks and people have.
 pub(crate) fn damage(path: &Path, random: &mut Rng) -> String {
     let size = std::fs::metadata(path).map_or(0, |it| it.len());
     let file = || std::fs::File::options().write(true).open(path).unwrap();
-    let noise = |random: &mut Rng, at: u64, count: u64| {
-        let noise: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(count as usize).collect();
-        file().write_all_at(&noise, at).unwrap();
-        format!("noise at {at}, {count} octets of {size}")
-    };
+    let noise = |random: &mut Rng, at: u64, count: u64| noise(path, at, count, random);
     match random.u8(0..8) {
         0 => {
             std::fs::remove_file(path).unwrap();
@@ -122,8 +133,9 @@ fn an_index_damaged_in_any_way_under_two_processes_changes_nothing_that_clients_
         let mut mod_seq = boxes[0].snapshot().highest_mod_seq();
         for round in 0..3 {
             let index = dir.path().join("example.org/bob/index.sqlite");
-            let what = match random.u8(0..4) {
+            let what = match random.u8(0..6) {
                 0 => cut(&index.with_extension("sqlite-wal"), &mut random),
+                1 | 2 => noise_in_log(&index.with_extension("sqlite-wal"), &mut random),
                 _ => damage(&index, &mut random),
             };
             let case = format!("seed {seed}, {round}: {what}");
@@ -161,5 +173,48 @@ fn an_index_damaged_in_any_way_under_two_processes_changes_nothing_that_clients_
         for mailbox in &boxes {
             assert_eq!(look(mailbox).unwrap(), before, "seed {seed}");
         }
+    }
+}
+
+/// Noise that SQLite doesn't see, since all holds together: numbers are others, and one message lies in another folder.
+#[test]
+fn a_row_that_is_not_as_it_was_written_is_damage() {
+    let template = fast_dir();
+    begin(template.path());
+    let store = Store::open(template.path()).unwrap();
+    let before = look(&inbox(&store)).unwrap();
+    let now = inbox(&store).snapshot();
+    let mod_seq = now.highest_mod_seq();
+    assert_eq!(inbox(&store).expunged_since(mod_seq.value() - 2, &now).unwrap().len(), 10);
+    drop(store);
+    let changes = [
+        "UPDATE message SET wire = wire + 4 WHERE uid = 30",
+        "UPDATE message SET seconds = 1 WHERE uid = 30",
+        "UPDATE message SET mod_seq = 1 << 40 WHERE uid = 30",
+        "UPDATE message SET extra = '26' WHERE uid = 30",
+        "UPDATE message SET saved = 7 WHERE uid = 30",
+        "UPDATE message SET folder = '.Other' WHERE uid >= 90",
+        "UPDATE mailbox SET uid_next = 40",
+        "UPDATE mailbox SET uid_next = 4000000000",
+        "UPDATE mailbox SET mod_seq = 1",
+        "UPDATE mailbox SET least_mod_seq = 1 << 40",
+        "UPDATE mailbox SET messages = 1",
+        "UPDATE expunged SET uid = 3 WHERE uid = 101",
+    ];
+    for change in changes {
+        let dir = fast_dir();
+        copy_tree(template.path(), dir.path());
+        let index = dir.path().join("example.org/bob/index.sqlite");
+        rusqlite::Connection::open(&index).unwrap().execute_batch(change).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let found = store.check(&bob(), false, &mut |_| ()).unwrap();
+        assert!(found.iter().any(|it| it.problem.code() == "index-damaged"), "{change}: {found:?}");
+        let mailbox = inbox(&store);
+        assert_eq!(look(&mailbox).unwrap(), before, "{change}");
+        let now = mailbox.snapshot();
+        let is_log = change.contains("expunged");
+        // What lies in the log is read only where somebody asks for it.
+        assert_eq!(now.highest_mod_seq() == mod_seq, is_log, "{change}");
+        assert_eq!(mailbox.expunged_since(mod_seq.value() - 2, &now), None, "{change}");
     }
 }

@@ -140,3 +140,25 @@ fn summaries_wait_for_nobody_who_is_at_work_on_the_account() {
     drop(lock);
     assert!(mailbox.keep_summaries(FORM, &[of(2, "two")]).unwrap());
 }
+
+/// SQLite doesn't see that a text is another.
+#[test]
+fn a_summary_that_is_not_as_it_was_written_is_shown_to_nobody_and_made_anew() {
+    for change in [
+        "UPDATE summary SET envelope = x'6f6e65' || ' '",
+        "UPDATE digest SET digest = 'noise'",
+        "UPDATE summary SET uid = 2",
+        "UPDATE digest SET uid = 2",
+    ] {
+        let (dir, _store, mailbox) = summarized_inbox();
+        let index = dir.path().join("example.org/bob/index.sqlite");
+        rusqlite::Connection::open(&index).unwrap().execute_batch(change).unwrap();
+        let summaries = mailbox.summaries(FORM, Uid::MIN, 100);
+        assert!(summaries.is_err() || mailbox.digests(FORM, Uid::MIN, 100).is_err(), "{change}");
+        // Who works next finds the index damaged.
+        mailbox.store(&[uid(1)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+        assert_eq!(known(&mailbox), [], "{change}");
+        assert!(mailbox.keep_summaries(FORM, &[of(1, "one")]).unwrap());
+        assert_eq!(known(&mailbox), [(1, "one".to_owned())]);
+    }
+}
