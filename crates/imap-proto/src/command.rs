@@ -56,6 +56,9 @@ pub enum ParseError {
     /// The command is well formed, but names a mailbox as none can be named: answer NO.
     #[error("{1}")]
     Name(Tag, MailboxNameError),
+    /// The command asks for things too deep in each other: answer NO.
+    #[error("too much nesting")]
+    TooDeep(Tag),
 }
 
 impl ParseError {
@@ -64,7 +67,10 @@ impl ParseError {
     pub const fn tag(&self) -> Option<&Tag> {
         match self {
             Self::NoTag => None,
-            Self::UnknownCommand(tag) | Self::Arguments { tag, .. } | Self::Name(tag, _) => Some(tag),
+            Self::UnknownCommand(tag)
+            | Self::Arguments { tag, .. }
+            | Self::Name(tag, _)
+            | Self::TooDeep(tag) => Some(tag),
         }
     }
 }
@@ -215,6 +221,7 @@ impl Request {
             Some(Ok((_, command))) => Ok(Self { tag, command }),
             Some(Err(nom::Err::Error(mismatch) | nom::Err::Failure(mismatch))) => Err(match mismatch {
                 Mismatch::Name(error) => ParseError::Name(tag, error),
+                Mismatch::TooDeep => ParseError::TooDeep(tag),
                 Mismatch::Expected(expected, left) => {
                     ParseError::Arguments { tag, expected, octet: input.len().saturating_sub(left) + 1 }
                 }
@@ -244,7 +251,7 @@ fn whole<'a, T>(
     let (arguments, spaces) = input.split_at(end);
     let counted = |mismatch| match mismatch {
         Mismatch::Expected(expected, left) => Mismatch::Expected(expected, left + spaces.len()),
-        other => other,
+        other @ (Mismatch::Name(_) | Mismatch::TooDeep) => other,
     };
     Some(all_consuming(parser).parse(arguments).map_err(|error| error.map(counted)))
 }

@@ -20,6 +20,8 @@ pub(crate) enum Mismatch {
     Expected(Expected, usize),
     /// The command is well formed, but this is no name for a mailbox.
     Name(MailboxNameError),
+    /// It may be well formed, but lists lie too deep in each other.
+    TooDeep,
 }
 
 /// What a grammar wanted.

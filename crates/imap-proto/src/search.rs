@@ -145,7 +145,7 @@ fn keys_at(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
 
 fn search_key(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     if depth > MAX_DEPTH {
-        return fail("less nesting", input);
+        return Err(nom::Err::Failure(Mismatch::TooDeep));
     }
     match input.first() {
         Some(b'(') => delimited(char('('), |input| keys_at(depth + 1, input), char(')')).parse(input),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use imap_proto::ParseError;
 use mail_store::StoreError;
+use mail_types::MailboxNameError;
 use tracing::{error, warn};
 
 use crate::section::mask_nuls;
@@ -146,7 +147,8 @@ impl From<StoreError> for Failure {
 impl From<&ParseError> for Failure {
     fn from(error: &ParseError) -> Self {
         match error {
-            ParseError::Name(_, error) => Self::No(Cow::Owned(format!("[CANNOT] {error}"))),
+            ParseError::Name(_, error) => Self::name(*error),
+            ParseError::TooDeep(_) => Self::no("[LIMIT] Too much nesting"),
             ParseError::UnknownCommand(_) => Self::bad("Unknown command"),
             ParseError::Arguments { .. } => Self::Bad(Cow::Owned(format!("Not understood: {error}"))),
             ParseError::NoTag | _ => Self::bad("A command begins with a tag"),
@@ -155,6 +157,13 @@ impl From<&ParseError> for Failure {
 }
 
 impl Failure {
+    /// A mailbox can't have this name.
+    fn name(error: MailboxNameError) -> Self {
+        let is_limit = matches!(error, MailboxNameError::TooLong | MailboxNameError::TooDeep);
+        let code = if is_limit { "LIMIT" } else { "CANNOT" };
+        Self::No(Cow::Owned(format!("[{code}] {error}")))
+    }
+
     pub(crate) const fn bad(text: &'static str) -> Self {
         Self::Bad(Cow::Borrowed(text))
     }
@@ -171,6 +180,7 @@ impl Failure {
             Self::Store(StoreError::NoSuchMailbox(_)) => "NO [NONEXISTENT] No such mailbox".to_owned(),
             Self::Store(StoreError::MailboxExists(_)) => "NO [ALREADYEXISTS] The mailbox exists".to_owned(),
             Self::Store(StoreError::Refused(why)) => format!("NO [CANNOT] {why}"),
+            Self::Store(StoreError::Name(error)) => Self::name(*error).text(),
             Self::Store(StoreError::OverQuota) => "NO [OVERQUOTA] The mailbox is full".to_owned(),
             Self::Store(StoreError::MessageGone(_)) => "NO [EXPUNGEISSUED] The message is gone".to_owned(),
             Self::Store(error @ StoreError::NumbersExhausted(_)) => {

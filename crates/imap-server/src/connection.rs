@@ -15,13 +15,11 @@ use crate::answer::{Failure, Output};
 use crate::capabilities::Offer;
 use crate::command::quota::Owner;
 use crate::idle::Idled;
+use crate::limits;
 use crate::login::{Authenticating, Authentication, LoggedIn, log_in, log_in_proven};
 use crate::server::Shared;
 use crate::session::{Progress, Session, State};
 use crate::wire::Wire;
-
-/// Commands answered BAD in a row before the connection is closed.
-const MAX_ERRORS: u32 = 50;
 
 /// RFC 3501 §5.4.
 pub(crate) const SILENT: &str = "* BYE Too long silent";
@@ -42,6 +40,7 @@ pub(crate) struct Client {
     offers_tls: bool,
     guard: ConnectionGuard,
     account: Option<AccountGuard>,
+    /// Commands answered BAD since the last one that was not.
     errors: u32,
     failed_logins: u32,
     /// As it said by ID.
@@ -128,8 +127,12 @@ impl Client {
         match event {
             Event::Command(line) => match self.parse(&line) {
                 Ok(request) => {
-                    self.errors = 0;
-                    self.on_request(request).await
+                    let before = self.errors;
+                    let next = self.on_request(request).await?;
+                    if self.errors == before {
+                        self.errors = 0;
+                    }
+                    Ok(next)
                 }
                 Err(error) => self.refuse(&error).await,
             },
@@ -164,7 +167,7 @@ impl Client {
 
     pub(crate) async fn count_error(&mut self) -> io::Result<Next> {
         self.errors += 1;
-        if self.errors < MAX_ERRORS {
+        if self.errors < self.shared.config.imap.max_errors {
             return Ok(Next::Command);
         }
         self.wire.line("* BYE Too many errors").await?;
@@ -179,6 +182,10 @@ impl Client {
         if !self.session()?.allows(&command) {
             self.wire.line(&format!("{tag} BAD Not in this state")).await?;
             return self.count_error().await;
+        }
+        if let Err(failure) = limits::check(&command, &self.shared.config.imap.commands) {
+            self.wire.line(&format!("{tag} {}", failure.text())).await?;
+            return Ok(Next::Command);
         }
         match command {
             Command::Capability => {
@@ -295,7 +302,7 @@ impl Client {
     async fn unauthenticate(&mut self, tag: &Tag) -> io::Result<Next> {
         self.session = Some(Session::new());
         self.account = None;
-        self.wire.distrust();
+        self.wire.distrust(&self.shared.config.imap);
         self.wire.line(&format!("{tag} OK Nobody is logged in")).await?;
         Ok(Next::Command)
     }
@@ -370,7 +377,7 @@ impl Client {
             Ok(login) => {
                 debug!(account = %login.address, "session begins");
                 self.account = Some(login.guard);
-                self.wire.trust();
+                self.wire.trust(&self.shared.config.imap);
                 let owner = Owner { address: login.address, shared: Arc::clone(&self.shared) };
                 self.session = Some(Session {
                     state: State::Authenticated(login.account),
@@ -445,6 +452,15 @@ impl Client {
         Ok((result, out))
     }
 
+    /// What comes after a command that ended so.
+    pub(crate) async fn after(&mut self, ended: &Progress) -> io::Result<Next> {
+        match ended {
+            Progress::Bad => self.count_error().await,
+            Progress::Lost => Ok(Next::Close),
+            Progress::Done | Progress::Fetching(_) => Ok(Next::Command),
+        }
+    }
+
     /// Performs a command that needs the store. Its answer goes out in steps: while one is sent, the next is made, and
     /// that after it only when the first was taken.
     async fn perform(&mut self, request: Request) -> io::Result<Next> {
@@ -460,13 +476,12 @@ impl Client {
                     let out = Output::reusing(sent);
                     Ok(self.begin_work(out, move |session, out| session.go_on(*job, out))?)
                 }
-                Progress::Done => Err(Next::Command),
-                Progress::Lost => Err(Next::Close),
+                ended @ (Progress::Done | Progress::Bad | Progress::Lost) => Err(ended),
             };
             sent = self.wire.send(pieces).await?;
             match next {
                 Ok(next) => (progress, out) = self.end_work(next).await?,
-                Err(next) => return Ok(next),
+                Err(ended) => return self.after(&ended).await,
             }
         }
     }

@@ -9,6 +9,7 @@ mod contents;
 mod contexts;
 mod gaps;
 mod idle;
+mod limits;
 mod login;
 mod mod_seqs;
 mod receive;

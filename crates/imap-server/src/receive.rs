@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use crate::answer::Failure;
 use crate::command::append::Appending;
 use crate::connection::{Client, FLOOD, Next, lost, refused, tag_of};
-use crate::session::Progress;
 
 /// What became of the messages so far, and what the last literal is. After a failure the rest is read and thrown away.
 type Received = Result<(Appending, Within), Failure>;
@@ -152,6 +151,6 @@ impl Client {
             })
             .await?;
         self.wire.send(out.take()).await?;
-        Ok(if matches!(progress, Progress::Lost) { Next::Close } else { Next::Command })
+        self.after(&progress).await
     }
 }

@@ -101,6 +101,8 @@ impl AllowedIn {
 pub(crate) enum Progress {
     /// It is answered.
     Done,
+    /// It is answered BAD.
+    Bad,
     /// Send what there is, then call [`Session::go_on`].
     Fetching(Box<FetchJob>),
     /// It is answered, and so is that the selected mailbox is no more: close the connection.
@@ -242,8 +244,10 @@ impl Session {
             Some(mod_seq) => format!("[HIGHESTMODSEQ {mod_seq}] {text}"),
             None => text,
         };
-        out.complete(tag, &result.map(with_mod_seq));
+        let result = result.map(with_mod_seq);
+        out.complete(tag, &result);
         match told {
+            Ok(()) if matches!(result, Err(Failure::Bad(_))) => Progress::Bad,
             Ok(()) => Progress::Done,
             Err(StoreError::NoSuchMailbox(_)) => {
                 out.line(LOST);

@@ -23,12 +23,8 @@ use crate::section::mask_nuls;
 const READ: usize = 8 * 1024;
 /// Octets of APPEND's message read at one time.
 const MESSAGE_PIECE: u64 = 64 * 1024;
-/// Octets of literals in a command before login: enough for any name and password.
-const LITERALS_BEFORE_LOGIN: usize = 16 * 1024;
 /// Octets of a file read at one time; two pieces are in memory.
 const FILE_PIECE: u64 = 256 * 1024;
-/// How long a client may take to accept what we write.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Octets restored at one time of what a client compressed.
 const INFLATED: usize = 16 * 1024;
 /// Octets that are compressed at one time on an async thread; more goes to another.
@@ -39,7 +35,7 @@ const SHRINK_AFTER: Duration = Duration::from_secs(2);
 /// A client's stream.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: Stream,
+    stream: Patient,
     framer: ImapFramer,
     buffer: BytesMut,
     compression: Option<Box<Compression>>,
@@ -56,16 +52,16 @@ struct Compression {
 
 impl Wire {
     pub(crate) fn new(stream: Stream, config: &ImapConfig) -> Self {
-        let limits = ImapLimits {
-            max_line: config.max_line.max(64 * 1024),
-            max_append: config.max_append,
-            max_literals: LITERALS_BEFORE_LOGIN,
-        };
-        Self { stream, framer: ImapFramer::new(limits), buffer: BytesMut::new(), compression: None }
+        Self {
+            stream: Patient { stream, patience: config.write_timeout },
+            framer: ImapFramer::new(before_login(config)),
+            buffer: BytesMut::new(),
+            compression: None,
+        }
     }
 
     pub(crate) const fn is_tls(&self) -> bool {
-        self.stream.is_tls()
+        self.stream.stream.is_tls()
     }
 
     /// The next event; `None` when the client is gone. Safe to drop and call again.
@@ -97,13 +93,17 @@ impl Wire {
     }
 
     /// The client has logged in: its commands may be larger.
-    pub(crate) const fn trust(&mut self) {
-        self.framer.allow_literals(ImapLimits::DEFAULT.max_literals);
+    pub(crate) const fn trust(&mut self, config: &ImapConfig) {
+        self.framer.limit(ImapLimits {
+            max_line: config.max_line,
+            max_literals: config.max_literals,
+            max_append: config.max_append,
+        });
     }
 
     /// The client has logged out.
-    pub(crate) const fn distrust(&mut self) {
-        self.framer.allow_literals(LITERALS_BEFORE_LOGIN);
+    pub(crate) const fn distrust(&mut self, config: &ImapConfig) {
+        self.framer.limit(before_login(config));
     }
 
     pub(crate) fn refuse_message(&mut self) {
@@ -122,7 +122,7 @@ impl Wire {
     /// Reads more into the buffer; false when the client is gone. Safe to drop and call again.
     async fn read(&mut self) -> io::Result<bool> {
         let Some(compression) = &mut self.compression else {
-            return read_into(&mut self.buffer, &mut self.stream).await;
+            return read_into(&mut self.buffer, &mut self.stream.stream).await;
         };
         let Compression { inflater, deflater, is_small } = &mut **compression;
         let before = self.buffer.len();
@@ -135,7 +135,7 @@ impl Wire {
                 continue;
             }
             if !*is_small {
-                match timeout(SHRINK_AFTER, read_into(inflater.received(), &mut self.stream)).await {
+                match timeout(SHRINK_AFTER, read_into(inflater.received(), &mut self.stream.stream)).await {
                     Ok(Ok(true)) => continue,
                     Ok(ended) => return ended,
                     Err(_) => {
@@ -145,7 +145,7 @@ impl Wire {
                     }
                 }
             }
-            if !read_into(inflater.received(), &mut self.stream).await? {
+            if !read_into(inflater.received(), &mut self.stream.stream).await? {
                 return Ok(false);
             }
             *is_small = false;
@@ -183,14 +183,14 @@ impl Wire {
             compression.is_small = false;
             write_ready(&mut compression.deflater, &mut self.stream).await?;
         }
-        timeout(WRITE_TIMEOUT, self.stream.flush()).await??;
+        self.stream.flush().await?;
         Ok(sent)
     }
 
     /// Writes octets, and gives back their buffer.
     async fn write(&mut self, octets: Vec<u8>) -> io::Result<Vec<u8>> {
         let Some(compression) = &mut self.compression else {
-            timeout(WRITE_TIMEOUT, self.stream.write_all(&octets)).await??;
+            self.stream.write_all(&octets).await?;
             return Ok(octets);
         };
         let deflater = &mut compression.deflater;
@@ -226,7 +226,7 @@ impl Wire {
 
     /// Goes over to TLS. What the client sent before is thrown away: it may be somebody else's (RFC 3501 §6.2.1).
     pub(crate) async fn start_tls(self, tls: &TlsContext, config: &ImapConfig) -> io::Result<Self> {
-        match self.stream {
+        match self.stream.stream {
             Stream::Plain(stream) => {
                 let stream = timeout(config.login_timeout, tls.accept(stream)).await??;
                 Ok(Self::new(stream, config))
@@ -236,7 +236,37 @@ impl Wire {
     }
 
     pub(crate) async fn shutdown(&mut self) {
-        let _ = timeout(Duration::from_secs(5), self.stream.shutdown()).await;
+        let _ = timeout(Duration::from_secs(5), self.stream.stream.shutdown()).await;
+    }
+}
+
+const fn before_login(config: &ImapConfig) -> ImapLimits {
+    let most = config.max_before_login;
+    ImapLimits { max_line: most, max_literals: most, max_append: most as u64 }
+}
+
+/// A stream to a client that may take nothing for a while, but not for ever.
+#[derive(Debug)]
+struct Patient {
+    stream: Stream,
+    patience: Duration,
+}
+
+impl Patient {
+    /// However slow the client is, it is waited for as long as it takes something.
+    async fn write_all(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() {
+            let written = timeout(self.patience, self.stream.write(octets)).await??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            octets = octets.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        timeout(self.patience, self.stream.flush()).await?
     }
 }
 
@@ -253,8 +283,8 @@ async fn read_into(buffer: &mut BytesMut, stream: &mut Stream) -> io::Result<boo
 }
 
 /// Writes what is compressed.
-async fn write_ready(deflater: &mut Deflater, stream: &mut Stream) -> io::Result<()> {
-    timeout(WRITE_TIMEOUT, stream.write_all(deflater.ready())).await??;
+async fn write_ready(deflater: &mut Deflater, stream: &mut Patient) -> io::Result<()> {
+    stream.write_all(deflater.ready()).await?;
     deflater.sent();
     Ok(())
 }

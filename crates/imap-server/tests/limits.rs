@@ -50,6 +50,128 @@ async fn a_flood_of_bad_commands_ends_the_connection() -> anyhow::Result<()> {
     hold(&mut fixture, &dialogue).await
 }
 
+/// A command that can't be performed is a mistake as one that can't be read; one that can be takes the mistakes back.
+#[tokio::test]
+async fn only_mistakes_in_a_row_end_the_connection() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.imap.max_errors = 3;
+    let early = "C: a SELECT INBOX\nS: a BAD Not in this state\n";
+    let ended = "S: * BYE Too many errors\nS: <close>\n";
+    let noop = "C: n NOOP\nS: n OK...\n";
+    hold(&mut fixture, &format!("S: * OK...\n{}{noop}{}{ended}", early.repeat(2), early.repeat(3))).await?;
+    let login = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\n";
+    let unknown = "C: c GETQUOTA x\nS: c NO...\n";
+    let useless = "C: b ESEARCH IN (personal) RETURN (SAVE) ALL\nS: b BAD...\n";
+    let dialogue = format!("{login}{}{unknown}{}{ended}", useless.repeat(2), useless.repeat(3));
+    hold(&mut fixture, &dialogue).await
+}
+
+/// Who has not proven to be anybody gets no more memory than a name and a password need.
+#[tokio::test]
+async fn a_client_that_has_not_logged_in_has_short_lines_and_small_literals() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let (most, over) = ("x".repeat(8000), "x".repeat(8200));
+    let dialogue = format!(
+        "S: * OK...\nC: a ID (\"name\" \"{most}\")\nS: * ID...\nS: a OK...\nC: b ID (\"name\" \"{over}\")\nS: b BAD The command line is too long\n\
+         C: c LOGIN {{8193}}\nS: c BAD [TOOBIG]...\nC-raw: d LOGIN {{8200+}}\\r\\n{over} x\\r\\n\nS: d BAD [TOOBIG]...\n\
+         C: e APPEND INBOX {{8193}}\nS: e NO [TOOBIG]...\n\
+         C: f LOGIN alice alice-secret\nS: f OK...\nC: g ID (\"name\" \"{over}\")\nS: * ID...\nS: g OK...\n\
+         C: h STATUS {{8200}}\nS: +...\nC: {over} (MESSAGES)\nS: h NO [LIMIT]...\nC: i STATUS {{1048577}}\nS: i BAD [TOOBIG]...\n\
+         C: j UNAUTHENTICATE\nS: j OK...\nC: k LOGIN {{8193}}\nS: k BAD [TOOBIG]...\n\
+         C-raw: l LOGIN {{99999+}}\\r\\n\nS: * BYE [TOOBIG]...\nS: <close>\n",
+    );
+    hold(&mut fixture, &dialogue).await
+}
+
+/// RFC 5530 §3, `LIMIT`.
+#[tokio::test]
+async fn a_command_that_asks_for_too_much_is_told_which_limit_it_is() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.imap.commands = mail_config::CommandLimits {
+        max_set: 3,
+        max_fetch_items: 2,
+        max_search_keys: 5,
+        max_search_depth: 3,
+        max_mailbox_name: 20,
+        max_mailbox_depth: 3,
+    };
+    let mut dialogue = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: s SELECT Drafts\n\
+         S: * FLAGS...\nS: * OK [PERMANENTFLAGS...\nS: * 0 EXISTS\nS: * 0 RECENT\nS: * OK [UIDVALIDITY $v]...\nS: * OK [UIDNEXT 1]...\n\
+         S: * OK [MAILBOXID...\nS: s OK...\n"
+        .to_owned();
+    let deep = format!("UID SEARCH {}ALL", "NOT ".repeat(120));
+    for (within, over, limit) in [
+        ("UID FETCH 1:2,4,7 FLAGS", "UID FETCH 1,3,5,7 FLAGS", "Too many numbers in a set"),
+        ("UID STORE 1,3,5 +FLAGS (\\Seen)", "UID STORE 1,3,5,7 +FLAGS (\\Seen)", "Too many numbers in a set"),
+        ("UID COPY 1,3,5 Trash", "UID COPY 1,3,5,7 Trash", "Too many numbers in a set"),
+        ("UID MOVE 1,3,5 Trash", "UID MOVE 1,3,5,7 Trash", "Too many numbers in a set"),
+        ("UID EXPUNGE 1,3,5", "UID EXPUNGE 1,3,5,7", "Too many numbers in a set"),
+        ("UID SEARCH UID 1,3 UID 5", "UID SEARCH UID 1,3 UID 5,7", "Too many numbers in a set"),
+        ("UID FETCH 1 (UID FLAGS)", "UID FETCH 1 (UID FLAGS ENVELOPE)", "Too many data items"),
+        (
+            "UID SEARCH NOT (SEEN DRAFT) DRAFT ALL",
+            "UID SORT (DATE) UTF-8 SEEN SEEN DRAFT DRAFT DRAFT ALL",
+            "Too many search keys",
+        ),
+        (
+            "UID SEARCH NOT NOT ALL",
+            "UID THREAD REFS UTF-8 NOT NOT NOT ALL",
+            "Search keys too deep in each other",
+        ),
+        (
+            "UID SEARCH (SEEN (SEEN DRAFT))",
+            "UID SEARCH (SEEN (SEEN (SEEN (SEEN DRAFT))))",
+            "Search keys too deep in each other",
+        ),
+        ("NOOP", &deep, "Too much nesting"),
+        ("CREATE 12345678901234567890", "CREATE 123456789012345678901", "The mailbox name is too long"),
+        ("CREATE a/b/c", "RENAME a x/y/z/1", "The mailbox name has too many levels"),
+    ] {
+        let answers = match within.split(' ').nth(1) {
+            Some("SEARCH") => "S: * SEARCH\n",
+            _ => "",
+        };
+        write!(dialogue, "C: b {within}\n{answers}S: b OK...\nC: c {over}\nS: c NO [LIMIT] {limit}\n")?;
+    }
+    hold(&mut fixture, &dialogue).await
+}
+
+/// What lies below a mailbox goes with it, so its names count too.
+#[tokio::test]
+async fn a_rename_that_makes_a_name_too_long_or_too_deep_does_nothing() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let (deep, long) = (vec!["x"; 31].join("/"), "y".repeat(200));
+    let dialogue = format!(
+        "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: b CREATE a/{deep}\nS: b OK...\nC: c CREATE b/{long}\nS: c OK...\n\
+         C: d RENAME a q/a\nS: d NO [LIMIT]...\nC: e RENAME b {}\nS: e NO [LIMIT]...\n\
+         C: f CREATE {}\nS: f NO [LIMIT]...\nC: g STATUS a/{deep} (MESSAGES)\nS: * STATUS...\nS: g OK...\n\
+         C: h STATUS b/{long} (MESSAGES)\nS: * STATUS...\nS: h OK...\n",
+        "z".repeat(100),
+        "w".repeat(300),
+    );
+    hold(&mut fixture, &dialogue).await
+}
+
+/// Clients take AUTHENTICATIONFAILED for a wrong password, so it must not be that (K-9 then waits for an hour).
+#[tokio::test]
+async fn an_account_has_so_many_sessions_over_all_listeners() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.limits.max_connections_per_account = 2;
+    let server = fixture.start(imap_server::run)?;
+    let mut plain = tokio::net::TcpStream::connect(server.plain).await?;
+    tokio::io::AsyncWriteExt::write_all(&mut plain, b"a LOGIN alice alice-secret\r\n").await?;
+    let mut lines = tokio::io::BufReader::new(&mut plain);
+    let mut line = String::new();
+    while !line.starts_with("a OK") {
+        line.clear();
+        anyhow::ensure!(tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await? > 0);
+    }
+    let dialogue = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\n2S: * OK...\n2C: b LOGIN alice alice-secret\n\
+        2S: b NO [LIMIT]...\n2C: c LOGIN bob bob-secret\n2S: c OK...\nC: d UNAUTHENTICATE\nS: d OK...\n\
+        3S: * OK...\n3C: e LOGIN alice alice-secret\n3S: e OK...\n";
+    Transcript::parse(dialogue)?.run(&fixture, &server, Security::Tls).await
+}
+
 #[tokio::test]
 async fn wrong_passwords_end_the_connection() -> anyhow::Result<()> {
     let mut fixture = Fixture::new()?;

@@ -22,12 +22,6 @@ pub struct ImapLimits {
     pub max_append: u64,
 }
 
-impl ImapLimits {
-    /// What a client that has logged in needs.
-    pub const DEFAULT: Self =
-        Self { max_line: 64 * 1024, max_literals: 1024 * 1024, max_append: 64 * 1024 * 1024 };
-}
-
 /// Why a command was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -125,9 +119,9 @@ impl ImapFramer {
         }
     }
 
-    /// Allows so many octets in the literals of a command from now on.
-    pub const fn allow_literals(&mut self, octets: usize) {
-        self.limits.max_literals = octets;
+    /// Allows so much from now on.
+    pub const fn limit(&mut self, limits: ImapLimits) {
+        self.limits = limits;
     }
 
     /// The next event in `buffer`, whose octets are taken out; `None` if more must be read first.

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Address, Domain, Quota, Secret};
+use mail_types::{Address, Domain, MailboxName, Quota, Secret};
 
 pub use units::{show_size, size as parse_size};
 
@@ -291,18 +291,65 @@ pub struct ImapConfig {
     pub enabled: bool,
     /// `[[imap.listener]]`
     pub listeners: Vec<Listener>,
-    /// Octets in one command line without its literals; at least 64 KiB.
+    /// Octets of one command without its literals.
     pub max_line: usize,
+    /// Octets of all literals of one command, those of a message that is stored not counted.
+    pub max_literals: usize,
+    /// Octets of one command, and of its literals, before login.
+    pub max_before_login: usize,
     /// Octets of a literal in APPEND.
     pub max_append: u64,
+    /// What one command may ask for.
+    pub commands: CommandLimits,
+    /// Commands answered BAD in a row before the connection is closed.
+    pub max_errors: u32,
     /// How long a client may be silent after login. At least 30 minutes, RFC 3501 §5.4.
     pub idle_timeout: Duration,
     /// How long an unauthenticated client may be silent.
     pub login_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_timeout: Duration,
     /// How often IDLE sends a line to keep NAT alive.
     pub keep_alive: Duration,
     /// `[[imap.mask]]`
     pub masks: Vec<CapabilityMask>,
+}
+
+/// What one IMAP command may ask for; keys of `[imap]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLimits {
+    /// Numbers and ranges in all of its sets.
+    pub max_set: usize,
+    /// Data items of FETCH.
+    pub max_fetch_items: usize,
+    /// Keys of a search, those within others counted.
+    pub max_search_keys: usize,
+    /// Search keys within each other.
+    pub max_search_depth: usize,
+    /// Octets of the name of a mailbox that is made, in UTF-8.
+    pub max_mailbox_name: usize,
+    /// Levels of such a name.
+    pub max_mailbox_depth: usize,
+}
+
+impl CommandLimits {
+    /// What the grammar takes, whatever the config says.
+    const MOST_SEARCH_DEPTH: usize = 100;
+    /// What fits the name of a folder.
+    const MOST_MAILBOX_NAME: usize = 255;
+}
+
+impl Default for CommandLimits {
+    fn default() -> Self {
+        Self {
+            max_set: 50_000,
+            max_fetch_items: 250,
+            max_search_keys: 1000,
+            max_search_depth: Self::MOST_SEARCH_DEPTH,
+            max_mailbox_name: Self::MOST_MAILBOX_NAME,
+            max_mailbox_depth: MailboxName::MAX_DEPTH,
+        }
+    }
 }
 
 /// `[[imap.mask]]`: capabilities that some are not offered, so that one client's fault has an answer.
@@ -438,9 +485,14 @@ impl Default for ImapConfig {
                 Listener::standard("imaps", 993, TlsMode::Implicit, SmtpRole::Submission),
             ],
             max_line: 64 << 10,
+            max_literals: 1 << 20,
+            max_before_login: 8 << 10,
             max_append: 100 << 20,
+            commands: CommandLimits::default(),
+            max_errors: 50,
             idle_timeout: 30 * MINUTE,
             login_timeout: 3 * MINUTE,
+            write_timeout: 5 * MINUTE,
             keep_alive: 15 * MINUTE,
             masks: Vec::new(),
         }

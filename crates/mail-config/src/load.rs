@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Address, Domain, Quota, Secret};
+use mail_types::{Address, Domain, MailboxName, Quota, Secret};
 use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
 use crate::reader::{Reader, Source};
 use crate::{
-    CapabilityMask, CertificateFiles, Config, ConfigError, ConfigErrors, FullMailbox, ImapConfig,
-    LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls, Smarthost,
-    SmtpConfig, TlsConfig,
+    CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, FullMailbox,
+    ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls,
+    Smarthost, SmtpConfig, TlsConfig,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -197,7 +197,12 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
     ImapConfig {
         enabled: reader.bool("enabled", standard.enabled),
         listeners: listeners(reader, standard.listeners, has_certificate, false),
+        // RFC 7162 §4
         max_line: reader.size("max_line", 8 << 10, standard.max_line),
+        max_literals: reader.size("max_literals", 8 << 10, standard.max_literals),
+        max_before_login: reader.size("max_before_login", 1 << 10, standard.max_before_login),
+        commands: command_limits(reader),
+        max_errors: reader.number("max_errors", 1, standard.max_errors),
         max_append: reader.size("max_append", 64 << 10, standard.max_append),
         idle_timeout: reader.duration_for(
             "idle_timeout",
@@ -206,8 +211,34 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
             standard.idle_timeout,
         ),
         login_timeout: reader.duration("login_timeout", SECOND, standard.login_timeout),
+        write_timeout: reader.duration("write_timeout", SECOND, standard.write_timeout),
         keep_alive: reader.duration("keep_alive", SECOND, standard.keep_alive),
         masks: reader.tables("mask", mask).unwrap_or_default(),
+    }
+}
+
+fn command_limits(reader: &mut Reader<'_, '_>) -> CommandLimits {
+    let CommandLimits {
+        max_set,
+        max_fetch_items,
+        max_search_keys,
+        max_search_depth,
+        max_mailbox_name,
+        max_mailbox_depth,
+    } = CommandLimits::default();
+    let most_name = CommandLimits::MOST_MAILBOX_NAME;
+    let most_depth = MailboxName::MAX_DEPTH;
+    CommandLimits {
+        max_set: reader.number("max_set", 1000, max_set),
+        max_fetch_items: reader.number("max_fetch_items", 20, max_fetch_items),
+        max_search_keys: reader.number("max_search_keys", 20, max_search_keys),
+        max_search_depth: reader.number_within(
+            "max_search_depth",
+            5..=CommandLimits::MOST_SEARCH_DEPTH,
+            max_search_depth,
+        ),
+        max_mailbox_name: reader.number_within("max_mailbox_name", 20..=most_name, max_mailbox_name),
+        max_mailbox_depth: reader.number_within("max_mailbox_depth", 1..=most_depth, max_mailbox_depth),
     }
 }
 

@@ -1,6 +1,6 @@
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -150,6 +150,19 @@ impl<'s, 't> Reader<'s, 't> {
     pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &'static str, least: u64, default: T) -> T {
         let convert = |value: &DeValue<'_>| integer(value).filter(|number| *number >= least)?.try_into().ok();
         self.value(key, &format!("a whole number of at least {least}"), convert).unwrap_or(default)
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn number_within(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<usize>,
+        default: usize,
+    ) -> usize {
+        let within = |number: &usize| bounds.contains(number);
+        let convert = |value: &DeValue<'_>| usize::try_from(integer(value)?).ok().filter(within);
+        let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        self.value(key, &expected, convert).unwrap_or(default)
     }
 
     /// Octets, as a number or with a unit.

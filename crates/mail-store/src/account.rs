@@ -462,7 +462,7 @@ impl Account {
     /// Renames a mailbox and all below it; renaming INBOX moves its messages (RFC 3501 §6.3.5).
     ///
     /// # Errors
-    /// [`StoreError::NoSuchMailbox`], [`StoreError::MailboxExists`], [`StoreError::Refused`], [`StoreError::Io`].
+    /// [`StoreError::NoSuchMailbox`], [`StoreError::MailboxExists`], [`StoreError::Name`], [`StoreError::Refused`], [`StoreError::Io`].
     pub fn rename(self: &Arc<Self>, from: &MailboxName, to: &MailboxName) -> Result<(), StoreError> {
         if from.is_inbox() {
             return self.rename_inbox(to);
@@ -496,6 +496,8 @@ impl Account {
             return Err(StoreError::NoSuchMailbox(from.clone()));
         }
         for (_, new) in &moves {
+            // What lies below may get a name that none can have.
+            new.as_str().parse::<MailboxName>().map_err(StoreError::Name)?;
             if self.exists(new)? {
                 return Err(StoreError::MailboxExists(new.clone()));
             }

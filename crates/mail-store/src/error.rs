@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use mail_types::{MailboxName, Uid};
+use mail_types::{MailboxName, MailboxNameError, Uid};
 
 /// What went wrong in the store.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum StoreError {
     /// INBOX can't be deleted, a mailbox can't be moved below itself: the text is meant for the user.
     #[error("{0}")]
     Refused(&'static str),
+    /// No mailbox can have this name.
+    #[error("{0}")]
+    Name(MailboxNameError),
     /// The message was expunged, by us or by another program.
     #[error("the message with UID {0} is gone")]
     MessageGone(Uid),

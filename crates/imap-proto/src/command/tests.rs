@@ -136,8 +136,11 @@ fn search_keys_nest_to_a_limit() {
     assert_eq!(search.charset.as_deref(), Some("UTF-8"));
     assert!(matches!(search.key, SearchKey::And(keys) if keys.len() == 2));
     parsed("a UID SEARCH SINCE 1-Feb-1994 NOT FROM \"Smith\" HEADER X-TUID \"\" UNKEYWORD $Junk");
-    refused(&format!("a SEARCH {}ALL{}", "(".repeat(200), ")".repeat(200)));
-    refused(&format!("a SEARCH {}ALL", "NOT ".repeat(20_000)));
+    let too_deep = |line: String| Request::parse(line.as_bytes()).unwrap_err();
+    let expected = ParseError::TooDeep(Tag::new(b"a").unwrap());
+    assert_eq!(too_deep(format!("a SEARCH {}ALL{}", "(".repeat(200), ")".repeat(200))), expected);
+    assert_eq!(too_deep(format!("a SEARCH {}ALL", "NOT ".repeat(20_000))), expected);
+    parsed(&format!("a SEARCH {}ALL", "NOT ".repeat(100)));
     refused("a SEARCH");
     refused("a SEARCH SINCE 31-Feb-1994");
 }
