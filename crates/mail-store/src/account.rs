@@ -1,14 +1,16 @@
 //! One account's mailboxes: list, create, delete, rename.
 
+mod locked;
+mod note;
 mod rebuild;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mail_types::{MailboxName, ModSeq, Quota, SpecialUse, Uid, UidValidity, Usage};
 use rustix::fs::{FlockOperation, flock};
@@ -26,10 +28,6 @@ use crate::search::Search;
 use crate::summary::Summarizer;
 
 pub(crate) use subscriptions::subscriptions_of;
-
-/// What the lock's file says of the work of who had the lock.
-const UNDER_WAY: u8 = b'1';
-const DONE: u8 = b'0';
 
 /// One account's mailboxes.
 #[derive(Debug)]
@@ -242,99 +240,6 @@ impl Account {
     /// After the index was found to be behind: it may be another file by now.
     pub(crate) fn close_reader(&self) {
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Acts in one transaction while no other process changes the account. A damaged index is rebuilt, once.
-    pub(crate) fn locked<T>(&self, act: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.locked_then(act, |value| value)
-    }
-
-    /// As [`Self::locked`]; once it is committed, `then` tells of it before another thread changes the account.
-    pub(crate) fn locked_then<T, R>(
-        &self,
-        act: impl Fn(&Index) -> Result<T, StoreError>,
-        then: impl FnOnce(T) -> R,
-    ) -> Result<R, StoreError> {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        self.flock(FlockOperation::LockExclusive).context("locking", &self.home.join("lock"))?;
-        let outcome = self.in_transaction(&mut index, &act);
-        self.unlock()?;
-        let outcome = outcome.map(then);
-        self.search.wake();
-        outcome
-    }
-
-    /// As [`Self::locked`], for what is not worth waiting: `None` if another thread or process is at work.
-    pub(crate) fn locked_if_free<T>(
-        &self,
-        act: impl Fn(&Index) -> Result<T, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
-        let mut index = match self.index.try_lock() {
-            Ok(index) => index,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-        };
-        match self.flock(FlockOperation::NonBlockingLockExclusive) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
-            result => result.context("locking", &self.home.join("lock"))?,
-        }
-        let outcome = self.in_transaction(&mut index, &act);
-        self.unlock()?;
-        outcome.map(Some)
-    }
-
-    fn flock(&self, operation: FlockOperation) -> std::io::Result<()> {
-        flock(&self.lock, operation).map_err(std::io::Error::from)
-    }
-
-    fn unlock(&self) -> Result<(), StoreError> {
-        self.flock(FlockOperation::Unlock).context("unlocking", &self.home.join("lock"))
-    }
-
-    fn in_transaction<T>(
-        &self,
-        index: &mut Index,
-        act: &impl Fn(&Index) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        index.refresh()?;
-        let is_half_done = self.begin_work()?;
-        let is_doubted = self.is_doubted.swap(false, Ordering::Relaxed);
-        let attempt = |index: &Index| {
-            index.begin()?;
-            let ground = if is_doubted { index.verify() } else { Ok(()) };
-            let ground = ground.and_then(|()| if is_half_done { index.distrust() } else { Ok(()) });
-            let outcome = ground.and_then(|()| act(index)).and_then(|value| index.commit().map(|()| value));
-            index.roll_back();
-            outcome
-        };
-        let outcome = match attempt(index) {
-            Err(StoreError::Index { source, .. }) if index.is_lost(&source) => {
-                index.recover(&source)?;
-                attempt(index)
-            }
-            outcome => outcome,
-        };
-        let failed = matches!(outcome, Err(StoreError::Io { .. } | StoreError::Index { .. }));
-        if !failed && (outcome.is_ok() || !is_half_done) {
-            self.mark_work(DONE);
-        }
-        outcome
-    }
-
-    /// Notes in the lock's file that work is under way. True if some was when its process died, or when the disk failed: then
-    /// the folders may differ from the index although their times don't show it.
-    fn begin_work(&self) -> Result<bool, StoreError> {
-        let mut mark = [DONE];
-        self.lock.read_at(&mut mark, 0).context("reading", &self.home.join("lock"))?;
-        self.mark_work(UNDER_WAY);
-        Ok(mark == [UNDER_WAY])
-    }
-
-    fn mark_work(&self, mark: u8) {
-        // A full disk keeps nobody from reading mail.
-        if let Err(error) = self.lock.write_all_at(&[mark], 0) {
-            tracing::debug!(home = %self.home.display(), %error, "it can't be noted that work is under way");
-        }
     }
 
     /// A UIDVALIDITY greater than every one given before in this account. Call it under the lock.

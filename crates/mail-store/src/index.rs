@@ -7,6 +7,7 @@ mod rows;
 mod sum;
 mod summaries;
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const SMALLEST: u64 = 512;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 8;
+const VERSION: i64 = 9;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
@@ -34,6 +35,7 @@ DROP TABLE IF EXISTS expunged;
 DROP TABLE IF EXISTS summary;
 DROP TABLE IF EXISTS digest;
 DROP TABLE IF EXISTS mailbox_id;
+DROP TABLE IF EXISTS account;
 CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
@@ -55,6 +57,8 @@ CREATE TABLE digest (
     folder TEXT NOT NULL, uid INTEGER NOT NULL, wire INTEGER NOT NULL, form INTEGER NOT NULL, digest BLOB NOT NULL,
     content BLOB, sum INTEGER NOT NULL, PRIMARY KEY (folder, uid)) WITHOUT ROWID;
 CREATE TABLE mailbox_id (id BLOB PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE account (commits INTEGER NOT NULL);
+INSERT INTO account VALUES (0);
 ";
 const TABLES: [&str; 6] = ["mailbox", "message", "expunged", "summary", "digest", "mailbox_id"];
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq, messages, sum FROM mailbox WHERE folder = ?1";
@@ -67,6 +71,8 @@ pub(crate) struct Index {
     path: PathBuf,
     inode: u64,
     connection: Connection,
+    /// Rows changed before the transaction.
+    changes: Cell<u64>,
 }
 
 impl Index {
@@ -132,7 +138,7 @@ impl Index {
     fn of(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(32);
         let inode = std::fs::metadata(path).context("looking at", path)?.ino();
-        Ok(Self { path: path.to_owned(), inode, connection })
+        Ok(Self { path: path.to_owned(), inode, connection, changes: Cell::default() })
     }
 
     /// Of the file that was opened.
@@ -181,7 +187,44 @@ impl Index {
     }
 
     pub(crate) fn begin(&self) -> Result<(), StoreError> {
+        self.changes.set(self.connection.total_changes());
         self.execute("BEGIN IMMEDIATE", [])
+    }
+
+    /// True if the transaction has changed anything.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.connection.total_changes() != self.changes.get()
+    }
+
+    /// The number of the last transaction that changed anything.
+    pub(crate) fn commits(&self) -> Result<u64, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT commits FROM account").map_err(self.failed())?;
+        statement.query_row([], |row| row.get(0)).map_err(self.failed())
+    }
+
+    pub(crate) fn put_commits(&self, commits: u64) -> Result<(), StoreError> {
+        self.execute("UPDATE account SET commits = ?1", [commits])
+    }
+
+    /// Has every mailbox learnt anew, above all that was ever told: the index lacks changes.
+    pub(crate) fn outdate(&self) -> Result<(), StoreError> {
+        self.execute("UPDATE mailbox SET boot = ''", [])
+    }
+
+    /// What was so in one boot of the machine is so in the next.
+    pub(crate) fn carry_over(&self, before: &str, now: &str) -> Result<(), StoreError> {
+        self.execute("UPDATE mailbox SET boot = ?2 WHERE boot = ?1", [before, now])
+    }
+
+    /// Brings all that is committed to the disk. False if others read it meanwhile, so that some was left.
+    pub(crate) fn checkpoint(&self) -> Result<bool, StoreError> {
+        let figures = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+        let (all, done) = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], figures)
+            .map_err(self.failed())?;
+        Ok(all == done)
     }
 
     /// Has every mailbox compared as a whole when it is next opened.

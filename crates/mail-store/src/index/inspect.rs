@@ -1,5 +1,6 @@
 //! An index looked at without changing it.
 
+use std::cell::Cell;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -28,7 +29,7 @@ impl Index {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY).map_err(failed)?;
-        let index = Self { path: path.to_owned(), inode, connection };
+        let index = Self { path: path.to_owned(), inode, connection, changes: Cell::default() };
         let soundness = index.soundness()?;
         Ok((index, soundness))
     }

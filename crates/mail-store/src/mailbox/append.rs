@@ -82,6 +82,7 @@ impl Append {
         let place = |index: &Index| -> Result<(Vec<Uid>, Outcome, Count), StoreError> {
             let mut work = mailbox.work(index)?;
             let count = mailbox.place.account.count_more(more)?;
+            mailbox.place.account.note_placing(&work.place.key, bases.iter().map(String::as_str));
             let both = messages.iter().zip(&bases);
             let place = |(message, base): (&Self, &String)| message.place(base, &mut work, &placed);
             let uids = both.map(place).collect::<Result<_, _>>()?;

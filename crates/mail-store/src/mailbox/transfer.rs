@@ -162,6 +162,7 @@ impl Work<'_> {
         source: &str,
         placed: &mut Vec<PathBuf>,
     ) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        self.place.account.note_placing(&self.place.key, linked.iter().map(|it| it.base.as_str()));
         let mut pairs = Vec::with_capacity(linked.len());
         let mut mod_seq = None;
         for Linked { tmp, base, row, flags, .. } in linked {

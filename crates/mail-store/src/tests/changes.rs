@@ -153,31 +153,100 @@ fn after_a_crash_of_the_machine_no_mod_sequence_is_one_that_was_told_before() {
     assert_eq!(stored.refused, [uid(1)], "a client that knows an old state changes nothing");
 }
 
-/// To it the mod-sequences that were given since seem free.
-#[test]
-fn an_old_index_put_back_between_two_runs_gives_no_mod_sequence_again() {
-    let dir = fast_dir();
-    let (path, copy) = (index_of(dir.path()), dir.path().join("copy"));
-    let store = Store::open(dir.path()).unwrap();
-    (0..2).for_each(|_| deliver(&store, b"x\r\n"));
-    let mailbox = inbox(&store);
-    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(FULL)").unwrap();
-    std::fs::copy(&path, &copy).unwrap();
-    for number in 0..600 {
-        let seen = flags(&[Flag::Seen]);
-        let change = if number % 2 == 0 { FlagChange::Add(seen) } else { FlagChange::Remove(seen) };
-        mailbox.store(&[uid(1)], &change).unwrap();
-    }
-    let told = highest(&mailbox);
-    drop((mailbox, store));
+/// Puts an earlier index in place of the one there is.
+fn put_back(copy: &Path, path: &Path) {
     for suffix in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
     }
-    std::fs::copy(&copy, &path).unwrap();
-    let mailbox = inbox(&Store::open(dir.path()).unwrap());
-    let now = mailbox.sync().unwrap();
+    std::fs::copy(copy, path).unwrap();
+}
+
+/// To it the mod-sequences and UIDs that were given since seem free.
+#[test]
+fn an_old_index_put_back_between_two_runs_gives_no_mod_sequence_and_no_uid_again() {
+    for changes in [1, 2, 600] {
+        let dir = fast_dir();
+        let (path, copy) = (index_of(dir.path()), dir.path().join("copy"));
+        let store = Store::open(dir.path()).unwrap();
+        (0..2).for_each(|_| deliver(&store, b"x\r\n"));
+        let mailbox = inbox(&store);
+        rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(FULL)").unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+        for number in 0..changes {
+            let seen = flags(&[Flag::Seen]);
+            let change = if number % 2 == 0 { FlagChange::Add(seen) } else { FlagChange::Remove(seen) };
+            mailbox.store(&[uid(1)], &change).unwrap();
+        }
+        let gone = mailbox.append(Flags::new(), None).unwrap().commit().unwrap();
+        mailbox.expunge(&[gone]).unwrap();
+        let told = highest(&mailbox);
+        drop((mailbox, store));
+        put_back(&copy, &path);
+        let mailbox = inbox(&Store::open(dir.path()).unwrap());
+        let now = mailbox.sync().unwrap();
+        assert!(mod_seqs(&now).iter().all(|(_, mod_seq)| *mod_seq > told), "{:?} {told}", mod_seqs(&now));
+        assert_eq!(mailbox.expunged_since(told, &now), None);
+        assert!(mailbox.append(Flags::new(), None).unwrap().commit().unwrap() > gone);
+        // Once found, it is no longer an old one.
+        let told = highest(&mailbox);
+        drop(mailbox);
+        assert_eq!(highest(&inbox(&Store::open(dir.path()).unwrap())), told);
+    }
+}
+
+/// As if the machine had been started anew since.
+fn reboot(dir: &Path) {
+    let connection = rusqlite::Connection::open(index_of(dir)).unwrap();
+    connection.execute("UPDATE mailbox SET boot = 'before'", []).unwrap();
+    drop(connection);
+    let lock = dir.join("example.org/bob/lock");
+    let note = std::fs::read_to_string(&lock).unwrap();
+    std::fs::write(&lock, note.replace(crate::disk::boot_id(), "before")).unwrap();
+}
+
+#[test]
+fn after_a_clean_restart_of_the_machine_nobody_is_told_anything_again() {
+    let dir = fast_dir();
+    let store = Store::open(dir.path()).unwrap();
+    (0..3).for_each(|_| deliver(&store, b"x\r\n"));
+    let mailbox = inbox(&store);
+    mailbox.expunge(&[uid(2)]).unwrap();
+    mailbox.store(&[uid(1)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+    let told = mod_seqs(&mailbox.snapshot());
+    drop((mailbox, store));
+    for _ in 0..2 {
+        reboot(dir.path());
+        let mailbox = inbox(&Store::open(dir.path()).unwrap());
+        let now = mailbox.snapshot();
+        assert_eq!(mod_seqs(&now), told);
+        assert_eq!(mailbox.expunged_since(told[0].1 - 1, &now), Some(Vec::new()));
+    }
+    // Before a change is committed that is no longer said: the change may be lost.
+    let store = Store::open(dir.path()).unwrap();
+    let mailbox = inbox(&store);
+    let note = || std::fs::read_to_string(dir.path().join("example.org/bob/lock")).unwrap();
+    assert!(note().contains(crate::disk::boot_id()));
+    let mut notes = Vec::new();
+    for step in 0.. {
+        crate::disk::fault::after(Some(step));
+        let stored = mailbox.store(&[uid(3)], &FlagChange::Add(flags(&[Flag::Flagged])));
+        crate::disk::fault::after(None);
+        if stored.is_ok() {
+            break;
+        }
+        notes.push(note());
+    }
+    assert!(!notes.last().unwrap().contains(crate::disk::boot_id()), "{notes:?}");
+    drop((mailbox, store));
+    // A process that is killed leaves no word that all is on the disk.
+    let store = Store::open(dir.path()).unwrap();
+    let mailbox = inbox(&store);
+    mailbox.store(&[uid(3)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+    let told = highest(&mailbox);
+    std::mem::forget((mailbox, store));
+    reboot(dir.path());
+    let now = inbox(&Store::open(dir.path()).unwrap()).snapshot();
     assert!(mod_seqs(&now).iter().all(|(_, mod_seq)| *mod_seq > told), "{:?} {told}", mod_seqs(&now));
-    assert_eq!(mailbox.expunged_since(told, &now), None);
 }
 
 #[test]

@@ -137,6 +137,8 @@ struct Operation {
     moves: bool,
     /// As long as the process lives it is done as a whole or not at all.
     is_whole: bool,
+    /// Where the process dies and the index is there, what was not acknowledged is taken back.
+    is_taken_back: bool,
 }
 
 /// What happens, and whether the index is there afterwards.
@@ -181,6 +183,14 @@ fn check(operation: &Operation) {
                 !(lives && operation.is_whole) || result.is_ok() || texts(&after) == texts(&before),
                 "{strike:?} {step}: done by half: {after:?}"
             );
+            assert!(
+                lives
+                    || !keeps_index
+                    || !operation.is_taken_back
+                    || result.is_ok()
+                    || texts(&after) == texts(&before),
+                "{strike:?} {step}: left behind: {after:?}"
+            );
             assert_eq!(state(dir.path()), after, "{strike:?} {step}: another look shows the same");
             if !struck {
                 result.unwrap();
@@ -208,6 +218,7 @@ const NOTHING: Operation = Operation {
     done: |_| true,
     moves: false,
     is_whole: false,
+    is_taken_back: false,
 };
 
 #[test]
@@ -244,6 +255,7 @@ fn an_append_cut_short() {
         more: &["new"],
         done: |after| after["bob/Trash"].2.iter().any(|it| it.1 == "new" && it.2 == "\\Draft Fresh"),
         is_whole: true,
+        is_taken_back: true,
         ..NOTHING
     });
 }
@@ -265,6 +277,7 @@ fn an_append_of_several_cut_short() {
         more: &["first", "second", "third"],
         done: |after| ["first", "second", "third"].iter().all(|text| has(after, "bob/Trash", text)),
         is_whole: true,
+        is_taken_back: true,
         ..NOTHING
     });
 }
@@ -414,6 +427,7 @@ fn a_copy_cut_short() {
         more: &["one", "two", "three", "four"],
         done: |after| after["bob/Trash"].2.len() == 5 && after["bob/INBOX"].2.len() == 4,
         is_whole: true,
+        is_taken_back: true,
         ..NOTHING
     });
 }
@@ -546,5 +560,31 @@ fn what_a_process_left_half_done_within_one_tick_of_the_clock_is_found_at_the_ne
     std::fs::write(home.join("lock"), "1").unwrap();
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(inbox(&store).snapshot().len(), shown - 1);
-    assert_eq!(std::fs::read(home.join("lock")).unwrap(), b"0");
+    assert!(std::fs::read(home.join("lock")).unwrap().starts_with(b"0 "));
+}
+
+/// After a crash of the machine it can't be known whether a message was acknowledged.
+#[test]
+fn what_was_being_placed_stays_where_the_machine_crashed() {
+    let dir = fast_dir();
+    begin(dir.path());
+    let store = Store::open(dir.path()).unwrap();
+    let trash = open_both(&store, "Trash").unwrap().1;
+    fault::after(Some(0));
+    let count = (0..)
+        .take_while(|step| {
+            fault::after(Some(*step));
+            put(&trash, "new", Flags::new()).is_err() && only_file_count(dir.path()) == 1
+        })
+        .count();
+    fault::after(None);
+    assert!(count > 1);
+    drop((trash, store));
+    let index = dir.path().join("example.org/bob/index.sqlite");
+    rusqlite::Connection::open(&index).unwrap().execute("UPDATE mailbox SET boot = 'another'", []).unwrap();
+    assert!(has(&state(dir.path()), "bob/Trash", "new"));
+}
+
+fn only_file_count(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join("example.org/bob/Maildir/.Trash/cur")).unwrap().count()
 }

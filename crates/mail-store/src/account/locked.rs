@@ -1,0 +1,213 @@
+//! Work under the account's lock.
+
+use std::sync::atomic::Ordering;
+use std::sync::{PoisonError, TryLockError};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::Account;
+use super::note::Note;
+use crate::disk;
+use crate::error::{IoContext as _, StoreError};
+use crate::index::Index;
+use crate::mailbox_file::MailboxFile;
+use crate::names::FileName;
+
+impl Account {
+    /// Acts in one transaction while no other process changes the account. A damaged index is rebuilt, once.
+    pub(crate) fn locked<T>(&self, act: impl Fn(&Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.locked_then(act, |value| value)
+    }
+
+    /// As [`Self::locked`]; once it is committed, `then` tells of it before another thread changes the account.
+    pub(crate) fn locked_then<T, R>(
+        &self,
+        act: impl Fn(&Index) -> Result<T, StoreError>,
+        then: impl FnOnce(T) -> R,
+    ) -> Result<R, StoreError> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        self.flock(FlockOperation::LockExclusive).context("locking", &self.home.join("lock"))?;
+        let outcome = self.in_transaction(&mut index, &act);
+        self.unlock()?;
+        let outcome = outcome.map(then);
+        self.search.wake();
+        outcome
+    }
+
+    /// As [`Self::locked`], for what is not worth waiting: `None` if another thread or process is at work.
+    pub(crate) fn locked_if_free<T>(
+        &self,
+        act: impl Fn(&Index) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut index = match self.index.try_lock() {
+            Ok(index) => index,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        match self.flock(FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+            result => result.context("locking", &self.home.join("lock"))?,
+        }
+        let outcome = self.in_transaction(&mut index, &act);
+        self.unlock()?;
+        outcome.map(Some)
+    }
+
+    fn flock(&self, operation: FlockOperation) -> std::io::Result<()> {
+        flock(&self.lock, operation).map_err(std::io::Error::from)
+    }
+
+    fn unlock(&self) -> Result<(), StoreError> {
+        self.flock(FlockOperation::Unlock).context("unlocking", &self.home.join("lock"))
+    }
+
+    fn in_transaction<T>(
+        &self,
+        index: &mut Index,
+        act: &impl Fn(&Index) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        index.refresh()?;
+        let note = self.begin_work()?;
+        let is_doubted = self.is_doubted.swap(false, Ordering::Relaxed);
+        let attempt = |index: &Index| {
+            index.begin()?;
+            let ground = if is_doubted { index.verify() } else { Ok(()) };
+            let outcome = ground.and_then(|()| self.prepare(index, &note)).and_then(|commits| {
+                let value = act(index)?;
+                Ok((value, self.commit(index, &note, commits)?))
+            });
+            index.roll_back();
+            outcome
+        };
+        let outcome = match attempt(index) {
+            Err(StoreError::Index { source, .. }) if index.is_lost(&source) => {
+                index.recover(&source)?;
+                attempt(index)
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok((value, commits)) => {
+                self.tell(note.end(&self.lock, commits));
+                Ok(value)
+            }
+            Err(error) => {
+                let failed = matches!(error, StoreError::Io { .. } | StoreError::Index { .. });
+                if !failed && !note.is_half_done() {
+                    self.tell(note.end(&self.lock, note.commits));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the note of who had the lock before, and notes that work is under way.
+    fn begin_work(&self) -> Result<Note, StoreError> {
+        let note = Note::read(&self.lock).context("reading", &self.home.join("lock"))?;
+        if !note.is_half_done() {
+            self.tell(Note::begin(&self.lock));
+        }
+        Ok(note)
+    }
+
+    fn tell(&self, noted: std::io::Result<()>) {
+        // A full disk keeps nobody from reading mail.
+        if let Err(error) = noted {
+            tracing::debug!(home = %self.home.display(), %error, "it can't be noted how far the work is");
+        }
+    }
+
+    /// Mends what the note tells of, before anybody relies on the index: the number of its last transaction.
+    fn prepare(&self, index: &Index, note: &Note) -> Result<u64, StoreError> {
+        let commits = index.commits()?;
+        if commits < note.commits {
+            if commits > 0 {
+                tracing::warn!(home = %self.home.display(), "the index is an old one; every mailbox is compared as a whole");
+            }
+            index.outdate()?;
+            return Ok(note.commits);
+        }
+        let boot = disk::boot_id();
+        if let Some(before) = note.settled.as_deref().filter(|it| *it != boot && commits == note.commits) {
+            index.carry_over(before, boot)?;
+        }
+        if note.is_half_done() {
+            index.distrust()?;
+        }
+        if note.is_placing() {
+            self.take_back(index)?;
+        }
+        Ok(commits)
+    }
+
+    /// Commits; the number of the index's last transaction then.
+    fn commit(&self, index: &Index, note: &Note, commits: u64) -> Result<u64, StoreError> {
+        if !index.has_changed() {
+            index.commit()?;
+            return Ok(commits);
+        }
+        if note.settled.is_some() {
+            // Before the change: after a crash of the machine it may be lost.
+            note.settle(&self.lock, false).context("writing", &self.home.join("lock"))?;
+        }
+        index.put_commits(commits + 1)?;
+        index.commit()?;
+        Ok(commits + 1)
+    }
+
+    /// Notes which messages are about to get files in `cur/` of a folder, by the bases of their names: should this process die
+    /// before it acknowledges them, they are taken away again, so that a client that tries again doubles nothing.
+    pub(crate) fn note_placing<'a>(&self, folder: &str, bases: impl Iterator<Item = &'a str>) {
+        self.tell(Note::place(&self.lock, folder, bases));
+    }
+
+    /// Removes what a process that died was placing, unless its transaction was committed. After a crash of the machine that
+    /// can't be known, and all stays.
+    fn take_back(&self, index: &Index) -> Result<(), StoreError> {
+        let (key, bases) = Note::placed(&self.lock).context("reading", &self.home.join("lock"))?;
+        let folder = self.folder_of(&key);
+        let row = index.mailbox(&key)?.filter(|row| row.boot == disk::boot_id());
+        let file = MailboxFile::read(&folder).ok().flatten();
+        let Some((row, file)) = row.zip(file) else { return Ok(()) };
+        let cur = folder.join("cur");
+        for entry in std::fs::read_dir(&cur).context("reading the folder", &cur)? {
+            let name = entry.context("reading the folder", &cur)?.file_name();
+            let Some(text) = name.to_str() else { continue };
+            let name = FileName::parse(text);
+            let is_uncommitted = name.uid.is_some_and(|uid| uid.value() >= row.uid_next);
+            if is_uncommitted && name.mark == Some(file.mark()) && bases.contains(name.base.as_ref()) {
+                disk::remove(&cur.join(text))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings what the index holds to the disk and notes that it is there, so that after a restart of the machine it is known
+    /// from an index that lost its last changes.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        if self.flock(FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(()); // who has it does that
+        }
+        let path = self.home.join("lock");
+        let note = Note::read(&self.lock).context("reading", &path)?;
+        let index = self.index.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_settled = note.settled.as_deref() == Some(disk::boot_id());
+        if !is_settled
+            && !note.is_half_done()
+            && index.is_current()
+            && index.commits()? == note.commits
+            && index.checkpoint()?
+        {
+            note.settle(&self.lock, true).context("writing", &path)?;
+        }
+        self.unlock()
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Err(error) = self.settle() {
+            tracing::debug!(home = %self.home.display(), %error, "after a restart of the machine its mailboxes are compared as a whole");
+        }
+    }
+}
