@@ -17,6 +17,7 @@ use crate::grammar::{
     Expected, Mismatch, Parsed, atom, bound, list0, mailbox, nstring, sequence_set, sp, string, text,
 };
 use crate::list::{ListRequest, list, lsub};
+use crate::notify::{NotifyRequest, notify};
 use crate::quota::{quota_root_name, setquota};
 use crate::search::{SearchReturns, search_program};
 use crate::sort::{SortCriterion, ThreadAlgorithm, sort, thread};
@@ -86,6 +87,8 @@ pub struct SearchRequest {
     pub charset: Option<String>,
     /// What is looked for.
     pub key: SearchKey,
+    /// With UPDATE: what is to be fetched of messages that arrive and are found. RFC 5465 §7.
+    pub updates: Vec<FetchItem>,
 }
 
 /// One command.
@@ -171,6 +174,8 @@ pub enum Command {
     Esearch(Vec<MailboxFilter>, SearchRequest),
     /// `CANCELUPDATE` of searches by their tags. RFC 5267 §4.3.5.
     CancelUpdate(Vec<String>),
+    /// `NOTIFY`. RFC 5465.
+    Notify(NotifyRequest),
     /// `SORT` and `UID SORT`. RFC 5256.
     Sort(Vec<SortCriterion>, SearchRequest),
     /// `THREAD` and `UID THREAD`. RFC 5256.
@@ -278,6 +283,7 @@ fn parse_verb<'a, const UTF8: bool>(verb: &[u8], input: &'a [u8]) -> Option<Pars
             whole(input, map(esearch::<UTF8>, |(sources, request)| Command::Esearch(sources, request)))
         }
         b"CANCELUPDATE" => whole(input, map(separated_list1(sp, text), Command::CancelUpdate)),
+        b"NOTIFY" => whole(input, map(notify::<UTF8>, Command::Notify)),
         b"ID" => whole(input, id),
         b"AUTHENTICATE" => whole(input, authenticate),
         b"LOGIN" => whole(input, login),
@@ -351,9 +357,7 @@ fn message_command<'a, const UTF8: bool>(
         ),
         b"SEARCH" => whole(
             input,
-            map(search_program, move |(returns, charset, key)| {
-                Command::Search(SearchRequest { uid, returns, charset, key })
-            }),
+            map(search_program, move |request| Command::Search(SearchRequest { uid, ..request })),
         ),
         _ => None,
     }

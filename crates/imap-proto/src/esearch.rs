@@ -33,15 +33,14 @@ pub enum MailboxFilter {
 /// `"ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program`. No scope option is defined.
 pub(crate) fn esearch<const UTF8: bool>(input: &[u8]) -> Parsed<'_, (Vec<MailboxFilter>, SearchRequest)> {
     let sources = preceded((tag_no_case("IN"), sp), list1("a source of mailboxes", filter_mailboxes::<UTF8>));
-    let request =
-        map(search_program, |(returns, charset, key)| SearchRequest { uid: true, returns, charset, key });
+    let request = map(search_program, |request| SearchRequest { uid: true, ..request });
     map((opt(terminated(sources, sp)), request), |(sources, request)| {
         (sources.unwrap_or_else(|| vec![MailboxFilter::Selected]), request)
     })
     .parse(input)
 }
 
-fn filter_mailboxes<const UTF8: bool>(input: &[u8]) -> Parsed<'_, MailboxFilter> {
+pub(crate) fn filter_mailboxes<const UTF8: bool>(input: &[u8]) -> Parsed<'_, MailboxFilter> {
     alt((
         value(MailboxFilter::Selected, tag_no_case("selected")),
         value(MailboxFilter::Inboxes, tag_no_case("inboxes")),

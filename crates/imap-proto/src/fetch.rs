@@ -173,7 +173,7 @@ fn fetch_macro(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
 }
 
 /// `fetch-att`. `RFC822.PEEK` is no standard, but Outlook sends it.
-fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
+pub(crate) fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
     let whole = FetchItem::Section { peek: true, section: Section::default(), partial: None };
     alt((
         body_section,

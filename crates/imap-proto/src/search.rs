@@ -12,9 +12,11 @@ use nom::combinator::{map, map_opt, opt, value, verify};
 use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
+use crate::command::SearchRequest;
 use crate::condstore::search_mod_seq;
+use crate::fetch::{FetchItem, fetch_att};
 use crate::grammar::{
-    Expected, Mismatch, Parsed, astring, atom, date, decimal, expect, list0, number, sequence_set, sp,
+    Expected, Mismatch, Parsed, astring, atom, date, decimal, expect, list0, list1, number, sequence_set, sp,
 };
 
 /// Deeper keys are refused: they would take as much stack.
@@ -319,8 +321,8 @@ pub struct SearchReturns {
 }
 
 /// `"RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"`; none means ALL. Of ALL and PARTIAL there may be one, and
-/// that once (RFC 9394 §3.1).
-pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
+/// that once (RFC 9394 §3.1). With UPDATE may stand what is to be fetched (RFC 5465 §8, `modifier-update`).
+pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, (SearchReturns, Vec<FetchItem>)> {
     let none = SearchReturns::default();
     let option = alt((
         value(SearchReturns { min: true, ..none }, tag_no_case("MIN")),
@@ -328,7 +330,6 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
         value(SearchReturns { all: true, ..none }, tag_no_case("ALL")),
         value(SearchReturns { count: true, ..none }, tag_no_case("COUNT")),
         value(SearchReturns { save: true, ..none }, tag_no_case("SAVE")),
-        value(SearchReturns { update: true, ..none }, tag_no_case("UPDATE")),
         // A hint that the search will be made again (RFC 5267 §4.2): what that needs is kept anyway.
         value(none, tag_no_case("CONTEXT")),
         map(preceded((tag_no_case("PARTIAL"), sp), partial_range), |range| SearchReturns {
@@ -336,8 +337,14 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
             ..none
         }),
     ));
+    let items = opt(preceded(opt(sp), list1("a FETCH item", fetch_att)));
+    let update = map(preceded(tag_no_case("UPDATE"), items), |items| {
+        (SearchReturns { update: true, ..none }, items.unwrap_or_default())
+    });
+    let option = alt((update, map(option, |option| (option, Vec::new()))));
     let options = list0("a result option", option);
-    map_opt(preceded((tag_no_case("RETURN"), sp), options), |options: Vec<SearchReturns>| {
+    map_opt(preceded((tag_no_case("RETURN"), sp), options), |options| {
+        let (options, updates): (Vec<SearchReturns>, Vec<Vec<FetchItem>>) = options.into_iter().unzip();
         let returns = SearchReturns {
             min: options.iter().any(|it| it.min),
             max: options.iter().any(|it| it.max),
@@ -348,18 +355,21 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, SearchReturns> {
             partial: options.iter().find_map(|it| it.partial),
         };
         let partials = options.iter().filter(|it| it.partial.is_some()).count();
-        (partials == 0 || (partials == 1 && !returns.all)).then_some(returns)
+        let is_valid = partials == 0 || (partials == 1 && !returns.all);
+        is_valid.then(|| (returns, updates.concat()))
     })
     .parse(input)
 }
 
-/// What follows SEARCH: what to return, the charset, and the keys.
-type Program = (Option<SearchReturns>, Option<String>, SearchKey);
-
-/// `[search-return-opts SP] ["CHARSET" SP astring SP] search-key *(SP search-key)`
-pub(crate) fn search_program(input: &[u8]) -> Parsed<'_, Program> {
+/// `[search-return-opts SP] ["CHARSET" SP astring SP] search-key *(SP search-key)`, to be answered with sequence numbers.
+pub(crate) fn search_program(input: &[u8]) -> Parsed<'_, SearchRequest> {
     let charset = map_opt(delimited((tag_no_case("CHARSET"), sp), astring, sp), |name| {
         String::from_utf8(name.into_owned()).ok()
     });
-    (opt(terminated(search_returns, sp)), opt(charset), search_keys).parse(input)
+    let program = (opt(terminated(search_returns, sp)), opt(charset), search_keys);
+    map(program, |(returns, charset, key)| {
+        let (returns, updates) = returns.unzip();
+        SearchRequest { uid: false, returns, charset, key, updates: updates.unwrap_or_default() }
+    })
+    .parse(input)
 }

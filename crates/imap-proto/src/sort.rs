@@ -60,7 +60,8 @@ pub(crate) fn sort(uid: bool, input: &[u8]) -> Parsed<'_, (Vec<SortCriterion>, S
     let criteria = list1("a sort criterion", sort_criterion);
     let (input, criteria) = terminated(criteria, sp).parse(input)?;
     let (input, request) = search_criteria(uid, input)?;
-    Ok((input, (criteria, SearchRequest { returns, ..request })))
+    let (returns, updates) = returns.unzip();
+    Ok((input, (criteria, SearchRequest { returns, updates: updates.unwrap_or_default(), ..request })))
 }
 
 /// `"THREAD" SP thread-alg SP search-criteria`
@@ -96,6 +97,7 @@ fn search_criteria(uid: bool, input: &[u8]) -> Parsed<'_, SearchRequest> {
         returns: None,
         charset: Some(charset),
         key,
+        updates: Vec::new(),
     })
     .parse(input)
 }

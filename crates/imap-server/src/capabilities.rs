@@ -42,6 +42,7 @@ const AFTER_LOGIN: &[&str] = &[
     "PARTIAL",
     "CONTEXT=SEARCH",
     "MULTISEARCH",
+    "NOTIFY",
     "I18NLEVEL=1",
 ];
 

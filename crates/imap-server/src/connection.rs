@@ -8,13 +8,13 @@ use imap_proto::{Command, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
 use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info};
 
 use crate::answer::{Failure, Output};
 use crate::capabilities::Offer;
 use crate::command::quota::Owner;
-use crate::idle::Idled;
+use crate::idle::{Idled, heard};
 use crate::limits;
 use crate::login::{Authenticating, Authentication, LoggedIn, log_in, log_in_proven};
 use crate::server::Shared;
@@ -33,7 +33,7 @@ pub(crate) struct Client {
     pub(crate) wire: Wire,
     pub(crate) drain: Drain,
     /// `None` only while a blocking task works with it.
-    session: Option<Session>,
+    pub(crate) session: Option<Session>,
     tls: Option<Arc<TlsContext>>,
     /// Login is allowed without TLS: on loopback, or by the operator's will.
     trusted: bool,
@@ -97,10 +97,17 @@ pub(crate) async fn run(connection: Connection, shared: Arc<Shared>) {
 impl Client {
     /// Takes commands until the connection is to be closed or secured.
     async fn serve(&mut self) -> io::Result<Next> {
+        let mut silent_at = Instant::now() + self.patience();
         loop {
-            let wait = self.patience();
             let event = tokio::select! {
-                event = timeout(wait, self.wire.event()) => event,
+                event = timeout_at(silent_at, self.wire.event()) => event,
+                () = heard(self.session.as_mut()) => {
+                    if let Some(text) = self.tell_news(false).await? {
+                        self.wire.line(text).await?;
+                        return Ok(Next::Close);
+                    }
+                    continue;
+                }
                 () = self.drain.begun() => {
                     self.wire.line(RESTARTING).await?;
                     return Ok(Next::Close);
@@ -112,7 +119,7 @@ impl Client {
             };
             let Some(event) = event? else { return Ok(Next::Close) };
             match self.on_event(event).await? {
-                Next::Command => {}
+                Next::Command => silent_at = Instant::now() + self.patience(),
                 next @ (Next::Close | Next::StartTls) => return Ok(next),
             }
         }
@@ -220,6 +227,7 @@ impl Client {
             | Command::Lsub(..)
             | Command::XList(..)
             | Command::Namespace
+            | Command::Notify(_)
             | Command::Status(..)
             | Command::GetQuota(_)
             | Command::GetQuotaRoot(_)
@@ -421,6 +429,10 @@ impl Client {
         self.session.as_ref().ok_or_else(lost)
     }
 
+    pub(crate) fn session_mut(&mut self) -> io::Result<&mut Session> {
+        self.session.as_mut().ok_or_else(lost)
+    }
+
     /// Works with the session off the async threads.
     pub(crate) async fn blocking<T: Send + 'static>(
         &mut self,
@@ -481,7 +493,10 @@ impl Client {
             sent = self.wire.send(pieces).await?;
             match next {
                 Ok(next) => (progress, out) = self.end_work(next).await?,
-                Err(ended) => return self.after(&ended).await,
+                Err(ended) => {
+                    self.tell_arrivals().await?;
+                    return self.after(&ended).await;
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Searches of which the client is told when their results change. RFC 5267 §4.3.
 
-use imap_proto::{SearchKey, SearchRequest, Tag};
+use std::sync::Arc;
+
+use imap_proto::{FetchItem, SearchKey, SearchRequest, Tag};
 use mail_types::{Uid, UidSet};
 use tracing::warn;
 
@@ -21,6 +23,8 @@ struct Context {
     now: i64,
     /// The messages found, ascending.
     results: Vec<Uid>,
+    /// What is fetched of messages that arrive and are found.
+    items: Arc<[FetchItem]>,
 }
 
 /// The searches of which the client wants to be told.
@@ -61,8 +65,9 @@ pub(crate) fn begin(
     }
     let key = without_numbers(selected, &request.key);
     let results = found.iter().filter_map(|index| selected.uid(*index)).collect();
-    let request = SearchRequest { key, returns: None, ..request.clone() };
-    selected.contexts_mut().all.push(Context { tag: tag.to_string(), request, now, results });
+    let items = request.updates.clone().into();
+    let request = SearchRequest { key, returns: None, updates: Vec::new(), ..request.clone() };
+    selected.contexts_mut().all.push(Context { tag: tag.to_string(), request, now, results, items });
 }
 
 /// The key with the messages that its sequence numbers and `$` mean now, by UID. RFC 5267 §4.3.
@@ -71,7 +76,13 @@ fn without_numbers(selected: &SelectedMailbox, key: &SearchKey) -> SearchKey {
     let of = |key: &SearchKey| without_numbers(selected, key);
     match key {
         SearchKey::Seq(_) | SearchKey::Saved => {
-            let request = SearchRequest { uid: true, returns: None, charset: None, key: key.clone() };
+            let request = SearchRequest {
+                uid: true,
+                returns: None,
+                charset: None,
+                key: key.clone(),
+                updates: Vec::new(),
+            };
             let found = find(selected, &request, 0).unwrap_or_default();
             let uids = found.into_iter().filter_map(|index| selected.uid(index));
             SearchKey::Uid(UidSet::from_ascending(uids))
@@ -103,10 +114,16 @@ pub(crate) fn tell_gone(
     }
 }
 
-/// Tells what changed of the results, now that the client knows of these messages, which changed or are new; their indexes
-/// ascend.
-pub(crate) fn tell_changed(selected: &mut SelectedMailbox, changed: &[usize], out: &mut Output) {
+/// Tells what changed of the results, now that the client knows of these messages, which changed or are new, those after the UID
+/// `after`; their indexes ascend.
+pub(crate) fn tell_changed(
+    selected: &mut SelectedMailbox,
+    changed: &[usize],
+    after: Option<Uid>,
+    out: &mut Output,
+) {
     let mut contexts = std::mem::take(selected.contexts_mut());
+    let mut arrivals = Vec::new();
     for context in &mut contexts.all {
         let found = match find_among(selected, &context.request, context.now, changed.iter().copied()) {
             Ok(found) => found,
@@ -135,11 +152,15 @@ pub(crate) fn tell_changed(selected: &mut SelectedMailbox, changed: &[usize], ou
                 if context.request.uid { selected.uid(index) } else { numbered(selected.seq(index)) }
             }))
         };
+        arrivals.extend(added.iter().map(|index| (*index, Arc::clone(&context.items))));
         let (added, removed) = (set(added), set(removed));
         tell(context, "REMOVEFROM", &removed, out);
         tell(context, "ADDTO", &added, out);
     }
     *selected.contexts_mut() = contexts;
+    for (index, items) in arrivals {
+        selected.arrived(index, after, &items);
+    }
 }
 
 /// Sequence numbers are written as UIDs are.

@@ -1,16 +1,15 @@
 //! IDLE. RFC 2177: what changes is told at once, until the client says DONE.
 
 use std::io;
-use std::sync::Arc;
 
 use line_codec::imap::Event;
-use mail_store::{Changes, StoreError};
+use mail_store::StoreError;
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use crate::answer::Output;
-use crate::connection::{Client, RESTARTING, SILENT};
-use crate::session::{LOST, Session, State};
+use crate::connection::{Client, RESTARTING, SILENT, lost};
+use crate::session::{LOST, Session};
 
 /// How an IDLE ended.
 pub(crate) enum Idled {
@@ -24,10 +23,10 @@ pub(crate) enum Idled {
     Bye(&'static str),
 }
 
-/// Waits for a change; none comes where nothing is selected.
-async fn changed(changes: &mut Option<Changes>) -> bool {
-    match changes {
-        Some(changes) => changes.changed().await.is_ok(),
+/// Waits until there is something to tell that the client wants to hear of.
+pub(crate) async fn heard(session: Option<&mut Session>) {
+    match session {
+        Some(session) => session.heard().await,
         None => std::future::pending().await,
     }
 }
@@ -36,12 +35,22 @@ impl Client {
     /// Waits for DONE and tells what changes meanwhile. It holds no thread and nothing of its own between two changes.
     pub(crate) async fn idle(&mut self) -> io::Result<Idled> {
         self.wire.line("+ idling").await?;
-        let mut changes = match &self.session()?.state {
-            State::Selected(_, selected) => Some(selected.mailbox().watch()),
-            State::NotAuthenticated | State::Authenticated(_) => None,
-        };
-        if let Some(ended) = self.look().await? {
-            return Ok(ended);
+        self.attend(true);
+        let idled = self.wait_for_done().await;
+        self.attend(false);
+        idled
+    }
+
+    /// Listens to the selected mailbox for as long as IDLE runs, or not.
+    fn attend(&mut self, is_idle: bool) {
+        if let Ok(selected) = self.session_mut().and_then(|session| session.selected().map_err(|_| lost())) {
+            selected.attend(is_idle);
+        }
+    }
+
+    async fn wait_for_done(&mut self) -> io::Result<Idled> {
+        if let Some(text) = self.tell_news(true).await? {
+            return Ok(Idled::Bye(text));
         }
         let silent_until = Instant::now() + self.shared.config.imap.idle_timeout;
         let keep_alive = self.shared.config.imap.keep_alive;
@@ -53,18 +62,15 @@ impl Client {
                     Some(event) => Idled::By(event),
                     None => Idled::Gone,
                 }),
-                is_watched = changed(&mut changes) => {
-                    if !is_watched {
-                        changes = None;
-                    }
-                    if let Some(ended) = self.tell().await? {
-                        return Ok(ended);
+                () = heard(self.session.as_mut()) => {
+                    if let Some(text) = self.tell_news(true).await? {
+                        return Ok(Idled::Bye(text));
                     }
                 }
                 () = sleep_until(keep_alive_at) => {
                     self.wire.line("* OK Still here").await?;
-                    if let Some(ended) = self.look().await? {
-                        return Ok(ended);
+                    if let Some(text) = self.look().await? {
+                        return Ok(Idled::Bye(text));
                     }
                     keep_alive_at = Instant::now() + keep_alive;
                 }
@@ -74,18 +80,28 @@ impl Client {
         }
     }
 
-    /// Looks for changes itself; something comes back if that was the end of it.
-    async fn look(&mut self) -> io::Result<Option<Idled>> {
-        let look = |session: &mut Session, out: &mut Output| {
-            let told = session.tell_changes(true, out);
-            session.tell_mod_seq(out);
-            told
-        };
-        let (told, mut out) = self.blocking(look).await?;
-        self.wire.send(out.take()).await?;
+    /// Tells what was heard of, and says with what words the connection is to end, if so.
+    pub(crate) async fn tell_news(&mut self, allow_expunge: bool) -> io::Result<Option<&'static str>> {
+        self.tell_by(move |session, out| session.tell_news(allow_expunge, out)).await
+    }
+
+    /// As [`Self::tell_news`], whatever was heard.
+    async fn look(&mut self) -> io::Result<Option<&'static str>> {
+        self.tell_by(|session, out| session.look_for_news(true, out)).await
+    }
+
+    async fn tell_by(
+        &mut self,
+        tell: impl FnOnce(&mut Session, &mut Output) -> Result<(), StoreError> + Send + 'static,
+    ) -> io::Result<Option<&'static str>> {
+        let (told, mut out) = self.blocking(tell).await?;
+        if out.len() > 0 {
+            self.wire.send(out.take()).await?;
+        }
+        self.tell_arrivals().await?;
         match told {
             Ok(()) => Ok(None),
-            Err(StoreError::NoSuchMailbox(_)) => Ok(Some(Idled::Bye(LOST))),
+            Err(StoreError::NoSuchMailbox(_)) => Ok(Some(LOST)),
             Err(error) => {
                 error!(%error, "changes in the selected mailbox can't be told");
                 Ok(None)
@@ -93,22 +109,13 @@ impl Client {
         }
     }
 
-    /// Tells what the store has found, without looking again. A wake without news is that of a mailbox deleted or renamed.
-    async fn tell(&mut self) -> io::Result<Option<Idled>> {
-        let State::Selected(_, selected) = &self.session()?.state else { return Ok(None) };
-        let now = selected.mailbox().snapshot();
-        if Arc::ptr_eq(&now, selected.now()) {
-            return self.look().await;
+    /// Tells what the client wants to have fetched of messages that arrived; the next part of it is made only when the last was
+    /// taken.
+    pub(crate) async fn tell_arrivals(&mut self) -> io::Result<()> {
+        while self.session.as_ref().is_some_and(Session::has_arrivals) {
+            let ((), mut out) = self.blocking(Session::tell_arrivals).await?;
+            self.wire.send(out.take()).await?;
         }
-        let (_, mut out) = self
-            .blocking(|session, out| {
-                if let State::Selected(_, selected) = &mut session.state {
-                    selected.tell(now, true, out);
-                }
-                session.tell_mod_seq(out);
-            })
-            .await?;
-        self.wire.send(out.take()).await?;
-        Ok(None)
+        Ok(())
     }
 }

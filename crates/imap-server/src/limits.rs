@@ -1,6 +1,6 @@
 //! What one command may ask for at most. What is over a limit is answered `NO [LIMIT]` (RFC 5530 §3): the command is well formed.
 
-use imap_proto::{Command, MessageSet, SearchKey, SearchRequest, SelectParams};
+use imap_proto::{Command, MessageSet, NotifyRequest, SearchKey, SearchRequest, SelectParams};
 use mail_config::CommandLimits;
 use mail_types::MailboxName;
 
@@ -20,7 +20,11 @@ pub(crate) fn check(command: &Command, limits: &CommandLimits) -> Result<(), Fai
         | Command::UidExpunge(set) => check_ranges(ranges(set), limits),
         Command::Fetch(set, items, _) => {
             check_ranges(ranges(set), limits)?;
-            under(items.len(), limits.max_fetch_items, "[LIMIT] Too many data items")
+            check_items(items.len(), limits)
+        }
+        Command::Notify(NotifyRequest::Set { groups, .. }) => {
+            let events = groups.iter().flat_map(|group| &group.events);
+            check_items(events.map(|event| event.items().len()).sum(), limits)
         }
         Command::Search(request)
         | Command::Esearch(_, request)
@@ -32,6 +36,10 @@ pub(crate) fn check(command: &Command, limits: &CommandLimits) -> Result<(), Fai
 
 fn under(count: usize, most: usize, text: &'static str) -> Result<(), Failure> {
     if count > most { Err(Failure::no(text)) } else { Ok(()) }
+}
+
+fn check_items(items: usize, limits: &CommandLimits) -> Result<(), Failure> {
+    under(items, limits.max_fetch_items, "[LIMIT] Too many data items")
 }
 
 fn check_ranges(ranges: usize, limits: &CommandLimits) -> Result<(), Failure> {
@@ -94,5 +102,6 @@ fn check_search(request: &SearchRequest, limits: &CommandLimits) -> Result<(), F
     extent.add(&request.key, 1);
     under(extent.keys, limits.max_search_keys, "[LIMIT] Too many search keys")?;
     under(extent.depth, limits.max_search_depth, "[LIMIT] Search keys too deep in each other")?;
+    check_items(request.updates.len(), limits)?;
     check_ranges(extent.ranges, limits)
 }

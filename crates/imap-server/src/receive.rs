@@ -146,11 +146,12 @@ impl Client {
     async fn end_append(&mut self, tag: String, received: Result<Appending, Failure>) -> io::Result<Next> {
         let (progress, mut out) = self
             .blocking(move |session, out| {
-                let result = received.and_then(|appending| appending.commit(out));
+                let result = received.and_then(|appending| appending.commit(session, out));
                 session.finish(&tag, result, true, out)
             })
             .await?;
         self.wire.send(out.take()).await?;
+        self.tell_arrivals().await?;
         self.after(&progress).await
     }
 }

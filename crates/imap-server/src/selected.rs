@@ -1,10 +1,13 @@
 //! What one client has been told of the mailbox it selected.
 
+mod hearing;
+
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use imap_proto::{MessageSet, PartialRange};
-use mail_store::{Difference, Mailbox, Message, Snapshot, StoreError};
+use imap_proto::{FetchItem, MessageSet, PartialRange};
+use mail_store::{Changes, Difference, Mailbox, Message, Snapshot, StoreError};
 use mail_types::{Flag, Flags, Keyword, MailboxName, ModSeq, SeqSet, Uid, UidSet};
 use tracing::warn;
 
@@ -13,6 +16,7 @@ use crate::command::resync;
 use crate::contexts::{self, Contexts};
 use crate::gaps::Gaps;
 use crate::mod_seqs::{ClientModSeq, Enabled};
+use crate::notify::{Hears, SelectedEvents, When};
 
 /// Keywords that every mailbox has: FLAGS names them before any message does, since Thunderbird uses those for junk only then.
 /// RFC 9051 §2.3.2.
@@ -43,6 +47,18 @@ pub(crate) struct SelectedMailbox {
     /// `$`, as ascending ranges of UIDs. RFC 5182.
     saved: Vec<(u32, u32)>,
     contexts: Contexts,
+    /// What the client wants to hear of.
+    events: SelectedEvents,
+    /// While it may be told at any time.
+    changes: Option<Changes>,
+    /// Flags that changed after this mod-sequence were not told, since the client did not want to hear of them.
+    withheld: Option<ModSeq>,
+    /// The command changed the client's view, which follows even where it is to stay.
+    owes_changes: bool,
+    /// Messages that the client added itself and has not been told of. Ascending.
+    added: Vec<Uid>,
+    /// New messages, with what is to be fetched of them.
+    arrivals: BTreeMap<Uid, Vec<Arc<[FetchItem]>>>,
 }
 
 /// The messages that a set names.
@@ -94,6 +110,12 @@ impl SelectedMailbox {
             keywords: 0,
             saved: Vec::new(),
             contexts: Contexts::default(),
+            events: SelectedEvents::standard(),
+            changes: None,
+            withheld: None,
+            owes_changes: false,
+            added: Vec::new(),
+            arrivals: BTreeMap::new(),
         };
         selected.claim_recent()?;
         Ok(selected)
@@ -107,6 +129,9 @@ impl SelectedMailbox {
     pub(crate) fn follow(&mut self, name: MailboxName, mailbox: Arc<Mailbox>) {
         if mailbox.uid_validity() == self.mailbox.uid_validity() {
             (self.name, self.mailbox) = (name, mailbox);
+            if self.changes.is_some() {
+                self.changes = Some(self.mailbox.watch());
+            }
         }
     }
 
@@ -146,7 +171,8 @@ impl SelectedMailbox {
 
     /// Up to here the client has been told all.
     fn known_mod_seq(&self) -> ModSeq {
-        self.known_up_to.unwrap_or_else(|| self.now.highest_mod_seq())
+        let untold = self.known_up_to.into_iter().chain(self.withheld).min();
+        untold.unwrap_or_else(|| self.now.highest_mod_seq())
     }
 
     /// Has the answer to the command tell the highest mod-sequence. RFC 7162 §3.2.7.
@@ -299,9 +325,14 @@ impl SelectedMailbox {
         Ok(())
     }
 
-    /// Tells what differs in `now`. Without `allow_expunge` the messages that are gone keep their numbers, since these must
-    /// not move under FETCH, STORE and SEARCH (RFC 3501 §7.4.1); all else is told.
+    /// Tells what differs in `now`, as far as the client wants to hear of it. Without `allow_expunge` the messages that are gone
+    /// keep their numbers, since these must not move under FETCH, STORE and SEARCH (RFC 3501 §7.4.1); all else is told.
     pub(crate) fn tell(&mut self, now: Arc<Snapshot>, allow_expunge: bool, out: &mut Output) {
+        let owes_changes = std::mem::take(&mut self.owes_changes);
+        if self.events.hears == Hears::Nothing && !owes_changes {
+            return;
+        }
+        let allow_expunge = allow_expunge || self.events.when == When::AtOnce;
         let before = Arc::clone(&self.now);
         if now.highest_mod_seq() >= before.highest_mod_seq() {
             self.now = now;
@@ -320,10 +351,11 @@ impl SelectedMailbox {
         }
         if is_changed {
             self.tell_arrived(&before, out);
+            self.added.clear();
             self.tell_keywords(&Arc::clone(&self.now), out);
             self.tell_flags(&before, &difference.changed, out);
             if !self.contexts.is_empty() {
-                contexts::tell_changed(self, &difference.changed, out);
+                contexts::tell_changed(self, &difference.changed, before.uids().last(), out);
             }
         }
     }
@@ -366,6 +398,11 @@ impl SelectedMailbox {
             warn!(%error, mailbox = %self.name, "new messages stay recent for another session");
         }
         self.tell_numbers(out);
+        if !self.events.items.is_empty() {
+            let first = last.map_or(0, |last| self.now.uids().partition_point(|uid| uid <= last));
+            let items = Arc::clone(&self.events.items);
+            (first..self.now.len()).for_each(|index| self.arrived(index, last, &items));
+        }
     }
 
     /// Up to which mod-sequence the client knows all, for SELECT. RFC 7162 §3.1.2.1.
@@ -410,8 +447,13 @@ impl SelectedMailbox {
         for index in changed {
             let Some(message) = self.now.get(*index) else { continue };
             let is_new = last.is_none_or(|last| message.uid > last);
-            if !is_new && known.binary_search(&(message.uid, message.mod_seq)).is_err() {
+            if is_new || known.binary_search(&(message.uid, message.mod_seq)).is_ok() {
+                continue;
+            }
+            if self.events.hears == Hears::All {
                 self.write_flags_of(*index, &message, out);
+            } else {
+                self.withheld.get_or_insert(before.highest_mod_seq());
             }
         }
     }

@@ -15,9 +15,10 @@ use crate::command::fetch::Request as FetchRequest;
 use crate::command::quota::Owner;
 use crate::command::select::Wanted;
 use crate::command::{
-    copy, esearch, expunge, fetch, list, mailbox, quota, search, select, sort, store, thread,
+    copy, esearch, expunge, fetch, list, mailbox, notify, quota, search, select, sort, store, thread,
 };
 use crate::mod_seqs::{Enabled, asks_for_mod_seqs};
+use crate::notify::{Notify, SelectedEvents};
 use crate::selected::SelectedMailbox;
 
 /// RFC 3501 §3.
@@ -61,6 +62,7 @@ impl AllowedIn {
             | Command::XList(..)
             | Command::Unauthenticate
             | Command::Namespace
+            | Command::Notify(_)
             | Command::Status(..)
             | Command::GetQuota(_)
             | Command::GetQuotaRoot(_)
@@ -125,11 +127,24 @@ pub(crate) struct Session {
     /// Whose it is, after login.
     pub(crate) owner: Option<Owner>,
     pub(crate) enabled: Enabled,
+    /// What it hears of the mailbox that it selects.
+    pub(crate) events: SelectedEvents,
+    /// What it hears of others.
+    pub(crate) notify: Option<Box<Notify>>,
+    /// New messages that it is being told of without having asked.
+    pub(crate) arriving: Option<Box<FetchJob>>,
 }
 
 impl Session {
-    pub(crate) const fn new() -> Self {
-        Self { state: State::NotAuthenticated, owner: None, enabled: Enabled::new() }
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::NotAuthenticated,
+            owner: None,
+            enabled: Enabled::new(),
+            events: SelectedEvents::standard(),
+            notify: None,
+            arriving: None,
+        }
     }
 
     /// The account, after login.
@@ -150,7 +165,10 @@ impl Session {
 
     /// Leaves the selected mailbox; true if there was one.
     pub(crate) fn unselect(&mut self) -> bool {
-        let State::Selected(account, _) = &self.state else { return false };
+        let State::Selected(account, selected) = &self.state else { return false };
+        if let Some(notify) = &mut self.notify {
+            notify.left(selected.name(), selected.mailbox().uid_validity(), selected.now());
+        }
         self.state = State::Authenticated(Arc::clone(account));
         true
     }
@@ -227,7 +245,10 @@ impl Session {
             Ok(true) => job.result(),
             Err(failure) => Err(failure),
         };
-        self.finish(job.tag(), result, job.by_uid(), out)
+        match job.take_tag() {
+            Some(tag) => self.finish(&tag, result, job.by_uid(), out),
+            None => Progress::Done,
+        }
     }
 
     /// Tells what changed meanwhile, then ends the command. What the command did is done, whatever comes of the telling.
@@ -300,6 +321,7 @@ impl Session {
             Command::List(request) => list::list(self, &request, out),
             Command::Lsub(reference, pattern) => list::lsub(self, &reference, &pattern, out),
             Command::XList(reference, pattern) => list::xlist(self, &reference, &pattern, out),
+            Command::Notify(request) => notify::notify(self, request, out),
             Command::Namespace => {
                 out.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
                 Ok("Done".to_owned())

@@ -286,3 +286,19 @@ async fn fifty_sessions_of_an_account_may_wait_and_the_next_is_told_of_the_limit
     );
     hold(&mut fixture, &dialogue).await
 }
+
+/// RFC 5465 §3.1, §5.8.
+#[tokio::test]
+async fn notify_watches_a_bounded_number_of_mailboxes() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    // As many as an account has from the start.
+    fixture.config.imap.max_notify_mailboxes = 6;
+    let set = "NOTIFY SET (selected (MessageNew MessageExpunge)) (personal (MessageNew MessageExpunge))";
+    let dialogue = format!(
+        "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC: b {set}\nS: b OK...\n\
+         2S: * OK...\n2C: a LOGIN alice alice-secret\n2S: a OK...\n2C: b CREATE x\n2S: b OK...\n\
+         S: * OK [NOTIFICATIONOVERFLOW]...\nC: c {set}\nS: c NO [NOTIFICATIONOVERFLOW]...\n\
+         2C: c APPEND Sent {{1+}}\n2C: x\n2S: c OK...\n2C: d DELETE x\n2S: d OK...\nC: d {set}\nS: d OK...\n"
+    );
+    hold(&mut fixture, &dialogue).await
+}

@@ -303,6 +303,8 @@ pub struct ImapConfig {
     pub commands: CommandLimits,
     /// Commands answered BAD in a row before the connection is closed.
     pub max_errors: u32,
+    /// Mailboxes that one session may watch by NOTIFY.
+    pub max_notify_mailboxes: usize,
     /// How long a client may be silent after login. At least 30 minutes, RFC 3501 §5.4.
     pub idle_timeout: Duration,
     /// How long an unauthenticated client may be silent.
@@ -490,6 +492,7 @@ impl Default for ImapConfig {
             max_append: 100 << 20,
             commands: CommandLimits::default(),
             max_errors: 50,
+            max_notify_mailboxes: 1000,
             idle_timeout: 30 * MINUTE,
             login_timeout: 3 * MINUTE,
             write_timeout: 5 * MINUTE,

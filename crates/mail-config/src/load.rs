@@ -204,6 +204,7 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         commands: command_limits(reader),
         max_errors: reader.number("max_errors", 1, standard.max_errors),
         max_append: reader.size("max_append", 64 << 10, standard.max_append),
+        max_notify_mailboxes: reader.number("max_notify_mailboxes", 1, standard.max_notify_mailboxes),
         idle_timeout: reader.duration_for(
             "idle_timeout",
             30 * MINUTE,

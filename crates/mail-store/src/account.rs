@@ -21,11 +21,13 @@ use crate::housekeeping::{self, Chore, DELETED};
 use crate::index::Index;
 use crate::mailbox::Mailbox;
 use crate::mailbox_file::MailboxFile;
+use crate::mark::Mark;
 use crate::object_id::MailboxObjectId;
 use crate::quota::{self, Count};
 use crate::recent::Recent;
 use crate::search::Search;
 use crate::summary::Summarizer;
+use crate::watch::{Notices, Watcher};
 
 pub(crate) use subscriptions::subscriptions_of;
 
@@ -57,6 +59,16 @@ pub struct MailboxEntry {
     pub selectable: bool,
     /// What it is for.
     pub special_use: Option<SpecialUse>,
+    /// Whose UIDs it gives; `None` until it is opened for the first time.
+    mark: Option<Mark>,
+}
+
+impl MailboxEntry {
+    /// True if both are the same mailbox, whatever its name.
+    #[must_use]
+    pub fn is_same_mailbox(&self, other: &Self) -> bool {
+        self.mark.is_some() && self.mark == other.mark
+    }
 }
 
 /// What STATUS asks for. RFC 3501 §6.3.10.
@@ -126,7 +138,7 @@ impl Account {
         })
     }
 
-    fn maildir(&self) -> PathBuf {
+    pub(crate) fn maildir(&self) -> PathBuf {
         self.home.join("Maildir")
     }
 
@@ -253,6 +265,14 @@ impl Account {
         UidValidity::try_from(next).map_err(|_| StoreError::NumbersExhausted(MailboxName::inbox()))
     }
 
+    /// [`Self::mailboxes`] and [`Self::subscriptions`] while nobody is changing them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`].
+    pub fn names_at_rest(&self) -> Result<(Vec<MailboxEntry>, Vec<MailboxName>), StoreError> {
+        self.locked(|_| Ok((self.mailboxes()?, self.subscriptions()?)))
+    }
+
     fn exists(&self, name: &MailboxName) -> Result<bool, StoreError> {
         let cur = self.folder(name).join("cur");
         cur.try_exists().context("looking at", &cur)
@@ -288,15 +308,18 @@ impl Account {
         for name in self.names()? {
             let mut above = name.parent();
             while let Some(parent) = above {
-                let entry = MailboxEntry { name: parent.clone(), selectable: false, special_use: None };
+                let entry =
+                    MailboxEntry { name: parent.clone(), selectable: false, special_use: None, mark: None };
                 all.entry(parent.clone()).or_insert(entry);
                 above = parent.parent();
             }
             // A damaged file is that of one mailbox, and hides no other: opening this one says what is wrong.
             let file = MailboxFile::read(&self.folder(&name))
                 .inspect_err(|error| tracing::error!(%error, "what a mailbox is for is not known"));
-            let special_use = file.ok().flatten().and_then(|file| file.special_use);
-            all.insert(name.clone(), MailboxEntry { name, selectable: true, special_use });
+            let file = file.ok().flatten();
+            let special_use = file.as_ref().and_then(|file| file.special_use);
+            let mark = file.map(|file| file.mark());
+            all.insert(name.clone(), MailboxEntry { name, selectable: true, special_use, mark });
         }
         Ok(all.into_values().collect())
     }
@@ -454,6 +477,17 @@ impl Account {
             recent.keep(&mailbox);
         }
         mailbox
+    }
+
+    /// Begins to listen to what happens in the account, by whoever does it: first to its names only.
+    #[must_use]
+    pub fn listen(self: &Arc<Self>) -> Notices {
+        Notices::new(self, Watcher::of_process())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn listen_by(self: &Arc<Self>, watcher: &Watcher) -> Notices {
+        Notices::new(self, Some(watcher))
     }
 
     /// The figures of a mailbox, without keeping it open.

@@ -38,4 +38,4 @@ pub use search::TextAnswer;
 pub use snapshot::{Difference, Message, Snapshot, Uids};
 pub use store::Store;
 pub use summary::{Digests, Summarized, Summarizer, Summary};
-pub use watch::Changes;
+pub use watch::{Changes, KnownStatus, News, Notices};

@@ -19,7 +19,7 @@ mod verify;
 mod work;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -34,14 +34,15 @@ use crate::index::Index;
 use crate::mark::Mark;
 use crate::object_id::MailboxObjectId;
 use crate::snapshot::Snapshot;
-use crate::watch::{Changes, Watcher};
+use crate::watch::{Changes, Watcher, next_id};
 
 pub use append::Append;
 pub use flags::{FlagChange, Stored};
 #[cfg(test)]
 pub(crate) use listing::FILES_READ;
 use names::Names;
-use place::{Place, Signs, now_nanos};
+use place::Place;
+pub(crate) use place::{Signs, modified_at, now_nanos};
 use scan::{doubtful_at, settles_at};
 use summaries::Summarized;
 use work::Work;
@@ -92,7 +93,6 @@ impl Outcome {
 
 impl Mailbox {
     pub(crate) fn open(account: &Arc<Account>, name: &MailboxName) -> Result<Arc<Self>, StoreError> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let place = Place::new(account, name);
         housekeeping::later(Chore::Mailbox(place.folder.clone()));
         let (mark, mailbox_id, outcome) = account.locked(|index| {
@@ -107,7 +107,7 @@ impl Mailbox {
             Ok((work.file.mark(), mailbox_id, Outcome::of(&work, snapshot)))
         })?;
         let mailbox = Arc::new_cyclic(|this| Self {
-            id: COUNT.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             this: this.clone(),
             place,
             mark,

@@ -17,6 +17,7 @@ pub(crate) mod damage;
 mod foreign;
 mod identity;
 mod misfits;
+mod notices;
 mod object_ids;
 mod quota;
 mod races;

@@ -1,9 +1,14 @@
 //! One thread for the process looks after the mailboxes that sessions wait on: by inotify, or by the folders' times.
 
+mod notices;
+mod subject;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
@@ -13,11 +18,21 @@ use tokio::sync::watch;
 use crate::error::StoreError;
 use crate::mailbox::Mailbox;
 use crate::snapshot::Snapshot;
+pub use notices::{KnownStatus, News, Notices};
+use subject::Subject;
 
 /// How often the folders are looked at that have no inotify watch.
 const POLL: Duration = Duration::from_millis(200);
 /// How long changes are gathered after some were told, so that a burst of them is told in few steps.
 const GATHER: Duration = Duration::from_millis(10);
+/// How many folders without inotify watches are looked at by the clock for sessions that have not opened them.
+const MOST_BY_CLOCK: usize = 1000;
+
+/// A number that nothing else that is waited on has.
+pub(crate) fn next_id() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}
 
 /// A session's wait for changes of a mailbox. While one is held, what other processes and programs do is found too.
 #[derive(Debug)]
@@ -34,7 +49,7 @@ impl Changes {
         watcher: Option<&Watcher>,
     ) -> Self {
         let changes = Self { shown, mailbox: mailbox.id(), watcher: watcher.cloned() };
-        changes.order(Order::Watch(mailbox.id(), Arc::downgrade(mailbox)));
+        changes.order(Order::Watch(mailbox.id(), Subject::Mailbox(Arc::downgrade(mailbox))));
         changes
     }
 
@@ -60,10 +75,11 @@ impl Drop for Changes {
 }
 
 /// What the thread is asked to do.
-#[derive(Debug)]
 enum Order {
-    Watch(u64, Weak<Mailbox>),
+    Watch(u64, Subject),
     Forget(u64),
+    /// It may change without a sign, and is to be looked at once more in this time.
+    LookIn(u64, Duration),
 }
 
 /// The way to the thread.
@@ -108,19 +124,19 @@ fn start_inotify() -> Option<Inotify> {
     Inotify::init().inspect_err(warn).ok()
 }
 
-/// A mailbox that sessions wait on.
+/// Something that sessions wait on.
 struct Waited {
-    mailbox: Weak<Mailbox>,
+    subject: Subject,
     sessions: usize,
-    /// Those on its folder, `cur` and `new`; none while it is looked at by the clock.
+    /// None while it is looked at by the clock.
     watches: Vec<WatchDescriptor>,
     /// When it is to be compared although nothing is told of it.
     due: Option<Instant>,
 }
 
 impl Waited {
-    const fn new(mailbox: Weak<Mailbox>) -> Self {
-        Self { mailbox, sessions: 0, watches: Vec::new(), due: None }
+    const fn new(subject: Subject) -> Self {
+        Self { subject, sessions: 0, watches: Vec::new(), due: None }
     }
 }
 
@@ -157,10 +173,11 @@ impl Watching {
         loop {
             self.wait();
             let mut dirty = self.obey();
+            dirty.extend(self.look_by_clock());
+            dirty.retain(|id| self.looks_changed(*id));
             let events = self.read_events(&mut buffer);
             let told = !events.is_empty();
             dirty.extend(events);
-            dirty.extend(self.look_by_clock());
             dirty.extend(self.take_due());
             dirty.into_iter().for_each(|id| self.compare(id));
             if told {
@@ -186,14 +203,14 @@ impl Watching {
         }
     }
 
-    /// Carries out the orders; tells which mailboxes are watched from now on.
+    /// Carries out the orders; tells what is watched from now on.
     fn obey(&mut self) -> HashSet<u64> {
         let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
         let mut new = HashSet::new();
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Watch(id, mailbox) => {
-                    let waited = self.waited.entry(id).or_insert_with(|| Waited::new(mailbox));
+                Order::Watch(id, subject) => {
+                    let waited = self.waited.entry(id).or_insert_with(|| Waited::new(subject));
                     waited.sessions += 1;
                     if waited.sessions == 1 {
                         self.arm(id);
@@ -201,9 +218,20 @@ impl Watching {
                     }
                 }
                 Order::Forget(id) => self.forget(id),
+                Order::LookIn(id, time) => self.compare_in(id, time),
             }
         }
         new
+    }
+
+    fn looks_changed(&mut self, id: u64) -> bool {
+        let is_polled = self.polled.contains(&id);
+        let Some(waited) = self.waited.get_mut(&id) else { return false };
+        let is_changed = waited.subject.looks_changed();
+        if is_changed && is_polled && self.inotify.is_some() && matches!(waited.subject, Subject::Folder(_)) {
+            self.arm(id); // it may not have been there before
+        }
+        is_changed
     }
 
     fn forget(&mut self, id: u64) {
@@ -216,40 +244,50 @@ impl Watching {
         }
     }
 
-    /// Sets the watches of a mailbox, or has it looked at by the clock.
+    /// Sets the watches, or has it looked at by the clock.
     fn arm(&mut self, id: u64) {
-        let Some(mailbox) = self.waited.get(&id).and_then(|it| it.mailbox.upgrade()) else { return };
+        let Some(folder) = self.waited.get(&id).and_then(|it| it.subject.folder()) else { return };
         self.polled.remove(&id);
-        if let Err(error) = self.add_watches(id, &mailbox) {
+        if let Err(error) = self.add_watches(id, &folder) {
             if error.kind() != std::io::ErrorKind::NotFound {
-                tracing::warn!(folder = %mailbox.folder().display(), %error, "no inotify watch: looked at five times a second");
+                tracing::warn!(folder = %folder.display(), %error, "no inotify watch: looked at five times a second");
             }
             self.disarm(id);
-            self.polled.insert(id);
+            self.poll(id);
         }
     }
 
-    fn add_watches(&mut self, id: u64, mailbox: &Mailbox) -> std::io::Result<()> {
-        let Some(inotify) = &self.inotify else {
+    fn poll(&mut self, id: u64) {
+        let Some(waited) = self.waited.get(&id) else { return };
+        if matches!(waited.subject, Subject::Mailbox(_)) || self.polled.len() < MOST_BY_CLOCK {
             self.polled.insert(id);
+        } else {
+            waited.subject.give_up();
+        }
+    }
+
+    fn add_watches(&mut self, id: u64, folder: &Path) -> std::io::Result<()> {
+        let Some(inotify) = &self.inotify else {
+            self.poll(id);
             return Ok(());
         };
         let names = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE;
-        let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
-        let folder = mailbox.folder();
-        for (path, mask) in [
-            (folder.to_owned(), WatchMask::MOVED_TO | itself),
-            (folder.join("cur"), names | itself),
-            (folder.join("new"), names | itself),
-        ] {
-            let watch = inotify.watches().add(path, mask)?;
+        // In INBOX's folder lie all other mailboxes.
+        let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR | WatchMask::MASK_ADD;
+        let Some(waited) = self.waited.get_mut(&id) else { return Ok(()) };
+        let parts = match waited.subject {
+            Subject::Mailbox(_) | Subject::Folder(_) => {
+                &[("", WatchMask::MOVED_TO), ("cur", names), ("new", names)][..]
+            }
+            Subject::Names(_) => &[("", names)],
+        };
+        for (part, mask) in parts {
+            let watch = inotify.watches().add(folder.join(part), *mask | itself)?;
             let waiting = self.by_watch.entry(watch.clone()).or_default();
             if !waiting.contains(&id) {
                 waiting.push(id);
             }
-            if let Some(waited) = self.waited.get_mut(&id) {
-                waited.watches.push(watch);
-            }
+            waited.watches.push(watch);
         }
         Ok(())
     }
@@ -279,15 +317,23 @@ impl Watching {
                 any = true;
                 if event.mask.contains(EventMask::Q_OVERFLOW) {
                     tracing::warn!("more changes than inotify holds: every watched mailbox is compared");
+                    self.waited.values_mut().for_each(|waited| {
+                        waited.subject.looks_changed();
+                    });
                     dirty.extend(self.waited.keys());
                 }
                 let Some(waiting) = self.by_watch.get(&event.wd) else { continue };
                 if event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED) {
                     moved.extend(waiting);
-                } else if event.mask.contains(EventMask::ISDIR) || is_passed_over(event.name) {
+                    dirty.extend(waiting);
                     continue;
                 }
-                dirty.extend(waiting);
+                for id in waiting {
+                    let Some(waited) = self.waited.get_mut(id) else { continue };
+                    if waited.subject.is_changed_by(&event) {
+                        dirty.insert(*id);
+                    }
+                }
             }
             if !any {
                 break;
@@ -320,8 +366,25 @@ impl Watching {
     }
 
     fn compare(&mut self, id: u64) {
-        let Some(mailbox) = self.waited.get(&id).and_then(|it| it.mailbox.upgrade()) else { return };
-        let again = match mailbox.sync() {
+        let Some(waited) = self.waited.get_mut(&id) else { return };
+        let again = match &mut waited.subject {
+            Subject::Folder(folder) => {
+                folder.tell();
+                None
+            }
+            Subject::Names(names) => names.tell(),
+            Subject::Mailbox(mailbox) => match mailbox.upgrade() {
+                Some(mailbox) => self.compare_mailbox(id, &mailbox),
+                None => return,
+            },
+        };
+        if let Some(again) = again {
+            self.compare_in(id, again);
+        }
+    }
+
+    fn compare_mailbox(&mut self, id: u64, mailbox: &Mailbox) -> Option<Duration> {
+        match mailbox.sync() {
             Ok(_) => mailbox.recheck_in(),
             Err(StoreError::NoSuchMailbox(_)) => {
                 self.polled.remove(&id);
@@ -332,9 +395,6 @@ impl Watching {
                 tracing::warn!(folder = %mailbox.folder().display(), %error, "a watched mailbox can't be compared with its folder");
                 Some(Duration::from_secs(1))
             }
-        };
-        if let Some(again) = again {
-            self.compare_in(id, again);
         }
     }
 
@@ -348,11 +408,6 @@ impl Watching {
             self.due.insert((at, id));
         }
     }
-}
-
-/// Names that are no message and not the mailbox's file: in INBOX's folder lie all other mailboxes.
-fn is_passed_over(name: Option<&std::ffi::OsStr>) -> bool {
-    name.is_some_and(|name| name.as_encoded_bytes().starts_with(b".") || name == "subscriptions")
 }
 
 #[cfg(test)]

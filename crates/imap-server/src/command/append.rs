@@ -172,7 +172,7 @@ impl Appending {
     }
 
     /// Makes the messages durable, all or none. Blocks.
-    pub(crate) fn commit(mut self, out: &mut Output) -> Result<String, Failure> {
+    pub(crate) fn commit(mut self, session: &mut Session, out: &mut Output) -> Result<String, Failure> {
         self.is_complete()?;
         let messages = std::mem::take(&mut self.messages);
         let messages = messages.into_iter().map(|message| message.storable(&self.mailbox));
@@ -183,12 +183,15 @@ impl Appending {
             let Some(new) = messages.pop() else { return Err(Failure::bad("There is no message")) };
             let new = new.replace(&mailbox, uid).map_err(gone_target)?;
             info!(mailbox = %self.name, %uid, %new, "replaced");
+            session.selected()?.owe_changes();
+            session.knows_messages(&self.name, [new]);
             // RFC 8508 §4.3: before the EXPUNGE.
             out.line(format!("* OK [APPENDUID {validity} {new}] The new message is there"));
             return Ok("Replaced".to_owned());
         }
         let uids = Append::commit_all(messages).map_err(gone_target)?;
         info!(mailbox = %self.name, messages = uids.len(), "appended");
+        session.knows_messages(&self.name, uids.iter().copied());
         Ok(format!("[APPENDUID {validity} {}] Appended", UidSet::from_ascending(uids)))
     }
 }

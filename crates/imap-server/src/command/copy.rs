@@ -17,13 +17,15 @@ pub(crate) fn copy(
     out: &mut Output,
 ) -> Result<String, Failure> {
     session.limit()?;
-    let target = open_target(session, target)?;
+    let name = target;
+    let target = open_target(session, name)?;
     let selected = session.selected()?;
     let uids = named(selected, set, out)?;
     if uids.is_empty() {
         return Ok("Nothing to copy".to_owned());
     }
     let pairs = selected.mailbox().copy(&uids, &target)?;
+    session.knows_messages(name, pairs.iter().map(|(_, to)| *to));
     Ok(copy_uid(&target, &pairs)
         .map_or_else(|| "Nothing to copy".to_owned(), |code| format!("{code} Copied")))
 }
@@ -34,10 +36,11 @@ pub(crate) fn move_to(
     target: &MailboxName,
     out: &mut Output,
 ) -> Result<String, Failure> {
-    let target = open_target(session, target)?;
+    let name = target;
+    let target = open_target(session, name)?;
     let selected = session.selected()?;
     let uids = named(selected, set, out)?;
-    let mailbox = selected.writable()?;
+    let mailbox = Arc::clone(selected.writable()?);
     if uids.is_empty() {
         return Ok("Nothing to move".to_owned());
     }
@@ -49,6 +52,8 @@ pub(crate) fn move_to(
     }
     // RFC 6851 §4.4.
     selected.owe_mod_seq();
+    selected.owe_changes();
+    session.knows_messages(name, pairs.iter().map(|(_, to)| *to));
     Ok("Moved".to_owned())
 }
 

@@ -9,6 +9,7 @@ use mail_types::MailboxName;
 
 use crate::answer::{Failure, Output};
 use crate::command::search::tell;
+use crate::filter;
 use crate::search::find;
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
@@ -79,27 +80,9 @@ fn search(
 fn named(account: &Arc<Account>, sources: &[MailboxFilter]) -> Result<BTreeSet<MailboxName>, Failure> {
     let all = account.mailboxes()?;
     let all: BTreeSet<MailboxName> = all.into_iter().filter(|it| it.selectable).map(|it| it.name).collect();
-    let mut wanted = BTreeSet::new();
-    for source in sources {
-        let is_in = |name: &MailboxName, roots: &[MailboxName], depth: usize| {
-            std::iter::successors(Some(name.clone()), MailboxName::parent)
-                .take(depth)
-                .any(|it| roots.contains(&it))
-        };
-        let some: Vec<MailboxName> = match source {
-            MailboxFilter::Selected => Vec::new(),
-            MailboxFilter::Inboxes => vec![MailboxName::inbox()],
-            MailboxFilter::Personal => all.iter().cloned().collect(),
-            MailboxFilter::Subscribed => account.subscriptions()?,
-            MailboxFilter::Subtree(roots) => {
-                all.iter().filter(|name| is_in(name, roots, usize::MAX)).cloned().collect()
-            }
-            MailboxFilter::SubtreeOne(roots) => {
-                all.iter().filter(|name| is_in(name, roots, 2)).cloned().collect()
-            }
-            MailboxFilter::Mailboxes(names) => names.clone(),
-        };
-        wanted.extend(some.into_iter().filter(|name| all.contains(name)));
-    }
-    Ok(wanted)
+    let is_subscribed = sources.contains(&MailboxFilter::Subscribed);
+    let subscribed = if is_subscribed { account.subscriptions()? } else { Vec::new() };
+    let subscribed: BTreeSet<MailboxName> = subscribed.into_iter().collect();
+    let is_named = |name: &MailboxName| sources.iter().any(|source| filter::names(source, name, &subscribed));
+    Ok(all.into_iter().filter(is_named).collect())
 }

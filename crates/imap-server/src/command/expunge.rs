@@ -17,6 +17,7 @@ pub(crate) fn expunge(session: &mut Session, set: Option<&MessageSet>) -> Result
         mailbox.expunge(&uids)?;
         info!(mailbox = %selected.name(), messages = uids.len(), "expunged");
         selected.owe_mod_seq();
+        selected.owe_changes();
     }
     Ok("Expunged".to_owned())
 }

@@ -38,7 +38,8 @@ struct Wanted {
 /// A FETCH on its way.
 #[derive(Debug)]
 pub(crate) struct FetchJob {
-    tag: Tag,
+    /// Of the command; `None` where the client did not ask.
+    tag: Option<Tag>,
     by_uid: bool,
     items: Vec<Wanted>,
     summaries: Summaries,
@@ -94,12 +95,12 @@ impl FetchJob {
         }
         // RFC 3501 §6.4.8
         items.extend(set.is_uid().then_some(FetchItem::Uid));
-        let job = Self::of(tag, named, items, "Fetched".to_owned());
+        let job = Self::of(Some(tag), named, items, "Fetched".to_owned());
         Ok(Self { by_uid: set.is_uid(), seen, ..job })
     }
 
     /// Of these messages and these items, each once. The UID comes first: Thunderbird needs it there.
-    pub(crate) fn of(tag: Tag, named: Named, items: Vec<FetchItem>, text: String) -> Self {
+    pub(crate) fn of(tag: Option<Tag>, named: Named, items: Vec<FetchItem>, text: String) -> Self {
         let mut wanted: Vec<FetchItem> = Vec::with_capacity(items.len());
         wanted.extend(items.contains(&FetchItem::Uid).then_some(FetchItem::Uid));
         for item in items {
@@ -120,8 +121,8 @@ impl FetchJob {
         }
     }
 
-    pub(crate) const fn tag(&self) -> &Tag {
-        &self.tag
+    pub(crate) const fn take_tag(&mut self) -> Option<Tag> {
+        self.tag.take()
     }
 
     pub(crate) const fn by_uid(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imap_proto::{ListRequest, ListReturn, ListSelect};
+use mail_store::MailboxEntry;
 use mail_types::{MailboxName, SpecialUse};
 
 use crate::answer::{Failure, Output};
@@ -21,7 +22,7 @@ struct Listed {
 }
 
 /// Everything that has a name in the account: mailboxes, what stands above them, and subscriptions.
-struct Names {
+pub(crate) struct Names {
     names: BTreeMap<MailboxName, Listed>,
     /// The names that have something below them that exists.
     parents: BTreeSet<MailboxName>,
@@ -30,9 +31,16 @@ struct Names {
 impl Names {
     fn read(session: &Session) -> Result<Self, Failure> {
         let account = session.account()?;
+        Ok(Self::of(&account.mailboxes()?, &account.subscriptions()?))
+    }
+
+    pub(crate) fn of<'a>(
+        mailboxes: impl IntoIterator<Item = &'a MailboxEntry>,
+        subscriptions: impl IntoIterator<Item = &'a MailboxName>,
+    ) -> Self {
         let mut names: BTreeMap<MailboxName, Listed> = BTreeMap::new();
         let mut parents = BTreeSet::new();
-        for entry in account.mailboxes()? {
+        for entry in mailboxes {
             parents.extend(entry.name.parent());
             let listed = Listed {
                 exists: true,
@@ -40,17 +48,36 @@ impl Names {
                 subscribed: false,
                 special_use: entry.special_use,
             };
-            names.insert(entry.name, listed);
+            names.insert(entry.name.clone(), listed);
         }
-        for name in account.subscriptions()? {
+        for name in subscriptions {
             let mut above = name.parent();
             while let Some(parent) = above {
                 above = parent.parent();
                 names.entry(parent).or_default();
             }
-            names.entry(name).or_default().subscribed = true;
+            names.entry(name.clone()).or_default().subscribed = true;
         }
-        Ok(Self { names, parents })
+        Self { names, parents }
+    }
+
+    /// Tells of some mailboxes what LIST would, and under which names the client knows them. RFC 9051 §6.3.9.7.
+    pub(crate) fn tell<'a>(
+        &self,
+        session: &Session,
+        renamed: impl IntoIterator<Item = (&'a MailboxName, Option<&'a MailboxName>)>,
+        out: &mut Output,
+    ) {
+        for (name, old) in renamed {
+            let listed = self.names.get(name);
+            let mut shown = match listed {
+                Some(listed) => told(self, name, listed),
+                None => vec!["\\NonExistent"],
+            };
+            shown.extend(listed.filter(|listed| listed.subscribed).map(|_| "\\Subscribed"));
+            let old = old.map(|old| format!(" (\"OLDNAME\" ({}))", session.shown(old))).unwrap_or_default();
+            out.text(format_args!("* LIST ({}) \"/\" {}{old}\r\n", shown.join(" "), session.shown(name)));
+        }
     }
 
     fn children_attribute(&self, name: &MailboxName) -> &'static str {
@@ -163,15 +190,7 @@ pub(crate) fn tell(
     old: Option<&MailboxName>,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let names = Names::read(session)?;
-    let listed = names.names.get(name);
-    let mut shown = match listed {
-        Some(listed) => told(&names, name, listed),
-        None => vec!["\\NonExistent"],
-    };
-    shown.extend(listed.filter(|listed| listed.subscribed).map(|_| "\\Subscribed"));
-    let old = old.map(|old| format!(" (\"OLDNAME\" ({}))", session.shown(old))).unwrap_or_default();
-    out.text(format_args!("* LIST ({}) \"/\" {}{old}\r\n", shown.join(" "), session.shown(name)));
+    Names::read(session)?.tell(session, [(name, old)], out);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imap_proto::StatusItem;
-use mail_store::StoreError;
+use mail_store::{MailboxStatus, StoreError};
 use mail_types::{MailboxName, SpecialUse};
 use tracing::info;
 use unicode_normalization::UnicodeNormalization as _;
@@ -20,14 +20,14 @@ pub(crate) fn normalised(session: &Session, name: &MailboxName) -> MailboxName {
 
 /// One mailbox has one use here, and none of those that would be views of all mail. RFC 6154 §3, §5.3.
 pub(crate) fn create(
-    session: &Session,
+    session: &mut Session,
     name: MailboxName,
     uses: &[String],
     out: &mut Output,
 ) -> Result<String, Failure> {
     let given = name;
     let name = &normalised(session, &given);
-    let account = session.account()?;
+    let account = Arc::clone(session.account()?);
     let special_use = match uses {
         [] => None,
         [only] => Some(only.parse().ok().filter(|it| !matches!(it, SpecialUse::All | SpecialUse::Flagged))),
@@ -39,6 +39,7 @@ pub(crate) fn create(
         None => account.create(name, None)?,
     }
     info!(mailbox = %name, "created");
+    session.knows_names(|it| it == name || name.is_below(it));
     if *name != given {
         list::tell(session, name, Some(&given), out)?;
     }
@@ -59,6 +60,7 @@ pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<String
         session.unselect();
     }
     info!(mailbox = %name, "deleted");
+    session.knows_names(|it| it == name);
     Ok("Deleted".to_owned())
 }
 
@@ -74,6 +76,8 @@ pub(crate) fn rename(
     let account = Arc::clone(session.account()?);
     account.rename(from, to)?;
     info!(mailbox = %from, %to, "renamed");
+    let is_moved = |it: &MailboxName| [from, to].into_iter().any(|root| it == root || it.is_below(root));
+    session.knows_names(|it| is_moved(it) || to.is_below(it));
     if let Ok(selected) = session.selected()
         && !from.is_inbox()
         && let Some(name) = selected.name().renamed(from, to)
@@ -87,8 +91,13 @@ pub(crate) fn rename(
     Ok("Renamed".to_owned())
 }
 
-pub(crate) fn subscribe(session: &Session, name: &MailboxName, subscribed: bool) -> Result<String, Failure> {
+pub(crate) fn subscribe(
+    session: &mut Session,
+    name: &MailboxName,
+    subscribed: bool,
+) -> Result<String, Failure> {
     session.account()?.subscribe(name, subscribed)?;
+    session.knows_names(|it| it == name);
     Ok("Done".to_owned())
 }
 
@@ -99,6 +108,18 @@ pub(crate) fn status(
     out: &mut Output,
 ) -> Result<String, Failure> {
     let status = session.account()?.status(name)?;
+    write_status(session, name, &status, items, out);
+    Ok("Done".to_owned())
+}
+
+/// A STATUS response.
+pub(crate) fn write_status(
+    session: &Session,
+    name: &MailboxName,
+    status: &MailboxStatus,
+    items: &[StatusItem],
+    out: &mut Output,
+) {
     let item = |item: &StatusItem| match item {
         StatusItem::Messages => format!("MESSAGES {}", status.messages),
         StatusItem::Recent => format!("RECENT {}", status.recent),
@@ -114,5 +135,4 @@ pub(crate) fn status(
     };
     let items: Vec<String> = items.iter().map(item).collect();
     out.line(format!("* STATUS {} ({})", session.shown(name), items.join(" ")));
-    Ok("Done".to_owned())
 }

@@ -35,6 +35,11 @@ impl Session {
         self.owner.as_ref().map_or(u64::MAX, |owner| owner.shared.config.imap.max_append)
     }
 
+    /// Mailboxes that NOTIFY may watch.
+    pub(crate) fn max_notify_mailboxes(&self) -> usize {
+        self.owner.as_ref().map_or(0, |owner| owner.shared.config.imap.max_notify_mailboxes)
+    }
+
     /// What the account may hold now; the store takes no more from here on.
     pub(crate) fn limit(&self) -> Result<Quota, Failure> {
         let quota = self.owner.as_ref().map(Owner::quota).transpose()?.unwrap_or_default();

@@ -49,6 +49,7 @@ pub(crate) fn select(
         result => result?,
     };
     let mut selected = SelectedMailbox::open(name.clone(), mailbox, read_only, session.enabled)?;
+    selected.hear(session.events.clone(), out);
     tell(&mut selected, session.enabled.imap4rev2, out);
     if session.enabled.imap4rev2 {
         list::tell(session, name, given, out)?;
@@ -61,7 +62,7 @@ pub(crate) fn select(
     Ok(match missed {
         Some(missed) => {
             let items = vec![FetchItem::Uid, FetchItem::Flags, FetchItem::ModSeq];
-            Answer::Fetching(Box::new(FetchJob::of(tag.clone(), missed, items, text)))
+            Answer::Fetching(Box::new(FetchJob::of(Some(tag.clone()), missed, items, text)))
         }
         None => Answer::Whole(text),
     })

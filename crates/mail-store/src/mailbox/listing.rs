@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::misfit;
-use super::place::{is_settled, modified, now_nanos};
+use super::place::{is_settled, modified_at, now_nanos};
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::index::MessageRow;
@@ -55,7 +55,8 @@ impl Listing {
     /// Reads the folders named. What is no plain file is passed over.
     pub(super) fn read(folder: &Path, parts: &[&str], own: Own) -> Result<Self, StoreError> {
         let mut listing = Self::default();
-        let times = || parts.iter().map(|part| modified(&folder.join(part))).collect::<Result<Vec<_>, _>>();
+        let times =
+            || parts.iter().map(|part| modified_at(&folder.join(part))).collect::<Result<Vec<_>, _>>();
         let (began, before) = (now_nanos(), times()?);
         for part in parts {
             listing.read_part(folder.join(part).into(), *part == "new", own)?;

@@ -35,7 +35,7 @@ pub(super) struct Stamp {
 
 /// The signs by which a change shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Signs {
+pub(crate) struct Signs {
     /// The modification times of the folders, in nanoseconds.
     pub(super) cur: i64,
     pub(super) new: i64,
@@ -55,7 +55,7 @@ impl Place {
     /// The modification time of `cur` or `new`; a mailbox without them is none.
     pub(super) fn time(&self, part: &str) -> Result<i64, StoreError> {
         let path = self.path(part);
-        let time = modified(&path);
+        let time = modified_at(&path);
         time.map_err(|error| if error.is_not_found() { self.missing() } else { error })
     }
 
@@ -64,13 +64,7 @@ impl Place {
     }
 
     pub(super) fn signs(&self) -> Result<Signs, StoreError> {
-        let path = MailboxFile::path(&self.folder);
-        let file = match std::fs::metadata(&path) {
-            Ok(data) => Some(Stamp { inode: data.ino(), size: data.size(), time: nanos(&data) }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).context("looking at", &path),
-        };
-        Ok(Signs { cur: self.time("cur")?, new: self.time("new")?, file })
+        Signs::of(&self.folder).map_err(|error| if error.is_not_found() { self.missing() } else { error })
     }
 
     /// The mailbox's file, read again only when it may have changed.
@@ -104,19 +98,35 @@ impl Place {
 }
 
 impl Signs {
+    pub(crate) fn of(folder: &Path) -> Result<Self, StoreError> {
+        let path = MailboxFile::path(folder);
+        let file = match std::fs::metadata(&path) {
+            Ok(data) => Some(Stamp { inode: data.ino(), size: data.size(), time: nanos(&data) }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).context("looking at", &path),
+        };
+        Ok(Self { cur: modified_at(&folder.join("cur"))?, new: modified_at(&folder.join("new"))?, file })
+    }
+
+    /// True if the folders have these times.
+    pub(crate) fn agree(&self, cur: i64, new: i64) -> bool {
+        (self.cur, self.new) == (cur, new)
+    }
+
     /// True if every change after `now` gives other signs.
-    pub(super) fn are_settled(&self, now: i64) -> bool {
+    pub(crate) fn are_settled(&self, now: i64) -> bool {
         let times = [Some(self.cur), Some(self.new), self.file.map(|it| it.time)];
         times.into_iter().all(|time| time.is_some_and(|time| is_settled(time, now)))
     }
 }
 
-pub(super) fn now_nanos() -> i64 {
+pub(crate) fn now_nanos() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or_default()
 }
 
-pub(super) fn modified(path: &Path) -> Result<i64, StoreError> {
+/// The modification time, in nanoseconds since 1970.
+pub(crate) fn modified_at(path: &Path) -> Result<i64, StoreError> {
     Ok(nanos(&std::fs::metadata(path).context("looking at", path)?))
 }
 

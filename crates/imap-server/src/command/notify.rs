@@ -1,0 +1,41 @@
+//! NOTIFY. RFC 5465 §3.1.
+
+use std::sync::Arc;
+
+use imap_proto::NotifyRequest;
+
+use crate::answer::{Failure, Output};
+use crate::notify::{Notify, SelectedEvents, Unheard, Wanted};
+use crate::session::Session;
+
+/// From now on the client hears of what it names, and of nothing else.
+pub(crate) fn notify(
+    session: &mut Session,
+    request: NotifyRequest,
+    out: &mut Output,
+) -> Result<String, Failure> {
+    let (status, wanted) = match request {
+        NotifyRequest::None => (false, Wanted { selected: SelectedEvents::none(), groups: Vec::new() }),
+        NotifyRequest::Set { status, groups } => (status, Wanted::of(groups)?),
+    };
+    let account = Arc::clone(session.account()?);
+    let mut notify = None;
+    if !wanted.groups.is_empty() {
+        let begun = Notify::begin(&account, wanted.groups, session.max_notify_mailboxes());
+        notify = Some(Box::new(begun?));
+    }
+    if let Some(notify) = notify.as_mut().filter(|_| status) {
+        notify.tell_all(session, out);
+    }
+    session.hear(wanted.selected, notify, out);
+    Ok("Noted".to_owned())
+}
+
+impl From<Unheard> for Failure {
+    fn from(unheard: Unheard) -> Self {
+        match unheard {
+            Unheard::Overflow => Self::no("[NOTIFICATIONOVERFLOW] So many mailboxes can't be watched"),
+            Unheard::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a session tells its client without being asked: in IDLE, and by NOTIFY (RFC 5465) at any time.
+
+use std::sync::Arc;
+
+use mail_store::StoreError;
+use mail_types::{MailboxName, Uid};
+use tracing::{info, warn};
+
+use crate::answer::Output;
+use crate::command::fetch::{self, FetchJob};
+use crate::notify::{Notify, SelectedEvents, Unheard};
+use crate::session::{Session, State};
+
+impl Session {
+    /// From now on its client hears of these events, and of nothing else.
+    pub(crate) fn hear(&mut self, events: SelectedEvents, notify: Option<Box<Notify>>, out: &mut Output) {
+        self.notify = notify;
+        if let State::Selected(_, selected) = &mut self.state {
+            selected.hear(events.clone(), out);
+        }
+        self.events = events;
+    }
+
+    pub(crate) fn has_selected(&self, name: &MailboxName) -> bool {
+        matches!(&self.state, State::Selected(_, selected) if selected.name() == name)
+    }
+
+    /// Waits until there is something to tell that the client wants to hear of. Safe to drop and call again.
+    pub(crate) async fn heard(&mut self) {
+        let selected = match &mut self.state {
+            State::Selected(_, selected) => selected.changes(),
+            State::NotAuthenticated | State::Authenticated(_) => None,
+        };
+        let notify = self.notify.as_deref();
+        let changed = async {
+            let is_watched = match selected {
+                Some(changes) => changes.changed().await.is_ok(),
+                None => false,
+            };
+            if !is_watched {
+                std::future::pending().await
+            }
+        };
+        let heard = async {
+            match notify {
+                Some(notify) => notify.heard().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = heard => {}
+        }
+    }
+
+    /// Tells what was heard of; what is gone of the selected mailbox only with `allow_expunge`, or if the client wants that at once.
+    /// Blocks.
+    pub(crate) fn tell_news(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), StoreError> {
+        let State::Selected(_, selected) = &mut self.state else {
+            self.tell_of_others(out);
+            return Ok(());
+        };
+        let now = selected.mailbox().snapshot();
+        if Arc::ptr_eq(&now, selected.now()) {
+            // Without news this is the wake of a mailbox that was deleted or renamed.
+            return self.look_for_news(allow_expunge, out);
+        }
+        selected.tell(now, allow_expunge, out);
+        self.tell_of_others(out);
+        self.tell_mod_seq(out);
+        Ok(())
+    }
+
+    /// As [`Self::tell_news`], and looks for changes in the selected mailbox itself. Blocks.
+    pub(crate) fn look_for_news(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), StoreError> {
+        let told = self.tell_changes(allow_expunge, out);
+        self.tell_of_others(out);
+        self.tell_mod_seq(out);
+        told
+    }
+
+    /// Tells what NOTIFY asks for of other mailboxes.
+    fn tell_of_others(&mut self, out: &mut Output) {
+        let Some(mut notify) = self.notify.take() else { return };
+        match notify.tell(self, out) {
+            Ok(()) => self.notify = Some(notify),
+            Err(Unheard::Store(error)) => {
+                warn!(%error, "a client may not be told of what changed in its account");
+                self.notify = Some(notify);
+            }
+            // RFC 5465 §5.8: as if it had sent NOTIFY NONE.
+            Err(Unheard::Overflow) => {
+                info!("more mailboxes than can be watched");
+                out.line(
+                    "* OK [NOTIFICATIONOVERFLOW] Not all that happens can be told; nothing is from here on",
+                );
+                self.hear(SelectedEvents::none(), None, out);
+            }
+        }
+    }
+
+    /// The client changed these names itself.
+    pub(crate) fn knows_names(&mut self, is_known: impl Fn(&MailboxName) -> bool) {
+        if let (Some(notify), State::Authenticated(account) | State::Selected(account, _)) =
+            (&mut self.notify, &self.state)
+        {
+            notify.knows_names(account, is_known);
+        }
+    }
+
+    /// The client itself added these messages to a mailbox.
+    pub(crate) fn knows_messages(&mut self, name: &MailboxName, uids: impl IntoIterator<Item = Uid>) {
+        match &mut self.state {
+            State::Selected(_, selected) if selected.name() == name => selected.added(uids),
+            State::Selected(..) | State::Authenticated(_) | State::NotAuthenticated => {
+                if let Some(notify) = &mut self.notify {
+                    notify.knows_messages(name, uids.into_iter().count());
+                }
+            }
+        }
+    }
+
+    /// True if there are messages to call [`Self::tell_arrivals`] for.
+    pub(crate) fn has_arrivals(&self) -> bool {
+        self.arriving.is_some()
+            || matches!(&self.state, State::Selected(_, selected) if selected.has_arrivals())
+    }
+
+    /// Tells the next part of what is to be fetched of messages that arrived. Blocks.
+    pub(crate) fn tell_arrivals(&mut self, out: &mut Output) {
+        let State::Selected(_, selected) = &mut self.state else {
+            self.arriving = None;
+            return;
+        };
+        let next = self.arriving.take().or_else(|| {
+            let (named, items) = selected.next_arrivals()?;
+            Some(Box::new(FetchJob::of(None, named, items, String::new())))
+        });
+        let Some(mut job) = next else { return };
+        if !fetch::step(&mut job, selected, out) {
+            self.arriving = Some(job);
+        }
+    }
+}

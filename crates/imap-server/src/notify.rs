@@ -1,0 +1,287 @@
+//! NOTIFY: a client hears of what it asked for in all but the selected mailbox, at any time. RFC 5465.
+
+mod directory;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imap_proto::StatusItem;
+use mail_store::{Account, KnownStatus, MailboxStatus, News, Notices, Snapshot, StoreError};
+use mail_types::{MailboxName, ModSeq, Uid, UidValidity};
+use tracing::{error, info};
+
+use crate::answer::Output;
+use crate::command::list;
+use crate::command::mailbox::write_status;
+use crate::filter;
+use crate::session::Session;
+use directory::Directory;
+pub(crate) use wanted::{Events, Group, Hears, SelectedEvents, Wanted, When};
+
+/// Why a client can't hear of what it asked for.
+#[derive(Debug)]
+pub(crate) enum Unheard {
+    /// It is too much.
+    Overflow,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Unheard {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// How far the client knows a mailbox. What is `None` it may not have been told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    uid_validity: UidValidity,
+    uid_next: Uid,
+    highest_mod_seq: ModSeq,
+    messages: Option<u32>,
+    unseen: Option<u32>,
+}
+
+impl From<KnownStatus> for Told {
+    fn from(known: KnownStatus) -> Self {
+        let KnownStatus { uid_validity, uid_next, highest_mod_seq } = known;
+        Self { uid_validity, uid_next, highest_mod_seq, messages: None, unseen: None }
+    }
+}
+
+impl From<&MailboxStatus> for Told {
+    fn from(status: &MailboxStatus) -> Self {
+        Self {
+            uid_validity: status.uid_validity,
+            uid_next: status.uid_next,
+            highest_mod_seq: status.highest_mod_seq,
+            messages: Some(status.messages),
+            unseen: Some(status.unseen),
+        }
+    }
+}
+
+impl Told {
+    /// A mailbox of which the client knows nothing is to it as an empty one.
+    const fn nothing(uid_validity: UidValidity) -> Self {
+        let (uid_next, highest_mod_seq) = (Uid::MIN, ModSeq::MIN);
+        Self { uid_validity, uid_next, highest_mod_seq, messages: Some(0), unseen: Some(0) }
+    }
+
+    /// What STATUS is to tell of a change from here. RFC 5465 §5.1 to §5.3.
+    fn items(&self, now: &Self, events: Events, condstore: bool) -> Vec<StatusItem> {
+        let is_changed = self.highest_mod_seq != now.highest_mod_seq;
+        let is_renewed = self.uid_validity != now.uid_validity;
+        let messages = is_renewed
+            || self.uid_next != now.uid_next
+            || self.messages.map_or(is_changed, |messages| Some(messages) != now.messages);
+        let flags = events.flags && is_changed;
+        let mut items = Vec::new();
+        if messages {
+            items.extend([StatusItem::Messages, StatusItem::UidNext]);
+        }
+        if is_renewed || (flags && condstore) {
+            items.push(StatusItem::UidValidity);
+        }
+        if condstore && (messages || flags) {
+            items.push(StatusItem::HighestModSeq);
+        }
+        if flags && self.unseen.map_or(!messages, |unseen| Some(unseen) != now.unseen) {
+            items.push(StatusItem::Unseen);
+        }
+        items
+    }
+}
+
+/// What a session listens to for its client.
+#[derive(Debug)]
+pub(crate) struct Notify {
+    groups: Vec<Group>,
+    /// The most mailboxes that are listened to.
+    most: usize,
+    notices: Notices,
+    /// The mailboxes of whose messages the client hears.
+    told: BTreeMap<MailboxName, Told>,
+    directory: Directory,
+}
+
+impl Notify {
+    /// Begins to listen. Blocks.
+    pub(crate) fn begin(account: &Arc<Account>, groups: Vec<Group>, most: usize) -> Result<Self, Unheard> {
+        // First: what changes while the names are read is heard.
+        let notices = account.listen();
+        let directory = Directory::read(account)?;
+        let mut notify = Self { groups, most, notices, told: BTreeMap::new(), directory };
+        for (name, known) in notify.attend()? {
+            known.into_iter().for_each(|known| {
+                notify.told.insert(name.clone(), known.into());
+            });
+        }
+        Ok(notify)
+    }
+
+    /// What the client hears of a mailbox, when it is not selected.
+    fn events(&self, name: &MailboxName) -> Events {
+        let of_it =
+            self.groups.iter().filter(|it| filter::names(&it.filter, name, &self.directory.subscribed));
+        of_it.fold(Events::default(), |events, group| events.or(group.events))
+    }
+
+    /// Listens to the mailboxes that there are, and to no others. Gives those that it did not listen to before.
+    fn attend(&mut self) -> Result<Vec<(MailboxName, Option<KnownStatus>)>, Unheard> {
+        let names = self.directory.mailboxes().filter(|name| self.events(name).messages);
+        let names: BTreeSet<MailboxName> = names.cloned().collect();
+        if names.len() > self.most {
+            return Err(Unheard::Overflow);
+        }
+        self.notices.retain(&names);
+        self.told.retain(|name, _| names.contains(name));
+        let mut new = Vec::new();
+        for name in names {
+            if !self.notices.is_listening(&name) {
+                let known = self.notices.listen(&name)?;
+                new.push((name, known));
+            }
+        }
+        Ok(new)
+    }
+
+    /// Waits until there is something to tell.
+    pub(crate) async fn heard(&self) {
+        self.notices.heard().await;
+    }
+
+    /// `STATUS`: the figures of all mailboxes of whose messages the client hears. RFC 5465 §3.1. Blocks.
+    pub(crate) fn tell_all(&mut self, session: &Session, out: &mut Output) {
+        let names: Vec<MailboxName> = self.notices.mailboxes().cloned().collect();
+        for name in names.into_iter().filter(|name| !session.has_selected(name)) {
+            let Some(status) = self.look(&name) else { continue };
+            let mut items = vec![StatusItem::Messages, StatusItem::UidNext, StatusItem::UidValidity];
+            if self.events(&name).flags || session.enabled.condstore {
+                items.push(StatusItem::HighestModSeq);
+            }
+            write_status(session, &name, &status, &items, out);
+            self.told.insert(name, Told::from(&status));
+        }
+    }
+
+    /// The figures of a mailbox; `None` where there are none to tell.
+    fn look(&self, name: &MailboxName) -> Option<MailboxStatus> {
+        match self.notices.status(name) {
+            Ok(status) => Some(status),
+            Err(StoreError::NoSuchMailbox(_)) => None,
+            Err(error) => {
+                error!(%error, mailbox = %name, "changes in a mailbox can't be told");
+                None
+            }
+        }
+    }
+
+    /// Tells what was heard. Blocks.
+    pub(crate) fn tell(&mut self, session: &Session, out: &mut Output) -> Result<(), Unheard> {
+        let News { mut mailboxes, names, overflow } = self.notices.take();
+        if overflow {
+            return Err(Unheard::Overflow);
+        }
+        if names {
+            self.tell_names(session, out)?;
+            // What a mailbox holds that others made is news too.
+            mailboxes.extend(self.attend()?.into_iter().map(|(name, _)| name));
+        }
+        for name in mailboxes {
+            // What changes in the selected mailbox is told of its messages.
+            if !session.has_selected(&name) && self.notices.is_listening(&name) {
+                self.tell_status(session, &name, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_status(&mut self, session: &Session, name: &MailboxName, out: &mut Output) {
+        let Some(status) = self.look(name) else { return };
+        let now = Told::from(&status);
+        let before = self.told.insert(name.clone(), now).unwrap_or(Told::nothing(now.uid_validity));
+        let items = before.items(&now, self.events(name), session.enabled.condstore);
+        if !items.is_empty() {
+            write_status(session, name, &status, &items, out);
+        }
+    }
+
+    fn tell_names(&mut self, session: &Session, out: &mut Output) -> Result<(), Unheard> {
+        let account = session.account().map_err(|_| Unheard::Overflow)?;
+        let now = Directory::read(account)?;
+        let differences = self.directory.differences(&now);
+        self.follow(&differences.renamed);
+        let before = std::mem::replace(&mut self.directory, now).subscribed;
+        let either: BTreeSet<MailboxName> = before.union(&self.directory.subscribed).cloned().collect();
+        let hears = |name: &MailboxName, is_told: fn(Events) -> bool| {
+            self.groups.iter().any(|it| is_told(it.events) && filter::names(&it.filter, name, &either))
+        };
+        let (names, subscriptions) = (|it: Events| it.names, |it: Events| it.subscriptions);
+        let mut lines: BTreeMap<&MailboxName, Option<&MailboxName>> = BTreeMap::new();
+        lines.extend(
+            differences.subscriptions.iter().filter(|it| hears(it, subscriptions)).map(|it| (it, None)),
+        );
+        lines.extend(differences.affected.iter().filter(|it| hears(it, names)).map(|it| (it, None)));
+        let renamed = differences.renamed.iter().filter(|(old, new)| hears(old, names) || hears(new, names));
+        lines.extend(renamed.map(|(old, new)| (new, Some(old))));
+        if !lines.is_empty() {
+            let names = list::Names::of(self.directory.entries.values(), &self.directory.subscribed);
+            names.tell(session, lines, out);
+        }
+        Ok(())
+    }
+
+    /// The client itself changed these names: it is not told of that (RFC 5465 §5). Blocks.
+    pub(crate) fn knows_names(&mut self, account: &Account, is_known: impl Fn(&MailboxName) -> bool) {
+        match Directory::read(account) {
+            Ok(now) => {
+                let mut renamed = self.directory.differences(&now).renamed;
+                renamed.retain(|(_, new)| is_known(new));
+                self.follow(&renamed);
+                self.directory.adopt(now, is_known);
+            }
+            Err(error) => info!(%error, "a client may be told of names that it changed itself"),
+        }
+    }
+
+    /// What the client was told of a mailbox holds under its new name.
+    fn follow(&mut self, renamed: &[(MailboxName, MailboxName)]) {
+        for (from, to) in renamed {
+            let moved = self.told.keys().filter_map(|old| Some((old.clone(), old.renamed(from, to)?)));
+            for (old, new) in moved.collect::<Vec<_>>() {
+                self.told.remove(&old).into_iter().for_each(|told| {
+                    self.told.insert(new.clone(), told);
+                });
+            }
+        }
+    }
+
+    /// The client itself added so many messages. Where others changed something too, that is told with the rest. Blocks.
+    pub(crate) fn knows_messages(&mut self, name: &MailboxName, added: usize) {
+        let Some(now) = self.look(name).as_ref().map(Told::from) else { return };
+        let Some(before) = self.told.get_mut(name) else { return };
+        let added = u32::try_from(added).unwrap_or(u32::MAX);
+        let is_only = before.uid_validity == now.uid_validity
+            && before.uid_next.value().checked_add(added) == Some(now.uid_next.value())
+            && before.highest_mod_seq.value() + u64::from(added) == now.highest_mod_seq.value()
+            && before.messages.is_none_or(|messages| messages.checked_add(added) == now.messages);
+        if is_only {
+            *before = now;
+        }
+    }
+
+    /// The client leaves the mailbox that it had selected, and knows what `snapshot` holds.
+    pub(crate) fn left(&mut self, name: &MailboxName, uid_validity: UidValidity, snapshot: &Snapshot) {
+        let Some(told) = self.told.get_mut(name) else { return };
+        *told = Told {
+            uid_validity,
+            uid_next: snapshot.uid_next(),
+            highest_mod_seq: snapshot.highest_mod_seq(),
+            messages: u32::try_from(snapshot.len()).ok(),
+            unseen: None,
+        };
+        self.notices.look_again(name);
+    }
+}

@@ -1,0 +1,83 @@
+//! The names that a client knows of, and how others differ from them. RFC 5465 §5.4, §5.5.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mail_store::{Account, MailboxEntry, StoreError};
+use mail_types::MailboxName;
+
+/// The mailboxes of an account and what is subscribed to.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    /// By name, with those that only stand above others.
+    pub(crate) entries: BTreeMap<MailboxName, MailboxEntry>,
+    pub(crate) subscribed: BTreeSet<MailboxName>,
+}
+
+/// What differs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Differences {
+    /// Old and new names, without those that follow from a name above.
+    pub(crate) renamed: Vec<(MailboxName, MailboxName)>,
+    /// Names that came or went, and those right above them.
+    pub(crate) affected: BTreeSet<MailboxName>,
+    /// Names whose subscription began or ended.
+    pub(crate) subscriptions: BTreeSet<MailboxName>,
+}
+
+impl Directory {
+    pub(crate) fn read(account: &Account) -> Result<Self, StoreError> {
+        // In the midst of a RENAME some mailboxes have their new names, and some have not.
+        let (mailboxes, subscriptions) = account.names_at_rest()?;
+        Ok(Self {
+            entries: mailboxes.into_iter().map(|it| (it.name.clone(), it)).collect(),
+            subscribed: subscriptions.into_iter().collect(),
+        })
+    }
+
+    /// The names of the mailboxes.
+    pub(crate) fn mailboxes(&self) -> impl Iterator<Item = &MailboxName> {
+        self.entries.values().filter(|it| it.selectable).map(|it| &it.name)
+    }
+
+    /// The mailboxes that are not in `other`.
+    fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a MailboxEntry> {
+        let is_in_other = |name| other.entries.get(name).is_some_and(|it| it.selectable);
+        self.entries.values().filter(move |it| it.selectable && !is_in_other(&it.name))
+    }
+
+    /// From here to `now`.
+    pub(crate) fn differences(&self, now: &Self) -> Differences {
+        let mut gone: Vec<&MailboxEntry> = self.without(now).collect();
+        let mut differences = Differences::default();
+        for new in now.without(self) {
+            match gone.iter().position(|old| old.is_same_mailbox(new)) {
+                Some(at) => differences.renamed.push((gone.swap_remove(at).name.clone(), new.name.clone())),
+                None => differences.affect(&new.name),
+            }
+        }
+        gone.into_iter().for_each(|old| differences.affect(&old.name));
+        let all = differences.renamed.clone();
+        let follows = |(old, new): &(MailboxName, MailboxName)| {
+            all.iter().any(|(from, to)| old != from && old.renamed(from, to).as_ref() == Some(new))
+        };
+        differences.renamed.retain(|it| !follows(it));
+        differences.subscriptions = self.subscribed.symmetric_difference(&now.subscribed).cloned().collect();
+        differences
+    }
+
+    /// Takes over what `now` says of the names that the client knows of by itself.
+    pub(crate) fn adopt(&mut self, mut now: Self, is_known: impl Fn(&MailboxName) -> bool) {
+        self.entries.retain(|name, _| !is_known(name));
+        now.entries.retain(|name, _| is_known(name));
+        self.entries.append(&mut now.entries);
+        self.subscribed.retain(|name| !is_known(name));
+        self.subscribed.extend(now.subscribed.into_iter().filter(is_known));
+    }
+}
+
+impl Differences {
+    fn affect(&mut self, name: &MailboxName) {
+        self.affected.insert(name.clone());
+        self.affected.extend(name.parent());
+    }
+}
