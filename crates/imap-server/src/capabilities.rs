@@ -44,6 +44,7 @@ const AFTER_LOGIN: &[&str] = &[
     "MULTISEARCH",
     "NOTIFY",
     "I18NLEVEL=1",
+    "UIDONLY",
 ];
 
 /// What decides on the rest.

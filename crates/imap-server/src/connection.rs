@@ -186,13 +186,13 @@ impl Client {
         if let Command::Enable(names) = &mut command {
             names.retain(|name| !self.is_hidden(name));
         }
-        if !self.session()?.allows(&command) {
-            self.wire.line(&format!("{tag} BAD Not in this state")).await?;
-            return self.count_error().await;
-        }
-        if let Err(failure) = limits::check(&command, &self.shared.config.imap.commands) {
+        if let Err(failure) = self.check(&command)? {
             self.wire.line(&format!("{tag} {}", failure.text())).await?;
-            return Ok(Next::Command);
+            return if matches!(failure, Failure::Bad(_)) {
+                self.count_error().await
+            } else {
+                Ok(Next::Command)
+            };
         }
         match command {
             Command::Capability => {
@@ -250,6 +250,16 @@ impl Client {
         Ok(Next::Command)
     }
 
+    /// Whether a command may be performed at all.
+    pub(crate) fn check(&self, command: &Command) -> io::Result<Result<(), Failure>> {
+        let session = self.session()?;
+        if !session.allows(command) {
+            return Ok(Err(Failure::bad("Not in this state")));
+        }
+        let checked = session.check_numbers(command);
+        Ok(checked.and_then(|()| limits::check(command, &self.shared.config.imap.commands)))
+    }
+
     fn capabilities(&self) -> String {
         let offer = Offer {
             is_logged_in: self.account.is_some(),
@@ -263,6 +273,9 @@ impl Client {
 
     /// True if the operator does not want this capability to be used by this client.
     fn is_hidden(&self, capability: &str) -> bool {
+        if capability.eq_ignore_ascii_case("UIDONLY") && !self.shared.config.imap.uid_only {
+            return true;
+        }
         let owner = self.session.as_ref().and_then(|session| session.owner.as_ref());
         let account = owner.map(|owner| &owner.address);
         let masks = self.shared.config.imap.masks.iter();

@@ -44,6 +44,17 @@ impl Contexts {
         self.all.iter().any(|it| it.tag == tag)
     }
 
+    /// Ends those of which the client was told by sequence number.
+    pub(crate) fn cancel_numbered(&mut self, out: &mut Output) {
+        let numbered = self.all.extract_if(.., |it| !it.request.uid);
+        for context in numbered {
+            out.text(format_args!(
+                "* NO [NOUPDATE \"{}\"] There are no message numbers any more\r\n",
+                context.tag
+            ));
+        }
+    }
+
     /// `CANCELUPDATE`: tags that name none are let pass, since a context ends by itself too.
     pub(crate) fn cancel(&mut self, tags: &[String]) {
         self.all.retain(|it| !tags.contains(&it.tag));

@@ -23,6 +23,7 @@ mod server;
 mod session;
 mod summaries;
 mod threads;
+mod uid_only;
 mod wire;
 
 pub use server::run;

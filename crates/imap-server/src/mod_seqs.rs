@@ -15,11 +15,13 @@ pub(crate) struct Enabled {
     pub(crate) imap4rev2: bool,
     /// Mailbox names in UTF-8. RFC 6855.
     pub(crate) utf8: bool,
+    /// No sequence numbers either way: UIDFETCH, and VANISHED. RFC 9586.
+    pub(crate) uid_only: bool,
 }
 
 impl Enabled {
     pub(crate) const fn new() -> Self {
-        Self { condstore: false, qresync: false, imap4rev2: false, utf8: false }
+        Self { condstore: false, qresync: false, imap4rev2: false, utf8: false, uid_only: false }
     }
 
     /// Enables what is named and there, and gives the names of it. RFC 5161 §3.1.
@@ -33,11 +35,16 @@ impl Enabled {
         self.imap4rev2 |= imap4rev2;
         // RFC 9051 §5.1: UTF-8 comes with it.
         self.utf8 |= imap4rev2 || utf8;
-        [("CONDSTORE", condstore), ("QRESYNC", qresync), ("IMAP4rev2", imap4rev2), ("UTF8=ACCEPT", utf8)]
-            .into_iter()
-            .filter(|(_, is)| *is)
-            .map(|(it, _)| it)
-            .collect()
+        let uid_only = is_named("UIDONLY");
+        self.uid_only |= uid_only;
+        let enabled = [
+            ("CONDSTORE", condstore),
+            ("QRESYNC", qresync),
+            ("IMAP4rev2", imap4rev2),
+            ("UTF8=ACCEPT", utf8),
+            ("UIDONLY", uid_only),
+        ];
+        enabled.into_iter().filter(|(_, is)| *is).map(|(it, _)| it).collect()
     }
 }
 

@@ -89,8 +89,8 @@ impl Client {
             Err(error) => return Ok((tag_of(&error), Err(Failure::from(&error)))),
         };
         let tag = tag.to_string();
-        if !self.session()?.allows(&command) {
-            return Ok((tag, Err(Failure::bad("Not in this state"))));
+        if let Err(failure) = self.check(&command)? {
+            return Ok((tag, Err(failure)));
         }
         let Command::Append(request) = command else {
             return Ok((tag, Err(Failure::bad("No such command"))));

@@ -166,6 +166,9 @@ impl SelectedMailbox {
             self.mod_seq = ClientModSeq::new(self.known_mod_seq());
             tell_highest(self.known_mod_seq(), out);
         }
+        if enabled.uid_only && !self.enabled.uid_only {
+            self.contexts.cancel_numbered(out);
+        }
         self.enabled = enabled;
     }
 
@@ -373,7 +376,7 @@ impl SelectedMailbox {
     pub(crate) fn tell_gone(&mut self, out: &mut Output) {
         self.known_up_to = None;
         let gone = self.gaps.take();
-        if self.enabled.qresync {
+        if self.enabled.qresync || self.enabled.uid_only {
             resync::tell_vanished(&UidSet::from_ascending(gone.into_iter().map(|(_, uid)| uid)), "", out);
             return;
         }
@@ -458,9 +461,18 @@ impl SelectedMailbox {
         }
     }
 
+    /// How a FETCH response begins that names the message by its UID too; the one of RFC 9586 names it by that alone.
+    fn begin_fetch(&self, index: usize, uid: Uid, out: &mut Output) {
+        if self.enabled.uid_only {
+            out.text(format_args!("* {uid} UIDFETCH ("));
+        } else {
+            out.text(format_args!("* {} FETCH (UID {uid} ", self.seq(index)));
+        }
+    }
+
     /// A FETCH response with the message's flags.
     pub(crate) fn write_flags_of(&mut self, index: usize, message: &Message, out: &mut Output) {
-        out.text(format_args!("* {} FETCH (UID {} ", self.seq(index), message.uid));
+        self.begin_fetch(index, message.uid, out);
         self.write_flags(message.uid, &message.flags, out);
         if self.enabled.condstore {
             self.told_mod_seq(message.mod_seq);
@@ -472,8 +484,8 @@ impl SelectedMailbox {
     /// A FETCH response with the mod-sequence alone: the client knows the flags. RFC 7162 §3.1.3.
     pub(crate) fn write_mod_seq_of(&mut self, index: usize, message: &Message, out: &mut Output) {
         self.told_mod_seq(message.mod_seq);
-        let (seq, uid, mod_seq) = (self.seq(index), message.uid, message.mod_seq);
-        out.text(format_args!("* {seq} FETCH (UID {uid} MODSEQ ({mod_seq}))\r\n"));
+        self.begin_fetch(index, message.uid, out);
+        out.text(format_args!("MODSEQ ({}))\r\n", message.mod_seq));
     }
 
     /// Tells the flags that the messages named have in `later`.

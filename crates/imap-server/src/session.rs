@@ -191,7 +191,7 @@ impl Session {
     /// Performs a command that needs the store, and answers it. `now` is in seconds since 1970. Blocks.
     pub(crate) fn handle(&mut self, request: Request, now: i64, out: &mut Output) -> Progress {
         let Request { tag, command } = request;
-        let allow_expunge = may_expunge(&command);
+        let allow_expunge = self.enabled.uid_only || may_expunge(&command);
         if asks_for_mod_seqs(&command) {
             self.enabled.condstore = true;
             self.tell_enabled(out);

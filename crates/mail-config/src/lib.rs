@@ -313,6 +313,8 @@ pub struct ImapConfig {
     pub write_timeout: Duration,
     /// How often IDLE sends a line to keep NAT alive.
     pub keep_alive: Duration,
+    /// Offer UIDONLY (RFC 9586).
+    pub uid_only: bool,
     /// `[[imap.mask]]`
     pub masks: Vec<CapabilityMask>,
 }
@@ -497,6 +499,7 @@ impl Default for ImapConfig {
             login_timeout: 3 * MINUTE,
             write_timeout: 5 * MINUTE,
             keep_alive: 15 * MINUTE,
+            uid_only: false,
             masks: Vec::new(),
         }
     }

@@ -214,6 +214,7 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         login_timeout: reader.duration("login_timeout", SECOND, standard.login_timeout),
         write_timeout: reader.duration("write_timeout", SECOND, standard.write_timeout),
         keep_alive: reader.duration("keep_alive", SECOND, standard.keep_alive),
+        uid_only: reader.bool("uid_only", standard.uid_only),
         masks: reader.tables("mask", mask).unwrap_or_default(),
     }
 }

@@ -86,15 +86,18 @@ impl FetchJob {
         }
         let sets_seen = items.iter().any(FetchItem::sets_seen) && !selected.is_read_only();
         let seen = if sets_seen { set_seen(selected, &named, out)? } else { None };
+        // RFC 3501 §6.4.8
+        let mut named_by_uid = set.is_uid();
         if seen.is_some() {
             items.push(FetchItem::Flags);
             if selected.enabled().condstore {
                 // RFC 7162 §3.2.4
-                items.extend([FetchItem::Uid, FetchItem::ModSeq]);
+                items.push(FetchItem::ModSeq);
+                named_by_uid = true;
             }
         }
-        // RFC 3501 §6.4.8
-        items.extend(set.is_uid().then_some(FetchItem::Uid));
+        // UIDFETCH names the message by it anyway.
+        items.extend((named_by_uid && !selected.enabled().uid_only).then_some(FetchItem::Uid));
         let job = Self::of(Some(tag), named, items, "Fetched".to_owned());
         Ok(Self { by_uid: set.is_uid(), seen, ..job })
     }
@@ -255,7 +258,11 @@ fn answer(
         known.learn(summary, message);
     }
     let mark = out.mark();
-    out.text(format_args!("* {} FETCH (", numbered.seq));
+    if selected.enabled().uid_only {
+        out.text(format_args!("* {} UIDFETCH (", message.uid));
+    } else {
+        out.text(format_args!("* {} FETCH (", numbered.seq));
+    }
     for (position, Wanted { item, part }) in items.iter().enumerate() {
         if position > 0 {
             out.octets(b" ");

@@ -50,7 +50,7 @@ pub(crate) fn select(
     };
     let mut selected = SelectedMailbox::open(name.clone(), mailbox, read_only, session.enabled)?;
     selected.hear(session.events.clone(), out);
-    tell(&mut selected, session.enabled.imap4rev2, out);
+    tell(&mut selected, out);
     if session.enabled.imap4rev2 {
         list::tell(session, name, given, out)?;
     }
@@ -61,18 +61,20 @@ pub(crate) fn select(
     let text = format!("[{mode}] Selected");
     Ok(match missed {
         Some(missed) => {
-            let items = vec![FetchItem::Uid, FetchItem::Flags, FetchItem::ModSeq];
+            let mut items = vec![FetchItem::Flags, FetchItem::ModSeq];
+            items.extend((!session.enabled.uid_only).then_some(FetchItem::Uid));
             Answer::Fetching(Box::new(FetchJob::of(Some(tag.clone()), missed, items, text)))
         }
         None => Answer::Whole(text),
     })
 }
 
-/// IMAP4rev2 has no UNSEEN here. RFC 9051, appendix E.
-fn tell(selected: &mut SelectedMailbox, is_rev2: bool, out: &mut Output) {
+/// IMAP4rev2 has no UNSEEN here (RFC 9051, appendix E), nor have those that know no sequence numbers.
+fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
     selected.tell_select(out);
     let now = selected.now();
-    if let Some(first) = now.first_unseen().filter(|_| !is_rev2) {
+    let has_unseen = !selected.enabled().imap4rev2 && !selected.enabled().uid_only;
+    if let Some(first) = now.first_unseen().filter(|_| has_unseen) {
         out.text(format_args!("* OK [UNSEEN {}] The first unseen message\r\n", first + 1));
     }
     let validity = selected.mailbox().uid_validity();
