@@ -21,14 +21,15 @@ pub(crate) fn message(number: usize, size: usize) -> String {
     text
 }
 
-/// Puts `count` messages that were read before into `cur/`, under names as Dovecot gives them.
+/// Puts `count` messages that were read before into `cur/`, under names as Dovecot gives them. Their sizes differ, as sizes
+/// do, and are `size` octets in the mean: Dovecot finds a name by a hash that the sizes in it take part in.
 pub(crate) fn fill(maildir: &Path, count: usize, size: usize) -> Result<()> {
     for part in ["tmp", "new", "cur"] {
         std::fs::create_dir_all(maildir.join(part))
             .with_context(|| format!("making {}", maildir.display()))?;
     }
     for number in 0..count {
-        let text = message(number, size);
+        let text = message(number, size / 2 + number * 7919 % size);
         let (time, octets) = (1_700_000_000 + number, text.len());
         let name = format!("{time}.M{number}P1.bench,S={octets},W={octets}:2,S");
         std::fs::write(maildir.join("cur").join(name), text)?;

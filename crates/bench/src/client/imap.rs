@@ -33,6 +33,14 @@ impl Imap {
         self.answer()
     }
 
+    /// Whether a line of the command's answer holds `text`.
+    pub(crate) fn says(&mut self, command: &str, text: &str) -> Result<bool> {
+        let mut found = false;
+        self.stream.send(format!("a {command}\r\n").as_bytes())?;
+        self.lines(|line| found |= holds(line, text))?;
+        Ok(found)
+    }
+
     /// Stores a message.
     pub(crate) fn append(&mut self, mailbox: &str, message: &[u8]) -> Result<()> {
         let mut all = format!("a APPEND {mailbox} {{{}+}}\r\n", message.len()).into_bytes();
@@ -51,18 +59,23 @@ impl Imap {
     /// Waits for an untagged line that holds `text`.
     pub(crate) fn until(&mut self, text: &str) -> Result<()> {
         loop {
-            let line = self.stream.line()?;
-            if line.windows(text.len()).any(|window| window == text.as_bytes()) {
+            if holds(self.stream.line()?, text) {
                 return Ok(());
             }
         }
     }
 
     fn answer(&mut self) -> Result<u64> {
+        self.lines(|_| ())
+    }
+
+    /// Reads an answer to its end, with each of its lines shown to `each`; returns its octets.
+    fn lines(&mut self, mut each: impl FnMut(&[u8])) -> Result<u64> {
         let mut octets = 0;
         loop {
             let line = self.stream.line()?;
             octets += line.len() as u64;
+            each(line);
             if line.starts_with(b"a ") {
                 if line.starts_with(b"a OK") {
                     return Ok(octets);
@@ -75,6 +88,10 @@ impl Imap {
             }
         }
     }
+}
+
+fn holds(line: &[u8], text: &str) -> bool {
+    line.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// The size of the literal that a line announces.

@@ -20,7 +20,7 @@ pub(super) const WORKS: &[Work] = &[
     work(
         "imap-select",
         "SELECT of 100,000 messages, again",
-        |s, z| filled(s, z.of(100_000, 1000), 400),
+        |s, z| filled(s, 0, z.of(100_000, 1000), 400),
         |s, z| timed(s, &["SELECT INBOX"; 20], z),
     ),
     Work {
@@ -28,7 +28,7 @@ pub(super) const WORKS: &[Work] = &[
         ..work(
             "imap-open",
             "the first SELECT of 100,000 messages after a restart",
-            |s, z| filled(s, z.of(100_000, 1000), 400),
+            |s, z| filled(s, 0, z.of(100_000, 1000), 400),
             opened,
         )
     },
@@ -37,14 +37,14 @@ pub(super) const WORKS: &[Work] = &[
         ..work(
             "imap-open-anew",
             "the same with the index deleted",
-            |s, z| filled(s, z.of(100_000, 1000), 400),
+            |s, z| filled(s, 0, z.of(100_000, 1000), 400),
             opened,
         )
     },
     work(
         "imap-flags",
         "FETCH 1:* (UID FLAGS), 100,000 messages",
-        |s, z| filled(s, z.of(100_000, 1000), 400),
+        |s, z| filled(s, 0, z.of(100_000, 1000), 400),
         |s, z| timed(s, &["FETCH 1:* (UID FLAGS)"], z),
     ),
     work(
@@ -56,7 +56,7 @@ pub(super) const WORKS: &[Work] = &[
     work(
         "imap-bodies",
         "UID FETCH of 10,000 whole messages of 10 KB",
-        |s, z| filled(s, z.of(10_000, 100), 10_000),
+        |s, z| filled(s, 0, z.of(10_000, 100), 10_000),
         bodies,
     ),
     work("imap-append-1", "APPEND of 10 KB, 1 session", nothing, |server, size| {
@@ -95,16 +95,22 @@ pub(super) const WORKS: &[Work] = &[
     work("imap-thread", "THREAD REFERENCES over 10,000 messages", ten_thousand, |s, z| {
         timed(s, &["THREAD REFERENCES UTF-8 ALL"], z)
     }),
-    work("imap-idle", "memory of an idle session, out of 1,000", nothing, |server, size| {
+    work("imap-idle-1k", "memory of an idle session, out of 1,000", nothing, |server, size| {
         idle_memory(server, size.of(1000, 50), false)
     }),
-    work("imap-idle-tls", "the same under TLS", nothing, |server, size| {
+    work("imap-idle-1k-tls", "the same under TLS", nothing, |server, size| {
         idle_memory(server, size.of(1000, 50), true)
+    }),
+    work("imap-idle-10k", "memory of an idle session, out of 10,000", nothing, |server, size| {
+        idle_memory(server, size.of(10_000, 50), false)
+    }),
+    work("imap-idle-10k-tls", "the same under TLS", nothing, |server, size| {
+        idle_memory(server, size.of(10_000, 50), true)
     }),
     work("imap-watchers", "until 1,000 sessions in IDLE know of new mail", nothing, watchers),
 ];
 
-const fn work(
+pub(super) const fn work(
     name: &'static str,
     what: &'static str,
     prepare: fn(&Server, Size) -> Result<()>,
@@ -113,25 +119,30 @@ const fn work(
     Work { name, what, peer: Peer::Dovecot, prepare, before: as_it_is, run }
 }
 
-/// Fills the INBOX of `user0` and has it opened once.
-fn filled(server: &Server, count: usize, octets: usize) -> Result<()> {
-    maildir::fill(&server.maildir(0), count, octets)?;
-    if let Some(home) = server.maildir(0).parent() {
+/// Fills the INBOX of an account and has it opened once.
+pub(super) fn filled(server: &Server, user: usize, count: usize, octets: usize) -> Result<()> {
+    maildir::fill(&server.maildir(user), count, octets)?;
+    if let Some(home) = server.maildir(user).parent() {
         server.hand_over(home)?;
     }
-    let mut session = open(server, 0, false)?;
+    let mut session = open(server, user, false)?;
     session.command("SELECT INBOX")?;
     session.command("FETCH 1:* (ENVELOPE BODYSTRUCTURE)")?;
     session.command("LOGOUT").map(|_| ())
 }
 
-fn ten_thousand(server: &Server, size: Size) -> Result<()> {
-    filled(server, size.of(10_000, 500), 4096)
+pub(super) fn ten_thousand(server: &Server, size: Size) -> Result<()> {
+    filled(server, 0, size.of(10_000, 500), 4096)
 }
 
 /// And waits until the server has done what it does beside the work, such as to index texts.
 fn ten_thousand_at_rest(server: &Server, size: Size) -> Result<()> {
     ten_thousand(server, size)?;
+    rest(server)
+}
+
+/// Waits until the server does nothing more.
+pub(super) fn rest(server: &Server) -> Result<()> {
     for _ in 0..200 {
         let before = process::cpu(server.pid);
         std::thread::sleep(REST);
@@ -142,7 +153,7 @@ fn ten_thousand_at_rest(server: &Server, size: Size) -> Result<()> {
     anyhow::bail!("the server comes to no rest")
 }
 
-fn open(server: &Server, user: usize, under_tls: bool) -> Result<Imap> {
+pub(super) fn open(server: &Server, user: usize, under_tls: bool) -> Result<Imap> {
     let tls = server.tls();
     let mut session = if under_tls {
         Imap::open(server.ports.imaps.context("no IMAPS")?, Some(&tls))?
@@ -223,11 +234,15 @@ fn store(server: &Server, sessions: usize, each: usize) -> Result<Figure> {
         let mut session = open(server, 0, false)?;
         session.command("SELECT INBOX").map(|_| (number, session))
     };
-    let open = (0..sessions).map(selected).collect::<Result<Vec<_>>>()?;
+    let mut open = (0..sessions).map(selected).collect::<Result<Vec<_>>>()?;
+    // What one round sets the next one takes away, so that each message changes once a round: Dovecot looks at the whole
+    // folder when it is to rename a file a second time.
+    let (_, session) = open.first_mut().context("no sessions")?;
+    let sign = if session.says("FETCH 1 FLAGS", "\\Flagged")? { '-' } else { '+' };
     let (_, took, cpu) = measured(server, || {
         with_each(open, |(number, mut session)| {
             (0..each).try_for_each(|at| {
-                let (message, sign) = (1 + number + (at / 2) * sessions, if at % 2 == 0 { '+' } else { '-' });
+                let message = 1 + number + at * sessions;
                 session.command(&format!("STORE {message} {sign}FLAGS.SILENT (\\Flagged)")).map(|_| ())
             })
         })

@@ -1,6 +1,7 @@
 //! What is measured.
 
 mod imap;
+mod imap_load;
 mod pop3;
 mod smtp;
 
@@ -50,7 +51,7 @@ const fn nothing(_: &Server, _: Size) -> Result<()> {
 impl Work {
     /// All works.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
-        smtp::WORKS.iter().chain(imap::WORKS).chain(pop3::WORKS)
+        smtp::WORKS.iter().chain(imap::WORKS).chain(imap_load::WORKS).chain(pop3::WORKS)
     }
 }
 
@@ -78,6 +79,12 @@ fn megabytes(octets: u64, took: Duration, cpu: Duration) -> Figure {
 
 fn milliseconds(took: Duration, cpu: Duration) -> Figure {
     Figure { value: took.as_secs_f64() * 1000.0, cpu, unit: Unit::Milliseconds }
+}
+
+/// The time that 99 of 100 of these stay below.
+fn ninety_ninth(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() * 99 / 100).copied().unwrap_or_default()
 }
 
 /// Runs `act` on so many threads at once; the first failure counts.
