@@ -136,7 +136,7 @@ impl Index {
     }
 
     fn of(path: &Path, connection: Connection) -> Result<Self, StoreError> {
-        connection.set_prepared_statement_cache_capacity(32);
+        connection.set_prepared_statement_cache_capacity(64);
         let inode = std::fs::metadata(path).context("looking at", path)?.ino();
         Ok(Self { path: path.to_owned(), inode, connection, changes: Cell::default() })
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::mailbox::Mailbox;
 
-/// How many mailboxes, and how many messages in them, are kept in all: some ten megabytes.
-const MAILBOXES: usize = 64;
+/// How many mailboxes, and how many messages in them, are kept in all: some ten megabytes of snapshots.
+const MAILBOXES: usize = 512;
 const MESSAGES: usize = 250_000;
 
 /// The mailboxes last used.

@@ -142,10 +142,21 @@ where
     }
     let limits = Limits::new(&config.limits);
     let context = ServerContext { config, tls, limits, drain: Drain::new() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(name).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name(name)
+        .max_blocking_threads(blocking_threads())
+        .build()?;
     let result = runtime.block_on(supervise(name, context, sockets, server));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// Threads for what blocks: enough to keep a disk busy with flushes while others compute. More of them would only wake each
+/// other up, and each has memory of its own.
+fn blocking_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    32.max(8 * processors)
 }
 
 /// Runs the server beside what listens to signals and tells the service manager how it goes.
