@@ -1,6 +1,6 @@
 //! A client's commands. RFC 3501 §6 and the extensions offered.
 
-use mail_types::{Flags, MailboxName, MailboxNameError, Secret, SeqSet, UidSet};
+use mail_types::{Flags, MailboxName, MailboxNameError, MetadataEntry, Secret, SeqSet, UidSet};
 use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while1};
@@ -17,6 +17,7 @@ use crate::grammar::{
     Expected, Mismatch, Parsed, atom, bound, list0, mailbox, nstring, sequence_set, sp, string, text,
 };
 use crate::list::{ListRequest, list, lsub};
+use crate::metadata::{MetadataOptions, getmetadata, setmetadata};
 use crate::notify::{NotifyRequest, notify};
 use crate::quota::{quota_root_name, setquota};
 use crate::search::{SearchReturns, search_program};
@@ -152,6 +153,10 @@ pub enum Command {
     GetQuotaRoot(MailboxName),
     /// `SETQUOTA` with a quota root and limits. RFC 9208 §4.1.3.
     SetQuota(String, Vec<(String, u64)>),
+    /// `GETMETADATA` of a mailbox or, without one, of the server. RFC 5464 §4.2.
+    GetMetadata(Option<MailboxName>, MetadataOptions, Vec<MetadataEntry>),
+    /// `SETMETADATA` of a mailbox or the server; an entry without a value is removed. RFC 5464 §4.3.
+    SetMetadata(Option<MailboxName>, Vec<(MetadataEntry, Option<Vec<u8>>)>),
     /// `APPEND`, `REPLACE` and `UID REPLACE`, up to the first literal of the message
     Append(AppendRequest),
     /// `IDLE`. RFC 2177.
@@ -305,6 +310,11 @@ fn parse_verb<'a, const UTF8: bool>(verb: &[u8], input: &'a [u8]) -> Option<Pars
         b"GETQUOTA" => whole(input, map(quota_root_name, Command::GetQuota)),
         b"GETQUOTAROOT" => whole(input, map(mailbox::<UTF8>, Command::GetQuotaRoot)),
         b"SETQUOTA" => whole(input, map(setquota, |(root, limits)| Command::SetQuota(root, limits))),
+        b"GETMETADATA" => whole(input, getmetadata::<UTF8>),
+        b"SETMETADATA" => whole(
+            input,
+            map(setmetadata::<UTF8>, |(mailbox, changes)| Command::SetMetadata(mailbox, changes)),
+        ),
         b"COMPRESS" => whole(input, value(Command::Compress, tag_no_case("DEFLATE"))),
         b"APPEND" => Some(all_consuming(map(append::<UTF8>, Command::Append)).parse(input)),
         b"UID" => uid::<UTF8>(input),

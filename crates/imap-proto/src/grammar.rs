@@ -189,6 +189,12 @@ fn literal(input: &[u8]) -> Parsed<'_, &[u8]> {
     verify(take(size), |octets: &[u8]| !octets.contains(&0)).parse(rest)
 }
 
+/// `literal8 = "~{" number ["+"] "}" CRLF *OCTET`. RFC 3516 §7.
+pub(crate) fn literal8(input: &[u8]) -> Parsed<'_, &[u8]> {
+    let (rest, size) = delimited(tag("~{"), decimal::<usize>, (opt(char('+')), tag("}\r\n"))).parse(input)?;
+    take(size).parse(rest)
+}
+
 /// `string = quoted / literal`
 pub(crate) fn string(input: &[u8]) -> Parsed<'_, Cow<'_, [u8]>> {
     expect("a string", alt((quoted, map(literal, Cow::Borrowed)))).parse(input)

@@ -1,4 +1,4 @@
-//! LIST, plain (RFC 3501 §6.3.8) and extended (RFC 5258, RFC 6154 §2, RFC 5819), and LSUB.
+//! LIST, plain (RFC 3501 §6.3.8) and extended (RFC 5258, RFC 6154 §2, RFC 5819, RFC 9590), and LSUB.
 
 use nom::Parser;
 use nom::branch::alt;
@@ -6,7 +6,10 @@ use nom::bytes::complete::tag_no_case;
 use nom::combinator::{cut, map, opt, value, verify};
 use nom::sequence::{preceded, separated_pair, terminated};
 
+use mail_types::MetadataEntry;
+
 use crate::grammar::{Parsed, list_mailbox, list0, list1, sp, string};
+use crate::metadata::entry;
 use crate::status::{StatusItem, status_items};
 
 /// What LIST is asked.
@@ -40,7 +43,22 @@ impl ListRequest {
     pub fn status(&self) -> Option<&[StatusItem]> {
         self.returns.iter().flatten().find_map(|option| match option {
             ListReturn::Status(items) => Some(items.as_slice()),
-            ListReturn::Subscribed | ListReturn::Children | ListReturn::SpecialUse => None,
+            ListReturn::Subscribed
+            | ListReturn::Children
+            | ListReturn::SpecialUse
+            | ListReturn::Metadata(_) => None,
+        })
+    }
+
+    /// Which annotations are to be told of each mailbox. RFC 9590.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&[MetadataEntry]> {
+        self.returns.iter().flatten().find_map(|option| match option {
+            ListReturn::Metadata(entries) => Some(entries.as_slice()),
+            ListReturn::Subscribed
+            | ListReturn::Children
+            | ListReturn::SpecialUse
+            | ListReturn::Status(_) => None,
         })
     }
 
@@ -75,6 +93,8 @@ pub enum ListReturn {
     SpecialUse,
     /// `STATUS`
     Status(Vec<StatusItem>),
+    /// `METADATA`. RFC 9590.
+    Metadata(Vec<MetadataEntry>),
 }
 
 /// `[SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]`
@@ -132,6 +152,7 @@ fn returns(input: &[u8]) -> Parsed<'_, Vec<ListReturn>> {
         value(ListReturn::Children, tag_no_case("CHILDREN")),
         value(ListReturn::SpecialUse, tag_no_case("SPECIAL-USE")),
         map(preceded((tag_no_case("STATUS"), sp), status_items), ListReturn::Status),
+        map(preceded((tag_no_case("METADATA"), sp), list1("an entry", entry)), ListReturn::Metadata),
     ));
     let options = list0("a LIST option", option);
     preceded((tag_no_case("RETURN"), sp), cut(options)).parse(input)

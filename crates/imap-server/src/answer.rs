@@ -180,6 +180,9 @@ impl Failure {
             Self::Store(StoreError::NoSuchMailbox(_)) => "NO [NONEXISTENT] No such mailbox".to_owned(),
             Self::Store(StoreError::MailboxExists(_)) => "NO [ALREADYEXISTS] The mailbox exists".to_owned(),
             Self::Store(StoreError::Refused(why)) => format!("NO [CANNOT] {why}"),
+            Self::Store(StoreError::TooManyAnnotations) => {
+                "NO [METADATA TOOMANY] There are as many annotations as there may be".to_owned()
+            }
             Self::Store(StoreError::Name(error)) => Self::name(*error).text(),
             Self::Store(StoreError::OverQuota) => "NO [OVERQUOTA] The mailbox is full".to_owned(),
             Self::Store(StoreError::MessageGone(_)) => "NO [EXPUNGEISSUED] The message is gone".to_owned(),

@@ -43,6 +43,9 @@ const AFTER_LOGIN: &[&str] = &[
     "CONTEXT=SEARCH",
     "MULTISEARCH",
     "NOTIFY",
+    "METADATA",
+    "METADATA-SERVER",
+    "LIST-METADATA",
     "I18NLEVEL=1",
     "UIDONLY",
 ];

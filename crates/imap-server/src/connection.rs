@@ -232,6 +232,8 @@ impl Client {
             | Command::GetQuota(_)
             | Command::GetQuotaRoot(_)
             | Command::SetQuota(..)
+            | Command::GetMetadata(..)
+            | Command::SetMetadata(..)
             | Command::Check
             | Command::Close
             | Command::Unselect

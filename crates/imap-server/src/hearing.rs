@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::answer::Output;
 use crate::command::fetch::{self, FetchJob};
+use crate::command::metadata::Told;
 use crate::notify::{Notify, SelectedEvents, Unheard};
 use crate::session::{Session, State};
 
@@ -19,6 +20,7 @@ impl Session {
             selected.hear(events.clone(), out);
         }
         self.events = events;
+        self.attend_to_metadata();
     }
 
     pub(crate) fn has_selected(&self, name: &MailboxName) -> bool {
@@ -31,7 +33,7 @@ impl Session {
             State::Selected(_, selected) => selected.changes(),
             State::NotAuthenticated | State::Authenticated(_) => None,
         };
-        let notify = self.notify.as_deref();
+        let (notify, annotations) = (self.notify.as_deref(), self.annotations.as_deref_mut());
         let changed = async {
             let is_watched = match selected {
                 Some(changes) => changes.changed().await.is_ok(),
@@ -41,26 +43,33 @@ impl Session {
                 std::future::pending().await
             }
         };
-        let heard = async {
-            match notify {
-                Some(notify) => notify.heard().await,
-                None => std::future::pending().await,
+        let others = async {
+            if notify.is_none() && annotations.is_none() {
+                std::future::pending().await
             }
+            // In a box: few wait for it, and all who wait would have the room for it.
+            Box::pin(heard_of_others(notify, annotations)).await
         };
         tokio::select! {
             () = changed => {}
-            () = heard => {}
+            () = others => {}
         }
     }
 
     /// Tells what was heard of; what is gone of the selected mailbox only with `allow_expunge`, or if the client wants that at once.
     /// Blocks.
     pub(crate) fn tell_news(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), StoreError> {
+        let of_annotations = self.annotations.as_ref().is_some_and(|it| it.is_due());
         let State::Selected(_, selected) = &mut self.state else {
             self.tell_of_others(out);
             return Ok(());
         };
         let now = selected.mailbox().snapshot();
+        if of_annotations && (Arc::ptr_eq(&now, selected.now()) || selected.changes().is_none()) {
+            // Of the mailbox there is nothing to tell, or not now.
+            self.tell_of_others(out);
+            return Ok(());
+        }
         if Arc::ptr_eq(&now, selected.now()) {
             // Without news this is the wake of a mailbox that was deleted or renamed.
             return self.look_for_news(allow_expunge, out);
@@ -79,8 +88,9 @@ impl Session {
         told
     }
 
-    /// Tells what NOTIFY asks for of other mailboxes.
+    /// Tells what NOTIFY asks for of other mailboxes, and of annotations.
     fn tell_of_others(&mut self, out: &mut Output) {
+        self.tell_metadata(out);
         let Some(mut notify) = self.notify.take() else { return };
         match notify.tell(self, out) {
             Ok(()) => self.notify = Some(notify),
@@ -140,5 +150,25 @@ impl Session {
         if !fetch::step(&mut job, selected, out) {
             self.arriving = Some(job);
         }
+    }
+}
+
+/// Waits for news of other mailboxes or of annotations, of what there is.
+async fn heard_of_others(notify: Option<&Notify>, annotations: Option<&mut Told>) {
+    let heard = async {
+        match notify {
+            Some(notify) => notify.heard().await,
+            None => std::future::pending().await,
+        }
+    };
+    let annotated = async {
+        match annotations {
+            Some(annotations) => annotations.changed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = heard => {}
+        () = annotated => {}
     }
 }

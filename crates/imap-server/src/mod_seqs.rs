@@ -17,11 +17,20 @@ pub(crate) struct Enabled {
     pub(crate) utf8: bool,
     /// No sequence numbers either way: UIDFETCH, and VANISHED. RFC 9586.
     pub(crate) uid_only: bool,
+    /// Told of annotations that others change. RFC 5464 §4.4.
+    pub(crate) metadata: bool,
 }
 
 impl Enabled {
     pub(crate) const fn new() -> Self {
-        Self { condstore: false, qresync: false, imap4rev2: false, utf8: false, uid_only: false }
+        Self {
+            condstore: false,
+            qresync: false,
+            imap4rev2: false,
+            utf8: false,
+            uid_only: false,
+            metadata: false,
+        }
     }
 
     /// Enables what is named and there, and gives the names of it. RFC 5161 §3.1.
@@ -37,12 +46,16 @@ impl Enabled {
         self.utf8 |= imap4rev2 || utf8;
         let uid_only = is_named("UIDONLY");
         self.uid_only |= uid_only;
+        let (metadata, of_server) = (is_named("METADATA"), is_named("METADATA-SERVER"));
+        self.metadata |= metadata || of_server;
         let enabled = [
             ("CONDSTORE", condstore),
             ("QRESYNC", qresync),
             ("IMAP4rev2", imap4rev2),
             ("UTF8=ACCEPT", utf8),
             ("UIDONLY", uid_only),
+            ("METADATA", metadata),
+            ("METADATA-SERVER", of_server),
         ];
         enabled.into_iter().filter(|(_, is)| *is).map(|(it, _)| it).collect()
     }

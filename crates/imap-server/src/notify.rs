@@ -128,6 +128,19 @@ impl Notify {
         of_it.fold(Events::default(), |events, group| events.or(group.events))
     }
 
+    /// True if the client hears of any annotations.
+    pub(crate) fn hears_of_annotations(&self) -> bool {
+        self.groups.iter().any(|group| group.events.annotations || group.events.server_annotations)
+    }
+
+    /// True if it hears of those of a mailbox or, without one, of the server. RFC 5465 §5.6, §5.7.
+    pub(crate) fn hears_of_annotations_of(&self, of: Option<&MailboxName>) -> bool {
+        match of {
+            Some(name) => self.events(name).annotations,
+            None => self.groups.iter().any(|group| group.events.server_annotations),
+        }
+    }
+
     /// Listens to the mailboxes that there are, and to no others. Gives those that it did not listen to before.
     fn attend(&mut self) -> Result<Vec<(MailboxName, Option<KnownStatus>)>, Unheard> {
         let names = self.directory.mailboxes().filter(|name| self.events(name).messages);

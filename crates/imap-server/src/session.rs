@@ -12,10 +12,12 @@ use tracing::error;
 use crate::answer::{Failure, Output};
 use crate::command::fetch::FetchJob;
 use crate::command::fetch::Request as FetchRequest;
+use crate::command::metadata::Told;
 use crate::command::quota::Owner;
 use crate::command::select::Wanted;
 use crate::command::{
-    copy, esearch, expunge, fetch, list, mailbox, notify, quota, search, select, sort, store, thread,
+    copy, esearch, expunge, fetch, list, mailbox, metadata, notify, quota, search, select, sort, store,
+    thread,
 };
 use crate::mod_seqs::{Enabled, asks_for_mod_seqs};
 use crate::notify::{Notify, SelectedEvents};
@@ -67,6 +69,8 @@ impl AllowedIn {
             | Command::GetQuota(_)
             | Command::GetQuotaRoot(_)
             | Command::SetQuota(..)
+            | Command::GetMetadata(..)
+            | Command::SetMetadata(..)
             | Command::Esearch(..)
             | Command::Append(AppendRequest { replaces: None, .. })
             | Command::Compress
@@ -127,6 +131,8 @@ pub(crate) struct Session {
     /// Whose it is, after login.
     pub(crate) owner: Option<Owner>,
     pub(crate) enabled: Enabled,
+    /// What it was told of annotations, if it wants that.
+    pub(crate) annotations: Option<Box<Told>>,
     /// What it hears of the mailbox that it selects.
     pub(crate) events: SelectedEvents,
     /// What it hears of others.
@@ -141,6 +147,7 @@ impl Session {
             state: State::NotAuthenticated,
             owner: None,
             enabled: Enabled::new(),
+            annotations: None,
             events: SelectedEvents::standard(),
             notify: None,
             arriving: None,
@@ -235,6 +242,7 @@ impl Session {
         enabled.iter().for_each(|name| out.text(format_args!(" {name}")));
         out.octets(b"\r\n");
         self.tell_enabled(out);
+        self.attend_to_metadata();
         "Done".to_owned()
     }
 
@@ -283,6 +291,7 @@ impl Session {
 
     /// Looks for changes in the selected mailbox and tells them. Blocks.
     pub(crate) fn tell_changes(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), StoreError> {
+        self.tell_metadata(out);
         match &mut self.state {
             State::Selected(_, selected) => selected.sync(allow_expunge, out),
             State::NotAuthenticated | State::Authenticated(_) => Ok(()),
@@ -330,6 +339,10 @@ impl Session {
             Command::GetQuota(root) => quota::get_quota(self, &root, out),
             Command::GetQuotaRoot(name) => quota::get_quota_root(self, &name, out),
             Command::SetQuota(..) => quota::set_quota(),
+            Command::GetMetadata(of, options, entries) => {
+                metadata::get_metadata(self, of.as_ref(), options, &entries, out)
+            }
+            Command::SetMetadata(of, changes) => metadata::set_metadata(self, of.as_ref(), &changes),
             Command::Expunge => expunge::expunge(self, None),
             Command::UidExpunge(set) => expunge::expunge(self, Some(&set)),
             Command::Search(request) => search::search(self, tag, &request, now, out),

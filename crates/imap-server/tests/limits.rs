@@ -302,3 +302,24 @@ async fn notify_watches_a_bounded_number_of_mailboxes() -> anyhow::Result<()> {
     );
     hold(&mut fixture, &dialogue).await
 }
+
+/// RFC 5464 §4.3: what is too large or too many is refused as a whole; what is there may be changed and taken away.
+#[tokio::test]
+async fn annotations_are_limited_in_size_and_number() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.imap.max_annotation = 10;
+    fixture.config.imap.max_annotations = 2;
+    fixture.config.imap.comment = Some("On Sundays".to_owned());
+    fixture.config.imap.admin = Some("mailto:root@example.org".to_owned());
+    let dialogue = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\n\
+        C: b SETMETADATA INBOX (/private/comment \"0123456789\" /shared/comment \"1\")\nS: b OK...\n\
+        C: c SETMETADATA INBOX (/shared/comment \"2\" /private/comment \"0123456789a\")\n\
+        S: c NO [METADATA MAXSIZE 10]...\n\
+        C: d SETMETADATA INBOX (/shared/comment \"2\" /private/vendor/x/y \"\")\nS: d NO [METADATA TOOMANY]...\n\
+        C: e GETMETADATA (DEPTH infinity) INBOX (/private /shared)\n\
+        S: * METADATA \"INBOX\" (/private/comment \"0123456789\" /shared/comment \"1\")\nS: e OK...\n\
+        C: f SETMETADATA INBOX (/shared/comment NIL /private/vendor/x/y \"\")\nS: f OK...\n\
+        C: g GETMETADATA (DEPTH infinity) \"\" (/private /shared)\n\
+        S: * METADATA \"\" (/shared/admin \"mailto:root@example.org\" /shared/comment \"On Sundays\")\nS: g OK...\n";
+    hold(&mut fixture, dialogue).await
+}

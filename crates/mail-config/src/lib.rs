@@ -315,6 +315,14 @@ pub struct ImapConfig {
     pub keep_alive: Duration,
     /// Offer UIDONLY (RFC 9586).
     pub uid_only: bool,
+    /// Octets of an annotation's value (RFC 5464).
+    pub max_annotation: usize,
+    /// Annotations of one mailbox, and of an account's own ones of the server.
+    pub max_annotations: usize,
+    /// What clients are told of the server, `/shared/comment`.
+    pub comment: Option<String>,
+    /// How to reach its administrator, `/shared/admin`: a URI.
+    pub admin: Option<String>,
     /// `[[imap.mask]]`
     pub masks: Vec<CapabilityMask>,
 }
@@ -500,6 +508,10 @@ impl Default for ImapConfig {
             write_timeout: 5 * MINUTE,
             keep_alive: 15 * MINUTE,
             uid_only: false,
+            max_annotation: 64 << 10,
+            max_annotations: 100,
+            comment: None,
+            admin: None,
             masks: Vec::new(),
         }
     }

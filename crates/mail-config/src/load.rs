@@ -215,6 +215,11 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         write_timeout: reader.duration("write_timeout", SECOND, standard.write_timeout),
         keep_alive: reader.duration("keep_alive", SECOND, standard.keep_alive),
         uid_only: reader.bool("uid_only", standard.uid_only),
+        // RFC 5464 §4.1 says what must be taken.
+        max_annotation: reader.size("max_annotation", 1 << 10, standard.max_annotation),
+        max_annotations: reader.number("max_annotations", 10, standard.max_annotations),
+        comment: reader.string("comment").filter(|text| !text.is_empty()),
+        admin: reader.parsed("admin", "a URI such as \"mailto:postmaster@example.org\"", uri).flatten(),
         masks: reader.tables("mask", mask).unwrap_or_default(),
     }
 }
@@ -242,6 +247,19 @@ fn command_limits(reader: &mut Reader<'_, '_>) -> CommandLimits {
         max_mailbox_name: reader.number_within("max_mailbox_name", 20..=most_name, max_mailbox_name),
         max_mailbox_depth: reader.number_within("max_mailbox_depth", 1..=most_depth, max_mailbox_depth),
     }
+}
+
+/// A scheme, a colon, and something behind it, all of it visible ASCII (RFC 3986 §3), or the empty string for none.
+fn uri(text: &str) -> Option<Option<String>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let (scheme, rest) = text.split_once(':')?;
+    let is_scheme = |c: u8| c.is_ascii_alphanumeric() || b"+-.".contains(&c);
+    let is_uri = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(is_scheme)
+        && !rest.is_empty();
+    (is_uri && text.bytes().all(|c| c.is_ascii_graphic())).then(|| Some(text.to_owned()))
 }
 
 fn mask(reader: &mut Reader<'_, '_>) -> Option<CapabilityMask> {

@@ -220,3 +220,19 @@ fn a_mask_is_for_an_account_a_client_or_both() {
     let found = mistakes("hostname = \"mail.example.org\"\n[[imap.mask]]\nhide = [\"imap4rev1\"]\n");
     assert!(found.contains("3:9: imap.mask.hide: \"imap4rev1\": expected a capability"), "{found}");
 }
+
+#[test]
+fn an_administrator_is_reached_by_a_uri() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let text = "hostname = \"mail.example.org\"\n[imap]\nadmin = \"tel:+351-21\"\nmax_annotations = 10\n";
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(Config::load(&file).unwrap().imap.admin.as_deref(), Some("tel:+351-21"));
+    for wrong in ["postmaster", "mailto:", ":x", "mail to:x", "mailto:a b"] {
+        let found = mistakes(&format!("hostname = \"mail.example.org\"\n[imap]\nadmin = \"{wrong}\"\n"));
+        assert!(found.contains("3:9: imap.admin") && found.contains("a URI"), "{found}");
+    }
+    let found =
+        mistakes("hostname = \"mail.example.org\"\n[imap]\nmax_annotation = 1000\nmax_annotations = 9\n");
+    assert!(found.contains("at least 1024") && found.contains("at least 10"), "{found}");
+}

@@ -1,6 +1,7 @@
 //! One account's mailboxes: list, create, delete, rename.
 
 mod locked;
+mod metadata;
 mod note;
 mod rebuild;
 mod subscriptions;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mail_types::{MailboxName, ModSeq, Quota, SpecialUse, Uid, UidValidity, Usage};
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
 
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
@@ -29,6 +31,7 @@ use crate::search::Search;
 use crate::summary::Summarizer;
 use crate::watch::{Notices, Watcher};
 
+pub use metadata::{MetadataChange, MetadataChanges};
 pub(crate) use subscriptions::subscriptions_of;
 
 /// One account's mailboxes.
@@ -48,6 +51,8 @@ pub struct Account {
     search: Search,
     summarizer: Option<Arc<dyn Summarizer>>,
     quota: Mutex<Quota>,
+    /// Wakes who wants to be told of annotations.
+    metadata_changed: watch::Sender<()>,
 }
 
 /// A line of LIST.
@@ -135,6 +140,7 @@ impl Account {
             search: Search::new(home),
             summarizer,
             quota: Mutex::default(),
+            metadata_changed: watch::Sender::new(()),
         })
     }
 
@@ -354,6 +360,7 @@ impl Account {
         disk::create_dir(&folder)?;
         // A file left by an attempt that was cut short is replaced: its UIDs were never shown.
         MailboxFile::new(self.new_uid_validity()?, special_use).write(&folder)?;
+        self.discard_metadata(name);
         index.forget(&name.to_maildir())?;
         create_maildir(&folder)
     }
@@ -444,6 +451,7 @@ impl Account {
     /// INBOX stays, empty; its messages move to a new mailbox. RFC 3501 §6.3.5.
     fn rename_inbox(self: &Arc<Self>, to: &MailboxName) -> Result<(), StoreError> {
         self.create(to, None)?;
+        self.copy_metadata(&MailboxName::inbox(), to)?;
         let (inbox, target) = (self.open(&MailboxName::inbox())?, self.open(to)?);
         let moved = inbox.move_to(&inbox.snapshot().uids().to_vec(), &target);
         if moved.is_err() && target.sync().is_ok_and(|it| it.is_empty()) {

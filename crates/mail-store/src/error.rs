@@ -42,6 +42,9 @@ pub enum StoreError {
     /// The account holds as much as it may.
     #[error("the mailbox is full: its quota is reached")]
     OverQuota,
+    /// The mailbox, or the server, has as many annotations of the account as it may.
+    #[error("there are as many annotations as there may be")]
+    TooManyAnnotations,
     /// UIDs or mod-sequences have run out.
     #[error("the mailbox {0} has no numbers left")]
     NumbersExhausted(MailboxName),

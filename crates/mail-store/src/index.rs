@@ -1,6 +1,7 @@
 //! The index of one account, SQLite; all SQL is here. It is a cache of the Maildir and may be deleted at any time.
 
 mod inspect;
+mod metadata;
 mod newest;
 mod object_ids;
 mod rows;
@@ -27,7 +28,7 @@ const SMALLEST: u64 = 512;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 9;
+const VERSION: i64 = 10;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;
@@ -36,6 +37,7 @@ DROP TABLE IF EXISTS summary;
 DROP TABLE IF EXISTS digest;
 DROP TABLE IF EXISTS mailbox_id;
 DROP TABLE IF EXISTS account;
+DROP TABLE IF EXISTS metadata_change;
 CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, mod_seq INTEGER NOT NULL,
     first_recent INTEGER NOT NULL, boot TEXT NOT NULL, cur INTEGER NOT NULL, new INTEGER NOT NULL,
@@ -59,8 +61,11 @@ CREATE TABLE digest (
 CREATE TABLE mailbox_id (id BLOB PRIMARY KEY, folder TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE account (commits INTEGER NOT NULL);
 INSERT INTO account VALUES (0);
+CREATE TABLE metadata_change (
+    number INTEGER PRIMARY KEY, folder TEXT NOT NULL, entry TEXT NOT NULL, sum INTEGER NOT NULL);
 ";
-const TABLES: [&str; 6] = ["mailbox", "message", "expunged", "summary", "digest", "mailbox_id"];
+const TABLES: [&str; 7] =
+    ["mailbox", "message", "expunged", "summary", "digest", "mailbox_id", "metadata_change"];
 const MAILBOX: &str = "SELECT uid_validity, uid_next, mod_seq, first_recent, boot, cur, new, compared, cost, settles, doubt, log_floor, least_mod_seq, messages, sum FROM mailbox WHERE folder = ?1";
 const MESSAGE: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq, saved, sum, base FROM message WHERE folder = ?1";
 const ONE_MESSAGE: &str = "SELECT uid, info, extra, seconds, offset_minutes, wire, mod_seq, saved, sum, base FROM message WHERE folder = ?1 AND uid = ?2";

@@ -16,6 +16,7 @@ mod crashes;
 pub(crate) mod damage;
 mod foreign;
 mod identity;
+mod metadata;
 mod misfits;
 mod notices;
 mod object_ids;

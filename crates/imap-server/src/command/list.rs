@@ -8,6 +8,7 @@ use mail_types::{MailboxName, SpecialUse};
 
 use crate::answer::{Failure, Output};
 use crate::command::mailbox::status;
+use crate::command::metadata::tell_of;
 use crate::command::pattern::Pattern;
 use crate::session::Session;
 
@@ -128,6 +129,10 @@ pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -
         if let Some(items) = request.status().filter(|_| listed.selectable) {
             // A mailbox that is deleted this moment is passed over. RFC 5819 §2.
             let _ = status(session, name, items, out);
+        }
+        if let Some(entries) = request.metadata().filter(|_| listed.selectable) {
+            // So here. RFC 9590 §3.
+            let _ = tell_of(session, name, entries, out);
         }
     }
     Ok("Listed".to_owned())

@@ -7,6 +7,7 @@ pub(crate) mod expunge;
 pub(crate) mod fetch;
 pub(crate) mod list;
 pub(crate) mod mailbox;
+pub(crate) mod metadata;
 pub(crate) mod notify;
 pub(crate) mod pattern;
 pub(crate) mod quota;

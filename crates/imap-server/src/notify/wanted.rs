@@ -7,7 +7,8 @@ use imap_proto::{EventFilter, EventGroup, FetchItem, MailboxFilter, NotifyEvent}
 use crate::answer::Failure;
 
 /// The events that are told of, for `BADEVENT`.
-const SUPPORTED: &str = "MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange";
+const SUPPORTED: &str = "MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange \
+    ServerMetadataChange";
 
 /// What a client hears of the mailbox it selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,9 @@ pub(crate) struct Events {
     pub(crate) flags: bool,
     pub(crate) names: bool,
     pub(crate) subscriptions: bool,
+    pub(crate) annotations: bool,
+    /// Whichever mailboxes the group names.
+    pub(crate) server_annotations: bool,
 }
 
 impl Events {
@@ -68,6 +72,8 @@ impl Events {
             flags: self.flags || other.flags,
             names: self.names || other.names,
             subscriptions: self.subscriptions || other.subscriptions,
+            annotations: self.annotations || other.annotations,
+            server_annotations: self.server_annotations || other.server_annotations,
         }
     }
 }
@@ -147,10 +153,9 @@ impl Named {
                 NotifyEvent::FlagChange => named.events.flags = true,
                 NotifyEvent::MailboxName => named.events.names = true,
                 NotifyEvent::SubscriptionChange => named.events.subscriptions = true,
-                NotifyEvent::AnnotationChange
-                | NotifyEvent::MailboxMetadataChange
-                | NotifyEvent::ServerMetadataChange
-                | NotifyEvent::Unknown(_) => {
+                NotifyEvent::MailboxMetadataChange => named.events.annotations = true,
+                NotifyEvent::ServerMetadataChange => named.events.server_annotations = true,
+                NotifyEvent::AnnotationChange | NotifyEvent::Unknown(_) => {
                     return Err(Failure::No(
                         format!("[BADEVENT ({SUPPORTED})] No such event is known").into(),
                     ));
@@ -168,8 +173,8 @@ impl Named {
     }
 
     fn of_selected(self, when: When) -> Result<SelectedEvents, Failure> {
-        let Events { messages, flags, names, subscriptions } = self.events;
-        if names || subscriptions {
+        let Events { messages, flags, names, subscriptions, annotations, server_annotations } = self.events;
+        if names || subscriptions || annotations || server_annotations {
             return Err(Failure::bad("Of the selected mailbox, only events of messages are told"));
         }
         let hears = match (messages, flags) {

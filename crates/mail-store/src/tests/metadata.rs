@@ -1,0 +1,143 @@
+//! Annotations (RFC 5464) are as durable as mail, and whole.
+
+use mail_types::SpecialUse;
+
+use super::*;
+use crate::disk::fault::{self, Strike};
+use crate::{Account, MetadataChanges, StoreError};
+
+fn name(text: &str) -> MailboxName {
+    text.parse().unwrap()
+}
+
+fn account(dir: &Path) -> Arc<Account> {
+    Store::open(dir).unwrap().account(&bob()).unwrap()
+}
+
+fn set(account: &Arc<Account>, of: Option<&str>, values: &[(&str, Option<&[u8]>)]) -> Result<(), StoreError> {
+    let values: Vec<_> =
+        values.iter().map(|(entry, value)| (entry.parse().unwrap(), value.map(<[u8]>::to_vec))).collect();
+    let changes = MetadataChanges { values: &values, special_use: None, most: 10 };
+    account.set_metadata(of.map(name).as_ref(), changes).map(|_| ())
+}
+
+fn all(account: &Account, of: Option<&str>) -> Vec<(String, Vec<u8>)> {
+    let metadata = account.metadata(of.map(name).as_ref()).unwrap();
+    metadata.iter().map(|(entry, value)| (entry.to_string(), value.to_vec())).collect()
+}
+
+#[test]
+fn annotations_outlive_the_index_and_a_rename() {
+    let dir = fast_dir();
+    let it = account(dir.path());
+    it.create(&name("A/B"), None).unwrap();
+    set(&it, Some("A/B"), &[("/private/comment", Some(b"\0 \r\n\xff%41")), ("/shared/comment", Some(b""))])
+        .unwrap();
+    set(&it, None, &[("/private/vendor/x/y", Some(b"z"))]).unwrap();
+    let of_mailbox = all(&it, Some("A/B"));
+    assert_eq!(of_mailbox.len(), 2);
+    it.rename(&name("A"), &name("C")).unwrap();
+    drop(it);
+    std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    let again = account(dir.path());
+    assert_eq!(all(&again, Some("C/B")), of_mailbox);
+    assert_eq!(all(&again, None), [("/private/vendor/x/y".to_owned(), b"z".to_vec())]);
+    assert!(matches!(again.metadata(Some(&name("A/B"))), Err(StoreError::NoSuchMailbox(_))));
+}
+
+#[test]
+fn a_change_that_is_cut_short_is_made_as_a_whole_or_not_at_all() {
+    let old = [("/private/comment", Some(&b"old"[..])), ("/shared/comment", Some(&b"old"[..]))];
+    let new = [("/private/comment", Some(&b"new and longer"[..])), ("/shared/comment", None)];
+    for strike in Strike::ALL {
+        for step in 0.. {
+            let dir = fast_dir();
+            let it = account(dir.path());
+            set(&it, Some("Sent"), &old).unwrap();
+            let before = all(&it, Some("Sent"));
+            fault::strike(strike, step);
+            let result = set(&it, Some("Sent"), &new);
+            let struck = fault::has_struck();
+            fault::after(None);
+            let now = all(&account(dir.path()), Some("Sent"));
+            let special_use = ("/private/specialuse".to_owned(), b"\\Sent".to_vec());
+            let is_new = now == [("/private/comment".to_owned(), b"new and longer".to_vec()), special_use];
+            assert!(is_new || (result.is_err() && now == before), "{strike:?} {step}: {now:?}");
+            if !struck {
+                result.unwrap();
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mailbox_of_the_same_name_has_none_of_those_before() {
+    let dir = fast_dir();
+    let it = account(dir.path());
+    it.create(&name("A"), None).unwrap();
+    set(&it, Some("A"), &[("/shared/comment", Some(b"x"))]).unwrap();
+    // Another program takes away the mailbox by half.
+    for part in ["cur", "new", "tmp"] {
+        std::fs::remove_dir(dir.path().join("example.org/bob/Maildir/.A").join(part)).unwrap();
+    }
+    it.create(&name("A"), None).unwrap();
+    assert!(all(&it, Some("A")).is_empty());
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_is_not_written_over() {
+    let dir = fast_dir();
+    let it = account(dir.path());
+    let path = dir.path().join("example.org/bob/Maildir/mailstead-metadata");
+    std::fs::write(&path, "noise").unwrap();
+    assert!(matches!(it.metadata(Some(&name("INBOX"))), Err(StoreError::Io { .. })));
+    assert!(matches!(set(&it, Some("INBOX"), &[("/shared/comment", None)]), Err(StoreError::Io { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"noise");
+}
+
+#[test]
+fn another_process_is_told_of_changes_each_once_also_after_the_index_was_lost() {
+    let dir = fast_dir();
+    let (one, other) = (account(dir.path()), account(dir.path()));
+    let told = |since: i64| {
+        let changes = other.metadata_changes_since(since).unwrap();
+        let last = changes.iter().map(|it| it.number).max().unwrap_or(since);
+        let told =
+            changes.into_iter().map(|it| format!("{:?} {}", it.mailbox.map(|it| it.to_string()), it.entry));
+        (last, told.collect::<Vec<_>>())
+    };
+    let since = other.last_metadata_change().unwrap();
+    for value in [&b"1"[..], b"2", b"2"] {
+        set(&one, Some("INBOX"), &[("/shared/comment", Some(value)), ("/private/comment", None)]).unwrap();
+    }
+    set(&one, None, &[("/private/vendor/x/y", Some(b"z"))]).unwrap();
+    let (since, changes) = told(since);
+    assert_eq!(changes, ["None /private/vendor/x/y", "Some(\"INBOX\") /shared/comment"]);
+    assert!(told(since).1.is_empty());
+    std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    set(&one, Some("Sent"), &[("/shared/comment", Some(b"x"))]).unwrap();
+    assert_eq!(told(since).1, ["Some(\"Sent\") /shared/comment"]);
+}
+
+#[test]
+fn one_mailbox_has_a_special_use_and_keeps_its_uids() {
+    let dir = fast_dir();
+    let it = account(dir.path());
+    it.create(&name("Mine"), None).unwrap();
+    let uid_validity = it.open(&name("Mine")).unwrap().uid_validity();
+    let changes = MetadataChanges { values: &[], special_use: Some(Some(SpecialUse::Sent)), most: 10 };
+    it.set_metadata(Some(&name("Mine")), changes).unwrap();
+    let sent: Vec<_> =
+        it.mailboxes().unwrap().into_iter().filter(|it| it.special_use == Some(SpecialUse::Sent)).collect();
+    assert_eq!(sent.iter().map(|it| it.name.to_string()).collect::<Vec<_>>(), ["Mine"]);
+    let mailbox = it.open(&name("Mine")).unwrap();
+    let mut append = mailbox.append(Flags::new(), None).unwrap();
+    append.write_all(b"x\r\n").unwrap();
+    append.commit().unwrap();
+    assert_eq!(account(dir.path()).open(&name("Mine")).unwrap().uid_validity(), uid_validity);
+    assert_eq!(
+        all(&account(dir.path()), Some("Mine")),
+        [("/private/specialuse".to_owned(), b"\\Sent".to_vec())]
+    );
+}
