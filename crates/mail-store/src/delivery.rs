@@ -1,7 +1,10 @@
 //! Delivery into `new/`: it never opens an index.
 
+mod notes;
+
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mail_types::Usage;
 
@@ -11,6 +14,8 @@ use crate::error::{IoContext as _, StoreError};
 use crate::message_file::bare_lfs;
 use crate::names;
 use crate::quota::Count;
+
+pub(crate) use notes::Notes;
 
 /// A file in `tmp/` that counts and hashes what is written, and is removed unless it is kept.
 #[derive(Debug)]
@@ -84,13 +89,14 @@ impl Drop for TmpFile {
 pub struct Delivery {
     tmp: TmpFile,
     maildirs: Vec<PathBuf>,
+    notes: Arc<Notes>,
 }
 
 impl Delivery {
     /// `maildirs` are those of the recipients, at least one.
-    pub(crate) fn start(maildirs: Vec<PathBuf>) -> Result<Self, StoreError> {
+    pub(crate) fn start(maildirs: Vec<PathBuf>, notes: &Arc<Notes>) -> Result<Self, StoreError> {
         let first = maildirs.first().ok_or(StoreError::Refused("a delivery needs a recipient"))?;
-        Ok(Self { tmp: TmpFile::create(first)?, maildirs })
+        Ok(Self { tmp: TmpFile::create(first)?, maildirs, notes: Arc::clone(notes) })
     }
 
     /// The file in `tmp/`, for the queue to link to or copy. Complete after a flush.
@@ -107,6 +113,7 @@ impl Delivery {
             Ok(name) => name,
             Err(error) => return self.all_failed(&error),
         };
+        let note = self.notes.begin(&name, &self.maildirs);
         let mut counts = Vec::new();
         let mut place = |position| self.place(position, &name, &mut counts);
         let placed: Vec<_> = (0..self.maildirs.len()).map(&mut place).collect();
@@ -114,7 +121,14 @@ impl Delivery {
         counts.iter_mut().for_each(Count::keep);
         let durable =
             |(maildir, placed): (&PathBuf, Result<(), StoreError>)| placed.and_then(|()| keep(maildir));
-        self.maildirs.iter().zip(placed).map(durable).collect()
+        let results = self.maildirs.iter().zip(placed).map(durable).collect();
+        match note.close() {
+            Ok(()) => results,
+            Err(error) => {
+                self.maildirs.iter().for_each(|maildir| withdraw(maildir, &name));
+                self.all_failed(&error)
+            }
+        }
     }
 
     /// As [`Self::commit`], but to all or to none, so that a sender who tries again doubles nothing. On a failure tells the
@@ -133,6 +147,7 @@ impl Delivery {
             self.maildirs.iter().take(position + 1).for_each(|maildir| withdraw(maildir, &name));
             (position, error)
         };
+        let note = self.notes.begin(&name, &self.maildirs);
         let mut counts = Vec::new();
         for position in 0..self.maildirs.len() {
             self.place(position, &name, &mut counts).map_err(|error| take_back(position, error))?;
@@ -141,6 +156,7 @@ impl Delivery {
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
         let last = self.maildirs.len().saturating_sub(1);
         self.maildirs.iter().try_for_each(|maildir| keep(maildir)).map_err(|error| take_back(last, error))?;
+        note.close().map_err(|error| take_back(last, error))?;
         counts.iter_mut().for_each(Count::keep);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -32,6 +32,10 @@ pub(crate) struct NewFile(File);
 impl NewFile {
     pub(crate) const fn file(&self) -> &File {
         &self.0
+    }
+
+    pub(crate) fn into_file(self) -> File {
+        self.0
     }
 }
 
@@ -111,6 +115,11 @@ pub(crate) fn append(file: &File, path: &Path, line: &[u8]) -> Result<(), StoreE
         return Ok(());
     }
     Err(io::Error::new(ErrorKind::WriteZero, "only a part of a line was written")).context("writing", path)
+}
+
+/// Writes over the beginning of a file, which stays in memory for now.
+pub(crate) fn overwrite(file: &File, path: &Path, data: &[u8]) -> Result<(), StoreError> {
+    fault::check().and_then(|()| file.write_all_at(data, 0)).context("writing", path)
 }
 
 /// The machine's boot, by which a crash of the machine is known from one of a process.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use mail_types::{Address, Quota, Usage};
 
 use crate::account::{Account, create_maildir};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Notes};
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::quota;
@@ -21,10 +21,12 @@ pub struct Store {
     open: Mutex<HashMap<PathBuf, Weak<Account>>>,
     recent: Arc<Recent>,
     summarizer: Option<Arc<dyn Summarizer>>,
+    notes: Arc<Notes>,
 }
 
 impl Store {
-    /// Opens the store at `mail_dir`, making the folder when it does not exist. Touches no account.
+    /// Opens the store at `mail_dir`, making the folder when it does not exist. Takes back what a process that was killed had placed of
+    /// a message without saying that it is there; else it touches no account.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the folder can't be made or written.
@@ -46,6 +48,7 @@ impl Store {
             open: Mutex::default(),
             recent: Arc::default(),
             summarizer,
+            notes: Notes::open(mail_dir),
         }))
     }
 
@@ -127,7 +130,7 @@ impl Store {
             }
             maildirs.push(maildir);
         }
-        Delivery::start(maildirs)
+        Delivery::start(maildirs, &self.notes)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whatever is cut short, at whatever step: what was acknowledged is there once, with its UID, and nothing is there by half.
 
+mod taken_back;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -228,6 +230,7 @@ fn a_delivery_cut_short() {
         more: &["new"],
         done: |after| has(after, "bob/INBOX", "new"),
         is_whole: true,
+        is_taken_back: true,
         ..NOTHING
     });
 }
@@ -242,6 +245,7 @@ fn a_delivery_to_several_cut_short() {
         },
         more: &["new", "new"],
         done: |after| has(after, "bob/INBOX", "new") && has(after, "alice/INBOX", "new"),
+        is_taken_back: true,
         ..NOTHING
     });
 }
@@ -561,30 +565,4 @@ fn what_a_process_left_half_done_within_one_tick_of_the_clock_is_found_at_the_ne
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(inbox(&store).snapshot().len(), shown - 1);
     assert!(std::fs::read(home.join("lock")).unwrap().starts_with(b"0 "));
-}
-
-/// After a crash of the machine it can't be known whether a message was acknowledged.
-#[test]
-fn what_was_being_placed_stays_where_the_machine_crashed() {
-    let dir = fast_dir();
-    begin(dir.path());
-    let store = Store::open(dir.path()).unwrap();
-    let trash = open_both(&store, "Trash").unwrap().1;
-    fault::after(Some(0));
-    let count = (0..)
-        .take_while(|step| {
-            fault::after(Some(*step));
-            put(&trash, "new", Flags::new()).is_err() && only_file_count(dir.path()) == 1
-        })
-        .count();
-    fault::after(None);
-    assert!(count > 1);
-    drop((trash, store));
-    let index = dir.path().join("example.org/bob/index.sqlite");
-    rusqlite::Connection::open(&index).unwrap().execute("UPDATE mailbox SET boot = 'another'", []).unwrap();
-    assert!(has(&state(dir.path()), "bob/Trash", "new"));
-}
-
-fn only_file_count(dir: &Path) -> usize {
-    std::fs::read_dir(dir.join("example.org/bob/Maildir/.Trash/cur")).unwrap().count()
 }
