@@ -8,7 +8,7 @@ use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::{tag_no_case, take_while_m_n, take_while1};
 use nom::character::complete::char;
-use nom::combinator::{map, map_opt, opt, value, verify};
+use nom::combinator::{all_consuming, map, map_opt, opt, value, verify};
 use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
@@ -90,6 +90,8 @@ pub enum SearchKey {
     EmailId(String),
     /// `THREADID`. RFC 8474.
     ThreadId(String),
+    /// `FILTER`: what is kept under this name, in lower case. RFC 5466.
+    Filter(String),
     /// `OLDER`: than so many seconds, by the internal date. RFC 5032.
     Older(u32),
     /// `YOUNGER`
@@ -117,6 +119,12 @@ pub enum SearchKey {
 }
 
 impl SearchKey {
+    /// The keys that `text` holds, if that is what it holds: the value of a filter (RFC 5466 §3.2).
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        all_consuming(search_keys).parse(text).ok().map(|(_, key)| key)
+    }
+
     /// True if `holds` is true of this key or of one within it.
     pub fn any(&self, holds: &impl Fn(&Self) -> bool) -> bool {
         let within: Vec<&Self> = if let Self::And(keys) = self {
@@ -224,6 +232,7 @@ fn named<'a>(name: &[u8], depth: usize, behind: &'a [u8]) -> Option<Parsed<'a, S
         b"SENTSINCE" => map(date, SearchKey::SentSince).parse(rest),
         b"EMAILID" => map(object_id, SearchKey::EmailId).parse(rest),
         b"THREADID" => map(object_id, SearchKey::ThreadId).parse(rest),
+        b"FILTER" => map(filter_name, SearchKey::Filter).parse(rest),
         b"OLDER" => map(nz_number, SearchKey::Older).parse(rest),
         b"YOUNGER" => map(nz_number, SearchKey::Younger).parse(rest),
         b"LARGER" => map(decimal, SearchKey::Larger).parse(rest),
@@ -249,6 +258,11 @@ fn or(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     let (rest, left) = search_key(depth + 1, input)?;
     let (rest, right) = preceded(sp, |input| search_key(depth + 1, input)).parse(rest)?;
     Ok((rest, SearchKey::Or(Box::new(left), Box::new(right))))
+}
+
+/// `filter-name = 1*<any ATOM-CHAR except "/">`. RFC 5466 §4.
+fn filter_name(input: &[u8]) -> Parsed<'_, String> {
+    map(verify(atom, |name: &str| !name.contains('/')), str::to_ascii_lowercase).parse(input)
 }
 
 /// `objectid = 1*255(ALPHA / DIGIT / "_" / "-")`. RFC 8474 §7.

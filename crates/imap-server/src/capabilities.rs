@@ -46,6 +46,7 @@ const AFTER_LOGIN: &[&str] = &[
     "METADATA",
     "METADATA-SERVER",
     "LIST-METADATA",
+    "FILTERS",
     "I18NLEVEL=1",
     "UIDONLY",
 ];

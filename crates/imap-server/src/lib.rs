@@ -8,6 +8,7 @@ mod connection;
 mod contents;
 mod contexts;
 mod filter;
+mod filters;
 mod gaps;
 mod hearing;
 mod idle;

@@ -19,6 +19,7 @@ use crate::command::{
     copy, esearch, expunge, fetch, list, mailbox, metadata, notify, quota, search, select, sort, store,
     thread,
 };
+use crate::filters;
 use crate::mod_seqs::{Enabled, asks_for_mod_seqs};
 use crate::notify::{Notify, SelectedEvents};
 use crate::selected::SelectedMailbox;
@@ -197,7 +198,10 @@ impl Session {
 
     /// Performs a command that needs the store, and answers it. `now` is in seconds since 1970. Blocks.
     pub(crate) fn handle(&mut self, request: Request, now: i64, out: &mut Output) -> Progress {
-        let Request { tag, command } = request;
+        let Request { tag, mut command } = request;
+        if let Err(failure) = filters::put_in(self, &mut command) {
+            return self.finish(&tag, Err(failure), self.enabled.uid_only, out);
+        }
         let allow_expunge = self.enabled.uid_only || may_expunge(&command);
         if asks_for_mod_seqs(&command) {
             self.enabled.condstore = true;

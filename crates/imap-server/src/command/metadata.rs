@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::answer::{Failure, Output};
+use crate::filters;
 use crate::server::Shared;
 use crate::session::Session;
 
@@ -106,12 +107,15 @@ impl Session {
         of.map_or_else(String::new, |name| self.wire_name(name))
     }
 
-    fn shared(&self) -> Result<&Shared, Failure> {
+    pub(crate) fn shared(&self) -> Result<&Shared, Failure> {
         self.owner.as_ref().map(|owner| &*owner.shared).ok_or_else(|| Failure::bad("Log in first"))
     }
 
     /// All annotations of a mailbox or the server that the client may see.
-    fn metadata(&self, of: Option<&MailboxName>) -> Result<BTreeMap<MetadataEntry, Vec<u8>>, Failure> {
+    pub(crate) fn metadata(
+        &self,
+        of: Option<&MailboxName>,
+    ) -> Result<BTreeMap<MetadataEntry, Vec<u8>>, Failure> {
         let kept: Metadata = self.account()?.metadata(of)?;
         let mut all: BTreeMap<_, _> =
             kept.iter().map(|(entry, value)| (entry.clone(), value.to_vec())).collect();
@@ -198,6 +202,9 @@ pub(crate) fn set_metadata(
     }
     if of.is_none() && changes.iter().any(|(entry, _)| entry.scope() == MetadataScope::Shared) {
         return Err(Failure::no("[NOPERM] Only the administrator says what all are told of the server"));
+    }
+    if of.is_none() && changes.iter().any(|(entry, value)| !filters::may_be_kept(entry, value.as_deref())) {
+        return Err(Failure::no("[CANNOT] That is no search that a filter could stand for"));
     }
     let mut special_use = None;
     let mut values = Vec::with_capacity(changes.len());

@@ -46,7 +46,8 @@ pub(super) fn cost(key: &SearchKey) -> Cost {
         | SearchKey::Younger(_)
         | SearchKey::Larger(_)
         | SearchKey::Smaller(_)
-        | SearchKey::ModSeq(_) => Cost::Index,
+        | SearchKey::ModSeq(_)
+        | SearchKey::Filter(_) => Cost::Index,
     }
 }
 
@@ -85,6 +86,7 @@ pub(super) fn collect_texts<'a>(key: &'a SearchKey, texts: &mut Vec<&'a [u8]>) {
         | SearchKey::Younger(_)
         | SearchKey::Larger(_)
         | SearchKey::Smaller(_)
-        | SearchKey::ModSeq(_) => {}
+        | SearchKey::ModSeq(_)
+        | SearchKey::Filter(_) => {}
     }
 }

@@ -161,6 +161,8 @@ impl<'a> Search<'a> {
                 Err(NoId) => false,
             },
             SearchKey::ThreadId(id) => candidate.thread_id()?.as_deref() == Some(id),
+            // What it stands for is in its place by now.
+            SearchKey::Filter(_) => false,
             SearchKey::Older(seconds) => age() >= i64::from(*seconds),
             SearchKey::Younger(seconds) => age() <= i64::from(*seconds),
             SearchKey::Saved => self.selected.is_saved(message.uid),
