@@ -252,18 +252,26 @@ fn split_word(input: &[u8]) -> (&[u8], &[u8]) {
     (word, rest.get(spaces..).unwrap_or_default())
 }
 
-/// The whole of `input` by `parser`; spaces at the end are let pass.
+/// The whole of `input` by `parser`; spaces at the end are let pass, but where a literal ends with them.
 fn whole<'a, T>(
     input: &'a [u8],
     parser: impl Parser<&'a [u8], Output = T, Error = Mismatch>,
 ) -> Option<Parsed<'a, T>> {
+    let mut parser = all_consuming(parser);
     let end = input.iter().rposition(|c| *c != b' ').map_or(0, |last| last + 1);
     let (arguments, spaces) = input.split_at(end);
     let counted = |mismatch| match mismatch {
         Mismatch::Expected(expected, left) => Mismatch::Expected(expected, left + spaces.len()),
         other @ (Mismatch::Name(_) | Mismatch::TooDeep) => other,
     };
-    Some(all_consuming(parser).parse(arguments).map_err(|error| error.map(counted)))
+    let parsed = parser.parse(arguments);
+    if parsed.is_err() && !spaces.is_empty() {
+        let whole = parser.parse(input);
+        if matches!(whole, Ok(_) | Err(nom::Err::Failure(Mismatch::Name(_)))) {
+            return Some(whole);
+        }
+    }
+    Some(parsed.map_err(|error| error.map(counted)))
 }
 
 fn no_arguments(input: &[u8], command: Command) -> Option<Parsed<'_, Command>> {

@@ -3,7 +3,6 @@
 mod answer;
 mod capabilities;
 mod command;
-mod compression;
 mod connection;
 mod contents;
 mod contexts;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use line_codec::deflate::{Deflater, Inflater};
 use line_codec::imap::{Event, ImapFramer, ImapLimits};
 use mail_config::ImapConfig;
 use server_core::{Stream, TlsContext};
@@ -16,7 +17,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::answer::Piece;
-use crate::compression::{Deflater, Inflater};
 use crate::section::mask_nuls;
 
 /// Octets read at one time. The buffer is given back between commands, so an idle session holds none.

@@ -290,8 +290,11 @@ impl ImapFramer {
 
     fn skip(&mut self, buffer: &BytesMut, refusal: Refusal) -> Skip {
         let gathered = self.take_gathered();
-        let tag = if gathered.is_empty() { tag_of(buffer) } else { tag_of(&gathered) };
-        Skip { tag, refusal }
+        let command: &[u8] = if gathered.is_empty() { buffer } else { &gathered };
+        // Only a word that has ended is a tag: of one that is still to come, what is here would be another.
+        let head = command.get(..self.limits.max_line).unwrap_or(command);
+        let has_ended = head.iter().any(|c| matches!(c, b' ' | b'\r' | b'\n'));
+        Skip { tag: tag_of(head).filter(|_| has_ended), refusal }
     }
 
     /// Leaves out the rest of a line; `Some(None)` says to look again.

@@ -169,6 +169,14 @@ impl Splitter<'_> {
 
     /// Sets what is known once the body's range is.
     fn fill_in(&self, part: &mut BodyStructure) {
+        let end = part.body.end;
+        if let Content::Message { structure, .. } = &mut part.content
+            && structure.header.start > end
+        {
+            // A message that has no octet, since the empty line above it belongs to the boundary.
+            structure.header = end..end;
+            structure.body = end..end;
+        }
         let line_ends = || memchr_iter(b'\n', slice(self.bytes, part.body.clone())).count();
         match &mut part.content {
             Content::Text { lines } | Content::Message { lines, .. } => *lines = line_ends(),

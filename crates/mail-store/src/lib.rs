@@ -8,6 +8,8 @@ mod content_hash;
 mod delivery;
 mod disk;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod housekeeping;
 mod index;
 mod mailbox;

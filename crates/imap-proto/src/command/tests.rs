@@ -25,6 +25,7 @@ fn name(name: &str) -> MailboxName {
 fn commands_of_one_word_take_no_arguments() {
     assert_eq!(parsed("a noop"), Command::Noop);
     assert_eq!(parsed("a NOOP "), Command::Noop);
+    assert_eq!(parsed("a LOGIN bob {2}\r\nx "), parsed("a LOGIN bob \"x \""));
     refused("a NOOP x");
     assert_eq!(parsed("a compress Deflate"), Command::Compress);
     refused("a COMPRESS GZIP");

@@ -12,7 +12,7 @@ const LEFTOVERS: [&str; 4] =
 const DATABASE_MODULES: [&str; 2] = ["database", "index"];
 /// Who reads and writes files by a right of its own: the store; the directory, the queue and the config, which have nothing
 /// of the users' mail; sockets and certificates; the executable; development.
-const FILE_OWNERS: [&str; 9] = [
+const FILE_OWNERS: [&str; 10] = [
     "mail-store",
     "mail-directory",
     "smtp-queue",
@@ -20,6 +20,7 @@ const FILE_OWNERS: [&str; 9] = [
     "server-core",
     "mailstead",
     "testkit",
+    "fuzz",
     "bench",
     "xtask",
 ];

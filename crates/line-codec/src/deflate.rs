@@ -19,19 +19,25 @@ const WINDOW: usize = 32 * 1024;
 
 /// Compresses what is sent. Its state is large, and can be put away after any flush: what follows refers to nothing before.
 #[derive(Debug, Default)]
-pub(crate) struct Deflater {
+pub struct Deflater {
     state: Option<Box<Compress>>,
     out: Vec<u8>,
 }
 
 impl Deflater {
     /// Compresses octets; some stay inside until [`Self::flush`].
-    pub(crate) fn deflate(&mut self, octets: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The compressor fails, which it has no reason to.
+    pub fn deflate(&mut self, octets: &[u8]) -> io::Result<()> {
         self.run(octets, FlushCompress::None)
     }
 
     /// Brings out everything, so that the client can read it all.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As [`Self::deflate`].
+    pub fn flush(&mut self) -> io::Result<()> {
         self.run(&[], FlushCompress::Sync)
     }
 
@@ -51,17 +57,18 @@ impl Deflater {
     }
 
     /// What is ready to be sent.
-    pub(crate) const fn ready(&self) -> &Vec<u8> {
+    #[must_use]
+    pub const fn ready(&self) -> &Vec<u8> {
         &self.out
     }
 
     /// What was ready was sent.
-    pub(crate) fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.out.clear();
     }
 
     /// Puts away what compressing needs. To be called after a flush.
-    pub(crate) fn shrink(&mut self) {
+    pub fn shrink(&mut self) {
         *self = Self::default();
     }
 }
@@ -69,7 +76,7 @@ impl Deflater {
 /// Restores what the client compressed. Between two commands it needs only what these may refer to: what the client sent last, at
 /// most [`WINDOW`] octets.
 #[derive(Default)]
-pub(crate) struct Inflater {
+pub struct Inflater {
     state: Option<Box<DecompressorOxide>>,
     /// What is needed to go on behind a complete block.
     between: Option<BlockBoundaryState>,
@@ -90,12 +97,13 @@ const FLAGS: u32 =
 
 impl Inflater {
     /// Begins with octets that came already.
-    pub(crate) fn new(received: BytesMut) -> Self {
+    #[must_use]
+    pub fn new(received: BytesMut) -> Self {
         Self { received, between: Some(BlockBoundaryState::default()), ..Self::default() }
     }
 
     /// Where to put what comes in.
-    pub(crate) const fn received(&mut self) -> &mut BytesMut {
+    pub const fn received(&mut self) -> &mut BytesMut {
         &mut self.received
     }
 
@@ -103,7 +111,7 @@ impl Inflater {
     ///
     /// # Errors
     /// What came is nothing that was compressed so, or the client has ended the stream.
-    pub(crate) fn inflate(&mut self, plain: &mut BytesMut, most: usize) -> io::Result<bool> {
+    pub fn inflate(&mut self, plain: &mut BytesMut, most: usize) -> io::Result<bool> {
         let end = plain.len().saturating_add(most);
         let mut has_more = true;
         while has_more && plain.len() < end {
@@ -159,7 +167,7 @@ impl Inflater {
     }
 
     /// Puts away all but what must be kept. Amid a block nothing can be put away.
-    pub(crate) fn shrink(&mut self) {
+    pub fn shrink(&mut self) {
         if self.between.is_some() {
             self.state = None;
         }
