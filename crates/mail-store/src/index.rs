@@ -28,7 +28,7 @@ const SMALLEST: u64 = 512;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
-const VERSION: i64 = 10;
+const VERSION: i64 = 11;
 const SCHEMA: &str = "
 DROP TABLE IF EXISTS mailbox;
 DROP TABLE IF EXISTS message;

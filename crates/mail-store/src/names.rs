@@ -1,4 +1,5 @@
-//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>,V=<mark>[,D=<seconds>]]:2,<flags>`.
+//! The grammar of file names: `<unique>,S=<size>[,W=<wire size>][,H=<hash>][,U=<uid>,V=<mark>[,D=<seconds>][,W=<wire size>]]:2,<flags>`.
+//! The second `W=` stands in names that another program gave without one.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -13,7 +14,7 @@ use crate::mark::Mark;
 /// A file name, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileName<'a> {
-    /// All before `:2,`, without `,U=`, `,V=` and `,D=`: what stays the same for the message's life.
+    /// All before `:2,`, without `,U=`, `,V=` and what follows these: what stays the same for the message's life.
     pub(crate) base: Cow<'a, str>,
     /// `,S=`
     pub(crate) size: Option<u64>,
@@ -62,6 +63,12 @@ impl<'a> FileName<'a> {
                 }
                 Some(("D", seconds)) if let (Some(_), Ok(seconds)) = (parsed.mark, seconds.parse()) => {
                     parsed.saved = Some(seconds);
+                    continue;
+                }
+                Some(("W", size))
+                    if let (None, Some(_), Ok(size)) = (parsed.wire, parsed.mark, size.parse()) =>
+                {
+                    parsed.wire = Some(size);
                     continue;
                 }
                 Some(("S", size)) => parsed.size = size.parse().ok(),
@@ -149,9 +156,25 @@ pub(crate) fn content_hash(base: &str) -> Option<ContentHash> {
 
 /// The name in `cur/`. The mark says whose UID it is: to which mailbox a file was given it, whatever other program has moved or
 /// copied the file since. `saved` is when that mailbox got it, if the base doesn't say.
-pub(crate) fn in_cur(base: &str, (uid, mark): (u32, Mark), saved: Option<i64>, info: &str) -> String {
+///
+/// The size on the wire is put there where another program gave a size only: then no file has to be read for its bare LFs when
+/// the index is lost. It counts as long as the other is that of the file.
+pub(crate) fn in_cur(
+    base: &str,
+    (uid, mark): (u32, Mark),
+    saved: Option<i64>,
+    wire: u64,
+    info: &str,
+) -> String {
     let saved = saved.map(|seconds| format!(",D={seconds}")).unwrap_or_default();
-    format!("{base},U={uid},V={mark}{saved}:2,{info}")
+    let wire = if lacks_wire(base) { format!(",W={wire}") } else { String::new() };
+    format!("{base},U={uid},V={mark}{saved}{wire}:2,{info}")
+}
+
+/// True for a name with a size that doesn't say what that is on the wire.
+fn lacks_wire(base: &str) -> bool {
+    let has = |key: &str| base.split(',').skip(1).any(|field| field.starts_with(key));
+    !is_ours(base) && has("S=") && !has("W=")
 }
 
 /// When a name was made, in seconds since 1970, if it begins with that as names in Maildirs do, whichever program gave them.
@@ -227,6 +250,23 @@ mod tests {
         assert_eq!(name.system(), Flag::Seen as u8);
         assert_eq!(name.letters().collect::<String>(), "ab");
         assert_eq!(name.info_with(Flag::Flagged as u8, "b".chars()), "FPb");
+    }
+
+    #[test]
+    fn the_size_on_the_wire_is_put_on_where_a_name_has_a_size_only() {
+        let mark = "1766000000-00ff".parse().unwrap();
+        for (base, has_wire) in [
+            ("1.M2P3.host,S=10", true),
+            ("1.M2P3.host,S=10,W=12", false),
+            ("1.M2P3.host", false),
+            ("1.M2P3Q0R01234567.host,S=10", false),
+        ] {
+            let text = in_cur(base, (7, mark), Some(5), 12, "S");
+            assert_eq!(text.contains(",D=5,W=12:2,S"), has_wire, "{text}");
+            let name = FileName::parse(&text);
+            assert_eq!((name.base.as_ref(), name.saved, name.info), (base, Some(5), "S"));
+            assert_eq!(name.wire.is_some(), base.contains("W=") || has_wire);
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) struct MessageRow {
 impl MessageRow {
     /// Its file's name in `cur/`.
     pub(crate) fn name(&self, mark: Mark) -> String {
-        names::in_cur(&self.base, (self.uid, mark), self.saved, &self.info)
+        names::in_cur(&self.base, (self.uid, mark), self.saved, self.wire, &self.info)
     }
 
     /// When the mailbox got it, in seconds since 1970. Of a file whose name doesn't say it, that is taken to be its internal date.

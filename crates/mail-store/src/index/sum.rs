@@ -78,12 +78,16 @@ impl MessageState<'_> {
     /// Of what a snapshot shows, and of when the message was saved: that the base is right shows by the file.
     pub(super) fn sum(&self, saved: Option<i64>) -> u32 {
         let Self { uid, info, extra, seconds, offset_minutes, wire, mod_seq } = *self;
+        // The lengths too, so that no octet can go from one text to the next unseen. All at once: it is done for each message that
+        // an open reads.
+        let (wire, mod_seq) = (wire.cast_signed(), mod_seq.cast_signed());
         let saved = saved.unwrap_or(i64::MIN);
-        let numbers =
-            [uid.into(), seconds, offset_minutes.into(), wire.cast_signed(), mod_seq.cast_signed(), saved];
-        let mut octets = [[0; 8]; 6];
-        octets.iter_mut().zip(numbers).for_each(|(octets, number)| *octets = number.to_le_bytes());
-        Sum::default().octets(octets.as_flattened()).octets(info.as_bytes()).octets(extra.as_bytes()).finish()
+        let [info_len, extra_len] = [info.len() as i64, extra.len() as i64];
+        let numbers = [uid.into(), seconds, offset_minutes.into(), wire, mod_seq, saved, info_len, extra_len];
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(numbers.map(i64::to_le_bytes).as_flattened());
+        [info, extra].into_iter().filter(|it| !it.is_empty()).for_each(|it| hasher.update(it.as_bytes()));
+        hasher.finalize()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::disk;
 use crate::names::{self, FileName};
 
 /// The longest base that has room behind it for a UID, a mark and all flags; a file's name may have 255 octets.
-const LONGEST: usize = 175;
+const LONGEST: usize = 162;
 /// So many paths are remembered as told of.
 const TOLD: usize = 1000;
 

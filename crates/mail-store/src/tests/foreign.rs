@@ -190,3 +190,30 @@ fn a_takeover_from_courier_cut_short_at_any_step_is_finished_with_the_same_uids_
         }
     }
 }
+
+/// To count its bare LFs takes the whole file.
+#[test]
+fn a_foreign_file_whose_name_has_its_size_is_read_once_only_and_again_when_its_size_changes() {
+    let dir = fast_dir();
+    dovecot(dir.path());
+    let store = Store::open(dir.path()).unwrap();
+    let sizes = || {
+        let account = Store::open(dir.path()).unwrap().account(&bob()).unwrap();
+        let now = account.open(&MailboxName::inbox()).unwrap().snapshot();
+        (0..now.len()).map(|at| now.get(at).unwrap().size).collect::<Vec<_>>()
+    };
+    let before: Vec<u64> = look(&store, "INBOX").2.iter().map(|it| it.2).collect();
+    let cur = dir.path().join("example.org/bob/Maildir/cur");
+    let mut files = std::fs::read_dir(&cur).unwrap().map(|entry| entry.unwrap().path());
+    let path = files.find(|path| path.to_str().unwrap().contains("1276533080.M1P2.kurkku,S=3,U=")).unwrap();
+    assert!(path.to_str().unwrap().ends_with(",W=4:2,FST"), "{path:?}");
+    let lose_index = || std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    // What is in it is not looked at.
+    std::fs::write(&path, "\n\n\n").unwrap();
+    lose_index();
+    assert_eq!(sizes(), before);
+    std::fs::write(&path, "\n\n\n\n").unwrap();
+    lose_index();
+    let position = before.iter().position(|size| *size == 4).unwrap();
+    assert_eq!(sizes()[position], 8);
+}
