@@ -47,6 +47,7 @@ const AFTER_LOGIN: &[&str] = &[
     "METADATA-SERVER",
     "LIST-METADATA",
     "FILTERS",
+    "INPROGRESS",
     "I18NLEVEL=1",
     "UIDONLY",
 ];

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use imap_proto::{Command, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
 use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info};
 
@@ -33,7 +33,7 @@ pub(crate) struct Client {
     pub(crate) wire: Wire,
     pub(crate) drain: Drain,
     /// `None` only while a blocking task works with it.
-    pub(crate) session: Option<Session>,
+    pub(crate) session: Option<Box<Session>>,
     tls: Option<Arc<TlsContext>>,
     /// Login is allowed without TLS: on loopback, or by the operator's will.
     trusted: bool,
@@ -61,7 +61,7 @@ pub(crate) async fn run(connection: Connection, shared: Arc<Shared>) {
         offers_tls: connection.may_start_tls(),
         wire: Wire::new(connection.stream, &shared.config.imap),
         drain: connection.drain,
-        session: Some(Session::new()),
+        session: Some(Box::new(Session::new())),
         tls: connection.tls,
         guard: connection.guard,
         account: None,
@@ -77,7 +77,7 @@ pub(crate) async fn run(connection: Connection, shared: Arc<Shared>) {
     }
     loop {
         match client.serve().await {
-            Ok(Next::StartTls) => match client.start_tls().await {
+            Ok(Next::StartTls) => match Box::pin(client.start_tls()).await {
                 Ok(secured) => client = secured,
                 Err(error) => {
                     info!(%error, "STARTTLS failed");
@@ -101,7 +101,7 @@ impl Client {
         loop {
             let event = tokio::select! {
                 event = timeout_at(silent_at, self.wire.event()) => event,
-                () = heard(self.session.as_mut()) => {
+                () = heard(self.session.as_deref_mut()) => {
                     if let Some(text) = self.tell_news(false).await? {
                         self.wire.line(text).await?;
                         return Ok(Next::Close);
@@ -118,7 +118,8 @@ impl Client {
                 return Ok(Next::Close);
             };
             let Some(event) = event? else { return Ok(Next::Close) };
-            match self.on_event(event).await? {
+            // On the heap, so that only a client that is served, or in IDLE, has it.
+            match Box::pin(self.on_event(event)).await? {
                 Next::Command => silent_at = Instant::now() + self.patience(),
                 next @ (Next::Close | Next::StartTls) => return Ok(next),
             }
@@ -163,7 +164,7 @@ impl Client {
 
     /// Mailbox names are in UTF-8 once the client has said so.
     pub(crate) fn parse(&self, line: &[u8]) -> Result<Request, ParseError> {
-        let is_utf8 = self.session.as_ref().is_some_and(|session| session.enabled.utf8);
+        let is_utf8 = self.session.as_deref().is_some_and(|session| session.enabled.utf8);
         if is_utf8 { Request::parse_utf8(line) } else { Request::parse(line) }
     }
 
@@ -274,11 +275,11 @@ impl Client {
     }
 
     /// True if the operator does not want this capability to be used by this client.
-    fn is_hidden(&self, capability: &str) -> bool {
+    pub(crate) fn is_hidden(&self, capability: &str) -> bool {
         if capability.eq_ignore_ascii_case("UIDONLY") && !self.shared.config.imap.uid_only {
             return true;
         }
-        let owner = self.session.as_ref().and_then(|session| session.owner.as_ref());
+        let owner = self.session.as_deref().and_then(|session| session.owner.as_ref());
         let account = owner.map(|owner| &owner.address);
         let masks = self.shared.config.imap.masks.iter();
         masks
@@ -323,7 +324,7 @@ impl Client {
 
     /// Back to where a client is before login; what COMPRESS and STARTTLS made of the connection stays. RFC 8437 §3.
     async fn unauthenticate(&mut self, tag: &Tag) -> io::Result<Next> {
-        self.session = Some(Session::new());
+        self.session = Some(Box::new(Session::new()));
         self.account = None;
         self.wire.distrust(&self.shared.config.imap);
         self.wire.line(&format!("{tag} OK Nobody is logged in")).await?;
@@ -402,11 +403,11 @@ impl Client {
                 self.account = Some(login.guard);
                 self.wire.trust(&self.shared.config.imap);
                 let owner = Owner { address: login.address, shared: Arc::clone(&self.shared) };
-                self.session = Some(Session {
+                self.session = Some(Box::new(Session {
                     state: State::Authenticated(login.account),
                     owner: Some(owner),
                     ..Session::new()
-                });
+                }));
                 let capabilities = self.capabilities();
                 self.wire.line(&format!("{tag} OK [CAPABILITY {capabilities}] Logged in")).await?;
                 Ok(Next::Command)
@@ -441,11 +442,11 @@ impl Client {
     }
 
     pub(crate) fn session(&self) -> io::Result<&Session> {
-        self.session.as_ref().ok_or_else(lost)
+        self.session.as_deref().ok_or_else(lost)
     }
 
     pub(crate) fn session_mut(&mut self) -> io::Result<&mut Session> {
-        self.session.as_mut().ok_or_else(lost)
+        self.session.as_deref_mut().ok_or_else(lost)
     }
 
     /// Works with the session off the async threads.
@@ -454,15 +455,15 @@ impl Client {
         work: impl FnOnce(&mut Session, &mut Output) -> T + Send + 'static,
     ) -> io::Result<(T, Output)> {
         let work = self.begin_work(Output::default(), work)?;
-        self.end_work(work).await
+        self.end_work(work.await)
     }
 
     /// Begins to work with the session; [`Self::end_work`] waits for it.
-    fn begin_work<T: Send + 'static>(
+    pub(crate) fn begin_work<T: Send + 'static>(
         &mut self,
         mut out: Output,
         work: impl FnOnce(&mut Session, &mut Output) -> T + Send + 'static,
-    ) -> io::Result<JoinHandle<(Session, T, Output)>> {
+    ) -> io::Result<JoinHandle<(Box<Session>, T, Output)>> {
         let mut session = self.session.take().ok_or_else(lost)?;
         Ok(tokio::task::spawn_blocking(move || {
             let result = work(&mut session, &mut out);
@@ -470,8 +471,11 @@ impl Client {
         }))
     }
 
-    async fn end_work<T>(&mut self, work: JoinHandle<(Session, T, Output)>) -> io::Result<(T, Output)> {
-        let (session, result, out) = work.await.map_err(|error| {
+    pub(crate) fn end_work<T>(
+        &mut self,
+        ended: Result<(Box<Session>, T, Output), JoinError>,
+    ) -> io::Result<(T, Output)> {
+        let (session, result, out) = ended.map_err(|error| {
             error!(%error, "a command failed to end");
             lost()
         })?;
@@ -493,8 +497,9 @@ impl Client {
     async fn perform(&mut self, request: Request) -> io::Result<Next> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let tag = request.tag.to_string();
         let (mut progress, mut out) =
-            self.blocking(move |session, out| session.handle(request, now, out)).await?;
+            self.command(&tag, move |session, out| session.handle(request, now, out)).await?;
         let mut sent = Vec::new();
         loop {
             let pieces = out.take();
@@ -507,7 +512,7 @@ impl Client {
             };
             sent = self.wire.send(pieces).await?;
             match next {
-                Ok(next) => (progress, out) = self.end_work(next).await?,
+                Ok(next) => (progress, out) = self.end_work(next.await)?,
                 Err(ended) => {
                     self.tell_arrivals().await?;
                     return self.after(&ended).await;

@@ -62,7 +62,7 @@ impl Client {
                     Some(event) => Idled::By(event),
                     None => Idled::Gone,
                 }),
-                () = heard(self.session.as_mut()) => {
+                () = heard(self.session.as_deref_mut()) => {
                     if let Some(text) = self.tell_news(true).await? {
                         return Ok(Idled::Bye(text));
                     }
@@ -112,10 +112,15 @@ impl Client {
     /// Tells what the client wants to have fetched of messages that arrived; the next part of it is made only when the last was
     /// taken.
     pub(crate) async fn tell_arrivals(&mut self) -> io::Result<()> {
-        while self.session.as_ref().is_some_and(Session::has_arrivals) {
-            let ((), mut out) = self.blocking(Session::tell_arrivals).await?;
-            self.wire.send(out.take()).await?;
+        while self.session.as_deref().is_some_and(Session::has_arrivals) {
+            // On the heap: sessions that wait have none.
+            Box::pin(self.tell_next_arrivals()).await?;
         }
         Ok(())
+    }
+
+    async fn tell_next_arrivals(&mut self) -> io::Result<()> {
+        let ((), mut out) = self.blocking(Session::tell_arrivals).await?;
+        self.wire.send(out.take()).await.map(|_| ())
     }
 }

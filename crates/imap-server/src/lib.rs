@@ -15,6 +15,7 @@ mod limits;
 mod login;
 mod mod_seqs;
 mod notify;
+mod progress;
 mod receive;
 mod search;
 mod section;

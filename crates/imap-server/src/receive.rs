@@ -7,9 +7,10 @@ use imap_proto::{AppendNext, AppendRequest, AppendScript, Command, Request, With
 use line_codec::imap::{Event, Literal};
 use tokio::time::timeout;
 
-use crate::answer::Failure;
+use crate::answer::{Failure, Output};
 use crate::command::append::Appending;
 use crate::connection::{Client, FLOOD, Next, lost, refused, tag_of};
+use crate::session::Session;
 
 /// What became of the messages so far, and what the last literal is. After a failure the rest is read and thrown away.
 type Received = Result<(Appending, Within), Failure>;
@@ -144,12 +145,12 @@ impl Client {
     }
 
     async fn end_append(&mut self, tag: String, received: Result<Appending, Failure>) -> io::Result<Next> {
-        let (progress, mut out) = self
-            .blocking(move |session, out| {
-                let result = received.and_then(|appending| appending.commit(session, out));
-                session.finish(&tag, result, true, out)
-            })
-            .await?;
+        let answered = tag.clone();
+        let commit = move |session: &mut Session, out: &mut Output| {
+            let result = received.and_then(|appending| appending.commit(session, out));
+            session.finish(&tag, result, true, out)
+        };
+        let (progress, mut out) = self.command(&answered, commit).await?;
         self.wire.send(out.take()).await?;
         self.tell_arrivals().await?;
         self.after(&progress).await

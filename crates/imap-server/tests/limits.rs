@@ -323,3 +323,27 @@ async fn annotations_are_limited_in_size_and_number() -> anyhow::Result<()> {
         S: * METADATA \"\" (/shared/admin \"mailto:root@example.org\" /shared/comment \"On Sundays\")\nS: g OK...\n";
     hold(&mut fixture, dialogue).await
 }
+
+/// RFC 9585.
+#[tokio::test]
+async fn a_command_that_takes_long_tells_how_far_it_is() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.imap.progress_interval = Duration::ZERO;
+    let server = fixture.start(imap_server::run)?;
+    let append = format!("b APPEND INBOX{}\r\n", " {1+}\r\nx".repeat(300));
+    let commands =
+        format!("a LOGIN alice alice-secret\r\n{append}c EXAMINE INBOX\r\nd COPY 1:* Sent\r\ne LOGOUT\r\n");
+    let mut client = tokio::net::TcpStream::connect(server.plain).await?;
+    tokio::io::AsyncWriteExt::write_all(&mut client, commands.as_bytes()).await?;
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut client, &mut answer).await?;
+    for tag in ["b", "d"] {
+        let before = format!("* OK [INPROGRESS (\"{tag}\" ");
+        let told = answer.lines().filter_map(|line| line.strip_prefix(&before)?.split_once(" 300)]"));
+        let counts = told.map(|(count, _)| count.parse()).collect::<Result<Vec<u32>, _>>()?;
+        assert!(!counts.is_empty() && counts.is_sorted() && counts.last() < Some(&300), "{tag}: {counts:?}");
+        let last = answer.rfind(&before).unwrap_or(usize::MAX);
+        assert!(Some(last) < answer.find(&format!("\r\n{tag} OK")), "{answer}");
+    }
+    Ok(())
+}

@@ -323,6 +323,8 @@ pub struct ImapConfig {
     pub comment: Option<String>,
     /// How to reach its administrator, `/shared/admin`: a URI.
     pub admin: Option<String>,
+    /// How long a command may take before its client is told how far it is, and told so again.
+    pub progress_interval: Duration,
     /// `[[imap.mask]]`
     pub masks: Vec<CapabilityMask>,
 }
@@ -512,6 +514,7 @@ impl Default for ImapConfig {
             max_annotations: 100,
             comment: None,
             admin: None,
+            progress_interval: Duration::from_secs(15),
             masks: Vec::new(),
         }
     }

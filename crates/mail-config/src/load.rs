@@ -220,6 +220,7 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         max_annotations: reader.number("max_annotations", 10, standard.max_annotations),
         comment: reader.string("comment").filter(|text| !text.is_empty()),
         admin: reader.parsed("admin", "a URI such as \"mailto:postmaster@example.org\"", uri).flatten(),
+        progress_interval: reader.duration("progress_interval", SECOND, standard.progress_interval),
         masks: reader.tables("mask", mask).unwrap_or_default(),
     }
 }

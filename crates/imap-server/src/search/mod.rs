@@ -11,7 +11,7 @@ use encoding_rs::Encoding;
 use imap_proto::{SearchKey, SearchRequest};
 use mail_message::DigestText;
 use mail_message::search::{Needle, Within};
-use mail_store::{NoId, StoreError, TextAnswer};
+use mail_store::{Meter, NoId, StoreError, TextAnswer};
 
 use crate::answer::Failure;
 use crate::selected::SelectedMailbox;
@@ -28,7 +28,8 @@ pub(crate) fn find(
     request: &SearchRequest,
     now: i64,
 ) -> Result<Vec<usize>, Failure> {
-    find_among(selected, request, now, 0..selected.now().len())
+    Meter::expect(selected.now().len());
+    find_among(selected, request, now, (0..selected.now().len()).inspect(|_| Meter::count()))
 }
 
 /// Of these messages, named by ascending indexes of the snapshot, those that are found.
@@ -63,8 +64,10 @@ pub(crate) fn for_each_digest(
     indexes: &[usize],
     mut see: impl FnMut(usize, &Candidate<'_>) -> Result<(), StoreError>,
 ) -> Result<(), Failure> {
+    Meter::expect(indexes.len());
     let summaries = RefCell::<Summaries>::default();
     for index in indexes {
+        Meter::count();
         let Some(message) = selected.now().get(*index) else { continue };
         match see(*index, &Candidate::new(selected, &summaries, selected.seq(*index), message)) {
             Ok(()) | Err(StoreError::MessageGone(_)) => {}

@@ -14,6 +14,7 @@ use crate::delivery::TmpFile;
 use crate::disk;
 use crate::error::StoreError;
 use crate::index::{Index, MessageRow};
+use crate::meter::Meter;
 use crate::names::FileName;
 use crate::quota::Count;
 
@@ -77,6 +78,7 @@ impl Append {
         };
         let more: Usage = messages.iter().map(|it| Usage::message(it.tmp.size())).sum();
         mailbox.place.account.check_room(more)?;
+        Meter::expect(messages.len());
         let bases = Self::finish_all(&mut messages)?;
         let placed = RefCell::new(Vec::new());
         let place = |index: &Index| -> Result<(Vec<Uid>, Outcome, Count), StoreError> {
@@ -102,13 +104,19 @@ impl Append {
 
     /// Brings all contents to the disk, many of them side by side: then they share what the disk does to make one durable.
     fn finish_all(messages: &mut [Self]) -> Result<Vec<String>, StoreError> {
+        // The threads that share the work are not measured by themselves.
+        let meter = Meter::current();
+        let finish = |message: &mut Self| {
+            let finished = message.finish();
+            meter.iter().for_each(|meter| meter.count_one());
+            finished
+        };
         if messages.len() < MANY {
-            return messages.iter_mut().map(Self::finish).collect();
+            return messages.iter_mut().map(finish).collect();
         }
         let share = messages.len().div_ceil(FLUSHERS);
         std::thread::scope(|scope| {
-            let finish =
-                |share: &mut [Self]| share.iter_mut().map(Self::finish).collect::<Result<Vec<_>, _>>();
+            let finish = |share: &mut [Self]| share.iter_mut().map(&finish).collect::<Result<Vec<_>, _>>();
             let shares = messages.chunks_mut(share).map(|share| scope.spawn(move || finish(share)));
             let shares: Vec<_> = shares.collect();
             let mut bases = Vec::new();

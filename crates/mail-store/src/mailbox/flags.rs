@@ -9,6 +9,7 @@ use super::work::Work;
 use crate::disk;
 use crate::error::StoreError;
 use crate::index::MessageRow;
+use crate::meter::Meter;
 use crate::names::FileName;
 use crate::quota;
 use crate::snapshot::Snapshot;
@@ -83,6 +84,7 @@ impl Mailbox {
         change: &FlagChange,
         may: Option<&Condition<'_>>,
     ) -> Result<Stored, StoreError> {
+        Meter::expect(uids.len());
         let (refused, after) = self.change(|work| {
             let (mut mod_seq, mut refused) = (None, Vec::new());
             for uid in uids {

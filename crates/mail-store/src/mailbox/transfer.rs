@@ -12,6 +12,7 @@ use super::{Mailbox, Outcome};
 use crate::disk;
 use crate::error::StoreError;
 use crate::index::{Index, MessageRow};
+use crate::meter::Meter;
 use crate::names::{self, FileName};
 use crate::quota;
 
@@ -33,6 +34,7 @@ impl Mailbox {
     pub fn copy(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
         self.is_neighbour(target)?;
         self.place.account.check_room(self.usage_of(uids))?;
+        Meter::expect(uids.len());
         let placed = RefCell::new(Vec::new());
         let copy = |index: &Index| {
             target.place.time("cur")?; // a source that is gone would look the same
@@ -58,6 +60,7 @@ impl Mailbox {
     /// As [`Self::copy`]; then all are where they were.
     pub fn move_to(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
         self.is_neighbour(target)?;
+        Meter::expect(uids.len());
         if self.place.folder == target.place.folder {
             return self.renumber(uids);
         }

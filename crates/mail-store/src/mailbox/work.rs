@@ -11,6 +11,7 @@ use crate::disk;
 use crate::error::StoreError;
 use crate::index::{Index, MailboxRow, MessageRow};
 use crate::mailbox_file::{Foreign, MailboxFile, letter_of};
+use crate::meter::Meter;
 use crate::names::FileName;
 use crate::snapshot::{Head, Snapshot, keyword_positions};
 
@@ -194,7 +195,10 @@ impl<'a> Work<'a> {
             attempts -= 1;
             match act(self, row) {
                 Err(error) if error.is_not_found() && attempts > 0 => self.compare_again()?,
-                result => return result.map(Some),
+                result => {
+                    Meter::count();
+                    return result.map(Some);
+                }
             }
         }
     }
