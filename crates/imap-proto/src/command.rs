@@ -9,6 +9,7 @@ use nom::combinator::{all_consuming, cut, map, opt, value};
 use nom::multi::separated_list1;
 use nom::sequence::{preceded, separated_pair, terminated};
 
+use crate::acl::{RightsChange, of_identifier, setacl};
 use crate::append::{AppendRequest, append, replace};
 use crate::condstore::{FetchModifiers, SelectParams, fetch_modifiers, select_params};
 use crate::esearch::{MailboxFilter, esearch};
@@ -157,6 +158,16 @@ pub enum Command {
     GetMetadata(Option<MailboxName>, MetadataOptions, Vec<MetadataEntry>),
     /// `SETMETADATA` of a mailbox or the server; an entry without a value is removed. RFC 5464 §4.3.
     SetMetadata(Option<MailboxName>, Vec<(MetadataEntry, Option<Vec<u8>>)>),
+    /// `SETACL` of an identifier. RFC 4314 §3.1.
+    SetAcl(MailboxName, String, RightsChange),
+    /// `DELETEACL` of an identifier. RFC 4314 §3.2.
+    DeleteAcl(MailboxName, String),
+    /// `GETACL`. RFC 4314 §3.3.
+    GetAcl(MailboxName),
+    /// `LISTRIGHTS` of an identifier. RFC 4314 §3.4.
+    ListRights(MailboxName, String),
+    /// `MYRIGHTS`. RFC 4314 §3.5.
+    MyRights(MailboxName),
     /// `APPEND`, `REPLACE` and `UID REPLACE`, up to the first literal of the message
     Append(AppendRequest),
     /// `IDLE`. RFC 2177.
@@ -323,6 +334,20 @@ fn parse_verb<'a, const UTF8: bool>(verb: &[u8], input: &'a [u8]) -> Option<Pars
             input,
             map(setmetadata::<UTF8>, |(mailbox, changes)| Command::SetMetadata(mailbox, changes)),
         ),
+        b"SETACL" => whole(
+            input,
+            map(setacl::<UTF8>, |(name, identifier, change)| Command::SetAcl(name, identifier, change)),
+        ),
+        b"DELETEACL" => whole(
+            input,
+            map(of_identifier::<UTF8>, |(name, identifier)| Command::DeleteAcl(name, identifier)),
+        ),
+        b"GETACL" => whole(input, map(mailbox::<UTF8>, Command::GetAcl)),
+        b"LISTRIGHTS" => whole(
+            input,
+            map(of_identifier::<UTF8>, |(name, identifier)| Command::ListRights(name, identifier)),
+        ),
+        b"MYRIGHTS" => whole(input, map(mailbox::<UTF8>, Command::MyRights)),
         b"COMPRESS" => whole(input, value(Command::Compress, tag_no_case("DEFLATE"))),
         b"APPEND" => Some(all_consuming(map(append::<UTF8>, Command::Append)).parse(input)),
         b"UID" => uid::<UTF8>(input),

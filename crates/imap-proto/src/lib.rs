@@ -2,6 +2,7 @@
 //!
 //! [`line-codec`](../line_codec/imap/index.html) frames whole commands first; the grammars here only ever see complete input.
 
+mod acl;
 mod append;
 mod command;
 mod condstore;
@@ -20,6 +21,7 @@ mod store;
 mod structure;
 mod url;
 
+pub use acl::{RightsChange, acl_response, listrights_response, myrights_response};
 pub use append::{AppendNext, AppendRequest, AppendScript, AppendStep, Within};
 pub use command::{Command, ParseError, Request, SearchRequest};
 pub use condstore::{FetchModifiers, Qresync, SelectParams};

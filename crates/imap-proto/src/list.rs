@@ -1,4 +1,4 @@
-//! LIST, plain (RFC 3501 §6.3.8) and extended (RFC 5258, RFC 6154 §2, RFC 5819, RFC 9590), and LSUB.
+//! LIST, plain (RFC 3501 §6.3.8) and extended (RFC 5258, RFC 6154 §2, RFC 5819, RFC 8440, RFC 9590), and LSUB.
 
 use nom::Parser;
 use nom::branch::alt;
@@ -46,6 +46,7 @@ impl ListRequest {
             ListReturn::Subscribed
             | ListReturn::Children
             | ListReturn::SpecialUse
+            | ListReturn::MyRights
             | ListReturn::Metadata(_) => None,
         })
     }
@@ -58,6 +59,7 @@ impl ListRequest {
             ListReturn::Subscribed
             | ListReturn::Children
             | ListReturn::SpecialUse
+            | ListReturn::MyRights
             | ListReturn::Status(_) => None,
         })
     }
@@ -91,6 +93,8 @@ pub enum ListReturn {
     Children,
     /// `SPECIAL-USE`
     SpecialUse,
+    /// `MYRIGHTS`. RFC 8440.
+    MyRights,
     /// `STATUS`
     Status(Vec<StatusItem>),
     /// `METADATA`. RFC 9590.
@@ -151,6 +155,7 @@ fn returns(input: &[u8]) -> Parsed<'_, Vec<ListReturn>> {
         value(ListReturn::Subscribed, tag_no_case("SUBSCRIBED")),
         value(ListReturn::Children, tag_no_case("CHILDREN")),
         value(ListReturn::SpecialUse, tag_no_case("SPECIAL-USE")),
+        value(ListReturn::MyRights, tag_no_case("MYRIGHTS")),
         map(preceded((tag_no_case("STATUS"), sp), status_items), ListReturn::Status),
         map(preceded((tag_no_case("METADATA"), sp), list1("an entry", entry)), ListReturn::Metadata),
     ));
@@ -181,10 +186,12 @@ mod tests {
 
     #[test]
     fn the_extended_form_selects_and_returns() {
-        let request =
-            parsed(r#"(SUBSCRIBED recursivematch) "" ("a/%" b) RETURN (SPECIAL-USE STATUS (MESSAGES SIZE))"#);
+        let request = parsed(
+            r#"(SUBSCRIBED recursivematch) "" ("a/%" b) RETURN (SPECIAL-USE MYRIGHTS STATUS (MESSAGES SIZE))"#,
+        );
         assert_eq!(request.patterns.len(), 2);
         assert!(request.is_extended() && request.selects(ListSelect::RecursiveMatch));
+        assert!(request.returns(&ListReturn::MyRights));
         assert!(request.returns(&ListReturn::SpecialUse) && !request.returns(&ListReturn::Children));
         assert_eq!(request.status(), Some(&[StatusItem::Messages, StatusItem::Size][..]));
         assert!(parsed(r#"() "" * RETURN ()"#).is_extended());

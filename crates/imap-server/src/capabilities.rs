@@ -50,6 +50,9 @@ const AFTER_LOGIN: &[&str] = &[
     "INPROGRESS",
     "I18NLEVEL=1",
     "UIDONLY",
+    "ACL",
+    "RIGHTS=texk",
+    "LIST-MYRIGHTS",
 ];
 
 /// What decides on the rest.

@@ -195,6 +195,11 @@ impl Client {
                 Ok(Next::Command)
             };
         }
+        self.act(tag, command).await
+    }
+
+    /// Does what a command asks for that may be performed.
+    async fn act(&mut self, tag: Tag, command: Command) -> io::Result<Next> {
         match command {
             Command::Capability => {
                 let capabilities = self.capabilities();
@@ -235,6 +240,11 @@ impl Client {
             | Command::SetQuota(..)
             | Command::GetMetadata(..)
             | Command::SetMetadata(..)
+            | Command::SetAcl(..)
+            | Command::DeleteAcl(..)
+            | Command::GetAcl(_)
+            | Command::ListRights(..)
+            | Command::MyRights(_)
             | Command::Check
             | Command::Close
             | Command::Unselect
@@ -402,7 +412,7 @@ impl Client {
                 debug!(account = %login.address, "session begins");
                 self.account = Some(login.guard);
                 self.wire.trust(&self.shared.config.imap);
-                let owner = Owner { address: login.address, shared: Arc::clone(&self.shared) };
+                let owner = Arc::new(Owner { address: login.address, shared: Arc::clone(&self.shared) });
                 self.session = Some(Box::new(Session {
                     state: State::Authenticated(login.account),
                     owner: Some(owner),

@@ -64,6 +64,10 @@ impl Session {
             self.tell_of_others(out);
             return Ok(());
         };
+        if selected.view().is_of_reader() {
+            // What the user has seen is not in the mailbox's own snapshot.
+            return self.look_for_news(allow_expunge, out);
+        }
         let now = selected.mailbox().snapshot();
         if of_annotations && (Arc::ptr_eq(&now, selected.now()) || selected.changes().is_none()) {
             // Of the mailbox there is nothing to tell, or not now.

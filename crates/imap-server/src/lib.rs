@@ -1,5 +1,6 @@
 //! The IMAP4rev1 server. RFC 3501 and the extensions that `README.md` lists.
 
+mod access;
 mod answer;
 mod capabilities;
 mod command;

@@ -7,10 +7,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use imap_proto::{FetchItem, MessageSet, PartialRange};
-use mail_store::{Changes, Difference, Mailbox, Message, Snapshot, StoreError};
-use mail_types::{Flag, Flags, Keyword, MailboxName, ModSeq, SeqSet, Uid, UidSet};
-use tracing::warn;
+use mail_store::{Changes, Difference, Mailbox, Message, Snapshot, StoreError, View};
+use mail_types::{Flag, Flags, Keyword, MailboxName, ModSeq, Rights, SeqSet, Uid, UidSet};
+use tracing::{error, warn};
 
+use crate::access::Place;
 use crate::answer::{Failure, Output};
 use crate::command::resync;
 use crate::contexts::{self, Contexts};
@@ -27,8 +28,12 @@ const REGISTERED: [&str; 5] = ["$Forwarded", "$MDNSent", "$Junk", "$NotJunk", "$
 #[derive(Debug)]
 pub(crate) struct SelectedMailbox {
     name: MailboxName,
-    mailbox: Arc<Mailbox>,
+    place: Place,
+    view: View,
+    /// By EXAMINE.
     read_only: bool,
+    /// What the client was told that the user may do.
+    rights: Rights,
     /// All of it has been told, but for the messages that are gone.
     now: Arc<Snapshot>,
     gaps: Gaps,
@@ -90,14 +95,17 @@ impl SelectedMailbox {
     /// Takes over what the mailbox holds now; SELECT is about to tell it.
     pub(crate) fn open(
         name: MailboxName,
-        mailbox: Arc<Mailbox>,
+        place: Place,
         read_only: bool,
         enabled: Enabled,
     ) -> Result<Self, StoreError> {
-        let now = mailbox.sync()?;
+        let view = place.open()?;
+        let now = view.sync()?;
         let mut selected = Self {
             name,
-            mailbox,
+            rights: place.rights(),
+            place,
+            view,
             read_only,
             gaps: Gaps::default(),
             known_up_to: None,
@@ -126,29 +134,47 @@ impl SelectedMailbox {
     }
 
     /// Goes on in the same mailbox under its new name. One that was made anew meanwhile is another.
-    pub(crate) fn follow(&mut self, name: MailboxName, mailbox: Arc<Mailbox>) {
-        if mailbox.uid_validity() == self.mailbox.uid_validity() {
-            (self.name, self.mailbox) = (name, mailbox);
+    pub(crate) fn follow(&mut self, name: MailboxName, place: Place) -> Result<(), StoreError> {
+        let view = place.open()?;
+        if view.mailbox().uid_validity() == self.mailbox().uid_validity() {
+            (self.name, self.place, self.view) = (name, place, view);
             if self.changes.is_some() {
-                self.changes = Some(self.mailbox.watch());
+                self.changes = Some(self.mailbox().watch());
             }
         }
+        Ok(())
     }
 
     pub(crate) const fn mailbox(&self) -> &Arc<Mailbox> {
-        &self.mailbox
+        self.view.mailbox()
     }
 
-    /// The mailbox, for commands that change it.
-    pub(crate) fn writable(&self) -> Result<&Arc<Mailbox>, Failure> {
+    /// The mailbox as the user sees it.
+    pub(crate) const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The mailbox, for commands that change it and need these rights.
+    pub(crate) fn writable(&self, needed: Rights) -> Result<&View, Failure> {
         if self.read_only {
             return Err(Failure::no("[CANNOT] The mailbox is selected read-only"));
         }
-        Ok(&self.mailbox)
+        if !self.rights.contains(needed) {
+            return Err(Failure::no("[NOPERM] You have no right to do this"));
+        }
+        Ok(&self.view)
     }
 
-    pub(crate) const fn is_read_only(&self) -> bool {
-        self.read_only
+    /// What the user may do.
+    pub(crate) const fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    /// True if SELECT is to say READ-ONLY: nothing that others see can be changed. RFC 4314 §5.2.
+    pub(crate) const fn is_told_read_only(&self) -> bool {
+        let own_flags = if self.view.is_of_reader() { Rights::SEEN } else { Rights::NONE };
+        let writing = Rights::INSERT.union(Rights::EXPUNGE).union(Rights::FLAGS).without(own_flags);
+        self.read_only || !self.rights.intersects(writing)
     }
 
     /// The messages that are there.
@@ -224,7 +250,8 @@ impl SelectedMailbox {
 
     /// EXAMINE leaves `\Recent` to the next SELECT (RFC 3501 §6.3.2), and so do clients that know no such flag (RFC 9051, appendix E).
     fn claim_recent(&mut self) -> Result<(), StoreError> {
-        if self.enabled.imap4rev2 {
+        if self.enabled.imap4rev2 || self.view.is_of_reader() {
+            // What is recent is the owner's.
             return Ok(());
         }
         let (first, next) = (self.now.first_recent(), self.now.uid_next());
@@ -232,7 +259,7 @@ impl SelectedMailbox {
             self.recent.clear();
             self.recent.extend((first < next).then_some((first, Uid::MAX)));
         } else if first < next {
-            self.add_recent(self.mailbox.claim_recent()?);
+            self.add_recent(self.mailbox().claim_recent()?);
         }
         Ok(())
     }
@@ -323,8 +350,36 @@ impl SelectedMailbox {
 
     /// Looks for changes and tells them. Blocks.
     pub(crate) fn sync(&mut self, allow_expunge: bool, out: &mut Output) -> Result<(), StoreError> {
-        let now = self.mailbox.sync()?;
+        self.look_at_rights(out)?;
+        let now = self.view.sync()?;
         self.tell(now, allow_expunge, out);
+        Ok(())
+    }
+
+    /// As [`Self::look_at_rights`] where others give them: before a command, so that nothing is done with rights that were taken
+    /// away.
+    pub(crate) fn look_at_others_rights(&mut self, out: &mut Output) -> Result<(), StoreError> {
+        if self.view.is_of_reader() { self.look_at_rights(out) } else { Ok(()) }
+    }
+
+    /// Sees to it that no session goes on with rights that were taken away. A mailbox that may not be read any more is as one
+    /// that is gone. RFC 4314 §5.1.1.
+    fn look_at_rights(&mut self, out: &mut Output) -> Result<(), StoreError> {
+        let rights = match self.place.rights_now() {
+            Ok(rights) => rights,
+            Err(Failure::Store(error)) => return Err(error),
+            Err(failure) => {
+                error!(?failure, mailbox = %self.name, "the rights are taken to be as they were");
+                return Ok(());
+            }
+        };
+        if !rights.contains(Rights::READ) {
+            return Err(StoreError::NoSuchMailbox(self.name.clone()));
+        }
+        if rights != self.rights {
+            self.rights = rights;
+            self.tell_flags_known(&Arc::clone(&self.now), out);
+        }
         Ok(())
     }
 
@@ -436,10 +491,19 @@ impl SelectedMailbox {
         }
         self.keywords = unregistered(snapshot).count();
         out.text(format_args!("* FLAGS ({flags})\r\n"));
-        if self.read_only {
+        if self.read_only || !self.rights.intersects(Rights::FLAGS) {
             out.line("* OK [PERMANENTFLAGS ()] Nothing can be changed");
-        } else {
+        } else if self.rights.contains(Rights::FLAGS) {
             out.text(format_args!("* OK [PERMANENTFLAGS ({flags} \\*)] Flags and keywords are kept\r\n"));
+        } else if self.rights.contains(Rights::WRITE) {
+            let missing = Flag::ALL.into_iter().filter(|it| !self.rights.contains(Rights::to_change(*it)));
+            let some = missing.fold(flags, |flags, it| flags.replacen(&format!("{it} "), "", 1));
+            out.text(format_args!(
+                "* OK [PERMANENTFLAGS ({some} \\*)] These flags and keywords are kept\r\n"
+            ));
+        } else {
+            let some = self.rights.of_flags(&Flag::ALL.into_iter().collect());
+            out.text(format_args!("* OK [PERMANENTFLAGS ({some})] These flags are kept\r\n"));
         }
     }
 

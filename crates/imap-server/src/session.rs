@@ -9,6 +9,7 @@ use mail_store::{Account, StoreError};
 use mail_types::{MailboxName, ModSeq};
 use tracing::error;
 
+use crate::access::OTHER_USERS;
 use crate::answer::{Failure, Output};
 use crate::command::fetch::FetchJob;
 use crate::command::fetch::Request as FetchRequest;
@@ -16,7 +17,7 @@ use crate::command::metadata::Told;
 use crate::command::quota::Owner;
 use crate::command::select::Wanted;
 use crate::command::{
-    copy, esearch, expunge, fetch, list, mailbox, metadata, notify, quota, search, select, sort, store,
+    acl, copy, esearch, expunge, fetch, list, mailbox, metadata, notify, quota, search, select, sort, store,
     thread,
 };
 use crate::filters;
@@ -72,6 +73,11 @@ impl AllowedIn {
             | Command::SetQuota(..)
             | Command::GetMetadata(..)
             | Command::SetMetadata(..)
+            | Command::SetAcl(..)
+            | Command::DeleteAcl(..)
+            | Command::GetAcl(_)
+            | Command::ListRights(..)
+            | Command::MyRights(_)
             | Command::Esearch(..)
             | Command::Append(AppendRequest { replaces: None, .. })
             | Command::Compress
@@ -130,7 +136,7 @@ pub(crate) enum Answer {
 pub(crate) struct Session {
     pub(crate) state: State,
     /// Whose it is, after login.
-    pub(crate) owner: Option<Owner>,
+    pub(crate) owner: Option<Arc<Owner>>,
     pub(crate) enabled: Enabled,
     /// What it was told of annotations, if it wants that.
     pub(crate) annotations: Option<Box<Told>>,
@@ -199,6 +205,12 @@ impl Session {
     /// Performs a command that needs the store, and answers it. `now` is in seconds since 1970. Blocks.
     pub(crate) fn handle(&mut self, request: Request, now: i64, out: &mut Output) -> Progress {
         let Request { tag, mut command } = request;
+        if let State::Selected(_, selected) = &mut self.state
+            && let Err(StoreError::NoSuchMailbox(_)) = selected.look_at_others_rights(out)
+        {
+            out.line(LOST);
+            return Progress::Lost;
+        }
         if let Err(failure) = filters::put_in(self, &mut command) {
             return self.finish(&tag, Err(failure), self.enabled.uid_only, out);
         }
@@ -336,7 +348,7 @@ impl Session {
             Command::XList(reference, pattern) => list::xlist(self, &reference, &pattern, out),
             Command::Notify(request) => notify::notify(self, request, out),
             Command::Namespace => {
-                out.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
+                out.line(format!("* NAMESPACE ((\"\" \"/\")) ((\"{OTHER_USERS}/\" \"/\")) NIL"));
                 Ok("Done".to_owned())
             }
             Command::Status(name, items) => mailbox::status(self, &name, &items, out),
@@ -347,6 +359,11 @@ impl Session {
                 metadata::get_metadata(self, of.as_ref(), options, &entries, out)
             }
             Command::SetMetadata(of, changes) => metadata::set_metadata(self, of.as_ref(), &changes),
+            Command::SetAcl(name, identifier, change) => acl::set_acl(self, &name, &identifier, change),
+            Command::DeleteAcl(name, identifier) => acl::delete_acl(self, &name, &identifier),
+            Command::GetAcl(name) => acl::get_acl(self, &name, out),
+            Command::ListRights(name, identifier) => acl::list_rights(self, &name, &identifier, out),
+            Command::MyRights(name) => acl::my_rights(self, &name, out),
             Command::Expunge => expunge::expunge(self, None),
             Command::UidExpunge(set) => expunge::expunge(self, Some(&set)),
             Command::Search(request) => search::search(self, tag, &request, now, out),

@@ -1,5 +1,6 @@
 //! One account's mailboxes: list, create, delete, rename.
 
+mod acl;
 mod locked;
 mod metadata;
 mod note;
@@ -17,6 +18,7 @@ use mail_types::{MailboxName, ModSeq, Quota, SpecialUse, Uid, UidValidity, Usage
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
 
+use crate::acl::Acl;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::housekeeping::{self, Chore, DELETED};
@@ -28,6 +30,8 @@ use crate::object_id::MailboxObjectId;
 use crate::quota::{self, Count};
 use crate::recent::Recent;
 use crate::search::Search;
+use crate::shares;
+use crate::snapshot::Snapshot;
 use crate::summary::Summarizer;
 use crate::watch::{Notices, Watcher};
 
@@ -346,7 +350,8 @@ impl Account {
                 }
                 above = parent.parent();
             }
-            self.make(index, name, special_use)
+            self.make(index, name, special_use)?;
+            if self.acl(name)? == Acl::default() { Ok(()) } else { shares::note(&self.home) }
         })
     }
 
@@ -362,6 +367,7 @@ impl Account {
         MailboxFile::new(self.new_uid_validity()?, special_use).write(&folder)?;
         self.discard_metadata(name);
         index.forget(&name.to_maildir())?;
+        self.inherit_acl(name)?;
         create_maildir(&folder)
     }
 
@@ -504,10 +510,15 @@ impl Account {
     /// [`StoreError::NoSuchMailbox`], [`StoreError::Io`], [`StoreError::Index`].
     pub fn status(self: &Arc<Self>, name: &MailboxName) -> Result<MailboxStatus, StoreError> {
         let mailbox = self.open(name)?;
-        let snapshot = mailbox.snapshot();
+        Ok(MailboxStatus::of(&mailbox, &mailbox.snapshot()))
+    }
+}
+
+impl MailboxStatus {
+    pub(crate) fn of(mailbox: &Mailbox, snapshot: &Snapshot) -> Self {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let recent = snapshot.uids().partition_point(|uid| uid < snapshot.first_recent());
-        Ok(MailboxStatus {
+        Self {
             messages: count(snapshot.len()),
             recent: count(snapshot.len() - recent),
             unseen: count(snapshot.rows.unseen()),
@@ -517,6 +528,6 @@ impl Account {
             highest_mod_seq: snapshot.highest_mod_seq(),
             size: snapshot.rows.octets(),
             deleted: snapshot.rows.deleted(),
-        })
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) const DELETED: &str = "deleted-";
 pub(crate) enum Chore {
     /// Stale files of a mailbox's folder.
     Mailbox(PathBuf),
-    /// Folders below an account's whose deletion was cut short.
+    /// Folders below an account's whose deletion was cut short, and what its mailboxes say of others' rights.
     Account(PathBuf),
     /// A deleted mailbox.
     Remove(PathBuf),
@@ -49,7 +49,10 @@ fn run(chores: &Receiver<Chore>) {
     for chore in chores {
         match chore {
             Chore::Mailbox(folder) => sweep_mailbox(&folder, SystemTime::now()),
-            Chore::Account(home) => sweep_account(&home),
+            Chore::Account(home) => {
+                sweep_account(&home);
+                note_shares(&home);
+            }
             Chore::Remove(folder) => remove(&folder),
             Chore::Verify(mailbox) => mailbox.upgrade().iter().for_each(|it| it.verify()),
         }
@@ -77,6 +80,13 @@ pub(crate) fn sweep_account(home: &Path) {
         |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(DELETED.as_bytes());
     for entry in std::fs::read_dir(home).into_iter().flatten().flatten().filter(is_deleted) {
         remove(&entry.path());
+    }
+}
+
+/// Lists of rights may have come with a Maildir from elsewhere.
+fn note_shares(home: &Path) {
+    if let Err(error) = crate::shares::note(home) {
+        tracing::warn!(home = %home.display(), %error, "to whom mailboxes are shared can't be noted");
     }
 }
 

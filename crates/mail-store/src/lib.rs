@@ -3,6 +3,7 @@
 //! All calls block; servers make them off the async threads (`tokio::task::spawn_blocking`).
 
 mod account;
+mod acl;
 mod check;
 mod content_hash;
 mod delivery;
@@ -23,6 +24,7 @@ mod object_id;
 mod quota;
 mod recent;
 mod search;
+mod shares;
 mod snapshot;
 mod store;
 mod summary;
@@ -31,11 +33,12 @@ mod tests;
 mod watch;
 
 pub use account::{Account, MailboxEntry, MailboxStatus, MetadataChange, MetadataChanges};
+pub use acl::{Acl, Asker, Identifier, OWNERS, Subject};
 pub use check::{Advance, Finding, Problem};
 pub use content_hash::ContentHash;
 pub use delivery::Delivery;
 pub use error::StoreError;
-pub use mailbox::{Append, FlagChange, Mailbox, Stored};
+pub use mailbox::{Append, FlagChange, Mailbox, Stored, View};
 pub use message_file::MessageFile;
 pub use metadata::Metadata;
 pub use meter::Meter;

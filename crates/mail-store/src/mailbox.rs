@@ -9,15 +9,19 @@ mod misfit;
 mod names;
 mod object_ids;
 mod place;
+mod reader;
 mod rebuild;
 mod replace;
 mod scan;
+mod seen;
 mod summaries;
 mod texts;
 mod transfer;
 mod verify;
+mod view;
 mod work;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -42,9 +46,11 @@ pub use flags::{FlagChange, Stored};
 pub(crate) use listing::FILES_READ;
 use names::Names;
 use place::Place;
-pub(crate) use place::{Signs, modified_at, now_nanos};
+pub(crate) use place::{Signs, is_settled, modified_at, now_nanos};
+use reader::Reader;
 use scan::{doubtful_at, settles_at};
 use summaries::Summarized;
+pub use view::View;
 use work::Work;
 pub(crate) use work::joined;
 
@@ -63,6 +69,8 @@ pub struct Mailbox {
     is_verifying: AtomicBool,
     names: Mutex<Names>,
     summarized: Mutex<Summarized>,
+    /// Users other than the owner who have it open.
+    readers: Mutex<HashMap<String, Weak<Reader>>>,
 }
 
 /// As long as the disk shows these signs, what is shown is true.
@@ -118,6 +126,7 @@ impl Mailbox {
             is_verifying: AtomicBool::new(false),
             names: Mutex::default(),
             summarized: Mutex::default(),
+            readers: Mutex::default(),
         });
         mailbox.show(outcome);
         Ok(mailbox)
@@ -272,6 +281,6 @@ impl Mailbox {
             Err(error)
         })?;
         let date = date.unwrap_or_else(|| InternalDate::from_unix(now_nanos() / 1_000_000_000));
-        Ok(Append { mailbox: Arc::clone(self), flags, date, tmp })
+        Ok(Append { mailbox: Arc::clone(self), flags, date, tmp, seen_by: None })
     }
 }

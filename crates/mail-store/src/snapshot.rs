@@ -2,6 +2,7 @@
 
 mod history;
 mod next;
+mod personal;
 mod rows;
 mod uids;
 

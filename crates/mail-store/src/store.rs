@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use mail_types::{Address, Quota, Usage};
 
 use crate::account::{Account, create_maildir};
+use crate::acl::Identifier;
 use crate::delivery::{Delivery, Notes};
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::quota;
 use crate::recent::Recent;
+use crate::shares::Shares;
 use crate::summary::Summarizer;
 
 /// All accounts' mail, below one folder.
@@ -22,6 +24,7 @@ pub struct Store {
     recent: Arc<Recent>,
     summarizer: Option<Arc<dyn Summarizer>>,
     notes: Arc<Notes>,
+    shares: Shares,
 }
 
 impl Store {
@@ -49,6 +52,7 @@ impl Store {
             recent: Arc::default(),
             summarizer,
             notes: Notes::open(mail_dir),
+            shares: Shares::new(mail_dir),
         }))
     }
 
@@ -96,6 +100,25 @@ impl Store {
         Ok(account)
     }
 
+    /// As [`Self::account`] where the account's folders are there already: nothing is made of a name that somebody guessed.
+    ///
+    /// # Errors
+    /// As [`Self::account`].
+    pub fn existing_account(self: &Arc<Self>, owner: &Address) -> Result<Option<Arc<Account>>, StoreError> {
+        if Account::is_complete(&self.home(owner))? { self.account(owner).map(Some) } else { Ok(None) }
+    }
+
+    /// The accounts, sorted, in which an identifier has rights that is meant, given the account's address.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn owners_sharing(
+        &self,
+        is_meant: impl Fn(&Address, &Identifier) -> bool,
+    ) -> Result<Vec<Address>, StoreError> {
+        self.shares.owners(is_meant)
+    }
+
     fn opened(&self, home: &Path) -> Option<Arc<Account>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(home).and_then(Weak::upgrade).filter(|it| it.is_current())
@@ -135,7 +158,7 @@ impl Store {
 }
 
 /// A name that is one folder's, whatever the text holds: all but letters, digits and a few marks is written `%XX`.
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     for (position, byte) in text.bytes().enumerate() {
         if byte.is_ascii_alphanumeric() || b"-_+=".contains(&byte) || (byte == b'.' && position > 0) {

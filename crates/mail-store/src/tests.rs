@@ -8,6 +8,7 @@ use mail_types::{Address, Flag, Flags, MailboxName, Uid};
 use crate::{FlagChange, Mailbox, Snapshot, Store};
 
 mod accounts;
+mod acl;
 mod changes;
 mod check;
 mod content;
@@ -22,6 +23,7 @@ mod notices;
 mod object_ids;
 mod quota;
 mod races;
+mod readers;
 mod save_dates;
 mod second_opinion;
 mod soak;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::error::StoreError;
 use crate::mailbox::Mailbox;
+use crate::shares::SEEN;
 use crate::snapshot::Snapshot;
 pub use notices::{KnownStatus, News, Notices};
 use subject::Subject;
@@ -277,7 +278,7 @@ impl Watching {
         let Some(waited) = self.waited.get_mut(&id) else { return Ok(()) };
         let parts = match waited.subject {
             Subject::Mailbox(_) | Subject::Folder(_) => {
-                &[("", WatchMask::MOVED_TO), ("cur", names), ("new", names)][..]
+                &[("", WatchMask::MOVED_TO | WatchMask::MODIFY), ("cur", names), ("new", names)][..]
             }
             Subject::Names(_) => &[("", names)],
         };
@@ -323,6 +324,11 @@ impl Watching {
                     dirty.extend(self.waited.keys());
                 }
                 let Some(waiting) = self.by_watch.get(&event.wd) else { continue };
+                if is_of_reader(event.name) {
+                    // What a user has seen, or may do, is in no snapshot of the mailbox's own.
+                    waiting.iter().filter_map(|id| self.waited.get(id)).for_each(|it| it.subject.wake());
+                    continue;
+                }
                 if event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED) {
                     moved.extend(waiting);
                     dirty.extend(waiting);
@@ -408,6 +414,14 @@ impl Watching {
             self.due.insert((at, id));
         }
     }
+}
+
+/// Names of the files in which it stands what other users than the owner have seen, and may do.
+fn is_of_reader(name: Option<&std::ffi::OsStr>) -> bool {
+    name.is_some_and(|name| {
+        name.as_encoded_bytes().starts_with(SEEN.as_bytes()) && !name.as_encoded_bytes().ends_with(b".tmp")
+            || name == "dovecot-acl"
+    })
 }
 
 #[cfg(test)]

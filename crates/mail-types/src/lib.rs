@@ -10,6 +10,7 @@ mod metadata_entry;
 mod number;
 mod number_set;
 mod quota;
+mod rights;
 mod secret;
 
 pub use address::{Address, AddressError, Domain};
@@ -20,4 +21,5 @@ pub use metadata_entry::{MetadataEntry, MetadataEntryError, MetadataScope};
 pub use number::{ModSeq, SeqNum, Uid, UidValidity, ZeroError};
 pub use number_set::{Bound, Number, NumberSet, SeqSet, UidSet};
 pub use quota::{Quota, Usage};
+pub use rights::{Rights, RightsError};
 pub use secret::Secret;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use imap_proto::{AppendRequest, AppendStep, MessageSet, MessageUrl, Within};
 use mail_message::BodyStructure;
 use mail_message::binary::without_nuls;
-use mail_store::{Account, Append, Mailbox, StoreError};
-use mail_types::{Flags, InternalDate, MailboxName, Uid, UidSet, Usage};
+use mail_store::{Append, Mailbox, StoreError, View};
+use mail_types::{Flags, InternalDate, MailboxName, Rights, Uid, UidSet, Usage};
 use tracing::{error, info};
 
+use crate::access::{Access, Place};
 use crate::answer::{Failure, Output};
 use crate::contents::unreadable;
 use crate::section;
@@ -22,13 +23,15 @@ const MOST_MESSAGES: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Appending {
     name: MailboxName,
-    account: Arc<Account>,
-    mailbox: Arc<Mailbox>,
+    place: Place,
+    view: View,
     messages: Vec<Message>,
     /// Of the messages, as far as they are announced.
     announced: Usage,
     /// What goes for it, by REPLACE.
     replaced: Option<Replaced>,
+    /// How the mailboxes in URLs are found.
+    access: Access,
     /// What URLs without a mailbox are relative to.
     selected: Option<Arc<Mailbox>>,
     /// Octets that a message may have.
@@ -55,14 +58,15 @@ struct Replaced {
 impl Appending {
     /// Opens the mailbox that the messages go to.
     pub(crate) fn start(session: &mut Session, request: &AppendRequest) -> Result<Self, Failure> {
-        session.limit()?;
         let replaced = request.replaces.as_ref().map(|set| Replaced::find(session, set)).transpose()?;
         let name = request.mailbox.clone();
         let selected = session.selected().ok().map(|selected| Arc::clone(selected.mailbox()));
-        let account = Arc::clone(session.account()?);
-        let mailbox = account.open(&name).map_err(|error| Failure::from(error).try_create())?;
+        let access = session.access()?;
+        let place = access.check(&name, Rights::INSERT).map_err(Failure::try_create)?;
+        let view = place.open().map_err(|error| Failure::from(error).try_create())?;
+        place.limit()?;
         let (messages, announced, most) = (Vec::new(), Usage::default(), session.max_append());
-        Ok(Self { name, account, mailbox, messages, announced, replaced, selected, most })
+        Ok(Self { name, place, view, messages, announced, replaced, access, selected, most })
     }
 
     /// Does what stands before the next literal.
@@ -85,7 +89,8 @@ impl Appending {
         if self.messages.len() >= MOST_MESSAGES {
             return Err(Failure::no("[LIMIT] So many messages can't be appended at once"));
         }
-        let append = self.mailbox.append(flags.clone(), date);
+        let flags = self.place.rights().of_flags(&flags);
+        let append = self.view.append(&flags, date);
         let append = append.map_err(|error| Failure::from(error).try_create())?;
         self.messages.push(Message { append, flags, date, binary: false });
         self.announced = self.announced + Usage::message(0);
@@ -124,8 +129,9 @@ impl Appending {
             return Err(Failure::no("[TOOBIG] The message is too big"));
         }
         self.announced.storage = self.announced.storage.saturating_add(size);
-        let less = self.replaced.as_ref().map(|replaced| replaced.usage).unwrap_or_default();
-        Ok(self.account.check_exchange(self.announced, less)?)
+        let replaced = self.replaced.as_ref().filter(|it| it.mailbox.is_in_account_of(self.view.mailbox()));
+        let less = replaced.map(|replaced| replaced.usage).unwrap_or_default();
+        Ok(self.place.account().check_exchange(self.announced, less)?)
     }
 
     /// Takes the next piece of the message begun last. Blocks.
@@ -149,10 +155,10 @@ impl Appending {
         let Some(url) = MessageUrl::parse(text) else { return Ok(None) };
         let mailbox = match &url.mailbox {
             None => self.selected.clone(),
-            Some(name) => match self.account.open(name) {
-                Ok(mailbox) => Some(mailbox),
-                Err(StoreError::NoSuchMailbox(_)) => None,
-                Err(error) => return Err(error.into()),
+            Some(name) => match self.access.check(name, Rights::READ).and_then(|it| Ok(it.open()?)) {
+                Ok(view) => Some(Arc::clone(view.mailbox())),
+                Err(Failure::Store(StoreError::NoSuchMailbox(_)) | Failure::No(_)) => None,
+                Err(failure) => return Err(failure),
             },
         };
         let is_meant =
@@ -175,13 +181,19 @@ impl Appending {
     pub(crate) fn commit(mut self, session: &mut Session, out: &mut Output) -> Result<String, Failure> {
         self.is_complete()?;
         let messages = std::mem::take(&mut self.messages);
-        let messages = messages.into_iter().map(|message| message.storable(&self.mailbox));
+        let messages = messages.into_iter().map(|message| message.storable(&self.view));
         let mut messages = messages.collect::<Result<Vec<_>, _>>()?;
-        let validity = self.mailbox.uid_validity();
+        let validity = self.view.mailbox().uid_validity();
         let gone_target = |error: StoreError| Failure::from(error).try_create();
         if let Some(Replaced { mailbox, uid, .. }) = self.replaced {
             let Some(new) = messages.pop() else { return Err(Failure::bad("There is no message")) };
-            let new = new.replace(&mailbox, uid).map_err(gone_target)?;
+            let new = if mailbox.is_in_account_of(self.view.mailbox()) {
+                new.replace(&mailbox, uid).map_err(gone_target)?
+            } else {
+                let new = new.commit().map_err(gone_target)?;
+                mailbox.expunge(&[uid])?;
+                new
+            };
             info!(mailbox = %self.name, %uid, %new, "replaced");
             session.selected()?.owe_changes();
             session.knows_messages(&self.name, [new]);
@@ -199,7 +211,7 @@ impl Appending {
 impl Message {
     /// The message as any client can be sent it: what has NULs in it gets another transfer encoding, which must not show where no
     /// NULs are meant.
-    fn storable(mut self, mailbox: &Arc<Mailbox>) -> Result<Append, Failure> {
+    fn storable(mut self, view: &View) -> Result<Append, Failure> {
         if !self.binary {
             return Ok(self.append);
         }
@@ -214,7 +226,7 @@ impl Message {
         let encoded = without_nuls(&octets).ok_or(Failure::no(
             "[UNKNOWN-CTE] NULs may stand only in bodies whose transfer encoding is binary",
         ))?;
-        let mut append = mailbox.append(self.flags, self.date)?;
+        let mut append = view.append(&self.flags, self.date)?;
         append.write_all(&encoded).map_err(failed)?;
         Ok(append)
     }
@@ -226,7 +238,8 @@ impl Replaced {
         let named = selected.named(set)?;
         let uid = selected.uids(&named).first().copied();
         let uid = uid.ok_or(Failure::no("[EXPUNGEISSUED] The message is gone"))?;
-        let mailbox = Arc::clone(selected.writable()?);
+        let removing = Rights::DELETE_MESSAGES.union(Rights::EXPUNGE);
+        let mailbox = Arc::clone(selected.writable(removing)?.mailbox());
         let now = selected.now();
         let size = now.position(uid).and_then(|index| now.get(index)).map_or(0, |message| message.size);
         Ok(Self { mailbox, uid, usage: Usage::message(size) })

@@ -1,10 +1,8 @@
 //! COPY (RFC 3501 §6.4.7) and MOVE (RFC 6851), with COPYUID (RFC 4315 §3).
 
-use std::sync::Arc;
-
 use imap_proto::MessageSet;
-use mail_store::Mailbox;
-use mail_types::{MailboxName, Uid, UidSet};
+use mail_store::{Mailbox, View};
+use mail_types::{MailboxName, Rights, Uid, UidSet};
 
 use crate::answer::{Failure, Output};
 use crate::selected::SelectedMailbox;
@@ -16,17 +14,16 @@ pub(crate) fn copy(
     target: &MailboxName,
     out: &mut Output,
 ) -> Result<String, Failure> {
-    session.limit()?;
     let name = target;
-    let target = open_target(session, name)?;
+    let (target, rights) = open_target(session, name)?;
     let selected = session.selected()?;
     let uids = named(selected, set, out)?;
     if uids.is_empty() {
         return Ok("Nothing to copy".to_owned());
     }
-    let pairs = selected.mailbox().copy(&uids, &target)?;
+    let pairs = selected.view().transfer(&uids, &target, rights, false)?;
     session.knows_messages(name, pairs.iter().map(|(_, to)| *to));
-    Ok(copy_uid(&target, &pairs)
+    Ok(copy_uid(target.mailbox(), &pairs)
         .map_or_else(|| "Nothing to copy".to_owned(), |code| format!("{code} Copied")))
 }
 
@@ -37,16 +34,16 @@ pub(crate) fn move_to(
     out: &mut Output,
 ) -> Result<String, Failure> {
     let name = target;
-    let target = open_target(session, name)?;
+    let (target, rights) = open_target(session, name)?;
     let selected = session.selected()?;
     let uids = named(selected, set, out)?;
-    let mailbox = Arc::clone(selected.writable()?);
+    let view = selected.writable(Rights::DELETE_MESSAGES.union(Rights::EXPUNGE))?.clone();
     if uids.is_empty() {
         return Ok("Nothing to move".to_owned());
     }
-    let pairs = mailbox.move_to(&uids, &target)?;
+    let pairs = view.transfer(&uids, &target, rights, true)?;
     // RFC 6851 §4.3: COPYUID comes before the EXPUNGEs.
-    match copy_uid(&target, &pairs) {
+    match copy_uid(target.mailbox(), &pairs) {
         Some(code) => out.line(format!("* OK {code} Moved")),
         None => return Ok("Nothing to move".to_owned()),
     }
@@ -69,8 +66,12 @@ fn named(selected: &mut SelectedMailbox, set: &MessageSet, out: &mut Output) -> 
     Ok(selected.uids(&named))
 }
 
-fn open_target(session: &Session, target: &MailboxName) -> Result<Arc<Mailbox>, Failure> {
-    session.account()?.open(target).map_err(|error| Failure::from(error).try_create())
+/// The target, and what the user may do there; its owner's quota holds from here on.
+fn open_target(session: &Session, target: &MailboxName) -> Result<(View, Rights), Failure> {
+    let place = session.check(target, Rights::INSERT).map_err(Failure::try_create)?;
+    let view = place.open().map_err(|error| Failure::from(error).try_create())?;
+    place.limit()?;
+    Ok((view, place.rights()))
 }
 
 /// `COPYUID`, both sets in the same order and compact; `None` if nothing was copied.

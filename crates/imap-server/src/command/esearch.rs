@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use imap_proto::{MailboxFilter, SearchRequest, SearchReturns, Tag};
 use mail_store::{Account, StoreError};
-use mail_types::MailboxName;
+use mail_types::{MailboxName, Rights};
 
+use crate::access::Access;
 use crate::answer::{Failure, Output};
 use crate::command::search::tell;
 use crate::filter;
@@ -33,7 +34,8 @@ pub(crate) fn esearch(
     }
     let account = Arc::clone(session.account()?);
     let enabled = session.enabled;
-    let mut names = named(&account, sources)?;
+    let access = session.access()?;
+    let mut names = named(&account, &access, sources)?;
     if sources.contains(&MailboxFilter::Selected) {
         let name = session.selected()?.name().clone();
         let correlator = format!("TAG \"{tag}\" MAILBOX {}", session.shown(&name));
@@ -42,11 +44,13 @@ pub(crate) fn esearch(
     }
     for name in names {
         let correlator = format!("TAG \"{tag}\" MAILBOX {}", session.shown(&name));
-        let opened = account.open(&name).and_then(|it| SelectedMailbox::open(name, it, true, enabled));
+        let place = access.check(&name, Rights::READ);
+        let opened = place.and_then(|it| Ok(SelectedMailbox::open(name, it, true, enabled)?));
         match opened {
             Ok(mut mailbox) => search(&mut mailbox, &correlator, &request, now, out)?,
-            Err(StoreError::NoSuchMailbox(_)) => {}
-            Err(error) => return Err(error.into()),
+            // RFC 7377 §2.2: of what can't be read nothing is told.
+            Err(Failure::Store(StoreError::NoSuchMailbox(_)) | Failure::No(_)) => {}
+            Err(failure) => return Err(failure),
         }
     }
     Ok("Searched".to_owned())
@@ -77,12 +81,16 @@ fn search(
 }
 
 /// The mailboxes that there are of those named, but for the selected one, each once.
-fn named(account: &Arc<Account>, sources: &[MailboxFilter]) -> Result<BTreeSet<MailboxName>, Failure> {
-    let all = account.mailboxes()?;
-    let all: BTreeSet<MailboxName> = all.into_iter().filter(|it| it.selectable).map(|it| it.name).collect();
+fn named(
+    account: &Arc<Account>,
+    access: &Access,
+    sources: &[MailboxFilter],
+) -> Result<BTreeSet<MailboxName>, Failure> {
+    let own = account.mailboxes()?.into_iter().filter(|it| it.selectable).map(|it| it.name);
+    let others = access.shared()?.into_iter().map(|(name, _)| name);
     let is_subscribed = sources.contains(&MailboxFilter::Subscribed);
     let subscribed = if is_subscribed { account.subscriptions()? } else { Vec::new() };
     let subscribed: BTreeSet<MailboxName> = subscribed.into_iter().collect();
     let is_named = |name: &MailboxName| sources.iter().any(|source| filter::names(source, name, &subscribed));
-    Ok(all.into_iter().filter(is_named).collect())
+    Ok(own.chain(others).filter(is_named).collect())
 }

@@ -1,7 +1,7 @@
 //! EXPUNGE (RFC 3501 §6.4.3) and UID EXPUNGE (RFC 4315 §2.1).
 
 use imap_proto::MessageSet;
-use mail_types::{Flag, Uid};
+use mail_types::{Flag, Rights, Uid};
 use tracing::info;
 
 use crate::answer::Failure;
@@ -11,7 +11,7 @@ use crate::session::Session;
 /// Removes what is `\Deleted`, within `set` if one is given. What is gone is told at the command's end.
 pub(crate) fn expunge(session: &mut Session, set: Option<&MessageSet>) -> Result<String, Failure> {
     let selected = session.selected()?;
-    let mailbox = selected.writable()?;
+    let mailbox = selected.writable(Rights::EXPUNGE)?.mailbox();
     let uids = deleted(selected, set)?;
     if !uids.is_empty() {
         mailbox.expunge(&uids)?;

@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 
 use imap_proto::{FetchItem, FetchModifiers, MessageSet, Tag, internal_date};
 use mail_store::{FlagChange, Message, Snapshot, StoreError};
-use mail_types::{Flag, ModSeq, Uid};
+use mail_types::{Flag, ModSeq, Rights, Uid};
 use tracing::error;
 
 use crate::answer::{Failure, Output};
@@ -84,7 +84,7 @@ impl FetchJob {
             named = changed_since(selected, named, mod_seq);
             items.push(FetchItem::ModSeq);
         }
-        let sets_seen = items.iter().any(FetchItem::sets_seen) && !selected.is_read_only();
+        let sets_seen = items.iter().any(FetchItem::sets_seen) && selected.writable(Rights::SEEN).is_ok();
         let seen = if sets_seen { set_seen(selected, &named, out)? } else { None };
         // RFC 3501 §6.4.8
         let mut named_by_uid = set.is_uid();
@@ -175,7 +175,7 @@ fn set_seen(
     out: &mut Output,
 ) -> Result<Option<Arc<Snapshot>>, Failure> {
     // Another session may have cleared it without this one having been told.
-    let now = selected.mailbox().sync()?;
+    let now = selected.view().sync()?;
     let unseen = |index: usize| {
         let message = now.get(now.position(selected.uid(index)?)?)?;
         (!message.flags.contains(Flag::Seen)).then_some(message.uid)
@@ -185,7 +185,7 @@ fn set_seen(
         return Ok(None);
     }
     let change = FlagChange::Add([Flag::Seen].into_iter().collect());
-    let now = selected.mailbox().store(&uids, &change)?;
+    let now = selected.view().store(&uids, &change)?;
     selected.tell_keywords(&now, out);
     selected.knows(&now, uids);
     Ok(Some(now))

@@ -1,4 +1,4 @@
-//! LIST (RFC 3501 §6.3.8, RFC 5258, RFC 6154 §2, RFC 5819) and LSUB (RFC 3501 §6.3.9).
+//! LIST (RFC 3501 §6.3.8, RFC 5258, RFC 6154 §2, RFC 5819, RFC 8440) and LSUB (RFC 3501 §6.3.9).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,9 @@ use imap_proto::{ListRequest, ListReturn, ListSelect};
 use mail_store::MailboxEntry;
 use mail_types::{MailboxName, SpecialUse};
 
+use crate::access::Place;
 use crate::answer::{Failure, Output};
+use crate::command::acl::tell_rights;
 use crate::command::mailbox::status;
 use crate::command::metadata::tell_of;
 use crate::command::pattern::Pattern;
@@ -20,9 +22,11 @@ struct Listed {
     selectable: bool,
     subscribed: bool,
     special_use: Option<SpecialUse>,
+    /// Where it lies, if it is another's.
+    place: Option<Place>,
 }
 
-/// Everything that has a name in the account: mailboxes, what stands above them, and subscriptions.
+/// Everything that has a name for the user: his mailboxes, those that others share with him, what stands above them, and subscriptions.
 pub(crate) struct Names {
     names: BTreeMap<MailboxName, Listed>,
     /// The names that have something below them that exists.
@@ -32,7 +36,21 @@ pub(crate) struct Names {
 impl Names {
     fn read(session: &Session) -> Result<Self, Failure> {
         let account = session.account()?;
-        Ok(Self::of(&account.mailboxes()?, &account.subscriptions()?))
+        let mut all = Self::of(&account.mailboxes()?, &account.subscriptions()?);
+        all.add_shared(session.access()?.shared()?);
+        Ok(all)
+    }
+
+    /// Adds others' mailboxes. What they are for is for their owners.
+    fn add_shared(&mut self, shared: Vec<(MailboxName, Place)>) {
+        for (name, place) in shared {
+            for above in std::iter::successors(name.parent(), MailboxName::parent) {
+                self.names.entry(above.clone()).or_default().exists = true;
+                self.parents.insert(above);
+            }
+            let listed = self.names.entry(name).or_default();
+            (listed.exists, listed.selectable, listed.place) = (true, true, Some(place));
+        }
     }
 
     pub(crate) fn of<'a>(
@@ -48,6 +66,7 @@ impl Names {
                 selectable: entry.selectable,
                 subscribed: false,
                 special_use: entry.special_use,
+                place: None,
             };
             names.insert(entry.name.clone(), listed);
         }
@@ -126,6 +145,11 @@ pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -
         let attributes = attributes(&names, name, listed, request);
         let shown = session.shown(name);
         out.text(format_args!("* LIST ({attributes}) \"/\" {shown}{child_info}\r\n"));
+        if request.returns(&ListReturn::MyRights) && listed.selectable && listed.is_selected_by(request) {
+            // What is deleted this moment has none. RFC 8440 §3.
+            let place = listed.place.clone().map_or_else(|| session.access()?.find(name), Ok);
+            let _ = place.and_then(|place| tell_rights(session, name, &place, out));
+        }
         if let Some(items) = request.status().filter(|_| listed.selectable) {
             // A mailbox that is deleted this moment is passed over. RFC 5819 §2.
             let _ = status(session, name, items, out);

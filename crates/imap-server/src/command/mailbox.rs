@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use imap_proto::StatusItem;
 use mail_store::{MailboxStatus, StoreError};
-use mail_types::{MailboxName, SpecialUse};
+use mail_types::{MailboxName, Rights, SpecialUse};
 use tracing::info;
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::access::{Place, is_reserved};
 use crate::answer::{Failure, Output};
 use crate::command::list;
 use crate::session::Session;
@@ -27,7 +28,7 @@ pub(crate) fn create(
 ) -> Result<String, Failure> {
     let given = name;
     let name = &normalised(session, &given);
-    let account = Arc::clone(session.account()?);
+    let place = may_create(session, name)?;
     let special_use = match uses {
         [] => None,
         [only] => Some(only.parse().ok().filter(|it| !matches!(it, SpecialUse::All | SpecialUse::Flagged))),
@@ -35,23 +36,51 @@ pub(crate) fn create(
     };
     match special_use {
         Some(None) => return Err(Failure::no("[USEATTR] No mailbox can have this use")),
-        Some(special_use) => account.create(name, special_use)?,
-        None => account.create(name, None)?,
+        // What another's mailboxes are for he says himself.
+        Some(Some(_)) if !place.is_own() => {
+            return Err(Failure::no("[USEATTR] No mailbox here can have this use"));
+        }
+        Some(special_use) => place.account().create(place.name(), special_use)?,
+        None => place.account().create(place.name(), None)?,
     }
     info!(mailbox = %name, "created");
     session.knows_names(|it| it == name || name.is_below(it));
     if *name != given {
         list::tell(session, name, Some(&given), out)?;
     }
-    let mailbox_id = account.open(name)?.mailbox_id();
+    let mailbox_id = place.open()?.mailbox().mailbox_id();
     Ok(format!("[MAILBOXID ({mailbox_id})] Created"))
+}
+
+/// A place where the user may create or to which he may rename a mailbox: he has the right in the nearest one above it. RFC 4314 §4.
+fn may_create(session: &Session, name: &MailboxName) -> Result<Place, Failure> {
+    let place = session.access()?.find(name)?;
+    if place.is_own() && is_reserved(name) {
+        return Err(Failure::no("[CANNOT] Mailboxes of this name are other users'"));
+    }
+    let exists = |name: &MailboxName| match place.account().open(name) {
+        Ok(_) => Ok(true),
+        Err(StoreError::NoSuchMailbox(_)) => Ok(false),
+        Err(error) => Err(error),
+    };
+    for above in std::iter::successors(place.name().parent(), MailboxName::parent) {
+        if exists(&above)? {
+            place.beside(above)?.needs(Rights::CREATE)?;
+            return Ok(place);
+        }
+    }
+    // Beside another's own mailboxes nobody makes one.
+    if place.is_own() { Ok(place) } else { Err(StoreError::NoSuchMailbox(name.clone()).into()) }
 }
 
 /// A session that deletes the mailbox it selected has none selected then.
 pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<String, Failure> {
-    let account = session.account()?;
-    match account.delete(name) {
-        Err(StoreError::NoSuchMailbox(_)) if account.mailboxes()?.iter().any(|it| it.name.is_below(name)) => {
+    let place = session.check(name, Rights::DELETE)?;
+    let account = place.account();
+    match account.delete(place.name()) {
+        Err(StoreError::NoSuchMailbox(_))
+            if account.mailboxes()?.iter().any(|it| it.name.is_below(place.name())) =>
+        {
             return Err(Failure::no("[HASCHILDREN] It is no mailbox, and there are some below it"));
         }
         result => result?,
@@ -73,8 +102,18 @@ pub(crate) fn rename(
 ) -> Result<String, Failure> {
     let given = to;
     let to = &normalised(session, &given);
-    let account = Arc::clone(session.account()?);
-    account.rename(from, to)?;
+    let access = session.access()?;
+    let (old, new) = (access.check(from, Rights::DELETE)?, may_create(session, to)?);
+    if !Arc::ptr_eq(old.account(), new.account()) {
+        return Err(Failure::no("[CANNOT] A mailbox can't go to another account"));
+    }
+    if !from.is_inbox() {
+        // What lies below goes along.
+        let mut all =
+            old.account().mailboxes()?.into_iter().filter(|it| it.selectable && it.name.is_below(old.name()));
+        all.try_for_each(|entry| old.beside(entry.name)?.needs(Rights::DELETE))?;
+    }
+    old.account().rename(old.name(), new.name())?;
     info!(mailbox = %from, %to, "renamed");
     let is_moved = |it: &MailboxName| [from, to].into_iter().any(|root| it == root || it.is_below(root));
     session.knows_names(|it| is_moved(it) || to.is_below(it));
@@ -82,8 +121,8 @@ pub(crate) fn rename(
         && !from.is_inbox()
         && let Some(name) = selected.name().renamed(from, to)
     {
-        let mailbox = account.open(&name)?;
-        selected.follow(name, mailbox);
+        let place = access.find(&name)?;
+        selected.follow(name, place)?;
     }
     if *to != given {
         list::tell(session, to, Some(from), out)?;
@@ -107,7 +146,7 @@ pub(crate) fn status(
     items: &[StatusItem],
     out: &mut Output,
 ) -> Result<String, Failure> {
-    let status = session.account()?.status(name)?;
+    let status = session.check(name, Rights::READ)?.open()?.status()?;
     write_status(session, name, &status, items, out);
     Ok("Done".to_owned())
 }

@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use imap_proto::{MetadataOptions, metadata_changed, metadata_response};
 use mail_store::{Account, Metadata, MetadataChange, MetadataChanges, StoreError};
-use mail_types::{MailboxName, MetadataEntry, MetadataScope, SpecialUse};
+use mail_types::{MailboxName, MetadataEntry, MetadataScope, Rights, SpecialUse};
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use crate::access::Place;
 use crate::answer::{Failure, Output};
 use crate::filters;
 use crate::server::Shared;
@@ -116,9 +117,17 @@ impl Session {
         &self,
         of: Option<&MailboxName>,
     ) -> Result<BTreeMap<MetadataEntry, Vec<u8>>, Failure> {
-        let kept: Metadata = self.account()?.metadata(of)?;
-        let mut all: BTreeMap<_, _> =
-            kept.iter().map(|(entry, value)| (entry.clone(), value.to_vec())).collect();
+        let (kept, is_own): (Metadata, bool) = match of {
+            Some(name) => {
+                let place = self.check(name, Rights::LOOKUP.union(Rights::READ))?;
+                (place.account().metadata(Some(place.name()))?, place.is_own())
+            }
+            None => (self.account()?.metadata(None)?, true),
+        };
+        // What is private is the owner's. RFC 5464 §3.3.
+        let may_see = |entry: &MetadataEntry| is_own || entry.scope() == MetadataScope::Shared;
+        let seen = kept.iter().filter(|(entry, _)| may_see(entry));
+        let mut all: BTreeMap<_, _> = seen.map(|(entry, value)| (entry.clone(), value.to_vec())).collect();
         if of.is_none() {
             let config = &self.shared()?.config.imap;
             for (name, value) in [(COMMENT, &config.comment), (ADMIN, &config.admin)] {
@@ -206,6 +215,11 @@ pub(crate) fn set_metadata(
     if of.is_none() && changes.iter().any(|(entry, value)| !filters::may_be_kept(entry, value.as_deref())) {
         return Err(Failure::no("[CANNOT] That is no search that a filter could stand for"));
     }
+    let place = of.map(|name| session.check(name, Rights::LOOKUP.union(Rights::WRITE))).transpose()?;
+    let is_own = place.as_ref().is_none_or(Place::is_own);
+    if !is_own && changes.iter().any(|(entry, _)| entry.scope() == MetadataScope::Private) {
+        return Err(Failure::no("[METADATA NOPRIVATE] Another's mailbox has no private annotations"));
+    }
     let mut special_use = None;
     let mut values = Vec::with_capacity(changes.len());
     for (entry, value) in changes {
@@ -215,8 +229,11 @@ pub(crate) fn set_metadata(
         }
     }
     let changes = MetadataChanges { values: &values, special_use, most };
-    let own = session.account()?.set_metadata(of, changes)?;
-    if let Some(annotations) = session.annotations.as_mut().filter(|_| !own.is_empty()) {
+    let own = match &place {
+        Some(place) => place.account().set_metadata(Some(place.name()), changes)?,
+        None => session.account()?.set_metadata(None, changes)?,
+    };
+    if let Some(annotations) = session.annotations.as_mut().filter(|_| is_own && !own.is_empty()) {
         annotations.own.push(own);
     }
     info!(mailbox = of.map(tracing::field::display), "annotated");

@@ -1,5 +1,6 @@
 //! The commands that work on the store, a file for each kind. None of them touches the socket.
 
+pub(crate) mod acl;
 pub(crate) mod append;
 pub(crate) mod copy;
 pub(crate) mod esearch;

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use imap_proto::{QuotaResource, quota_response, quotaroot_response};
-use mail_types::{Address, MailboxName, Quota};
+use mail_store::Account;
+use mail_types::{Address, MailboxName, Quota, Rights};
 use tracing::error;
 
+use crate::access::Place;
 use crate::answer::{Failure, Output};
 use crate::server::Shared;
 use crate::session::Session;
 
 /// The quota root of all an account's mailboxes, by the name that Dovecot gives it.
 const ROOT: &str = "User quota";
+/// Before the address in the root of another's.
+const OF: &str = " of ";
 
 /// Whose session it is.
 #[derive(Debug)]
@@ -21,9 +25,10 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    fn quota(&self) -> Result<Quota, Failure> {
-        self.shared.directory.quota(&self.address, self.shared.config.quota.default).map_err(|error| {
-            error!(%error, account = %self.address, "the directory can't be asked for the quota");
+    /// What an account may hold.
+    pub(crate) fn quota_of(&self, account: &Address) -> Result<Quota, Failure> {
+        self.shared.directory.quota(account, self.shared.config.quota.default).map_err(|error| {
+            error!(%error, %account, "the directory can't be asked for the quota");
             Failure::no("[UNAVAILABLE] Try again later")
         })
     }
@@ -39,35 +44,38 @@ impl Session {
     pub(crate) fn max_notify_mailboxes(&self) -> usize {
         self.owner.as_ref().map_or(0, |owner| owner.shared.config.imap.max_notify_mailboxes)
     }
-
-    /// What the account may hold now; the store takes no more from here on.
-    pub(crate) fn limit(&self) -> Result<Quota, Failure> {
-        let quota = self.owner.as_ref().map(Owner::quota).transpose()?.unwrap_or_default();
-        self.account()?.set_quota(quota);
-        Ok(quota)
-    }
 }
 
+/// Another's can be asked for by who may read one of his mailboxes.
 pub(crate) fn get_quota(session: &Session, root: &str, out: &mut Output) -> Result<String, Failure> {
-    let quota = session.limit()?;
-    if root != ROOT || !quota.is_limited() {
-        return Err(Failure::no("[NONEXISTENT] No such quota root"));
+    let missing = || Failure::no("[NONEXISTENT] No such quota root");
+    let access = session.access()?;
+    if root == ROOT {
+        let own = Root::of(&access.find(&MailboxName::inbox())?)?;
+        return if own.quota.is_limited() { own.tell(out) } else { Err(missing()) };
     }
-    tell(session, quota, out)
+    let owner = root.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix(OF)).ok_or_else(missing)?;
+    let is_root = |place: &Place| place.owner().to_string() == owner && place.rights().contains(Rights::READ);
+    let place = access.shared()?.into_iter().map(|(_, place)| place).find(is_root).ok_or_else(missing)?;
+    let root = Root::of(&place)?;
+    if root.quota.is_limited() { root.tell(out) } else { Err(missing()) }
 }
 
-/// The mailbox need not be there. RFC 9208 §4.1.2.
+/// One's own mailbox need not be there (RFC 9208 §4.1.2), another's must be readable.
 pub(crate) fn get_quota_root(
     session: &Session,
     mailbox: &MailboxName,
     out: &mut Output,
 ) -> Result<String, Failure> {
-    let quota = session.limit()?;
+    let place = session.access()?.find(mailbox)?;
+    if !place.is_own() {
+        place.needs(Rights::READ)?;
+    }
+    let root = Root::of(&place)?;
     // A list of resources has at least one (RFC 9208 §7), so that without a limit there is no root.
-    let root = quota.is_limited().then_some(ROOT);
-    let shown = session.wire_name(mailbox);
-    out.line(format!("* {}", quotaroot_response(&shown, root)));
-    if root.is_some() { tell(session, quota, out) } else { Ok("Done".to_owned()) }
+    let name = root.quota.is_limited().then_some(root.name.as_str());
+    out.line(format!("* {}", quotaroot_response(&session.wire_name(mailbox), name)));
+    if name.is_some() { root.tell(out) } else { Ok("Done".to_owned()) }
 }
 
 /// QUOTASET is not offered: the operator sets quotas.
@@ -75,17 +83,32 @@ pub(crate) fn set_quota() -> Result<String, Failure> {
     Err(Failure::no("[NOPERM] Only the administrator sets quotas"))
 }
 
-fn tell(session: &Session, quota: Quota, out: &mut Output) -> Result<String, Failure> {
-    let usage = session.account()?.usage()?;
-    // RFC 9208 §5.1: in units of 1024 octets.
-    let storage = quota.storage.map(|limit| QuotaResource {
-        name: "STORAGE",
-        usage: usage.storage.div_ceil(1024),
-        limit: limit.div_ceil(1024),
-    });
-    let messages =
-        quota.messages.map(|limit| QuotaResource { name: "MESSAGE", usage: usage.messages, limit });
-    let resources: Vec<QuotaResource> = storage.into_iter().chain(messages).collect();
-    out.line(format!("* {}", quota_response(ROOT, &resources)));
-    Ok("Done".to_owned())
+/// What an account holds, and may hold.
+struct Root {
+    name: String,
+    account: Arc<Account>,
+    quota: Quota,
+}
+
+impl Root {
+    /// That of the account in which a mailbox is.
+    fn of(place: &Place) -> Result<Self, Failure> {
+        let name = if place.is_own() { ROOT.to_owned() } else { format!("{ROOT}{OF}{}", place.owner()) };
+        Ok(Self { name, account: Arc::clone(place.account()), quota: place.limit()? })
+    }
+
+    fn tell(&self, out: &mut Output) -> Result<String, Failure> {
+        let usage = self.account.usage()?;
+        // RFC 9208 §5.1: in units of 1024 octets.
+        let storage = self.quota.storage.map(|limit| QuotaResource {
+            name: "STORAGE",
+            usage: usage.storage.div_ceil(1024),
+            limit: limit.div_ceil(1024),
+        });
+        let messages =
+            self.quota.messages.map(|limit| QuotaResource { name: "MESSAGE", usage: usage.messages, limit });
+        let resources: Vec<QuotaResource> = storage.into_iter().chain(messages).collect();
+        out.line(format!("* {}", quota_response(&self.name, &resources)));
+        Ok("Done".to_owned())
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imap_proto::{FetchItem, SelectParams, Tag};
 use mail_store::StoreError;
-use mail_types::MailboxName;
+use mail_types::{MailboxName, Rights};
 use tracing::info;
 
 use crate::answer::{Failure, Output};
@@ -40,15 +40,19 @@ pub(crate) fn select(
         out.line("* OK [CLOSED] What follows is of the next mailbox");
     }
     let account = Arc::clone(session.account()?);
-    let mailbox = match account.open(name) {
-        Err(StoreError::NoSuchMailbox(_)) if converted != *name => {
+    let access = session.access()?;
+    let open = |name: &MailboxName| -> Result<SelectedMailbox, Failure> {
+        let place = access.check(name, Rights::READ)?;
+        Ok(SelectedMailbox::open(name.clone(), place, read_only, session.enabled)?)
+    };
+    let mut selected = match open(name) {
+        Err(Failure::Store(StoreError::NoSuchMailbox(_))) if converted != *name => {
             given = Some(name);
             name = &converted;
-            account.open(name)?
+            open(name)?
         }
         result => result?,
     };
-    let mut selected = SelectedMailbox::open(name.clone(), mailbox, read_only, session.enabled)?;
     selected.hear(session.events.clone(), out);
     tell(&mut selected, out);
     if session.enabled.imap4rev2 {
@@ -56,8 +60,8 @@ pub(crate) fn select(
     }
     info!(mailbox = %name, read_only, "selected");
     let missed = params.qresync.as_ref().map(|client| resync(&selected, client, out));
+    let mode = if selected.is_told_read_only() { "READ-ONLY" } else { "READ-WRITE" };
     session.state = State::Selected(account, Box::new(selected));
-    let mode = if read_only { "READ-ONLY" } else { "READ-WRITE" };
     let text = format!("[{mode}] Selected");
     Ok(match missed {
         Some(missed) => {
@@ -85,7 +89,7 @@ fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
     out.text(format_args!("* OK [MAILBOXID ({mailbox_id})] By which it is known\r\n"));
 }
 
-/// Removes what is `\Deleted` without telling, unless the mailbox is read-only.
+/// Removes what is `\Deleted` without telling, unless the mailbox is read-only or the right to it is missing (RFC 4314 §4).
 pub(crate) fn close(session: &mut Session) -> Result<String, Failure> {
     let selected = session.selected()?;
     match expunge_deleted(selected) {
@@ -97,10 +101,10 @@ pub(crate) fn close(session: &mut Session) -> Result<String, Failure> {
 }
 
 fn expunge_deleted(selected: &SelectedMailbox) -> Result<(), Failure> {
-    let Ok(mailbox) = selected.writable() else { return Ok(()) };
+    let Ok(view) = selected.writable(Rights::EXPUNGE) else { return Ok(()) };
     let uids = deleted(selected, None)?;
     if !uids.is_empty() {
-        mailbox.expunge(&uids)?;
+        view.mailbox().expunge(&uids)?;
     }
     Ok(())
 }

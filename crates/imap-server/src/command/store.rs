@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imap_proto::{MessageSet, StoreMode};
 use mail_store::{FlagChange, Snapshot, Stored};
-use mail_types::{Flags, ModSeq, Uid, UidSet};
+use mail_types::{Flags, ModSeq, Rights, Uid, UidSet};
 
 use crate::answer::{Failure, Output};
 use crate::selected::{Named, SelectedMailbox};
@@ -34,17 +34,18 @@ pub(crate) fn store(
     let selected = session.selected()?;
     let named = selected.named(set)?;
     let uids = selected.uids(&named);
-    let mailbox = selected.writable()?;
-    let change = &wanted.change;
+    let view = selected.writable(Rights::NONE)?;
+    let change = &allowed(&wanted.change, selected.rights())?;
     let Stored { after, refused } = match wanted.unchanged_since {
         Some(limit) => {
             let condition = Condition { limit, change, known: selected.now() };
-            mailbox.store_if(&uids, change, |uid, flags, mod_seq| condition.holds(uid, flags, mod_seq))?
+            view.store_if(&uids, change, |uid, flags, mod_seq| condition.holds(uid, flags, mod_seq))?
         }
-        None => Stored { after: mailbox.store(&uids, change)?, refused: Vec::new() },
+        None => Stored { after: view.store(&uids, change)?, refused: Vec::new() },
     };
     selected.tell_keywords(&after, out);
-    if wanted.silent {
+    // Who may not change all that he named must hear what became of it.
+    if wanted.silent && *change == wanted.change {
         tell_silently(
             selected,
             &named,
@@ -68,6 +69,25 @@ pub(crate) fn store(
         return Ok("[EXPUNGEISSUED] Stored, but for messages that are gone".to_owned());
     }
     Ok("Stored".to_owned())
+}
+
+/// The part of a change that these rights allow; an error if that is none of it. RFC 4314 §4.
+fn allowed(change: &FlagChange, rights: Rights) -> Result<FlagChange, Failure> {
+    if rights.contains(Rights::FLAGS) {
+        return Ok(change.clone());
+    }
+    let (FlagChange::Add(named) | FlagChange::Remove(named) | FlagChange::Replace(named)) = change else {
+        return Ok(change.clone());
+    };
+    let some = rights.of_flags(named);
+    if some.is_empty() && !(named.is_empty() && rights.intersects(Rights::FLAGS)) {
+        return Err(Failure::no("[NOPERM] You have no right to change these flags"));
+    }
+    Ok(match change {
+        FlagChange::Add(_) => FlagChange::Add(some),
+        FlagChange::Remove(_) => FlagChange::Remove(some),
+        FlagChange::Replace(_) | FlagChange::ReplaceSome(..) => FlagChange::ReplaceSome(some, rights),
+    })
 }
 
 /// After `.SILENT`: the mod-sequences that changed, for who reckons with them (RFC 7162 §3.1.3), and the flags of messages that
@@ -128,7 +148,7 @@ impl Condition<'_> {
     /// True if a flag that would change exists: a system flag always does, set or not.
     fn exists_in(&self, flags: &Flags) -> bool {
         match self.change {
-            FlagChange::Replace(_) => true,
+            FlagChange::Replace(_) | FlagChange::ReplaceSome(..) => true,
             FlagChange::Add(named) | FlagChange::Remove(named) => {
                 named.system_bits() != 0 || named.keywords().iter().any(|it| flags.keywords().contains(it))
             }
@@ -140,7 +160,7 @@ impl Condition<'_> {
         let known = self.known.position(uid).and_then(|index| self.known.get(index));
         let Some(known) = known.filter(|known| known.mod_seq.value() <= self.limit) else { return false };
         match self.change {
-            FlagChange::Replace(_) => false,
+            FlagChange::Replace(_) | FlagChange::ReplaceSome(..) => false,
             FlagChange::Add(named) | FlagChange::Remove(named) => {
                 let has = |flags: &Flags, keyword| flags.keywords().contains(keyword);
                 (known.flags.system_bits() ^ flags.system_bits()) & named.system_bits() == 0

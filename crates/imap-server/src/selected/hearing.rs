@@ -30,7 +30,7 @@ impl SelectedMailbox {
         if !may_be_told || self.events.hears == Hears::Nothing {
             self.changes = None;
         } else if self.changes.is_none() {
-            self.changes = Some(self.mailbox.watch());
+            self.changes = Some(self.mailbox().watch());
         }
     }
 

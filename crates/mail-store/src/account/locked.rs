@@ -12,6 +12,7 @@ use crate::error::{IoContext as _, StoreError};
 use crate::index::Index;
 use crate::mailbox_file::MailboxFile;
 use crate::names::FileName;
+use crate::shares;
 
 impl Account {
     /// Acts in one transaction while no other process changes the account. A damaged index is rebuilt, once.
@@ -198,6 +199,7 @@ impl Account {
             && index.commits()? == note.commits
             && index.checkpoint()?
         {
+            shares::settle(&self.home)?;
             note.settle(&self.lock, true).context("writing", &path)?;
         }
         self.unlock()

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use mail_types::{Flags, InternalDate, Uid, Usage};
 
+use super::reader::Reader;
 use super::transfer::take_back;
 use super::work::Work;
 use super::{Mailbox, Outcome};
 use crate::delivery::TmpFile;
 use crate::disk;
-use crate::error::StoreError;
+use crate::error::{IoContext as _, StoreError};
 use crate::index::{Index, MessageRow};
+use crate::message_file::MessageFile;
 use crate::meter::Meter;
 use crate::names::FileName;
 use crate::quota::Count;
@@ -29,6 +31,8 @@ pub struct Append {
     pub(super) flags: Flags,
     pub(super) date: InternalDate,
     pub(super) tmp: TmpFile,
+    /// Who has seen it although it is another's: see [`super::View::append`].
+    pub(super) seen_by: Option<Arc<Reader>>,
 }
 
 impl Write for Append {
@@ -87,7 +91,8 @@ impl Append {
             mailbox.place.account.note_placing(&work.place.key, bases.iter().map(String::as_str));
             let both = messages.iter().zip(&bases);
             let place = |(message, base): (&Self, &String)| message.place(base, &mut work, &placed);
-            let uids = both.map(place).collect::<Result<_, _>>()?;
+            let uids = both.map(place).collect::<Result<Vec<_>, _>>()?;
+            Self::note_seen(&messages, &mut work, &uids)?;
             disk::sync_dir(&work.place.path("cur"))?;
             Ok((uids, mailbox.finish(work)?, count))
         };
@@ -100,6 +105,19 @@ impl Append {
                 uids
             },
         )
+    }
+
+    /// Notes who has seen the messages, all by one user, that have these UIDs now.
+    pub(super) fn note_seen(messages: &[Self], work: &mut Work<'_>, uids: &[Uid]) -> Result<(), StoreError> {
+        let Some(reader) = messages.iter().find_map(|it| it.seen_by.as_ref()) else { return Ok(()) };
+        let seen = messages.iter().zip(uids).filter(|(message, _)| message.seen_by.is_some());
+        reader.add_seen(work, &seen.map(|(_, uid)| *uid).collect::<Vec<_>>())
+    }
+
+    /// Writes what another message holds.
+    pub(super) fn copy_of(&mut self, file: MessageFile) -> Result<(), StoreError> {
+        let octets = file.read().context("reading", &self.tmp.path)?;
+        self.tmp.write_all(&octets).context("writing", &self.tmp.path)
     }
 
     /// Brings all contents to the disk, many of them side by side: then they share what the disk does to make one durable.

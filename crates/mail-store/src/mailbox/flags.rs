@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mail_types::{Flags, ModSeq, Uid, Usage};
+use mail_types::{Flags, ModSeq, Rights, Uid, Usage};
 
 use super::Mailbox;
 use super::work::Work;
@@ -23,6 +23,8 @@ pub enum FlagChange {
     Remove(Flags),
     /// `FLAGS`
     Replace(Flags),
+    /// `FLAGS` by somebody who may not change them all: the others stay as they are. RFC 4314 §4.
+    ReplaceSome(Flags, Rights),
 }
 
 impl FlagChange {
@@ -31,6 +33,10 @@ impl FlagChange {
     pub fn applied_to(&self, before: &Flags) -> Flags {
         match self {
             Self::Replace(flags) => flags.clone(),
+            Self::ReplaceSome(flags, rights) => {
+                let kept = Self::Remove(rights.of_flags(before)).applied_to(before);
+                Self::Add(rights.of_flags(flags)).applied_to(&kept)
+            }
             Self::Add(flags) => Flags::from_parts(
                 before.system_bits() | flags.system_bits(),
                 before.keywords().iter().chain(flags.keywords()).cloned(),
@@ -44,7 +50,7 @@ impl FlagChange {
 }
 
 /// Whether a message's flags may be changed.
-type Condition<'a> = dyn Fn(Uid, &Flags, ModSeq) -> bool + 'a;
+pub(super) type Condition<'a> = dyn Fn(Uid, &Flags, ModSeq) -> bool + 'a;
 
 /// What came of a conditional change of flags.
 #[derive(Debug)]
@@ -127,7 +133,7 @@ impl Mailbox {
 }
 
 impl Work<'_> {
-    fn set_flags(
+    pub(super) fn set_flags(
         &mut self,
         mut row: MessageRow,
         change: &FlagChange,

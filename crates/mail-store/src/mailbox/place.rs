@@ -141,6 +141,6 @@ pub(super) const fn tick(time: i64) -> i64 {
 }
 
 /// True if a change after `now` gives a folder another time than `time`, so that the time can be relied on.
-pub(super) const fn is_settled(time: i64, now: i64) -> bool {
+pub(crate) const fn is_settled(time: i64, now: i64) -> bool {
     now - time > tick(time)
 }

@@ -32,6 +32,7 @@ impl Append {
             let is_same = source.place.folder == target.place.folder;
             let mut work = target.work(index)?;
             let new = self.place(&base, &mut work, &moved)?;
+            Self::note_seen(std::slice::from_ref(&self), &mut work, &[new])?;
             disk::sync_dir(&work.place.path("cur"))?;
             let mut other = if is_same { None } else { Some(source.work(index)?) };
             let less = other.as_mut().unwrap_or(&mut work).put_away(uid, &mut moved.borrow_mut())?;

@@ -162,6 +162,12 @@ impl<'a> Work<'a> {
         Ok(self.row.mod_seq)
     }
 
+    /// Goes on above a mod-sequence.
+    pub(super) fn raise_mod_seq(&mut self, mod_seq: u64) -> Result<(), StoreError> {
+        self.row.mod_seq = self.row.mod_seq.max(mod_seq);
+        self.reserve()
+    }
+
     /// Reserves UIDs for so many messages at once.
     pub(super) fn reserve_uids(&mut self, count: usize) -> Result<(), StoreError> {
         let end = self.row.uid_next.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));

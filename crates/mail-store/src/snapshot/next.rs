@@ -90,7 +90,7 @@ impl Snapshot {
     }
 
     /// Puts rows in and takes those at the positions `gone` out.
-    fn splice(&mut self, added: Vec<(Uid, Row)>, mut gone: Vec<usize>) {
+    pub(super) fn splice(&mut self, added: Vec<(Uid, Row)>, mut gone: Vec<usize>) {
         gone.sort_unstable();
         let first = added.first().map(|(uid, _)| self.uids.partition_point(|it| it < *uid));
         let Some(split) = gone.first().copied().into_iter().chain(first).min() else { return };

@@ -51,13 +51,20 @@ impl Subject {
         let is_list = name == "subscriptions" || name == "courierimapsubscribed";
         let is_folder = event.mask.contains(EventMask::ISDIR);
         match self {
-            Self::Mailbox(_) | Self::Folder(_) => !is_folder && !is_hidden && !is_list,
+            Self::Mailbox(_) | Self::Folder(_) => !is_folder && !is_hidden && !is_list && !is_aside(name),
             Self::Names(names) => {
                 if is_folder && is_hidden {
                     names.changed(name);
                 }
                 is_folder && is_hidden || is_list
             }
+        }
+    }
+
+    /// Wakes who waits on an open mailbox, which itself has not changed.
+    pub(super) fn wake(&self) {
+        if let Self::Mailbox(mailbox) = self {
+            mailbox.upgrade().into_iter().for_each(|mailbox| mailbox.wake_all());
         }
     }
 
@@ -70,6 +77,11 @@ impl Subject {
         };
         heard.upgrade().into_iter().for_each(|heard| heard.note(|news| news.overflow = true));
     }
+}
+
+/// Files beside the mailbox's own that are written to.
+fn is_aside(name: &OsStr) -> bool {
+    name == "maildirsize" || name.as_encoded_bytes().ends_with(b".tmp")
 }
 
 fn is_hidden(name: &OsStr) -> bool {
