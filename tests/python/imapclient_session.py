@@ -90,5 +90,39 @@ client.select_folder("INBOX")
 client.unselect_folder()
 quota = client.get_quota_root("INBOX")
 assert quota, quota
+
+# A shared mailbox: its owner lets somebody in, who finds it, reads it with read marks of his own, and loses it again.
+alice = people["alice"]
+owner = IMAPClient(host, port=ports["imaps"], ssl_context=tls, timeout=SECONDS)
+owner.login(alice["address"], alice["password"])
+owner.create_folder("Team")
+owner.append("Team", message("for all"))
+owner.setacl("Team", bob["address"], "lrsw")
+assert (bob["address"].encode(), b"lrsw") in owner.getacl("Team"), owner.getacl("Team")
+prefix = client.namespace().other[0][0]
+shared = "%s%s/Team" % (prefix, alice["address"])
+assert shared in [name for _, _, name in client.list_folders(prefix, "*")]
+assert client.select_folder(shared)[b"EXISTS"] == 1
+assert client.search("UNSEEN") == [1]
+assert client.fetch(1, ["BODY[]"])[1][b"BODY[]"] == message("for all")
+assert client.search("UNSEEN") == []
+assert client.folder_status(shared, ["UNSEEN"])[b"UNSEEN"] == 0
+assert owner.folder_status("Team", ["UNSEEN"])[b"UNSEEN"] == 1
+for refused in (lambda: client.append(shared, message("no")), lambda: client.expunge(), lambda: client.getacl(shared)):
+    try:
+        refused()
+        assert False, "done without the right to it"
+    except IMAPClientError as error:
+        assert "NOPERM" in str(error), error
+client.copy([1], "Archive")
+client.unselect_folder()
+owner.setacl("Team", bob["address"], '""')
+assert shared not in [name for _, _, name in client.list_folders(prefix, "*")]
+try:
+    client.select_folder(shared)
+    assert False, "selected without a right"
+except IMAPClientError as error:
+    assert "NONEXISTENT" in str(error), error
+owner.logout()
 client.logout()
 other.logout()

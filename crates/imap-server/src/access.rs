@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use mail_directory::{DirectoryError, Resolution};
-use mail_store::{Account, Asker, Identifier, StoreError, View};
+use mail_store::{Account, Asker, Identifier, Known, StoreError, View};
 use mail_types::{Address, MailboxName, Quota, Rights};
 use tracing::{debug, error};
 
@@ -168,32 +168,16 @@ impl Access {
         Ok(shared)
     }
 
-    /// The identifier that a client means, in the form in which it is kept: an account by its address, and an alias as the group of
-    /// those whom it leads to. `None` if there is neither.
+    /// As [`Identifier::named`].
     pub(crate) fn identifier(&self, text: &str, owner: &Address) -> Result<Option<Identifier>, Failure> {
-        use mail_store::Subject;
-        let mut identifier = Identifier::from(text);
-        let name = match &identifier.subject {
-            Subject::Anyone | Subject::Authenticated | Subject::Owner => return Ok(Some(identifier)),
-            Subject::User(name) | Subject::Group(name) | Subject::GroupOverride(name) => name,
+        let look_up = |address: &Address| {
+            Ok(match self.user.shared.directory.resolve(address, None)? {
+                Resolution::Ours { accounts, .. } if accounts.contains(address) => Some(Known::Account),
+                Resolution::Ours { .. } => Some(Known::Alias),
+                Resolution::UnknownUser | Resolution::Foreign => None,
+            })
         };
-        let name = if name.contains('@') { name.clone() } else { format!("{name}@{}", owner.domain()) };
-        let Ok(address) = name.parse::<Address>().map(|it| it.to_lowercase()) else { return Ok(None) };
-        let is_account = self.leads_to(&address, &address).map_err(unavailable)?;
-        let resolved = self.user.shared.directory.resolve(&address, None).map_err(unavailable)?;
-        let is_known = matches!(resolved, Resolution::Ours { .. });
-        identifier.subject = match identifier.subject {
-            Subject::User(_) if is_account => Subject::User(address.to_string()),
-            Subject::User(_) | Subject::Group(_) if is_known => Subject::Group(address.to_string()),
-            Subject::GroupOverride(_) if is_known => Subject::GroupOverride(address.to_string()),
-            Subject::Anyone
-            | Subject::Authenticated
-            | Subject::Owner
-            | Subject::User(_)
-            | Subject::Group(_)
-            | Subject::GroupOverride(_) => return Ok(None),
-        };
-        Ok(Some(identifier))
+        Identifier::named(text, owner, look_up).map_err(unavailable)
     }
 }
 

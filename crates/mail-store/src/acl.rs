@@ -41,6 +41,15 @@ pub struct Identifier {
     pub subject: Subject,
 }
 
+/// What an address is to the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// An account.
+    Account,
+    /// An alias: a group of those whom it leads to.
+    Alias,
+}
+
 /// Who asks for his rights.
 #[derive(Clone, Copy)]
 pub struct Asker<'a> {
@@ -92,6 +101,38 @@ impl From<&str> for Identifier {
 }
 
 impl Identifier {
+    /// The identifier that a person means, in the form in which it is kept: an account by its whole address, an alias as the group of
+    /// those whom it leads to. `look_up` says what the directory knows of an address; `None` if that is nothing.
+    ///
+    /// # Errors
+    /// What `look_up` says.
+    pub fn named<E>(
+        text: &str,
+        owner: &Address,
+        look_up: impl Fn(&Address) -> Result<Option<Known>, E>,
+    ) -> Result<Option<Self>, E> {
+        let Self { is_negative, subject } = Self::from(text);
+        let name = match &subject {
+            Subject::Anyone | Subject::Authenticated | Subject::Owner => {
+                return Ok(Some(Self { is_negative, subject }));
+            }
+            Subject::User(name) | Subject::Group(name) | Subject::GroupOverride(name) => name,
+        };
+        let whole = if name.contains('@') { name.clone() } else { format!("{name}@{}", owner.domain()) };
+        let Ok(address) = whole.parse::<Address>().map(|it| it.to_lowercase()) else { return Ok(None) };
+        let name = address.to_string();
+        let subject = match (subject, look_up(&address)?) {
+            (Subject::User(_), Some(Known::Account)) => Subject::User(name),
+            (Subject::User(_) | Subject::Group(_), Some(Known::Alias)) => Subject::Group(name),
+            (Subject::GroupOverride(_), Some(Known::Alias)) => Subject::GroupOverride(name),
+            (_, Some(Known::Account) | None)
+            | (Subject::Anyone | Subject::Authenticated | Subject::Owner, _) => {
+                return Ok(None);
+            }
+        };
+        Ok(Some(Self { is_negative, subject }))
+    }
+
     /// As it stands in the file.
     fn in_file(&self) -> String {
         let name = match &self.subject {

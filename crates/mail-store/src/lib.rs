@@ -33,7 +33,7 @@ mod tests;
 mod watch;
 
 pub use account::{Account, MailboxEntry, MailboxStatus, MetadataChange, MetadataChanges};
-pub use acl::{Acl, Asker, Identifier, OWNERS, Subject};
+pub use acl::{Acl, Asker, Identifier, Known, OWNERS, Subject};
 pub use check::{Advance, Finding, Problem};
 pub use content_hash::ContentHash;
 pub use delivery::Delivery;

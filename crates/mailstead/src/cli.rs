@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use mail_config::parse_size;
 use mail_directory::Limit;
-use mail_types::{Address, Domain, MailboxName};
+use mail_types::{Address, Domain, MailboxName, Rights};
 
 use crate::store::export::Format;
 
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// Adds, lists, removes aliases
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// Shows and changes who else may use an account's mailboxes
+    #[command(subcommand)]
+    Acl(AclCommand),
     /// Looks after the stored mail: imports and exports
     #[command(subcommand)]
     Store(StoreCommand),
@@ -234,6 +237,46 @@ pub(crate) enum AliasCommand {
     Remove {
         /// Such as sales@example.org
         alias: Address,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AclCommand {
+    /// Gives rights in a mailbox, instead of those that there were; clients see it at once
+    ///
+    /// The rights are letters: l the mailbox is listed, r it is read, s read marks are kept, w other flags, i messages are added,
+    /// t and e messages are marked as deleted and removed, k mailboxes are made below it, x it is deleted, p mail is sent to it, a its
+    /// rights are changed. "lrs" lets somebody read, "lrswite" work with the messages. A mailbox that is made below another has the
+    /// rights of that one.
+    Set {
+        /// Whose mailbox, such as team@example.org
+        account: Address,
+        /// Such as INBOX
+        mailbox: MailboxName,
+        /// An account; an alias, for all accounts that it leads to; "anyone", for the accounts of the same domain; "owner". With "-"
+        /// before it the rights are taken away from whoever has them otherwise
+        #[arg(value_name = "WHO", allow_hyphen_values = true)]
+        identifier: String,
+        /// Such as lrs
+        rights: Rights,
+    },
+    /// Lists the rights in an account's mailboxes, but for those that every owner has
+    List {
+        /// Such as team@example.org
+        account: Address,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes what a mailbox says of somebody
+    Remove {
+        /// Whose mailbox, such as team@example.org
+        account: Address,
+        /// Such as INBOX
+        mailbox: MailboxName,
+        /// As `acl list` names it
+        #[arg(value_name = "WHO", allow_hyphen_values = true)]
+        identifier: String,
     },
 }
 

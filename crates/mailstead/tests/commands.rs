@@ -256,3 +256,36 @@ fn what_is_no_command_is_told_with_exit_code_2() {
     assert!(installation.run(&["--help"]).succeeds().contains("Exit codes: 0 done, 1 it failed"));
     assert!(installation.run(&["--version"]).succeeds().starts_with("mailstead "));
 }
+
+#[test]
+fn rights_are_set_listed_and_removed() {
+    let installation = Installation::new();
+    for name in ["team@example.org", "ana@example.org"] {
+        installation.add_account(name);
+    }
+    installation.run(&["alias", "add", "staff@example.org", "ana@example.org"]).succeeds();
+    let set =
+        |who: &str, rights: &str| installation.run(&["acl", "set", "team@example.org", "INBOX", who, rights]);
+    assert_eq!(json_of(&installation, &["acl", "list", "team@example.org"]), json!([]));
+    set("ana", "lrd").succeeds();
+    set("staff@example.org", "lr").succeeds();
+    set("-anyone", "x").succeeds();
+    let entry = |who: &str, rights: &str| json!({ "mailbox": "INBOX", "identifier": who, "rights": rights });
+    assert_eq!(
+        json_of(&installation, &["acl", "list", "team@example.org"]),
+        json!([entry("ana@example.org", "lrte"), entry("$staff@example.org", "lr"), entry("-anyone", "x")])
+    );
+    let table = installation.run(&["acl", "list", "team@example.org"]);
+    assert_eq!(table.succeeds().lines().next(), Some("MAILBOX  WHO                 RIGHTS"));
+    set("nobody", "lr").fails(1, &["nobody is no account and no alias"]);
+    set("ana", "lrq").fails(2, &["no access right"]);
+    installation
+        .run(&["acl", "set", "team@example.org", "Nowhere", "ana", "lr"])
+        .fails(1, &["Nowhere does not exist"]);
+    let remove = |who: &str| installation.run(&["acl", "remove", "team@example.org", "INBOX", who]);
+    remove("ana").succeeds();
+    remove("$staff@example.org").succeeds();
+    remove("-anyone").succeeds();
+    remove("ana").fails(1, &["says nothing of ana"]);
+    assert_eq!(json_of(&installation, &["acl", "list", "team@example.org"]), json!([]));
+}

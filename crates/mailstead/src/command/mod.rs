@@ -1,6 +1,7 @@
 //! What each subcommand does, apart from running servers.
 
 mod account;
+mod acl;
 mod alias;
 mod config;
 mod domain;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Account(command) => done(account::run(&config, command)),
         Command::Domain(command) => done(domain::run(&config, command)),
         Command::Alias(command) => done(alias::run(&config, command)),
+        Command::Acl(command) => done(acl::run(&config, command)),
         Command::Store(command) => store::run(&config, command),
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn run(config: &Path, command: StoreCommand) -> anyhow::Result<ExitCo
 }
 
 /// The mail of an account, which must exist.
-fn open_account(config: &Config, address: &Address) -> anyhow::Result<Arc<Account>> {
+pub(super) fn open_account(config: &Config, address: &Address) -> anyhow::Result<Arc<Account>> {
     let known = Directory::open(&config.directory_file())?.accounts()?;
     let same = |known: &&Address| known.to_string().eq_ignore_ascii_case(&address.to_string());
     let Some(address) = known.iter().find(same) else {
