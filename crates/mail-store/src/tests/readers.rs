@@ -265,3 +265,42 @@ fn clients_that_are_told_differences_know_all() {
         }
     }
 }
+
+/// While others write at the same moment nothing is shown of which a later difference would say nothing.
+#[test]
+fn what_is_written_meanwhile_is_in_one_difference_or_the_next() {
+    let (dir, store) = with_messages(20);
+    let watching = view(&store);
+    let mut last = watching.sync().unwrap();
+    let mut told = seen(&last);
+    let ended = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for seed in 0..3 {
+            let (path, ended) = (dir.path(), &ended);
+            scope.spawn(move || {
+                let store = Store::open(path).unwrap();
+                let (view, mut random) = (view(&store), fastrand::Rng::with_seed(seed));
+                for _ in 0..60 {
+                    let uids: Vec<Uid> = (1..=20).filter(|_| random.u8(..5) == 0).map(uid).collect();
+                    let named = flags(&[[Flag::Seen, Flag::Flagged][random.usize(..2)]]);
+                    let change =
+                        if random.bool() { FlagChange::Add(named) } else { FlagChange::Remove(named) };
+                    view.store(&uids, &change).unwrap();
+                }
+                ended.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        loop {
+            let is_last = ended.load(std::sync::atomic::Ordering::SeqCst) == 3;
+            let now = watching.sync().unwrap();
+            for at in now.since(&last).changed {
+                told[at] = now.get(at).unwrap().flags.contains(Flag::Seen);
+            }
+            assert_eq!(told, seen(&now));
+            last = now;
+            if is_last {
+                break;
+            }
+        }
+    });
+}
