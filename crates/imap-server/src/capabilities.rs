@@ -41,6 +41,7 @@ const AFTER_LOGIN: &[&str] = &[
     "SAVEDATE",
     "PARTIAL",
     "CONTEXT=SEARCH",
+    "CONTEXT=SORT",
     "MULTISEARCH",
     "NOTIFY",
     "METADATA",

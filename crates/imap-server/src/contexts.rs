@@ -1,8 +1,10 @@
-//! Searches of which the client is told when their results change. RFC 5267 §4.3.
+//! Searches and sorts of which the client is told when their results change. RFC 5267 §4.3.
+
+mod sorted;
 
 use std::sync::Arc;
 
-use imap_proto::{FetchItem, SearchKey, SearchRequest, Tag};
+use imap_proto::{FetchItem, SearchKey, SearchRequest, SortCriterion, Tag};
 use mail_types::{Uid, UidSet};
 use tracing::warn;
 
@@ -21,7 +23,9 @@ struct Context {
     request: SearchRequest,
     /// When the search was made, in seconds since 1970: OLDER and YOUNGER are reckoned from then.
     now: i64,
-    /// The messages found, ascending.
+    /// By what the messages found are sorted; without that they ascend.
+    order: Option<Box<[SortCriterion]>>,
+    /// The messages found.
     results: Vec<Uid>,
     /// What is fetched of messages that arrive and are found.
     items: Arc<[FetchItem]>,
@@ -64,8 +68,8 @@ impl Contexts {
 /// Has the client told of changes from now on, or tells it that it won't be.
 pub(crate) fn begin(
     selected: &mut SelectedMailbox,
-    tag: &Tag,
-    request: &SearchRequest,
+    (tag, request): (&Tag, &SearchRequest),
+    order: Option<&[SortCriterion]>,
     now: i64,
     found: &[usize],
     out: &mut Output,
@@ -78,7 +82,14 @@ pub(crate) fn begin(
     let results = found.iter().filter_map(|index| selected.uid(*index)).collect();
     let items = request.updates.clone().into();
     let request = SearchRequest { key, returns: None, updates: Vec::new(), ..request.clone() };
-    selected.contexts_mut().all.push(Context { tag: tag.to_string(), request, now, results, items });
+    selected.contexts_mut().all.push(Context {
+        tag: tag.to_string(),
+        request,
+        now,
+        order: order.map(Into::into),
+        results,
+        items,
+    });
 }
 
 /// The key with the messages that its sequence numbers and `$` mean now, by UID. RFC 5267 §4.3.
@@ -114,6 +125,15 @@ pub(crate) fn tell_gone(
     out: &mut Output,
 ) {
     for context in &mut contexts.all {
+        if context.order.is_some() {
+            let number = |uid: Uid| {
+                let (index, _) = gone.get(gone.binary_search_by_key(&uid, |(_, gone)| *gone).ok()?)?;
+                if context.request.uid { Some(uid) } else { numbered(number(*index)) }
+            };
+            let removed = sorted::remove(&mut context.results, number);
+            sorted::tell(context, "REMOVEFROM", &removed, out);
+            continue;
+        }
         let is_result = |(_, uid): &&(usize, Uid)| context.results.binary_search(uid).is_ok();
         let of_results: Vec<_> = gone.iter().filter(is_result).copied().collect();
         context.results.retain(|uid| of_results.binary_search_by_key(uid, |(_, gone)| *gone).is_err());
@@ -135,7 +155,16 @@ pub(crate) fn tell_changed(
 ) {
     let mut contexts = std::mem::take(selected.contexts_mut());
     let mut arrivals = Vec::new();
-    for context in &mut contexts.all {
+    contexts.all.retain_mut(|context| {
+        context.order.is_none()
+            || sorted::tell_changed(context, selected, changed, out)
+                .map(|added| {
+                    arrivals.extend(added.into_iter().map(|index| (index, Arc::clone(&context.items))))
+                })
+                .inspect_err(|failure| sorted::give_up(context, failure, out))
+                .is_ok()
+    });
+    for context in contexts.all.iter_mut().filter(|it| it.order.is_none()) {
         let found = match find_among(selected, &context.request, context.now, changed.iter().copied()) {
             Ok(found) => found,
             Err(failure) => {

@@ -24,7 +24,7 @@ pub(crate) fn search(
     }
     let found = find(selected, request, now);
     if is_updated && let Ok(found) = &found {
-        contexts::begin(selected, tag, request, now, found, out);
+        contexts::begin(selected, (tag, request), None, now, found, out);
     }
     // RFC 9051 §6.4.4: every answer is an ESEARCH.
     let all = SearchReturns { all: true, ..SearchReturns::default() };
@@ -138,7 +138,7 @@ fn tell_extended(
 }
 
 /// A `sequence-set` in this order, ranges only upwards (RFC 5267 §3.2).
-fn write_set(numbers: &[u32], out: &mut Output) {
+pub(crate) fn write_set(numbers: &[u32], out: &mut Output) {
     for (position, run) in numbers.chunk_by(|a, b| a.checked_add(1) == Some(*b)).enumerate() {
         let comma = if position == 0 { "" } else { "," };
         match run {

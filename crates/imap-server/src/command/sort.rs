@@ -5,9 +5,11 @@ use std::cmp::Ordering;
 use imap_proto::{SearchRequest, SortCriterion, SortKey, Tag};
 use mail_message::{BaseSubject, Digest, DigestText, casemap};
 use mail_store::{Message, StoreError};
+use mail_types::Uid;
 
 use crate::answer::{Failure, Output};
 use crate::command::search::tell;
+use crate::contexts;
 use crate::search::{Candidate, find, for_each_digest};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
@@ -21,10 +23,14 @@ pub(crate) fn sort(
     out: &mut Output,
 ) -> Result<String, Failure> {
     let selected = session.selected()?;
-    if request.returns.is_some_and(|returns| returns.update) {
-        out.text(format_args!("* NO [NOUPDATE \"{tag}\"] The order of a SORT is not updated\r\n"));
+    let is_updated = request.returns.is_some_and(|returns| returns.update);
+    if is_updated && selected.contexts().has(tag) {
+        return Err(Failure::bad("The tag is that of a search that is updated"));
     }
     let found = find(selected, request, now).and_then(|found| sorted(selected, criteria, &found));
+    if is_updated && let Ok(found) = &found {
+        contexts::begin(selected, (tag, request), Some(criteria), now, found, out);
+    }
     tell(selected, &format!("TAG \"{tag}\""), request, found, "SORT", out)?;
     Ok("Sorted".to_owned())
 }
@@ -37,12 +43,53 @@ enum Value {
     Text(String),
 }
 
+/// What a message is sorted by, and its index.
+type Valued = (Box<[Value]>, usize);
+
+/// Where a message, named by its index, belongs among others that are in the order of the criteria. What a message is sorted by
+/// never changes, so that only those are looked at that decide.
+pub(crate) fn place(
+    selected: &SelectedMailbox,
+    criteria: &[SortCriterion],
+    among: &[Uid],
+    index: usize,
+) -> Result<usize, Failure> {
+    let of = |index: usize| -> Result<Valued, Failure> {
+        let gone = || {
+            selected
+                .uid(index)
+                .map_or(Failure::bad("No such message"), |uid| StoreError::MessageGone(uid).into())
+        };
+        Ok((with_values(selected, criteria, &[index])?.pop().ok_or_else(gone)?.0, index))
+    };
+    let wanted = of(index)?;
+    let mut range = 0..among.len();
+    while let Some(uid) = among.get(range.start + range.len() / 2).filter(|_| !range.is_empty()) {
+        let middle = range.start + range.len() / 2;
+        let other = of(selected.now().position(*uid).ok_or(StoreError::MessageGone(*uid))?)?;
+        let order = compare(criteria, &other.0, &wanted.0).then(other.1.cmp(&wanted.1));
+        range = if order.is_lt() { middle + 1..range.end } else { range.start..middle };
+    }
+    Ok(range.start)
+}
+
 /// The messages in the order of the criteria, and then in that of the mailbox.
 fn sorted(
     selected: &SelectedMailbox,
     criteria: &[SortCriterion],
     found: &[usize],
 ) -> Result<Vec<usize>, Failure> {
+    let mut messages = with_values(selected, criteria, found)?;
+    messages.sort_by(|(a, _), (b, _)| compare(criteria, a, b));
+    Ok(messages.into_iter().map(|(_, index)| index).collect())
+}
+
+/// Messages with what they are sorted by; those that are gone are passed over.
+fn with_values(
+    selected: &SelectedMailbox,
+    criteria: &[SortCriterion],
+    found: &[usize],
+) -> Result<Vec<Valued>, Failure> {
     let kinds: Vec<DigestText> = criteria.iter().filter_map(|it| kind(it.key)).collect();
     let needs_header = criteria.iter().any(|it| it.key == SortKey::Date || kind(it.key).is_some());
     let mut messages = Vec::with_capacity(found.len());
@@ -51,8 +98,7 @@ fn sorted(
         messages.push((values, index));
         Ok(())
     })?;
-    messages.sort_by(|(a, _), (b, _)| compare(criteria, a, b));
-    Ok(messages.into_iter().map(|(_, index)| index).collect())
+    Ok(messages)
 }
 
 fn compare(criteria: &[SortCriterion], a: &[Value], b: &[Value]) -> Ordering {
