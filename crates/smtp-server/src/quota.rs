@@ -63,6 +63,9 @@ impl Quotas {
         let mut is_refused = false;
         for account in accounts {
             let (quota, more) = (self.directory.quota(account, self.config.default)?, Usage::message(size));
+            if !quota.is_limited() {
+                return Ok(true); // nobody counts what has no limit
+            }
             let now = self.store.usage(account, quota)?;
             if quota.with_grace().admits(now + more) || self.store.has_room(account, quota, more)? {
                 return Ok(true);
@@ -78,5 +81,24 @@ impl Quotas {
             FullMailbox::Defer => Reply::new(452, "4.2.2", "The mailbox is full"),
             FullMailbox::Reject => Reply::new(552, "5.2.2", "The mailbox is full"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_of_an_account_without_quota_is_not_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("mail")).unwrap();
+        let directory = Arc::new(Directory::open(&dir.path().join("directory.sqlite")).unwrap());
+        let quotas = Quotas { directory, store, config: QuotaConfig::default() };
+        let bob: Address = "bob@example.org".parse().unwrap();
+        quotas.store.create_account(&bob).unwrap();
+        let new = dir.path().join("mail/example.org/bob/Maildir/new");
+        std::fs::remove_dir(&new).unwrap();
+        std::fs::write(&new, "who counts stumbles over a file in a folder's place").unwrap();
+        assert!(quotas.may_deliver([&bob].into_iter(), 4096).unwrap());
     }
 }
