@@ -3,6 +3,7 @@
 
 mod alone;
 mod bad_input;
+mod beside;
 mod command_line;
 mod config;
 mod curl;

@@ -13,6 +13,7 @@ mod client;
 mod demo;
 mod installation;
 mod mail;
+mod postfix;
 mod process;
 mod site;
 mod smtp;
@@ -22,11 +23,15 @@ pub use client::{Client, Finished, node, python};
 pub use demo::Demo;
 pub use installation::{Installation, free_port};
 pub use mail::{Mail, messages_in};
+pub use postfix::Postfix;
 pub use process::{PATIENCE, Process};
 pub use site::{HOST, Person, Site};
 pub use status::Status;
 
 use std::path::PathBuf;
+
+/// Debian's `nobody`, and its group `nogroup`.
+pub const NOBODY: u32 = 65_534;
 
 /// The executable `name` as cargo built it for this test run.
 #[must_use]

@@ -1,0 +1,91 @@
+//! Debian's Postfix, with a configuration, a queue and a port of its own.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::Process;
+
+const POSTFIX: &str = "/usr/sbin/postfix";
+
+const MASTER: &str = "
+pickup     unix n - n 60 1 pickup
+cleanup    unix n - n - 0 cleanup
+qmgr       unix n - n 300 1 qmgr
+tlsmgr     unix - - n 1000? 1 tlsmgr
+rewrite    unix - - n - - trivial-rewrite
+bounce     unix - - n - 0 bounce
+defer      unix - - n - 0 bounce
+trace      unix - - n - 0 bounce
+proxymap   unix - - n - - proxymap
+error      unix - - n - - error
+retry      unix - - n - - error
+virtual    unix - n n - - virtual
+anvil      unix - - n - 1 anvil
+postlog    unix-dgram n - n - 1 postlogd
+";
+
+/// A Postfix that runs until dropped. Only root can start one.
+#[derive(Debug)]
+pub struct Postfix {
+    process: Process,
+    folder: TempDir,
+}
+
+impl Postfix {
+    /// Starts it on a loopback port, with what `settings` writes into the folder that it is given and returns for main.cf.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn start(port: u16, settings: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        // Its processes run as the user postfix.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        for name in ["etc", "queue", "lib"] {
+            std::fs::create_dir(path(name))?;
+        }
+        let owner = nix::unistd::User::from_name("postfix")?.context("no user postfix")?;
+        chown(path("lib"), Some(owner.uid.as_raw()), None)?;
+        let shown = folder.path().display();
+        let main = format!(
+            "compatibility_level = 3.6\nqueue_directory = {shown}/queue\ndata_directory = {shown}/lib\n\
+             command_directory = /usr/sbin\ndaemon_directory = /usr/lib/postfix/sbin\nmeta_directory = {shown}/etc\n\
+             maillog_file = /dev/stdout\nmydestination =\ninet_interfaces = loopback-only\n\
+             inet_protocols = ipv4\nalias_maps =\nlocal_recipient_maps =\nvirtual_minimum_uid = 1\n\
+             smtpd_relay_restrictions = reject_unauth_destination\n"
+        );
+        std::fs::write(path("etc/main.cf"), main + &settings(folder.path())?)?;
+        std::fs::write(path("etc/master.cf"), format!("127.0.0.1:{port} inet n - n - - smtpd\n{MASTER}"))?;
+        for name in ["postfix-files", "dynamicmaps.cf"] {
+            std::fs::copy(PathBuf::from("/etc/postfix").join(name), path("etc").join(name)).ok();
+        }
+        let mut command = Command::new(POSTFIX);
+        let (mut process, mut log) = Process::start(command.arg("-c").arg(path("etc")).arg("start-fg"))?;
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        process.wait_for_port(port)?;
+        Ok(Self { process, folder })
+    }
+
+    /// What it has to itself.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for Postfix {
+    /// The command waits for the master, but would leave it behind if it were told to stop itself.
+    fn drop(&mut self) {
+        let file = self.folder.path().join("queue/pid/master.pid");
+        let master = std::fs::read_to_string(file).ok().and_then(|pid| pid.trim().parse().ok());
+        if master.is_some_and(|master| kill(Pid::from_raw(master), Signal::SIGTERM).is_ok()) {
+            let _ = self.process.wait();
+        }
+    }
+}
