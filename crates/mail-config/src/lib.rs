@@ -26,6 +26,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Certificates.
     pub tls: TlsConfig,
+    /// Whom to ask for names.
+    pub dns: DnsConfig,
     /// Receiving and submission.
     pub smtp: SmtpConfig,
     /// The outbound queue.
@@ -54,6 +56,7 @@ impl Config {
             data_dir,
             user: None,
             tls: TlsConfig::default(),
+            dns: DnsConfig::default(),
             smtp: SmtpConfig::default(),
             queue: QueueConfig::default(),
             relay: RelayConfig::default(),
@@ -207,6 +210,17 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+/// `[dns]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Resolvers to ask; those of the system if there are none.
+    pub servers: Vec<SocketAddr>,
+    /// The longest that one look-up takes.
+    pub timeout: Duration,
+    /// Answers kept in memory by one server process.
+    pub cache: u64,
 }
 
 /// `[smtp]`
@@ -456,6 +470,12 @@ impl Listener {
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self { servers: Vec::new(), timeout: Duration::from_secs(5), cache: 10_000 }
+    }
+}
 
 impl Default for SmtpConfig {
     fn default() -> Self {

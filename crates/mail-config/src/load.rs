@@ -1,5 +1,6 @@
 //! From the text of a config to its types, one function for each table.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use toml::de::DeTable;
 use crate::listener::{self, listeners};
 use crate::reader::{Reader, Source};
 use crate::{
-    CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, FullMailbox,
-    ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls,
-    Smarthost, SmtpConfig, TlsConfig,
+    CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DnsConfig,
+    FullMailbox, ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig,
+    RelayConfig, RelayTls, Smarthost, SmtpConfig, TlsConfig,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -75,6 +76,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
     let has_certificate = !tls.certificates.is_empty();
     let config = Config {
         user,
+        dns: reader.table("dns", dns),
         smtp: reader.table("smtp", |reader| smtp(reader, has_certificate)),
         queue: reader.table("queue", queue),
         relay: reader.table("relay", relay),
@@ -97,6 +99,22 @@ fn tls(reader: &mut Reader<'_, '_>) -> TlsConfig {
         Some(CertificateFiles { certificate: certificate?, key: key? })
     });
     TlsConfig { certificates: certificates.unwrap_or_default() }
+}
+
+fn dns(reader: &mut Reader<'_, '_>) -> DnsConfig {
+    let standard = DnsConfig::default();
+    let servers = reader.list("servers", "an address such as \"192.0.2.53\" or \"127.0.0.1:5353\"", resolver);
+    DnsConfig {
+        servers: servers.unwrap_or(standard.servers),
+        timeout: reader.duration("timeout", SECOND, standard.timeout),
+        cache: reader.number("cache", 100, standard.cache),
+    }
+}
+
+/// An address, and its port unless that is 53.
+fn resolver(text: &str) -> Option<SocketAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    text.parse().ok().or_else(|| Some(SocketAddr::new(bare.parse().ok()?, 53)))
 }
 
 fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {

@@ -31,12 +31,14 @@
 //! Lines that begin with `* ` and stand together may come in any order. `$Name` with a capital is no variable.
 
 mod client;
+mod dns;
 mod fixture;
 mod pattern;
 mod scram;
 mod transcript;
 
 pub use client::Security;
+pub use dns::TestDns;
 pub use fixture::{Fixture, Server};
 pub use scram::{ScramDialogue, scram};
 pub use transcript::{LineRule, Transcript, run_folder};
