@@ -6,6 +6,7 @@ use nom::combinator::{map, map_opt, verify};
 use nom::sequence::separated_pair;
 
 use crate::astring;
+use crate::expected::Noun;
 use crate::grammar::{Parsed, expect, mailbox, sp, text};
 
 /// `mod-rights = astring`: how SETACL changes what an identifier may do.
@@ -34,7 +35,7 @@ impl RightsChange {
 /// `mailbox SP identifier SP mod-rights`; `identifier = astring`, which must not be empty (§3).
 pub(crate) fn setacl<const UTF8: bool>(input: &[u8]) -> Parsed<'_, (MailboxName, String, RightsChange)> {
     map(
-        (mailbox::<UTF8>, sp, identifier, sp, expect("access rights", mod_rights)),
+        (mailbox::<UTF8>, sp, identifier, sp, expect(Noun::AccessRights, mod_rights)),
         |(name, _, identifier, _, change)| (name, identifier, change),
     )
     .parse(input)
@@ -46,7 +47,7 @@ pub(crate) fn of_identifier<const UTF8: bool>(input: &[u8]) -> Parsed<'_, (Mailb
 }
 
 fn identifier(input: &[u8]) -> Parsed<'_, String> {
-    expect("an identifier", verify(text, |text: &String| !text.is_empty())).parse(input)
+    expect(Noun::Identifier, verify(text, |text: &String| !text.is_empty())).parse(input)
 }
 
 /// `astring`, of `["+" / "-"] *lowercase-alpha`; a right that is not known makes it BAD (§3.1).

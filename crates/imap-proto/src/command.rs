@@ -13,10 +13,12 @@ use crate::acl::{RightsChange, of_identifier, setacl};
 use crate::append::{AppendRequest, append, replace};
 use crate::condstore::{FetchModifiers, SelectParams, fetch_modifiers, select_params};
 use crate::esearch::{MailboxFilter, esearch};
+use crate::expected::{Expected, Noun};
 use crate::fetch::fetch_items;
 use crate::grammar::{
-    Expected, Mismatch, Parsed, atom, bound, list0, mailbox, nstring, sequence_set, sp, string, text,
+    Mismatch, Parsed, atom, bound, list0, mailbox, nstring, sequence_set, sp, string, text,
 };
+use crate::language::{LanguageRange, lang_range_quoted};
 use crate::list::{ListRequest, list, lsub};
 use crate::metadata::{MetadataOptions, getmetadata, setmetadata};
 use crate::notify::{NotifyRequest, notify};
@@ -106,6 +108,8 @@ pub enum Command {
     Unauthenticate,
     /// `ID`: pairs of field and value. RFC 2971.
     Id(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    /// `LANGUAGE`: the languages that the client would have, the best first, or none to be told which there are. RFC 5255 §3.2.
+    Language(Vec<LanguageRange>),
     /// `STARTTLS`
     StartTls,
     /// `AUTHENTICATE`, with the initial response in base64. RFC 4959.
@@ -309,6 +313,8 @@ fn parse_verb<'a, const UTF8: bool>(verb: &[u8], input: &'a [u8]) -> Option<Pars
         b"CANCELUPDATE" => whole(input, map(separated_list1(sp, text), Command::CancelUpdate)),
         b"NOTIFY" => whole(input, map(notify::<UTF8>, Command::Notify)),
         b"ID" => whole(input, id),
+        b"LANGUAGE" if input.is_empty() => no_arguments(input, Command::Language(Vec::new())),
+        b"LANGUAGE" => whole(input, map(separated_list1(sp, cut(lang_range_quoted)), Command::Language)),
         b"AUTHENTICATE" => whole(input, authenticate),
         b"LOGIN" => whole(input, login),
         b"ENABLE" => whole(input, enable),
@@ -428,7 +434,7 @@ fn message_number(uid: bool, input: &[u8]) -> Parsed<'_, MessageSet> {
 /// `id_params_list = "(" *(string SPACE nstring) ")" / nil`. RFC 2971 §4.
 fn id(input: &[u8]) -> Parsed<'_, Command> {
     let field = separated_pair(map(string, |name| name.into_owned()), sp, nstring);
-    let list = list0("a field and its value", field);
+    let list = list0(Noun::IdField, field);
     map(alt((list, value(Vec::new(), tag_no_case("NIL")))), Command::Id).parse(input)
 }
 
@@ -471,7 +477,7 @@ fn select<const UTF8: bool>(input: &[u8]) -> Parsed<'_, (MailboxName, SelectPara
 /// `"CREATE" SP mailbox [SP "(" "USE" SP "(" [use-attr *(SP use-attr)] ")" ")"]`. RFC 6154 §6.
 fn create<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Command> {
     let use_attr = map(preceded(char('\\'), atom), |name| format!("\\{name}"));
-    let list = list0("a special use", use_attr);
+    let list = list0(Noun::SpecialUse, use_attr);
     let uses = preceded((sp, tag_no_case("(USE"), sp), cut(terminated(list, char(')'))));
     map((mailbox::<UTF8>, opt(uses)), |(name, uses)| Command::Create(name, uses.unwrap_or_default()))
         .parse(input)

@@ -8,6 +8,7 @@ use nom::character::complete::char;
 use nom::combinator::{map, map_opt, opt, value, verify};
 use nom::sequence::{delimited, preceded};
 
+use crate::expected::Noun;
 use crate::grammar::{Parsed, decimal, list1, number, sequence_set, sp, string};
 use crate::search::{PartialRange, partial_range};
 
@@ -55,7 +56,7 @@ pub(crate) fn select_params(input: &[u8]) -> Parsed<'_, SelectParams> {
         map(qresync, |qresync| SelectParams { condstore: true, qresync: Some(qresync) }),
         value(SelectParams { condstore: true, qresync: None }, tag_no_case("CONDSTORE")),
     ));
-    map(list1("a parameter of SELECT", param), |params| SelectParams {
+    map(list1(Noun::SelectParameter, param), |params| SelectParams {
         condstore: true,
         qresync: params.into_iter().find_map(|param| param.qresync),
     })
@@ -117,7 +118,7 @@ pub(crate) fn fetch_modifiers(input: &[u8]) -> Parsed<'_, FetchModifiers> {
         map(partial, move |range| FetchModifiers { partial: Some(range), ..none }),
         value(FetchModifiers { vanished: true, ..none }, tag_no_case("VANISHED")),
     ));
-    map(list1("a modifier of FETCH", modifier), |modifiers| FetchModifiers {
+    map(list1(Noun::FetchModifier, modifier), |modifiers| FetchModifiers {
         changed_since: modifiers.iter().find_map(|it| it.changed_since),
         vanished: modifiers.iter().any(|it| it.vanished),
         partial: modifiers.iter().find_map(|it| it.partial),

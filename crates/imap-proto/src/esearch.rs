@@ -8,6 +8,7 @@ use nom::combinator::{map, opt, value};
 use nom::sequence::{preceded, terminated};
 
 use crate::SearchRequest;
+use crate::expected::Noun;
 use crate::grammar::{Parsed, list1, mailbox, sp};
 use crate::search::search_program;
 
@@ -32,7 +33,7 @@ pub enum MailboxFilter {
 
 /// `"ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program`. No scope option is defined.
 pub(crate) fn esearch<const UTF8: bool>(input: &[u8]) -> Parsed<'_, (Vec<MailboxFilter>, SearchRequest)> {
-    let sources = preceded((tag_no_case("IN"), sp), list1("a source of mailboxes", filter_mailboxes::<UTF8>));
+    let sources = preceded((tag_no_case("IN"), sp), list1(Noun::MailboxSource, filter_mailboxes::<UTF8>));
     let request = map(search_program, |request| SearchRequest { uid: true, ..request });
     map((opt(terminated(sources, sp)), request), |(sources, request)| {
         (sources.unwrap_or_else(|| vec![MailboxFilter::Selected]), request)
@@ -59,7 +60,7 @@ pub(crate) fn filter_mailboxes<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Mai
 /// `one-or-more-mailbox = mailbox / many-mailboxes`
 fn one_or_more_mailbox<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Vec<MailboxName>> {
     if input.starts_with(b"(") {
-        list1("a mailbox", mailbox::<UTF8>).parse(input)
+        list1(Noun::Mailbox, mailbox::<UTF8>).parse(input)
     } else {
         map(mailbox::<UTF8>, |it| vec![it]).parse(input)
     }

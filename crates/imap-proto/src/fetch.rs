@@ -9,6 +9,7 @@ use nom::multi::separated_list1;
 use nom::sequence::{delimited, pair, preceded, separated_pair};
 
 use crate::encode;
+use crate::expected::Noun;
 use crate::grammar::{Mismatch, Parsed, astring, expect, list1, number, sp};
 
 /// The path to a part, `1.2.3`; empty for the message itself.
@@ -158,8 +159,8 @@ impl SectionText {
 
 /// `"ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")"`
 pub(crate) fn fetch_items(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
-    let list = list1("a FETCH item", fetch_att);
-    expect("a FETCH item", alt((list, map(fetch_att, |item| vec![item]), fetch_macro))).parse(input)
+    let list = list1(Noun::FetchItem, fetch_att);
+    expect(Noun::FetchItem, alt((list, map(fetch_att, |item| vec![item]), fetch_macro))).parse(input)
 }
 
 fn fetch_macro(input: &[u8]) -> Parsed<'_, Vec<FetchItem>> {
@@ -200,7 +201,7 @@ pub(crate) fn fetch_att(input: &[u8]) -> Parsed<'_, FetchItem> {
 
 /// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`, `preview-mod = "LAZY"`. RFC 8970 §6.
 fn preview(input: &[u8]) -> Parsed<'_, FetchItem> {
-    let modifiers = list1("LAZY", tag_no_case("LAZY"));
+    let modifiers = list1(Noun::Lazy, tag_no_case("LAZY"));
     map(preceded(tag_no_case("PREVIEW"), opt(preceded(sp, modifiers))), |it| FetchItem::Preview {
         lazy: it.is_some(),
     })
@@ -270,5 +271,5 @@ fn section_text(input: &[u8]) -> Parsed<'_, SectionText> {
 /// `header-list = "(" header-fld-name *(SP header-fld-name) ")"`
 fn header_list(input: &[u8]) -> Parsed<'_, Vec<String>> {
     let name = nom::combinator::map_opt(astring, |name| String::from_utf8(name.into_owned()).ok());
-    preceded(opt(sp), list1("a header field", name)).parse(input)
+    preceded(opt(sp), list1(Noun::HeaderField, name)).parse(input)
 }

@@ -1,7 +1,6 @@
 //! The terminals and small rules of RFC 3501 §9 that several commands share.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use mail_types::{Bound, Flags, InternalDate, MailboxName, MailboxNameError, Number, NumberSet};
 use nom::branch::alt;
@@ -12,6 +11,8 @@ use nom::error::{ErrorKind, FromExternalError, ParseError};
 use nom::multi::{separated_list0, separated_list1};
 use nom::sequence::{delimited, pair, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
+
+use crate::expected::{Expected, Noun};
 
 /// Why input is not what a grammar says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,33 +25,6 @@ pub(crate) enum Mismatch {
     TooDeep,
 }
 
-/// What a grammar wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// What a client's author would call it.
-    Named(&'static str),
-    /// This character.
-    Char(char),
-    /// Another item of a list in parentheses, or their end.
-    Item(&'static str),
-    /// Something that stands for itself.
-    Word,
-    /// Nothing more.
-    End,
-}
-
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Named(name) => f.write_str(name),
-            Self::Item(name) => write!(f, "{name} or \")\""),
-            Self::Char(char) => write!(f, "\"{char}\""),
-            Self::Word => f.write_str("another word"),
-            Self::End => f.write_str("the end of the command"),
-        }
-    }
-}
-
 impl ParseError<&[u8]> for Mismatch {
     fn from_error_kind(input: &[u8], kind: ErrorKind) -> Self {
         let expected = if kind == ErrorKind::Eof { Expected::End } else { Expected::Word };
@@ -58,7 +32,7 @@ impl ParseError<&[u8]> for Mismatch {
     }
 
     fn from_char(input: &[u8], char: char) -> Self {
-        Self::Expected(Expected::Char(char), input.len())
+        Self::Expected(Expected::Char { char }, input.len())
     }
 
     fn append(_: &[u8], _: ErrorKind, inner: Self) -> Self {
@@ -82,10 +56,10 @@ impl<E> FromExternalError<&[u8], E> for Mismatch {
 
 /// Says what `parser` expects, where it fails at its first octet.
 pub(crate) fn expect<'a, T>(
-    what: &'static str,
+    what: Noun,
     parser: impl Parser<&'a [u8], Output = T, Error = Mismatch>,
 ) -> impl FnMut(&'a [u8]) -> Parsed<'a, T> {
-    labelled(Expected::Named(what), parser)
+    labelled(Expected::Named { noun: what }, parser)
 }
 
 fn labelled<'a, T>(
@@ -104,7 +78,7 @@ fn labelled<'a, T>(
 
 /// `"(" [item *(SP item)] ")"`
 pub(crate) fn list0<'a, T>(
-    what: &'static str,
+    what: Noun,
     item: impl Parser<&'a [u8], Output = T, Error = Mismatch>,
 ) -> impl FnMut(&'a [u8]) -> Parsed<'a, Vec<T>> {
     in_parentheses(what, separated_list0(sp, item))
@@ -112,17 +86,17 @@ pub(crate) fn list0<'a, T>(
 
 /// `"(" item *(SP item) ")"`
 pub(crate) fn list1<'a, T>(
-    what: &'static str,
+    what: Noun,
     item: impl Parser<&'a [u8], Output = T, Error = Mismatch>,
 ) -> impl FnMut(&'a [u8]) -> Parsed<'a, Vec<T>> {
     in_parentheses(what, separated_list1(sp, expect(what, item)))
 }
 
 fn in_parentheses<'a, T>(
-    what: &'static str,
+    what: Noun,
     items: impl Parser<&'a [u8], Output = Vec<T>, Error = Mismatch>,
 ) -> impl FnMut(&'a [u8]) -> Parsed<'a, Vec<T>> {
-    let end = (opt(sp), labelled(Expected::Item(what), char(')')));
+    let end = (opt(sp), labelled(Expected::Item { noun: what }, char(')')));
     // Nothing else begins with a parenthesis where a list may stand, so that what is wrong within it is what is wrong.
     let mut list = preceded(char('('), cut(delimited(opt(sp), items, end)));
     move |input| list.parse(input)
@@ -142,12 +116,12 @@ pub(crate) const fn is_astring_char(c: u8) -> bool {
 
 /// `SP`; some clients send several.
 pub(crate) fn sp(input: &[u8]) -> Parsed<'_, ()> {
-    expect("a space", value((), take_while1(|c| c == b' '))).parse(input)
+    expect(Noun::Space, value((), take_while1(|c| c == b' '))).parse(input)
 }
 
 /// `atom = 1*ATOM-CHAR`
 pub(crate) fn atom(input: &[u8]) -> Parsed<'_, &str> {
-    expect("an atom", map_res(take_while1(is_atom_char), std::str::from_utf8)).parse(input)
+    expect(Noun::Atom, map_res(take_while1(is_atom_char), std::str::from_utf8)).parse(input)
 }
 
 /// `number = 1*DIGIT`, of 32 bits.
@@ -157,7 +131,7 @@ pub(crate) fn number(input: &[u8]) -> Parsed<'_, u32> {
 
 pub(crate) fn decimal<T: std::str::FromStr>(input: &[u8]) -> Parsed<'_, T> {
     let digits = map_opt(digit1, |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok());
-    expect("a number", digits).parse(input)
+    expect(Noun::Number, digits).parse(input)
 }
 
 /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`, with any octet but CR, LF and NUL inside.
@@ -197,32 +171,31 @@ pub(crate) fn literal8(input: &[u8]) -> Parsed<'_, &[u8]> {
 
 /// `string = quoted / literal`
 pub(crate) fn string(input: &[u8]) -> Parsed<'_, Cow<'_, [u8]>> {
-    expect("a string", alt((quoted, map(literal, Cow::Borrowed)))).parse(input)
+    expect(Noun::String, alt((quoted, map(literal, Cow::Borrowed)))).parse(input)
 }
 
 /// `astring = 1*ASTRING-CHAR / string`
 pub(crate) fn astring(input: &[u8]) -> Parsed<'_, Cow<'_, [u8]>> {
-    expect("an atom or a string", alt((map(take_while1(is_astring_char), Cow::Borrowed), string)))
-        .parse(input)
+    expect(Noun::Astring, alt((map(take_while1(is_astring_char), Cow::Borrowed), string))).parse(input)
 }
 
 /// An `astring` in UTF-8.
 pub(crate) fn text(input: &[u8]) -> Parsed<'_, String> {
     let utf8 = map_opt(astring, |octets| String::from_utf8(octets.into_owned()).ok());
-    expect("an atom or a string in UTF-8", utf8).parse(input)
+    expect(Noun::Utf8Text, utf8).parse(input)
 }
 
 /// `nstring = string / nil`
 pub(crate) fn nstring(input: &[u8]) -> Parsed<'_, Option<Vec<u8>>> {
     let octets = map(string, |octets| Some(octets.into_owned()));
-    expect("a string or NIL", alt((value(None, tag_no_case("NIL")), octets))).parse(input)
+    expect(Noun::Nstring, alt((value(None, tag_no_case("NIL")), octets))).parse(input)
 }
 
 /// `mailbox = "INBOX" / astring`. Octets beyond ASCII in an atom are let pass as some clients send them. In `UTF8` no name is in
 /// modified UTF-7 (RFC 9051 §5.1, RFC 6855 §3).
 pub(crate) fn mailbox<const UTF8: bool>(input: &[u8]) -> Parsed<'_, MailboxName> {
     let octets = alt((map(take_while1(|c| is_astring_char(c) || c >= 0x80), Cow::Borrowed), string));
-    let (rest, name) = expect("a mailbox name", octets).parse(input)?;
+    let (rest, name) = expect(Noun::MailboxName, octets).parse(input)?;
     let parsed = if UTF8 { MailboxName::from_utf8(&name) } else { MailboxName::from_imap(&name) };
     match parsed {
         Ok(name) => Ok((rest, name)),
@@ -234,7 +207,7 @@ pub(crate) fn mailbox<const UTF8: bool>(input: &[u8]) -> Parsed<'_, MailboxName>
 pub(crate) fn list_mailbox(input: &[u8]) -> Parsed<'_, Vec<u8>> {
     let list_char = |c| is_astring_char(c) || matches!(c, b'%' | b'*') || c >= 0x80;
     let octets = alt((map(take_while1(list_char), <[u8]>::to_vec), map(string, Cow::into_owned)));
-    expect("a mailbox name or a pattern", octets).parse(input)
+    expect(Noun::MailboxNameOrPattern, octets).parse(input)
 }
 
 /// `seq-number = nz-number / "*"`
@@ -246,12 +219,12 @@ pub(crate) fn bound<T: Number>(input: &[u8]) -> Parsed<'_, Bound<T>> {
 /// `sequence-set = (seq-number / seq-range) *("," sequence-set)`
 pub(crate) fn sequence_set<T: Number>(input: &[u8]) -> Parsed<'_, NumberSet<T>> {
     let range = alt((separated_pair(bound, char(':'), bound), map(bound, |number| (number, number))));
-    expect("message numbers", map(separated_list1(char(','), range), NumberSet::from_ranges)).parse(input)
+    expect(Noun::MessageNumbers, map(separated_list1(char(','), range), NumberSet::from_ranges)).parse(input)
 }
 
 /// `flag`
 fn flag(input: &[u8]) -> Parsed<'_, &str> {
-    expect("a flag", map_res(recognize(pair(opt(char('\\')), atom)), std::str::from_utf8)).parse(input)
+    expect(Noun::Flag, map_res(recognize(pair(opt(char('\\')), atom)), std::str::from_utf8)).parse(input)
 }
 
 /// `None` if one is no flag that a client may set; `\Recent` is none (RFC 3501 §2.3.2).
@@ -269,20 +242,20 @@ fn flags_of(names: Vec<&str>) -> Option<Flags> {
 
 /// `flag-list = "(" [flag *(SP flag)] ")"`
 fn flag_names(input: &[u8]) -> Parsed<'_, Vec<&str>> {
-    list0("a flag", flag).parse(input)
+    list0(Noun::Flag, flag).parse(input)
 }
 
 /// The flags of APPEND. `\Recent` is let pass and dropped: a sloppy client must not lose its message for it.
 pub(crate) fn append_flags(input: &[u8]) -> Parsed<'_, Flags> {
     let can_be_set = |name: &&str| !name.eq_ignore_ascii_case("\\Recent");
     let flags = map_opt(flag_names, |names| flags_of(names.into_iter().filter(can_be_set).collect()));
-    expect("flags in parentheses", flags).parse(input)
+    expect(Noun::FlagList, flags).parse(input)
 }
 
 /// `flag-list / (flag *(SP flag))`: the flags of STORE.
 pub(crate) fn store_flags(input: &[u8]) -> Parsed<'_, Flags> {
     let flags = map_opt(alt((flag_names, separated_list1(sp, flag))), flags_of);
-    expect("flags that a client may set", flags).parse(input)
+    expect(Noun::SettableFlags, flags).parse(input)
 }
 
 /// `date-month`
@@ -298,7 +271,7 @@ fn month(input: &[u8]) -> Parsed<'_, i8> {
 
 /// `date = date-text / DQUOTE date-text DQUOTE`, in days since 1970-01-01.
 pub(crate) fn date(input: &[u8]) -> Parsed<'_, i64> {
-    expect("a date as 1-Feb-2026", alt((delimited(char('"'), date_text, char('"')), date_text))).parse(input)
+    expect(Noun::Date, alt((delimited(char('"'), date_text, char('"')), date_text))).parse(input)
 }
 
 /// `date-text = date-day "-" date-month "-" date-year`

@@ -8,6 +8,7 @@ use nom::sequence::{preceded, separated_pair, terminated};
 
 use mail_types::MetadataEntry;
 
+use crate::expected::Noun;
 use crate::grammar::{Parsed, list_mailbox, list0, list1, sp, string};
 use crate::metadata::entry;
 use crate::status::{StatusItem, status_items};
@@ -129,7 +130,7 @@ fn reference(input: &[u8]) -> Parsed<'_, Vec<u8>> {
 
 /// `mbox-or-pat = list-mailbox / patterns`
 fn patterns(input: &[u8]) -> Parsed<'_, Vec<Vec<u8>>> {
-    let several = list1("a pattern", list_mailbox);
+    let several = list1(Noun::Pattern, list_mailbox);
     alt((several, map(list_mailbox, |pattern| vec![pattern]))).parse(input)
 }
 
@@ -141,7 +142,7 @@ fn select_options(input: &[u8]) -> Parsed<'_, Vec<ListSelect>> {
         value(ListSelect::RecursiveMatch, tag_no_case("RECURSIVEMATCH")),
         value(ListSelect::SpecialUse, tag_no_case("SPECIAL-USE")),
     ));
-    let options = list0("a LIST option", option);
+    let options = list0(Noun::ListOption, option);
     let is_base = |option: &ListSelect| matches!(option, ListSelect::Subscribed | ListSelect::SpecialUse);
     verify(options, |options: &Vec<ListSelect>| {
         !options.contains(&ListSelect::RecursiveMatch) || options.iter().any(is_base)
@@ -157,9 +158,9 @@ fn returns(input: &[u8]) -> Parsed<'_, Vec<ListReturn>> {
         value(ListReturn::SpecialUse, tag_no_case("SPECIAL-USE")),
         value(ListReturn::MyRights, tag_no_case("MYRIGHTS")),
         map(preceded((tag_no_case("STATUS"), sp), status_items), ListReturn::Status),
-        map(preceded((tag_no_case("METADATA"), sp), list1("an entry", entry)), ListReturn::Metadata),
+        map(preceded((tag_no_case("METADATA"), sp), list1(Noun::Entry, entry)), ListReturn::Metadata),
     ));
-    let options = list0("a LIST option", option);
+    let options = list0(Noun::ListOption, option);
     preceded((tag_no_case("RETURN"), sp), cut(options)).parse(input)
 }
 

@@ -8,6 +8,7 @@ use nom::combinator::{map, map_opt, opt, value};
 use nom::multi::separated_list1;
 use nom::sequence::{preceded, separated_pair, terminated};
 
+use crate::expected::Noun;
 use crate::grammar::{Parsed, decimal, expect, list1, literal8, mailbox, nstring, sp, text};
 use crate::{Command, astring, quoted, string};
 
@@ -46,7 +47,7 @@ pub struct MetadataOptions {
 
 /// `entry = astring`
 pub(crate) fn entry(input: &[u8]) -> Parsed<'_, MetadataEntry> {
-    expect("an entry such as /private/comment", map_opt(text, |name| name.parse().ok())).parse(input)
+    expect(Noun::MetadataEntry, map_opt(text, |name| name.parse().ok())).parse(input)
 }
 
 /// `mailbox`, of which the empty string stands for the server.
@@ -58,7 +59,7 @@ fn mailbox_or_server<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Option<Mailbo
 /// `[SP getmetadata-options] SP mailbox SP entries`. The options may also stand behind the mailbox, and several entries without
 /// parentheses: the standard's examples have them so.
 pub(crate) fn getmetadata<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Command> {
-    let entries = alt((list1("an entry", entry), separated_list1(sp, entry)));
+    let entries = alt((list1(Noun::Entry, entry), separated_list1(sp, entry)));
     let (rest, before) = opt(terminated(options, sp)).parse(input)?;
     let (rest, mailbox) = terminated(mailbox_or_server::<UTF8>, sp).parse(rest)?;
     let (rest, behind) =
@@ -81,11 +82,9 @@ fn options(input: &[u8]) -> Parsed<'_, MetadataOptions> {
     ));
     let option = alt((
         map(preceded((tag_no_case("MAXSIZE"), sp), decimal), |size| (Some(size), None)),
-        map(preceded((tag_no_case("DEPTH"), sp), expect("0, 1 or infinity", depth)), |depth| {
-            (None, Some(depth))
-        }),
+        map(preceded((tag_no_case("DEPTH"), sp), expect(Noun::Depth, depth)), |depth| (None, Some(depth))),
     ));
-    map(list1("MAXSIZE or DEPTH", option), |options| MetadataOptions {
+    map(list1(Noun::MetadataOption, option), |options| MetadataOptions {
         max_size: options.iter().find_map(|(size, _)| *size),
         depth: options.iter().find_map(|(_, depth)| *depth).unwrap_or_default(),
     })
@@ -98,7 +97,7 @@ type Changes = (Option<MailboxName>, Vec<(MetadataEntry, Option<Vec<u8>>)>);
 /// `mailbox SP entry-values`
 pub(crate) fn setmetadata<const UTF8: bool>(input: &[u8]) -> Parsed<'_, Changes> {
     let entry_value = separated_pair(entry, sp, entry_value);
-    separated_pair(mailbox_or_server::<UTF8>, sp, list1("an entry and its value", entry_value)).parse(input)
+    separated_pair(mailbox_or_server::<UTF8>, sp, list1(Noun::EntryAndValue, entry_value)).parse(input)
 }
 
 /// `value = nstring / literal8`

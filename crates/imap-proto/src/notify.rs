@@ -10,6 +10,7 @@ use nom::sequence::{delimited, preceded, separated_pair};
 
 use crate::FetchItem;
 use crate::esearch::{MailboxFilter, filter_mailboxes};
+use crate::expected::Noun;
 use crate::fetch::fetch_att;
 use crate::grammar::{Parsed, atom, expect, list1, sp};
 
@@ -79,7 +80,7 @@ impl NotifyEvent {
 /// `"NOTIFY" SP (notify-set / notify-none)`
 pub(crate) fn notify<const UTF8: bool>(input: &[u8]) -> Parsed<'_, NotifyRequest> {
     let status = map(opt((sp, tag_no_case("STATUS"))), |it| it.is_some());
-    let groups = separated_list1(sp, expect("a group of events", event_group::<UTF8>));
+    let groups = separated_list1(sp, expect(Noun::EventGroup, event_group::<UTF8>));
     let set = preceded(tag_no_case("SET"), separated_pair(status, sp, groups));
     alt((
         map(set, |(status, groups)| NotifyRequest::Set { status, groups }),
@@ -94,8 +95,8 @@ fn event_group<const UTF8: bool>(input: &[u8]) -> Parsed<'_, EventGroup> {
         value(EventFilter::SelectedDelayed, tag_no_case("selected-delayed")),
         map(filter_mailboxes::<UTF8>, EventFilter::Mailboxes),
     ));
-    let events = alt((value(Vec::new(), tag_no_case("NONE")), list1("an event", event)));
-    let group = separated_pair(expect("a filter of mailboxes", filter), sp, events);
+    let events = alt((value(Vec::new(), tag_no_case("NONE")), list1(Noun::Event, event)));
+    let group = separated_pair(expect(Noun::MailboxFilter, filter), sp, events);
     map(delimited(char('('), group, char(')')), |(filter, events)| EventGroup { filter, events }).parse(input)
 }
 
@@ -103,7 +104,7 @@ fn event(input: &[u8]) -> Parsed<'_, NotifyEvent> {
     let (rest, name) = atom(input)?;
     let event = match name.to_ascii_uppercase().as_str() {
         "MESSAGENEW" => {
-            let items = opt(preceded(sp, list1("a FETCH item", fetch_att)));
+            let items = opt(preceded(sp, list1(Noun::FetchItem, fetch_att)));
             return map(items, |items| NotifyEvent::MessageNew(items.unwrap_or_default())).parse(rest);
         }
         "MESSAGEEXPUNGE" => NotifyEvent::MessageExpunge,

@@ -5,6 +5,7 @@ use nom::character::complete::u64;
 use nom::combinator::{map, map_opt};
 use nom::sequence::separated_pair;
 
+use crate::expected::Noun;
 use crate::grammar::{Parsed, atom, list0, sp, text};
 use crate::quoted;
 
@@ -27,7 +28,7 @@ pub(crate) fn quota_root_name(input: &[u8]) -> Parsed<'_, String> {
 /// `setquota = quota-root-name SP setquota-list`
 pub(crate) fn setquota(input: &[u8]) -> Parsed<'_, (String, Vec<(String, u64)>)> {
     let resource = separated_pair(map(atom, str::to_ascii_uppercase), sp, resource_limit);
-    let list = list0("a resource and its limit", resource);
+    let list = list0(Noun::ResourceAndLimit, resource);
     separated_pair(quota_root_name, sp, list).parse(input)
 }
 

@@ -14,9 +14,10 @@ use nom::sequence::{delimited, preceded, separated_pair, terminated};
 
 use crate::command::SearchRequest;
 use crate::condstore::search_mod_seq;
+use crate::expected::{Expected, Noun};
 use crate::fetch::{FetchItem, fetch_att};
 use crate::grammar::{
-    Expected, Mismatch, Parsed, astring, atom, date, decimal, expect, list0, list1, number, sequence_set, sp,
+    Mismatch, Parsed, astring, atom, date, decimal, expect, list0, list1, number, sequence_set, sp,
 };
 
 /// Deeper keys are refused: they would take as much stack.
@@ -140,7 +141,7 @@ impl SearchKey {
     }
 }
 
-const SEARCH_KEY: &str = "a search key";
+const SEARCH_KEY: Noun = Noun::SearchKey;
 
 /// `search-key *(SP search-key)`
 pub(crate) fn search_keys(input: &[u8]) -> Parsed<'_, SearchKey> {
@@ -172,8 +173,8 @@ fn search_key(depth: usize, input: &[u8]) -> Parsed<'_, SearchKey> {
     }
 }
 
-const fn fail<T>(what: &'static str, input: &[u8]) -> Parsed<'static, T> {
-    Err(nom::Err::Error(Mismatch::Expected(Expected::Named(what), input.len())))
+const fn fail<T>(what: Noun, input: &[u8]) -> Parsed<'static, T> {
+    Err(nom::Err::Error(Mismatch::Expected(Expected::Named { noun: what }, input.len())))
 }
 
 /// The keys that stand for themselves.
@@ -351,12 +352,12 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, (SearchReturns, Vec<Fet
             ..none
         }),
     ));
-    let items = opt(preceded(opt(sp), list1("a FETCH item", fetch_att)));
+    let items = opt(preceded(opt(sp), list1(Noun::FetchItem, fetch_att)));
     let update = map(preceded(tag_no_case("UPDATE"), items), |items| {
         (SearchReturns { update: true, ..none }, items.unwrap_or_default())
     });
     let option = alt((update, map(option, |option| (option, Vec::new()))));
-    let options = list0("a result option", option);
+    let options = list0(Noun::ResultOption, option);
     map_opt(preceded((tag_no_case("RETURN"), sp), options), |options| {
         let (options, updates): (Vec<SearchReturns>, Vec<Vec<FetchItem>>) = options.into_iter().unzip();
         let returns = SearchReturns {

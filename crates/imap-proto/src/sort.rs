@@ -7,6 +7,7 @@ use nom::combinator::{map, opt, value};
 use nom::sequence::{preceded, terminated};
 
 use crate::SearchRequest;
+use crate::expected::Noun;
 use crate::grammar::{Parsed, list1, sp, text};
 use crate::search::{search_keys, search_returns};
 
@@ -57,7 +58,7 @@ pub enum ThreadAlgorithm {
 /// SORT's criteria, and what is searched for.
 pub(crate) fn sort(uid: bool, input: &[u8]) -> Parsed<'_, (Vec<SortCriterion>, SearchRequest)> {
     let (input, returns) = opt(terminated(search_returns, sp)).parse(input)?;
-    let criteria = list1("a sort criterion", sort_criterion);
+    let criteria = list1(Noun::SortCriterion, sort_criterion);
     let (input, criteria) = terminated(criteria, sp).parse(input)?;
     let (input, request) = search_criteria(uid, input)?;
     let (returns, updates) = returns.unzip();

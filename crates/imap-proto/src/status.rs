@@ -7,6 +7,7 @@ use nom::bytes::complete::tag_no_case;
 use nom::combinator::value;
 use nom::sequence::separated_pair;
 
+use crate::expected::Noun;
 use crate::grammar::{Parsed, list1, mailbox, sp};
 
 /// What STATUS can ask for. RFC 3501 §6.3.10.
@@ -56,5 +57,5 @@ pub(crate) fn status_items(input: &[u8]) -> Parsed<'_, Vec<StatusItem>> {
         value(StatusItem::DeletedStorage, tag_no_case("DELETED-STORAGE")),
         value(StatusItem::Deleted, tag_no_case("DELETED")),
     ));
-    list1("a STATUS item", item).parse(input)
+    list1(Noun::StatusItem, item).parse(input)
 }

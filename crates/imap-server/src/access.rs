@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use imap_proto::{Language, Localised as _};
 use mail_directory::{DirectoryError, Resolution};
 use mail_store::{Account, Asker, Identifier, Known, StoreError, View};
 use mail_types::{Address, MailboxName, Quota, Rights};
@@ -13,12 +14,13 @@ use tracing::{debug, error};
 use crate::answer::Failure;
 use crate::command::quota::Owner;
 use crate::session::Session;
+use crate::text::Text;
 
 /// Below this the mailboxes of others have their names: `Other Users/ana@example.org/INBOX`.
-pub(crate) const OTHER_USERS: &str = "Other Users";
+const OTHER_USERS: &str = "Other Users";
 
 /// Said of what the user may not do to a mailbox that he sees. RFC 5530.
-const NO_PERMISSION: Failure = Failure::no("[NOPERM] You have no right to do this");
+const NO_PERMISSION: Failure = Failure::no(Text::NoPermission.coded("NOPERM"));
 
 /// The mailboxes that a user can name: his own, and those of others as far as they let him.
 #[derive(Debug, Clone)]
@@ -43,7 +45,7 @@ impl Session {
     /// The mailboxes that the user can name.
     pub(crate) fn access(&self) -> Result<Access, Failure> {
         let account = Arc::clone(self.account()?);
-        let user = self.owner.as_ref().ok_or(Failure::bad("Log in first"))?;
+        let user = self.owner.as_ref().ok_or(Failure::bad(Text::LogInFirst))?;
         Ok(Access { account, user: Arc::clone(user) })
     }
 
@@ -266,9 +268,19 @@ pub(crate) fn is_reserved(name: &MailboxName) -> bool {
     name.levels().next() == Some(OTHER_USERS)
 }
 
+/// The NAMESPACE response. RFC 2342 §5, with what people call a prefix in their language (RFC 5255 §3.4).
+pub(crate) fn namespaces(language: Language) -> String {
+    let others = Text::OtherUsers.within(language).to_string();
+    let translation = match others.as_str() {
+        OTHER_USERS => String::new(),
+        others => format!(" \"TRANSLATION\" (\"{others}/\")"),
+    };
+    format!("* NAMESPACE ((\"\" \"/\")) ((\"{OTHER_USERS}/\" \"/\"{translation})) NIL")
+}
+
 fn unavailable(error: DirectoryError) -> Failure {
     error!(%error, "the directory can't be asked who may do what");
-    Failure::no("[UNAVAILABLE] Try again later")
+    Failure::no(Text::TryLater.coded("UNAVAILABLE"))
 }
 
 #[cfg(test)]

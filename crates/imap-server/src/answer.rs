@@ -1,6 +1,5 @@
 //! What a command is answered with.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -8,12 +7,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use imap_proto::ParseError;
+use imap_proto::{Language, ParseError};
 use mail_store::StoreError;
 use mail_types::MailboxNameError;
 use tracing::{error, warn};
 
 use crate::section::mask_nuls;
+use crate::text::{RespText, Text};
 
 /// A piece of what goes to the client.
 #[derive(Debug)]
@@ -31,18 +31,48 @@ pub(crate) struct Mark {
     octets: usize,
 }
 
+/// `resp-cond-state`, `resp-cond-bye`: what a response says of a command or the connection. RFC 3501 §9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ok,
+    No,
+    Bad,
+    Bye,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "OK",
+            Self::No => "NO",
+            Self::Bad => "BAD",
+            Self::Bye => "BYE",
+        })
+    }
+}
+
 /// Pieces in the order in which they go out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Output {
     pieces: Vec<Piece>,
     octets: Vec<u8>,
+    /// In which people are spoken to.
+    language: Language,
 }
 
 impl Output {
+    pub(crate) const fn new(language: Language) -> Self {
+        Self { pieces: Vec::new(), octets: Vec::new(), language }
+    }
+
     /// One that fills the buffer of octets that were sent.
-    pub(crate) fn reusing(mut octets: Vec<u8>) -> Self {
+    pub(crate) fn reusing(mut octets: Vec<u8>, language: Language) -> Self {
         octets.clear();
-        Self { pieces: Vec::new(), octets }
+        Self { octets, ..Self::new(language) }
+    }
+
+    pub(crate) const fn language(&self) -> Language {
+        self.language
     }
 
     /// Adds one line; its CRLF comes by itself.
@@ -118,12 +148,24 @@ impl Output {
         pieces
     }
 
+    /// Adds an untagged status response.
+    pub(crate) fn say(&mut self, status: Status, text: impl Into<RespText>) {
+        self.respond("*", status, &text.into());
+    }
+
     /// Adds the tagged line that ends a command.
-    pub(crate) fn complete(&mut self, tag: &impl fmt::Display, result: &Result<String, Failure>) {
+    pub(crate) fn complete(&mut self, tag: &impl fmt::Display, result: &Result<RespText, Failure>) {
         match result {
-            Ok(text) => self.text(format_args!("{tag} OK {text}\r\n")),
-            Err(failure) => self.text(format_args!("{tag} {}\r\n", failure.text())),
+            Ok(text) => self.respond(tag, Status::Ok, text),
+            Err(failure) => {
+                let (status, text) = failure.said();
+                self.respond(tag, status, &text);
+            }
         }
+    }
+
+    fn respond(&mut self, tag: impl fmt::Display, status: Status, text: &RespText) {
+        self.text(format_args!("{tag} {status} {}\r\n", text.within(self.language)));
     }
 }
 
@@ -131,9 +173,9 @@ impl Output {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The client's mistake.
-    Bad(Cow<'static, str>),
+    Bad(RespText),
     /// `NO`, with the response code and text.
-    No(Cow<'static, str>),
+    No(RespText),
     /// The store failed.
     Store(StoreError),
 }
@@ -148,10 +190,12 @@ impl From<&ParseError> for Failure {
     fn from(error: &ParseError) -> Self {
         match error {
             ParseError::Name(_, error) => Self::name(*error),
-            ParseError::TooDeep(_) => Self::no("[LIMIT] Too much nesting"),
-            ParseError::UnknownCommand(_) => Self::bad("Unknown command"),
-            ParseError::Arguments { .. } => Self::Bad(Cow::Owned(format!("Not understood: {error}"))),
-            ParseError::NoTag | _ => Self::bad("A command begins with a tag"),
+            ParseError::TooDeep(_) => Self::no(Text::TooMuchNesting.coded("LIMIT")),
+            ParseError::UnknownCommand(_) => Self::bad(Text::UnknownCommand),
+            ParseError::Arguments { expected, octet, .. } => {
+                Self::bad(Text::NotUnderstood { expected: *expected, octet: *octet })
+            }
+            ParseError::NoTag | _ => Self::bad(Text::NoTag),
         }
     }
 }
@@ -160,48 +204,51 @@ impl Failure {
     /// A mailbox can't have this name.
     fn name(error: MailboxNameError) -> Self {
         let is_limit = matches!(error, MailboxNameError::TooLong | MailboxNameError::TooDeep);
-        let code = if is_limit { "LIMIT" } else { "CANNOT" };
-        Self::No(Cow::Owned(format!("[{code}] {error}")))
+        Self::no(Text::from(error).coded(if is_limit { "LIMIT" } else { "CANNOT" }))
     }
 
-    pub(crate) const fn bad(text: &'static str) -> Self {
-        Self::Bad(Cow::Borrowed(text))
+    pub(crate) const fn bad(text: Text) -> Self {
+        Self::Bad(RespText::new(text))
     }
 
-    pub(crate) const fn no(text: &'static str) -> Self {
-        Self::No(Cow::Borrowed(text))
+    pub(crate) const fn no(text: RespText) -> Self {
+        Self::No(text)
     }
 
-    /// Everything behind the tag. What the store failed of goes to the log, never to the client.
-    pub(crate) fn text(&self) -> String {
+    /// What stands behind the tag. What the store failed of goes to the log, never to the client.
+    pub(crate) fn said(&self) -> (Status, RespText) {
         match self {
-            Self::Bad(text) => format!("BAD {text}"),
-            Self::No(text) => format!("NO {text}"),
-            Self::Store(StoreError::NoSuchMailbox(_)) => "NO [NONEXISTENT] No such mailbox".to_owned(),
-            Self::Store(StoreError::MailboxExists(_)) => "NO [ALREADYEXISTS] The mailbox exists".to_owned(),
-            Self::Store(StoreError::Refused(why)) => format!("NO [CANNOT] {why}"),
-            Self::Store(StoreError::TooManyAnnotations) => {
-                "NO [METADATA TOOMANY] There are as many annotations as there may be".to_owned()
-            }
-            Self::Store(StoreError::Name(error)) => Self::name(*error).text(),
-            Self::Store(StoreError::OverQuota) => "NO [OVERQUOTA] The mailbox is full".to_owned(),
-            Self::Store(StoreError::MessageGone(_)) => "NO [EXPUNGEISSUED] The message is gone".to_owned(),
-            Self::Store(error @ StoreError::NumbersExhausted(_)) => {
-                warn!(%error, "the command failed");
-                "NO [LIMIT] The mailbox has no numbers left".to_owned()
-            }
-            Self::Store(error) => {
-                error!(%error, "the store failed");
-                "NO [SERVERBUG] The mail store failed; try again later".to_owned()
-            }
+            Self::Bad(text) => (Status::Bad, text.clone()),
+            Self::No(text) => (Status::No, text.clone()),
+            Self::Store(StoreError::Name(error)) => Self::name(*error).said(),
+            Self::Store(error) => (Status::No, of_store(error)),
         }
     }
 
     /// The same failure where a target mailbox that is missing may be made by the client. RFC 3501 §6.4.7.
     pub(crate) fn try_create(self) -> Self {
         match self {
-            Self::Store(StoreError::NoSuchMailbox(_)) => Self::no("[TRYCREATE] No such mailbox"),
+            Self::Store(StoreError::NoSuchMailbox(_)) => Failure::no(Text::NoSuchMailbox.coded("TRYCREATE")),
             Self::Bad(_) | Self::No(_) | Self::Store(_) => self,
+        }
+    }
+}
+
+fn of_store(error: &StoreError) -> RespText {
+    match error {
+        StoreError::NoSuchMailbox(_) => Text::NoSuchMailbox.coded("NONEXISTENT"),
+        StoreError::MailboxExists(_) => Text::MailboxExists.coded("ALREADYEXISTS"),
+        StoreError::Refused(refusal) => Text::from(*refusal).coded("CANNOT"),
+        StoreError::TooManyAnnotations => Text::TooManyAnnotations.coded("METADATA TOOMANY"),
+        StoreError::OverQuota => Text::MailboxFull.coded("OVERQUOTA"),
+        StoreError::MessageGone(_) => Text::MessageGone.coded("EXPUNGEISSUED"),
+        StoreError::NumbersExhausted(_) => {
+            warn!(%error, "the command failed");
+            Text::NoNumbersLeft.coded("LIMIT")
+        }
+        StoreError::Io { .. } | StoreError::Index { .. } | StoreError::Name(_) | _ => {
+            error!(%error, "the store failed");
+            Text::StoreFailed.coded("SERVERBUG")
         }
     }
 }

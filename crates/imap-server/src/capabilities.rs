@@ -2,7 +2,7 @@
 
 /// Offered at any time.
 const ALWAYS: &[&str] =
-    &["IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE", "NAMESPACE"];
+    &["IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE", "NAMESPACE", "LANGUAGE"];
 
 /// Offered to who has logged in.
 const AFTER_LOGIN: &[&str] = &[

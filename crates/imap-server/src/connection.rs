@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use imap_proto::{Command, ParseError, Request, Tag};
+use imap_proto::{Command, Language, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
 use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info};
 
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::capabilities::Offer;
 use crate::command::quota::Owner;
 use crate::idle::{Idled, heard};
@@ -19,12 +19,13 @@ use crate::limits;
 use crate::login::{Authenticating, Authentication, LoggedIn, log_in, log_in_proven};
 use crate::server::Shared;
 use crate::session::{Progress, Session, State};
+use crate::text::{RespText, Text};
 use crate::wire::Wire;
 
 /// RFC 3501 §5.4.
-pub(crate) const SILENT: &str = "* BYE Too long silent";
-pub(crate) const FLOOD: &str = "* BYE [TOOBIG] Too much at once";
-pub(crate) const RESTARTING: &str = "* BYE The server is restarting";
+pub(crate) const SILENT: Text = Text::TooLongSilent;
+pub(crate) const FLOOD: RespText = Text::TooMuchAtOnce.coded("TOOBIG");
+pub(crate) const RESTARTING: Text = Text::Restarting;
 
 /// One client.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Client {
     failed_logins: u32,
     /// As it said by ID.
     client_name: Option<String>,
+    /// In which it is spoken to, whoever is logged in. RFC 5255 §3.
+    pub(crate) language: Language,
 }
 
 /// What comes after a command.
@@ -68,6 +71,7 @@ pub(crate) async fn run(connection: Connection, shared: Arc<Shared>) {
         errors: 0,
         failed_logins: 0,
         client_name: None,
+        language: Language::Unchosen,
         shared,
     };
     let greeting = format!("* OK [CAPABILITY {}] Mailstead ready", client.capabilities());
@@ -103,19 +107,16 @@ impl Client {
                 event = timeout_at(silent_at, self.wire.event()) => event,
                 () = heard(self.session.as_deref_mut()) => {
                     if let Some(text) = self.tell_news(false).await? {
-                        self.wire.line(text).await?;
-                        return Ok(Next::Close);
+                        return self.bye(text).await;
                     }
                     continue;
                 }
                 () = self.drain.begun() => {
-                    self.wire.line(RESTARTING).await?;
-                    return Ok(Next::Close);
+                    return self.bye(RESTARTING).await;
                 }
             };
             let Ok(event) = event else {
-                self.wire.line(SILENT).await?;
-                return Ok(Next::Close);
+                return self.bye(SILENT).await;
             };
             let Some(event) = event? else { return Ok(Next::Close) };
             // On the heap, so that only a client that is served, or in IDLE, has it.
@@ -151,14 +152,10 @@ impl Client {
             Event::Append { head, literal } => self.append(&head, literal).await,
             Event::Refused { tag, refusal } => {
                 let tag = tag.as_deref().map_or("*".into(), String::from_utf8_lossy);
-                let failure = refused(refusal).text();
-                self.wire.line(&format!("{tag} {failure}")).await?;
+                self.fail(tag, &refused(refusal)).await?;
                 self.count_error().await
             }
-            Event::AppendMore { .. } | Event::AppendEnd(_) | Event::Flood => {
-                self.wire.line(FLOOD).await?;
-                Ok(Next::Close)
-            }
+            Event::AppendMore { .. } | Event::AppendEnd(_) | Event::Flood => self.bye(FLOOD).await,
         }
     }
 
@@ -169,7 +166,7 @@ impl Client {
     }
 
     async fn refuse(&mut self, error: &ParseError) -> io::Result<Next> {
-        self.wire.line(&format!("{} {}", tag_of(error), Failure::from(error).text())).await?;
+        self.fail(tag_of(error), &Failure::from(error)).await?;
         self.count_error().await
     }
 
@@ -178,8 +175,7 @@ impl Client {
         if self.errors < self.shared.config.imap.max_errors {
             return Ok(Next::Command);
         }
-        self.wire.line("* BYE Too many errors").await?;
-        Ok(Next::Close)
+        self.bye(Text::TooManyErrors).await
     }
 
     async fn on_request(&mut self, request: Request) -> io::Result<Next> {
@@ -188,7 +184,7 @@ impl Client {
             names.retain(|name| !self.is_hidden(name));
         }
         if let Err(failure) = self.check(&command)? {
-            self.wire.line(&format!("{tag} {}", failure.text())).await?;
+            self.fail(&tag, &failure).await?;
             return if matches!(failure, Failure::Bad(_)) {
                 self.count_error().await
             } else {
@@ -203,14 +199,16 @@ impl Client {
         match command {
             Command::Capability => {
                 let capabilities = self.capabilities();
-                self.wire.line(&format!("* CAPABILITY {capabilities}\r\n{tag} OK Done")).await?;
+                self.tell(&tag, &format!("* CAPABILITY {capabilities}"), Text::Done).await?;
             }
             Command::Logout => {
-                self.wire.line(&format!("* BYE Goodbye\r\n{tag} OK Done")).await?;
+                let goodbye = self.status("*", Status::Bye, Text::Goodbye);
+                self.tell(&tag, &goodbye, Text::Done).await?;
                 return Ok(Next::Close);
             }
             Command::Unauthenticate => return self.unauthenticate(&tag).await,
             Command::Id(fields) => self.on_id(&tag, &fields).await?,
+            Command::Language(ranges) => self.on_language(&tag, &ranges).await?,
             Command::StartTls => return self.agree_to_tls(&tag).await,
             Command::Login { username, password } => return self.log_in(&tag, username, password).await,
             Command::Authenticate { mechanism, initial } => {
@@ -267,7 +265,7 @@ impl Client {
     pub(crate) fn check(&self, command: &Command) -> io::Result<Result<(), Failure>> {
         let session = self.session()?;
         if !session.allows(command) {
-            return Ok(Err(Failure::bad("Not in this state")));
+            return Ok(Err(Failure::bad(Text::NotInThisState)));
         }
         let checked = session.check_numbers(command);
         Ok(checked.and_then(|()| limits::check(command, &self.shared.config.imap.commands)))
@@ -304,8 +302,9 @@ impl Client {
         let name = name.and_then(|(_, value)| value.as_deref());
         self.client_name = name.map(|name| String::from_utf8_lossy(name).into_owned());
         let now = self.capabilities();
-        let code = if now == before { String::new() } else { format!("[CAPABILITY {now}] ") };
-        self.wire.line(&format!("* ID (\"name\" \"Mailstead\")\r\n{tag} OK {code}Done")).await
+        let done = RespText::new(Text::Done);
+        let done = if now == before { done } else { done.or_coded(|| format!("CAPABILITY {now}")) };
+        self.tell(tag, "* ID (\"name\" \"Mailstead\")", done).await
     }
 
     /// Promise 5: never a password in the clear.
@@ -315,19 +314,19 @@ impl Client {
 
     async fn agree_to_tls(&mut self, tag: &Tag) -> io::Result<Next> {
         if !self.offers_tls || self.wire.is_tls() || self.tls.is_none() {
-            self.wire.line(&format!("{tag} BAD STARTTLS is not offered")).await?;
+            self.say(tag, Status::Bad, Text::StartTlsNotOffered).await?;
             return self.count_error().await;
         }
-        self.wire.line(&format!("{tag} OK Begin TLS now")).await?;
+        self.say(tag, Status::Ok, Text::BeginTls).await?;
         Ok(Next::StartTls)
     }
 
     /// RFC 4978 §3.
     async fn compress(&mut self, tag: &Tag) -> io::Result<()> {
         if self.wire.is_compressed() {
-            return self.wire.line(&format!("{tag} NO [COMPRESSIONACTIVE] DEFLATE is active")).await;
+            return self.say(tag, Status::No, Text::DeflateIsActive.coded("COMPRESSIONACTIVE")).await;
         }
-        self.wire.line(&format!("{tag} OK DEFLATE active")).await?;
+        self.say(tag, Status::Ok, Text::DeflateActive).await?;
         self.wire.compress();
         Ok(())
     }
@@ -336,15 +335,17 @@ impl Client {
     async fn unauthenticate(&mut self, tag: &Tag) -> io::Result<Next> {
         self.session = Some(Box::new(Session::new()));
         self.account = None;
+        self.language = Language::Unchosen;
         self.wire.distrust(&self.shared.config.imap);
-        self.wire.line(&format!("{tag} OK Nobody is logged in")).await?;
+        self.say(tag, Status::Ok, Text::NobodyLoggedIn).await?;
         Ok(Next::Command)
     }
 
+    /// The language is to be chosen anew: who chose it before may be somebody else (RFC 5255 §7).
     async fn start_tls(self) -> io::Result<Self> {
         let tls = self.tls.clone().ok_or_else(|| io::Error::other("no certificate"))?;
         let wire = self.wire.start_tls(&tls, &self.shared.config.imap).await?;
-        Ok(Self { wire, ..self })
+        Ok(Self { wire, language: Language::Unchosen, ..self })
     }
 
     async fn authenticate(&mut self, tag: &Tag, mechanism: &str, initial: Option<&[u8]>) -> io::Result<Next> {
@@ -367,7 +368,7 @@ impl Client {
                     let Ok(claim) = self.shared.directory.scram_claim(username).await.inspect_err(|error| {
                         error!(%error, "the directory failed");
                     }) else {
-                        self.wire.line(&format!("{tag} NO [UNAVAILABLE] Try again later")).await?;
+                        self.say(tag, Status::No, Text::TryLater.coded("UNAVAILABLE")).await?;
                         return Ok(Next::Command);
                     };
                     step = authentication.claimed(claim);
@@ -380,8 +381,8 @@ impl Client {
                     let login = log_in_proven(&self.shared, &self.guard, None).await;
                     return self.end_login(tag, login).await;
                 }
-                Authenticating::Refused(text) => {
-                    self.wire.line(&format!("{tag} {text}")).await?;
+                Authenticating::Refused(failure) => {
+                    self.fail(tag, &failure).await?;
                     return self.count_error().await;
                 }
             }
@@ -389,7 +390,7 @@ impl Client {
     }
 
     async fn refuse_login(&mut self, tag: &Tag) -> io::Result<Next> {
-        self.wire.line(&format!("{tag} NO [PRIVACYREQUIRED] Use STARTTLS first")).await?;
+        self.say(tag, Status::No, Text::UseStartTls.coded("PRIVACYREQUIRED")).await?;
         self.count_error().await
     }
 
@@ -406,7 +407,7 @@ impl Client {
         self.end_login(tag, login).await
     }
 
-    async fn end_login(&mut self, tag: &Tag, login: Result<LoggedIn, &'static str>) -> io::Result<Next> {
+    async fn end_login(&mut self, tag: &Tag, login: Result<LoggedIn, Failure>) -> io::Result<Next> {
         match login {
             Ok(login) => {
                 debug!(account = %login.address, "session begins");
@@ -419,34 +420,31 @@ impl Client {
                     ..Session::new()
                 }));
                 let capabilities = self.capabilities();
-                self.wire.line(&format!("{tag} OK [CAPABILITY {capabilities}] Logged in")).await?;
+                let text = Text::LoggedIn.coded_as(format!("CAPABILITY {capabilities}"));
+                self.say(tag, Status::Ok, text).await?;
                 Ok(Next::Command)
             }
-            Err(text) => {
-                self.wire.line(&format!("{tag} {text}")).await?;
+            Err(failure) => {
+                self.fail(tag, &failure).await?;
                 self.failed_logins += 1;
                 if self.failed_logins < self.shared.config.limits.max_login_failures {
                     return Ok(Next::Command);
                 }
-                self.wire.line("* BYE Too many failed logins").await?;
-                Ok(Next::Close)
+                self.bye(Text::TooManyFailedLogins).await
             }
         }
     }
 
     async fn on_idle(&mut self, tag: &Tag) -> io::Result<Next> {
         match self.idle().await? {
-            Idled::Done => self.wire.line(&format!("{tag} OK Done idling")).await?,
+            Idled::Done => self.say(tag, Status::Ok, Text::DoneIdling).await?,
             // What came instead of DONE is taken as the next command: iOS sends some at once behind IDLE.
             Idled::By(event) => {
-                self.wire.line(&format!("{tag} BAD DONE was expected")).await?;
+                self.say(tag, Status::Bad, Text::DoneExpected).await?;
                 return Box::pin(self.on_event(event)).await;
             }
             Idled::Gone => return Ok(Next::Close),
-            Idled::Bye(text) => {
-                self.wire.line(text).await?;
-                return Ok(Next::Close);
-            }
+            Idled::Bye(text) => return self.bye(text).await,
         }
         Ok(Next::Command)
     }
@@ -464,7 +462,7 @@ impl Client {
         &mut self,
         work: impl FnOnce(&mut Session, &mut Output) -> T + Send + 'static,
     ) -> io::Result<(T, Output)> {
-        let work = self.begin_work(Output::default(), work)?;
+        let work = self.begin_work(Output::new(self.language), work)?;
         self.end_work(work.await)
     }
 
@@ -515,7 +513,7 @@ impl Client {
             let pieces = out.take();
             let next = match progress {
                 Progress::Fetching(job) => {
-                    let out = Output::reusing(sent);
+                    let out = Output::reusing(sent, self.language);
                     Ok(self.begin_work(out, move |session, out| session.go_on(*job, out))?)
                 }
                 ended @ (Progress::Done | Progress::Bad | Progress::Lost) => Err(ended),
@@ -539,9 +537,9 @@ pub(crate) fn tag_of(error: &ParseError) -> String {
 
 pub(crate) const fn refused(refusal: Refusal) -> Failure {
     match refusal {
-        Refusal::LineTooLong => Failure::bad("The command line is too long"),
-        Refusal::LiteralTooBig => Failure::bad("[TOOBIG] The literal is too big"),
-        Refusal::MessageTooBig => Failure::no("[TOOBIG] The message is too big"),
+        Refusal::LineTooLong => Failure::bad(Text::CommandTooLong),
+        Refusal::LiteralTooBig => Failure::Bad(Text::LiteralTooBig.coded("TOOBIG")),
+        Refusal::MessageTooBig => Failure::no(Text::MessageTooBig.coded("TOOBIG")),
     }
 }
 

@@ -218,7 +218,7 @@ mod tests {
         let file = MessageFile { file, file_size: text.len() as u64, wire_size: wire };
         let need = items.iter().map(need).max().unwrap();
         let contents = Contents::read(file, need, items.iter()).unwrap();
-        let mut out = Output::default();
+        let mut out = Output::new(imap_proto::Language::Unchosen);
         for item in &items {
             contents.write(item, &mut out).unwrap();
         }

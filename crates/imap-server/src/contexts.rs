@@ -8,9 +8,10 @@ use imap_proto::{FetchItem, SearchKey, SearchRequest, SortCriterion, Tag};
 use mail_types::{Uid, UidSet};
 use tracing::warn;
 
-use crate::answer::Output;
+use crate::answer::{Output, Status};
 use crate::search::{find, find_among};
 use crate::selected::SelectedMailbox;
+use crate::text::Text;
 
 /// Contexts of one session; more are refused.
 const MOST: usize = 8;
@@ -52,10 +53,7 @@ impl Contexts {
     pub(crate) fn cancel_numbered(&mut self, out: &mut Output) {
         let numbered = self.all.extract_if(.., |it| !it.request.uid);
         for context in numbered {
-            out.text(format_args!(
-                "* NO [NOUPDATE \"{}\"] There are no message numbers any more\r\n",
-                context.tag
-            ));
+            out.say(Status::No, Text::NoMessageNumbers.coded_as(format!("NOUPDATE \"{}\"", context.tag)));
         }
     }
 
@@ -75,7 +73,7 @@ pub(crate) fn begin(
     out: &mut Output,
 ) {
     if selected.contexts().all.len() >= MOST {
-        out.text(format_args!("* NO [NOUPDATE \"{tag}\"] Too many searches are to be updated\r\n"));
+        out.say(Status::No, Text::TooManySearches.coded_as(format!("NOUPDATE \"{tag}\"")));
         return;
     }
     let key = without_numbers(selected, &request.key);
@@ -168,7 +166,7 @@ pub(crate) fn tell_changed(
         let found = match find_among(selected, &context.request, context.now, changed.iter().copied()) {
             Ok(found) => found,
             Err(failure) => {
-                warn!(failure = failure.text(), "the results of a search are not updated");
+                warn!(?failure, "the results of a search are not updated");
                 continue;
             }
         };

@@ -9,6 +9,7 @@ use mail_types::MetadataEntry;
 use crate::answer::Failure;
 use crate::limits;
 use crate::session::Session;
+use crate::text::Text;
 
 /// So many filters may use each other.
 const DEEPEST: usize = 10;
@@ -30,7 +31,7 @@ pub(crate) fn put_in(session: &Session, command: &mut Command) -> Result<(), Fai
     };
     let is_ours = |name: &str| ["UTF-8", "US-ASCII"].iter().any(|it| it.eq_ignore_ascii_case(name));
     if request.charset.as_deref().is_some_and(|name| !is_ours(name)) {
-        return Err(Failure::bad("[BADCHARSET (UTF-8)] With FILTER, all is in UTF-8"));
+        return Err(Failure::Bad(Text::WithFilterUtf8.coded("BADCHARSET (UTF-8)")));
     }
     let limits = &session.shared()?.config.imap.commands;
     let mut filters = Filters {
@@ -73,7 +74,7 @@ struct Filters {
 impl Filters {
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other keys hold no keys")]
     fn put_in(&mut self, key: &SearchKey) -> Result<SearchKey, Failure> {
-        let too_many = || Failure::no("[LIMIT] Too many search keys");
+        let too_many = || Failure::no(Text::TooManyKeys.coded("LIMIT"));
         self.left = self.left.checked_sub(1).ok_or_else(too_many)?;
         Ok(match key {
             SearchKey::Filter(name) => {
@@ -96,7 +97,7 @@ impl Filters {
 
     /// One that is used within itself is as one that is not there. RFC 5466 §3.1.
     fn named(&mut self, name: &str) -> Result<Rc<SearchKey>, Failure> {
-        let undefined = || Failure::No(format!("[UNDEFINED-FILTER {name}] There is no such filter").into());
+        let undefined = || Failure::no(Text::NoSuchFilter.coded_as(format!("UNDEFINED-FILTER {name}")));
         if self.within.len() >= DEEPEST || self.within.iter().any(|it| it == name) {
             return Err(undefined());
         }

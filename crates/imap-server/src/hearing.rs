@@ -6,11 +6,12 @@ use mail_store::StoreError;
 use mail_types::{MailboxName, Uid};
 use tracing::{info, warn};
 
-use crate::answer::Output;
+use crate::answer::{Output, Status};
 use crate::command::fetch::{self, FetchJob};
 use crate::command::metadata::Told;
 use crate::notify::{Notify, SelectedEvents, Unheard};
 use crate::session::{Session, State};
+use crate::text::Text;
 
 impl Session {
     /// From now on its client hears of these events, and of nothing else.
@@ -105,9 +106,7 @@ impl Session {
             // RFC 5465 §5.8: as if it had sent NOTIFY NONE.
             Err(Unheard::Overflow) => {
                 info!("more mailboxes than can be watched");
-                out.line(
-                    "* OK [NOTIFICATIONOVERFLOW] Not all that happens can be told; nothing is from here on",
-                );
+                out.say(Status::Ok, Text::NotAllTold.coded("NOTIFICATIONOVERFLOW"));
                 self.hear(SelectedEvents::none(), None, out);
             }
         }
@@ -148,7 +147,7 @@ impl Session {
         };
         let next = self.arriving.take().or_else(|| {
             let (named, items) = selected.next_arrivals()?;
-            Some(Box::new(FetchJob::of(None, named, items, String::new())))
+            Some(Box::new(FetchJob::of(None, named, items, Text::Fetched.into())))
         });
         let Some(mut job) = next else { return };
         if !fetch::step(&mut job, selected, out) {

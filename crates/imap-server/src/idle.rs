@@ -2,14 +2,16 @@
 
 use std::io;
 
+use imap_proto::Localised as _;
 use line_codec::imap::Event;
 use mail_store::StoreError;
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
-use crate::answer::Output;
+use crate::answer::{Output, Status};
 use crate::connection::{Client, RESTARTING, SILENT, lost};
 use crate::session::{LOST, Session};
+use crate::text::Text;
 
 /// How an IDLE ended.
 pub(crate) enum Idled {
@@ -20,7 +22,7 @@ pub(crate) enum Idled {
     /// The client is gone.
     Gone,
     /// This is to be said, and the connection closed.
-    Bye(&'static str),
+    Bye(Text),
 }
 
 /// Waits until there is something to tell that the client wants to hear of.
@@ -34,7 +36,7 @@ pub(crate) async fn heard(session: Option<&mut Session>) {
 impl Client {
     /// Waits for DONE and tells what changes meanwhile. It holds no thread and nothing of its own between two changes.
     pub(crate) async fn idle(&mut self) -> io::Result<Idled> {
-        self.wire.line("+ idling").await?;
+        self.wire.line(&format!("+ {}", Text::Idling.within(self.language))).await?;
         self.attend(true);
         let idled = self.wait_for_done().await;
         self.attend(false);
@@ -68,7 +70,7 @@ impl Client {
                     }
                 }
                 () = sleep_until(keep_alive_at) => {
-                    self.wire.line("* OK Still here").await?;
+                    self.say("*", Status::Ok, Text::StillHere).await?;
                     if let Some(text) = self.look().await? {
                         return Ok(Idled::Bye(text));
                     }
@@ -81,19 +83,19 @@ impl Client {
     }
 
     /// Tells what was heard of, and says with what words the connection is to end, if so.
-    pub(crate) async fn tell_news(&mut self, allow_expunge: bool) -> io::Result<Option<&'static str>> {
+    pub(crate) async fn tell_news(&mut self, allow_expunge: bool) -> io::Result<Option<Text>> {
         self.tell_by(move |session, out| session.tell_news(allow_expunge, out)).await
     }
 
     /// As [`Self::tell_news`], whatever was heard.
-    async fn look(&mut self) -> io::Result<Option<&'static str>> {
+    async fn look(&mut self) -> io::Result<Option<Text>> {
         self.tell_by(|session, out| session.look_for_news(true, out)).await
     }
 
     async fn tell_by(
         &mut self,
         tell: impl FnOnce(&mut Session, &mut Output) -> Result<(), StoreError> + Send + 'static,
-    ) -> io::Result<Option<&'static str>> {
+    ) -> io::Result<Option<Text>> {
         let (told, mut out) = self.blocking(tell).await?;
         if out.len() > 0 {
             self.wire.send(out.take()).await?;

@@ -5,6 +5,7 @@ use mail_config::CommandLimits;
 use mail_types::MailboxName;
 
 use crate::answer::Failure;
+use crate::text::{RespText, Text};
 
 /// Refuses a command that asks for too much.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other commands name nothing that is counted")]
@@ -34,21 +35,21 @@ pub(crate) fn check(command: &Command, limits: &CommandLimits) -> Result<(), Fai
     }
 }
 
-fn under(count: usize, most: usize, text: &'static str) -> Result<(), Failure> {
+fn under(count: usize, most: usize, text: RespText) -> Result<(), Failure> {
     if count > most { Err(Failure::no(text)) } else { Ok(()) }
 }
 
 fn check_items(items: usize, limits: &CommandLimits) -> Result<(), Failure> {
-    under(items, limits.max_fetch_items, "[LIMIT] Too many data items")
+    under(items, limits.max_fetch_items, Text::TooManyItems.coded("LIMIT"))
 }
 
 fn check_ranges(ranges: usize, limits: &CommandLimits) -> Result<(), Failure> {
-    under(ranges, limits.max_set, "[LIMIT] Too many numbers in a set")
+    under(ranges, limits.max_set, Text::TooManyNumbers.coded("LIMIT"))
 }
 
 fn check_name(name: &MailboxName, limits: &CommandLimits) -> Result<(), Failure> {
-    under(name.as_str().len(), limits.max_mailbox_name, "[LIMIT] The mailbox name is too long")?;
-    under(name.levels().count(), limits.max_mailbox_depth, "[LIMIT] The mailbox name has too many levels")
+    under(name.as_str().len(), limits.max_mailbox_name, Text::NameTooLong.coded("LIMIT"))?;
+    under(name.levels().count(), limits.max_mailbox_depth, Text::TooManyLevels.coded("LIMIT"))
 }
 
 fn ranges(set: &MessageSet) -> usize {
@@ -100,8 +101,8 @@ impl Extent {
 fn check_search(request: &SearchRequest, limits: &CommandLimits) -> Result<(), Failure> {
     let mut extent = Extent::default();
     extent.add(&request.key, 1);
-    under(extent.keys, limits.max_search_keys, "[LIMIT] Too many search keys")?;
-    under(extent.depth, limits.max_search_depth, "[LIMIT] Search keys too deep in each other")?;
+    under(extent.keys, limits.max_search_keys, Text::TooManyKeys.coded("LIMIT"))?;
+    under(extent.depth, limits.max_search_depth, Text::SearchTooDeep.coded("LIMIT"))?;
     check_items(request.updates.len(), limits)?;
     check_ranges(extent.ranges, limits)
 }

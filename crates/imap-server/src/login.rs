@@ -9,7 +9,9 @@ use mail_types::{Address, Secret};
 use server_core::{AccountGuard, ConnectionGuard};
 use tracing::{error, info};
 
+use crate::answer::Failure;
 use crate::server::Shared;
+use crate::text::Text;
 
 /// A login that succeeded.
 #[derive(Debug)]
@@ -26,13 +28,13 @@ enum Answer {
     Right(Address, Arc<Account>),
 }
 
-/// Asks the directory and opens the account; the error is what stands behind the tag. RFC 5530.
+/// Asks the directory and opens the account. RFC 5530.
 pub(crate) async fn log_in(
     shared: &Arc<Shared>,
     guard: &ConnectionGuard,
     username: String,
     password: Secret<String>,
-) -> Result<LoggedIn, &'static str> {
+) -> Result<LoggedIn, Failure> {
     let answer = ask(shared, username, password).await;
     admit(guard, answer)
 }
@@ -42,7 +44,7 @@ pub(crate) async fn log_in_proven(
     shared: &Arc<Shared>,
     guard: &ConnectionGuard,
     account: Option<Address>,
-) -> Result<LoggedIn, &'static str> {
+) -> Result<LoggedIn, Failure> {
     let answer = match account {
         Some(account) => open(shared, account).await,
         None => Answer::Wrong,
@@ -50,20 +52,20 @@ pub(crate) async fn log_in_proven(
     admit(guard, answer)
 }
 
-fn admit(guard: &ConnectionGuard, answer: Answer) -> Result<LoggedIn, &'static str> {
+fn admit(guard: &ConnectionGuard, answer: Answer) -> Result<LoggedIn, Failure> {
     match answer {
         Answer::Right(address, account) => {
             // Clients take AUTHENTICATIONFAILED for a wrong password, so a limit must be told from it.
-            let guard = guard.login(&address).ok_or("NO [LIMIT] Too many connections of this account")?;
+            let guard = guard.login(&address).ok_or(Failure::no(Text::TooManyConnections.coded("LIMIT")))?;
             info!(account = %address, "logged in");
             Ok(LoggedIn { address, account, guard })
         }
         Answer::Wrong => {
             info!("login failed");
             guard.login_failed();
-            Err("NO [AUTHENTICATIONFAILED] Wrong user name or password")
+            Err(Failure::no(Text::WrongCredentials.coded("AUTHENTICATIONFAILED")))
         }
-        Answer::Failed => Err("NO [UNAVAILABLE] Try again later"),
+        Answer::Failed => Err(Failure::no(Text::TryLater.coded("UNAVAILABLE"))),
     }
 }
 
@@ -112,17 +114,17 @@ pub(crate) enum Authenticating {
     Proven(Address),
     /// It has not.
     Wrong,
-    /// What stands behind the tag.
-    Refused(&'static str),
+    /// It can't go on.
+    Refused(Failure),
 }
 
 impl Authentication {
     pub(crate) fn start(mechanism: &str, initial: Option<&[u8]>) -> Authenticating {
         let Some(mechanism) = Mechanism::named(mechanism) else {
-            return Authenticating::Refused("NO [CANNOT] Unknown mechanism");
+            return Authenticating::Refused(Failure::no(Text::UnknownMechanism.coded("CANNOT")));
         };
         let initial = match initial.map(decode) {
-            Some(None) => return Authenticating::Refused("BAD Not base64"),
+            Some(None) => return Authenticating::Refused(Failure::bad(Text::NotBase64)),
             Some(Some(initial)) => Some(initial),
             None => None,
         };
@@ -133,7 +135,7 @@ impl Authentication {
     /// Goes on with a line of the client's; `*` cancels.
     pub(crate) fn respond(mut self, line: &[u8]) -> Authenticating {
         if line == b"*" {
-            return Authenticating::Refused("BAD Cancelled");
+            return Authenticating::Refused(Failure::bad(Text::Cancelled));
         }
         let response = if line.is_empty() { Some(Vec::new()) } else { decode(line) };
         match response {
@@ -141,7 +143,7 @@ impl Authentication {
                 let step = self.exchange.respond(&response);
                 self.then(step)
             }
-            None => Authenticating::Refused("BAD Not base64"),
+            None => Authenticating::Refused(Failure::bad(Text::NotBase64)),
         }
     }
 
@@ -158,7 +160,7 @@ impl Authentication {
             SaslStep::Proven(account) => Authenticating::Proven(account),
             SaslStep::Wrong => Authenticating::Wrong,
             SaslStep::Credentials { username, password } => Authenticating::Credentials(username, password),
-            SaslStep::Malformed => Authenticating::Refused("BAD Malformed response"),
+            SaslStep::Malformed => Authenticating::Refused(Failure::bad(Text::MalformedResponse)),
         }
     }
 }

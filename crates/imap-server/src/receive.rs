@@ -7,16 +7,17 @@ use imap_proto::{AppendNext, AppendRequest, AppendScript, Command, Request, With
 use line_codec::imap::{Event, Literal};
 use tokio::time::timeout;
 
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::command::append::Appending;
 use crate::connection::{Client, FLOOD, Next, lost, refused, tag_of};
 use crate::session::Session;
+use crate::text::Text;
 
 /// What became of the messages so far, and what the last literal is. After a failure the rest is read and thrown away.
 type Received = Result<(Appending, Within), Failure>;
 
-fn not_valid() -> Failure {
-    Failure::bad("Not understood: expected flags, a date and time, CATENATE, a part of it, or the message")
+const fn not_valid() -> Failure {
+    Failure::bad(Text::AppendNotUnderstood)
 }
 
 impl Client {
@@ -48,8 +49,7 @@ impl Client {
                     break;
                 }
                 Some(Event::Flood) => {
-                    self.wire.line(FLOOD).await?;
-                    return Ok(Next::Close);
+                    return self.bye(FLOOD).await;
                 }
                 Some(Event::Command(_) | Event::Continue | Event::Append { .. }) | None => {
                     return Ok(Next::Close);
@@ -72,7 +72,7 @@ impl Client {
     /// An APPEND or REPLACE that has no literal: all of it comes from URLs. RFC 4469.
     pub(crate) async fn append_at_once(&mut self, tag: String, request: AppendRequest) -> io::Result<Next> {
         if request.script.next != AppendNext::End {
-            self.wire.line(&format!("{tag} BAD The message must be a literal")).await?;
+            self.say(&tag, Status::Bad, Text::MessageMustBeLiteral).await?;
             return self.count_error().await;
         }
         let begun = self.blocking(move |session, _| {
@@ -94,7 +94,7 @@ impl Client {
             return Ok((tag, Err(failure)));
         }
         let Command::Append(request) = command else {
-            return Ok((tag, Err(Failure::bad("No such command"))));
+            return Ok((tag, Err(Failure::bad(Text::NoSuchCommand))));
         };
         let AppendNext::Literal(within) = request.script.next else { return Ok((tag, Err(not_valid()))) };
         let begun = self.blocking(move |session, _| {

@@ -12,12 +12,13 @@ use mail_types::{Flag, Flags, Keyword, MailboxName, ModSeq, Rights, SeqSet, Uid,
 use tracing::{error, warn};
 
 use crate::access::Place;
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::command::resync;
 use crate::contexts::{self, Contexts};
 use crate::gaps::Gaps;
 use crate::mod_seqs::{ClientModSeq, Enabled};
 use crate::notify::{Hears, SelectedEvents, When};
+use crate::text::Text;
 
 /// Keywords that every mailbox has: FLAGS names them before any message does, since Thunderbird uses those for junk only then.
 /// RFC 9051 §2.3.2.
@@ -157,10 +158,10 @@ impl SelectedMailbox {
     /// The mailbox, for commands that change it and need these rights.
     pub(crate) fn writable(&self, needed: Rights) -> Result<&View, Failure> {
         if self.read_only {
-            return Err(Failure::no("[CANNOT] The mailbox is selected read-only"));
+            return Err(Failure::no(Text::MailboxReadOnly.coded("CANNOT")));
         }
         if !self.rights.contains(needed) {
-            return Err(Failure::no("[NOPERM] You have no right to do this"));
+            return Err(Failure::no(Text::NoPermission.coded("NOPERM")));
         }
         Ok(&self.view)
     }
@@ -298,7 +299,7 @@ impl SelectedMailbox {
         let highest = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let ranges = set.resolve(highest);
         if highest == 0 || ranges.last().is_some_and(|(_, last)| *last > highest) {
-            return Err(Failure::bad("No message has this sequence number"));
+            return Err(Failure::bad(Text::NoSuchNumber));
         }
         let mut named = Named { indexes: Vec::with_capacity(ranges.len()), gone: 0 };
         for (first, last) in ranges {
@@ -492,18 +493,17 @@ impl SelectedMailbox {
         self.keywords = unregistered(snapshot).count();
         out.text(format_args!("* FLAGS ({flags})\r\n"));
         if self.read_only || !self.rights.intersects(Rights::FLAGS) {
-            out.line("* OK [PERMANENTFLAGS ()] Nothing can be changed");
+            out.say(Status::Ok, Text::NothingCanBeChanged.coded("PERMANENTFLAGS ()"));
         } else if self.rights.contains(Rights::FLAGS) {
-            out.text(format_args!("* OK [PERMANENTFLAGS ({flags} \\*)] Flags and keywords are kept\r\n"));
+            out.say(Status::Ok, Text::AllFlagsKept.coded_as(format!("PERMANENTFLAGS ({flags} \\*)")));
         } else if self.rights.contains(Rights::WRITE) {
             let missing = Flag::ALL.into_iter().filter(|it| !self.rights.contains(Rights::to_change(*it)));
             let some = missing.fold(flags, |flags, it| flags.replacen(&format!("{it} "), "", 1));
-            out.text(format_args!(
-                "* OK [PERMANENTFLAGS ({some} \\*)] These flags and keywords are kept\r\n"
-            ));
+            let code = format!("PERMANENTFLAGS ({some} \\*)");
+            out.say(Status::Ok, Text::SomeFlagsAndKeywordsKept.coded_as(code));
         } else {
             let some = self.rights.of_flags(&Flag::ALL.into_iter().collect());
-            out.text(format_args!("* OK [PERMANENTFLAGS ({some})] These flags are kept\r\n"));
+            out.say(Status::Ok, Text::SomeFlagsKept.coded_as(format!("PERMANENTFLAGS ({some})")));
         }
     }
 
@@ -579,5 +579,5 @@ fn unregistered(snapshot: &Snapshot) -> impl Iterator<Item = &Keyword> {
 }
 
 fn tell_highest(mod_seq: ModSeq, out: &mut Output) {
-    out.text(format_args!("* OK [HIGHESTMODSEQ {mod_seq}] Up to here all is told\r\n"));
+    out.say(Status::Ok, Text::ToldUpToHere.coded_as(format!("HIGHESTMODSEQ {mod_seq}")));
 }

@@ -9,8 +9,8 @@ use mail_store::{Account, StoreError};
 use mail_types::{MailboxName, ModSeq};
 use tracing::error;
 
-use crate::access::OTHER_USERS;
-use crate::answer::{Failure, Output};
+use crate::access::namespaces;
+use crate::answer::{Failure, Output, Status};
 use crate::command::fetch::FetchJob;
 use crate::command::fetch::Request as FetchRequest;
 use crate::command::metadata::Told;
@@ -24,6 +24,7 @@ use crate::filters;
 use crate::mod_seqs::{Enabled, asks_for_mod_seqs};
 use crate::notify::{Notify, SelectedEvents};
 use crate::selected::SelectedMailbox;
+use crate::text::{RespText, Text};
 
 /// RFC 3501 §3.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(crate) enum State {
 }
 
 /// Said when the selected mailbox was deleted or renamed by somebody else; the client's view of it means nothing any more.
-pub(crate) const LOST: &str = "* BYE The selected mailbox was deleted or renamed";
+pub(crate) const LOST: Text = Text::MailboxLost;
 
 /// In which states a command is legal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,9 @@ impl AllowedIn {
     /// RFC 3501 §6. IDLE before SELECT is legal too (RFC 2177 §3).
     pub(crate) const fn of(command: &Command) -> Self {
         match command {
-            Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => Self::Any,
+            Command::Capability | Command::Noop | Command::Logout | Command::Id(_) | Command::Language(_) => {
+                Self::Any
+            }
             Command::StartTls | Command::Authenticate { .. } | Command::Login { .. } => {
                 Self::NotAuthenticated
             }
@@ -126,7 +129,7 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// It is done; this stands in the tagged answer.
-    Whole(String),
+    Whole(RespText),
     /// Messages are to be told of first.
     Fetching(Box<FetchJob>),
 }
@@ -164,7 +167,7 @@ impl Session {
     /// The account, after login.
     pub(crate) fn account(&self) -> Result<&Arc<Account>, Failure> {
         match &self.state {
-            State::NotAuthenticated => Err(Failure::bad("Log in first")),
+            State::NotAuthenticated => Err(Failure::bad(Text::LogInFirst)),
             State::Authenticated(account) | State::Selected(account, _) => Ok(account),
         }
     }
@@ -173,7 +176,7 @@ impl Session {
     pub(crate) fn selected(&mut self) -> Result<&mut SelectedMailbox, Failure> {
         match &mut self.state {
             State::Selected(_, selected) => Ok(selected),
-            State::NotAuthenticated | State::Authenticated(_) => Err(Failure::bad("Select a mailbox first")),
+            State::NotAuthenticated | State::Authenticated(_) => Err(Failure::bad(Text::SelectFirst)),
         }
     }
 
@@ -208,7 +211,7 @@ impl Session {
         if let State::Selected(_, selected) = &mut self.state
             && let Err(StoreError::NoSuchMailbox(_)) = selected.look_at_others_rights(out)
         {
-            out.line(LOST);
+            out.say(Status::Bye, LOST);
             return Progress::Lost;
         }
         if let Err(failure) = filters::put_in(self, &mut command) {
@@ -252,14 +255,14 @@ impl Session {
     }
 
     /// RFC 5161 §3.1.
-    fn enable(&mut self, names: &[String], out: &mut Output) -> String {
+    fn enable(&mut self, names: &[String], out: &mut Output) -> RespText {
         let enabled = self.enabled.enable(names);
         out.text(format_args!("* ENABLED"));
         enabled.iter().for_each(|name| out.text(format_args!(" {name}")));
         out.octets(b"\r\n");
         self.tell_enabled(out);
         self.attend_to_metadata();
-        "Done".to_owned()
+        Text::Done.into()
     }
 
     /// The next part of a FETCH. Blocks.
@@ -279,14 +282,14 @@ impl Session {
     pub(crate) fn finish(
         &mut self,
         tag: &impl fmt::Display,
-        result: Result<String, Failure>,
+        result: Result<RespText, Failure>,
         allow_expunge: bool,
         out: &mut Output,
     ) -> Progress {
         let told = self.tell_changes(allow_expunge, out);
         let mod_seq = self.tell_mod_seq(out);
-        let with_mod_seq = |text| match mod_seq {
-            Some(mod_seq) => format!("[HIGHESTMODSEQ {mod_seq}] {text}"),
+        let with_mod_seq = |text: RespText| match mod_seq {
+            Some(mod_seq) => text.or_coded(|| format!("HIGHESTMODSEQ {mod_seq}")),
             None => text,
         };
         let result = result.map(with_mod_seq);
@@ -295,7 +298,7 @@ impl Session {
             Ok(()) if matches!(result, Err(Failure::Bad(_))) => Progress::Bad,
             Ok(()) => Progress::Done,
             Err(StoreError::NoSuchMailbox(_)) => {
-                out.line(LOST);
+                out.say(Status::Bye, LOST);
                 Progress::Lost
             }
             Err(error) => {
@@ -329,14 +332,14 @@ impl Session {
         command: Command,
         now: i64,
         out: &mut Output,
-    ) -> Result<String, Failure> {
+    ) -> Result<RespText, Failure> {
         match command {
-            Command::Noop | Command::Check => Ok("Done".to_owned()),
+            Command::Noop | Command::Check => Ok(Text::Done.into()),
             Command::Enable(names) => Ok(self.enable(&names, out)),
             Command::Close => select::close(self),
             Command::Unselect => {
                 self.unselect();
-                Ok("Unselected".to_owned())
+                Ok(Text::MailboxUnselected.into())
             }
             Command::Create(name, uses) => mailbox::create(self, name, &uses, out),
             Command::Delete(name) => mailbox::delete(self, &name),
@@ -348,8 +351,8 @@ impl Session {
             Command::XList(reference, pattern) => list::xlist(self, &reference, &pattern, out),
             Command::Notify(request) => notify::notify(self, request, out),
             Command::Namespace => {
-                out.line(format!("* NAMESPACE ((\"\" \"/\")) ((\"{OTHER_USERS}/\" \"/\")) NIL"));
-                Ok("Done".to_owned())
+                out.line(namespaces(out.language()));
+                Ok(Text::Done.into())
             }
             Command::Status(name, items) => mailbox::status(self, &name, &items, out),
             Command::GetQuota(root) => quota::get_quota(self, &root, out),
@@ -370,7 +373,7 @@ impl Session {
             Command::Esearch(sources, request) => esearch::esearch(self, tag, &sources, request, now, out),
             Command::CancelUpdate(tags) => {
                 self.selected()?.contexts_mut().cancel(&tags);
-                Ok("No further updates".to_owned())
+                Ok(Text::NoFurtherUpdates.into())
             }
             Command::Sort(criteria, request) => sort::sort(self, tag, &criteria, &request, now, out),
             Command::Thread(algorithm, request) => thread::thread(self, algorithm, &request, now, out),
@@ -383,6 +386,7 @@ impl Session {
             Command::Capability
             | Command::Logout
             | Command::Id(_)
+            | Command::Language(_)
             | Command::StartTls
             | Command::Authenticate { .. }
             | Command::Login { .. }
@@ -392,7 +396,7 @@ impl Session {
             | Command::Unauthenticate
             | Command::Select(..)
             | Command::Examine(..)
-            | Command::Fetch(..) => Err(Failure::bad("Not now")),
+            | Command::Fetch(..) => Err(Failure::bad(Text::NotNow)),
         }
     }
 }

@@ -4,12 +4,13 @@ use imap_proto::{AppendRequest, Command, SearchKey, SearchRequest};
 
 use crate::answer::Failure;
 use crate::session::Session;
+use crate::text::Text;
 
 impl Session {
     /// Refuses a command with sequence numbers, or answered with them, of a client that has said that it uses none.
     pub(crate) fn check_numbers(&self, command: &Command) -> Result<(), Failure> {
         if self.enabled.uid_only && uses_numbers(command) {
-            return Err(Failure::bad("[UIDREQUIRED] There are no message numbers with UIDONLY"));
+            return Err(Failure::Bad(Text::NoNumbersWithUidOnly.coded("UIDREQUIRED")));
         }
         Ok(())
     }

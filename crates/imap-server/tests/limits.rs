@@ -257,13 +257,24 @@ async fn a_masked_capability_is_not_there_for_whom_it_is_masked() -> anyhow::Res
     let dialogue = "S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 ...\n\
         C: a ID (\"name\" \"some mail\")\nS: * ID...\nS: a OK [CAPABILITY IMAP4rev1 LITERAL+ ...\n\
         C: b LOGIN alice alice-secret\n\
-        S: b OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE LIST-EXTENDED ...\n\
+        S: b OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE LANGUAGE LIST-EXTENDED ...\n\
         C: c ENABLE IMAP4rev2 CONDSTORE\nS: * ENABLED CONDSTORE\nS: c OK...\nC: d UNAUTHENTICATE\nS: d OK...\n\
         C: e LOGIN bob bob-secret\n\
-        S: e OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE CHILDREN LIST-EXTENDED ...\n\
+        S: e OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE LANGUAGE CHILDREN LIST-EXTENDED ...\n\
         C: f ENABLE CONDSTORE\nS: * ENABLED\nS: f OK...\n\
         C: g ID (\"name\" \"Other\")\nS: * ID...\nS: g OK [CAPABILITY IMAP4rev1 IMAP4rev2 ...\n\
         C: h ID NIL\nS: * ID...\nS: h OK Done\n";
+    hold(&mut fixture, dialogue).await
+}
+
+/// RFC 5255 §3.2, §3.1: what the operator prefers is for who asks for it.
+#[tokio::test]
+async fn the_language_of_the_config_is_the_default_to_ask_for() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.imap.language = mail_types::Language::Portuguese;
+    let dialogue = "S: * OK...\nC: a NOOP\nS: a OK Done\nC: b LANGUAGE fr default\nS: * LANGUAGE (pt)\n\
+        S: b OK Agora em português\nC: c LANGUAGE fr *\nS: * LANGUAGE (pt)\nS: c OK...\n\
+        C: d LANGUAGE i-default\nS: * LANGUAGE (i-default)\nS: d OK Now speaking English\n";
     hold(&mut fixture, dialogue).await
 }
 

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Address, Domain, MailboxName, Quota, Secret};
+use mail_types::{Address, Domain, Language, MailboxName, Quota, Secret};
 
 pub use units::{show_size, size as parse_size};
 
@@ -337,6 +337,8 @@ pub struct ImapConfig {
     pub comment: Option<String>,
     /// How to reach its administrator, `/shared/admin`: a URI.
     pub admin: Option<String>,
+    /// What clients are spoken to in that ask for the language that the operator prefers (RFC 5255 §3.2).
+    pub language: Language,
     /// How long a command may take before its client is told how far it is, and told so again.
     pub progress_interval: Duration,
     /// `[[imap.mask]]`
@@ -534,6 +536,7 @@ impl Default for ImapConfig {
             max_annotations: 100,
             comment: None,
             admin: None,
+            language: Language::English,
             progress_interval: Duration::from_secs(15),
             masks: Vec::new(),
         }

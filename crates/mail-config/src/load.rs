@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Address, Domain, MailboxName, Quota, Secret};
+use mail_types::{Address, Domain, Language, MailboxName, Quota, Secret};
 use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
@@ -238,6 +238,9 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         max_annotations: reader.number("max_annotations", 10, standard.max_annotations),
         comment: reader.string("comment").filter(|text| !text.is_empty()),
         admin: reader.parsed("admin", "a URI such as \"mailto:postmaster@example.org\"", uri).flatten(),
+        language: reader
+            .parsed("language", "\"en\", \"pt\" or \"es\"", language)
+            .unwrap_or(standard.language),
         progress_interval: reader.duration("progress_interval", SECOND, standard.progress_interval),
         masks: reader.tables("mask", mask).unwrap_or_default(),
     }
@@ -266,6 +269,11 @@ fn command_limits(reader: &mut Reader<'_, '_>) -> CommandLimits {
         max_mailbox_name: reader.number_within("max_mailbox_name", 20..=most_name, max_mailbox_name),
         max_mailbox_depth: reader.number_within("max_mailbox_depth", 1..=most_depth, max_mailbox_depth),
     }
+}
+
+/// One that people speak.
+fn language(tag: &str) -> Option<Language> {
+    Language::tagged(tag).filter(|language| *language != Language::Unchosen)
 }
 
 /// A scheme, a colon, and something behind it, all of it visible ASCII (RFC 3986 §3), or the empty string for none.

@@ -222,6 +222,21 @@ fn a_mask_is_for_an_account_a_client_or_both() {
 }
 
 #[test]
+fn the_preferred_language_is_one_that_people_speak() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    std::fs::write(&file, "hostname = \"mail.example.org\"\n[imap]\nlanguage = \"PT\"\n").unwrap();
+    assert_eq!(Config::load(&file).unwrap().imap.language, Language::Portuguese);
+    for wrong in ["i-default", "pt-BR", "de", ""] {
+        let found = mistakes(&format!("hostname = \"mail.example.org\"\n[imap]\nlanguage = \"{wrong}\"\n"));
+        assert!(
+            found.contains("3:12: imap.language") && found.contains("\"en\", \"pt\" or \"es\""),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn an_administrator_is_reached_by_a_uri() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mailstead.toml");

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::acl::Acl;
 use crate::disk;
-use crate::error::{IoContext as _, StoreError};
+use crate::error::{IoContext as _, Refusal, StoreError};
 use crate::housekeeping::{self, Chore, DELETED};
 use crate::index::Index;
 use crate::mailbox::Mailbox;
@@ -377,7 +377,7 @@ impl Account {
     /// [`StoreError::NoSuchMailbox`], [`StoreError::Refused`], [`StoreError::Io`].
     pub fn delete(&self, name: &MailboxName) -> Result<(), StoreError> {
         if name.is_inbox() {
-            return Err(StoreError::Refused("INBOX can't be deleted"));
+            return Err(StoreError::Refused(Refusal::Inbox));
         }
         let trash = self.home.join(format!("{DELETED}{}", crate::names::unique()));
         self.locked(|index| {
@@ -409,7 +409,7 @@ impl Account {
             return self.rename_inbox(to);
         }
         if to.is_below(from) || to == from || to.is_inbox() {
-            return Err(StoreError::Refused("a mailbox can't be moved to this name"));
+            return Err(StoreError::Refused(Refusal::Name));
         }
         let moves = self.locked(|index| {
             let moves = self.moves(from, to)?;

@@ -10,7 +10,7 @@ use mail_types::Usage;
 
 use crate::content_hash::Hasher;
 use crate::disk::{self, NewFile};
-use crate::error::{IoContext as _, StoreError};
+use crate::error::{IoContext as _, Refusal, StoreError};
 use crate::message_file::bare_lfs;
 use crate::names;
 use crate::quota::Count;
@@ -95,7 +95,7 @@ pub struct Delivery {
 impl Delivery {
     /// `maildirs` are those of the recipients, at least one.
     pub(crate) fn start(maildirs: Vec<PathBuf>, notes: &Arc<Notes>) -> Result<Self, StoreError> {
-        let first = maildirs.first().ok_or(StoreError::Refused("a delivery needs a recipient"))?;
+        let first = maildirs.first().ok_or(StoreError::Refused(Refusal::NoRecipient))?;
         Ok(Self { tmp: TmpFile::create(first)?, maildirs, notes: Arc::clone(notes) })
     }
 

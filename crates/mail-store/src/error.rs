@@ -30,9 +30,9 @@ pub enum StoreError {
     /// The mailbox is there already.
     #[error("the mailbox {0} exists already")]
     MailboxExists(MailboxName),
-    /// INBOX can't be deleted, a mailbox can't be moved below itself: the text is meant for the user.
+    /// It can't be done.
     #[error("{0}")]
-    Refused(&'static str),
+    Refused(Refusal),
     /// No mailbox can have this name.
     #[error("{0}")]
     Name(MailboxNameError),
@@ -48,6 +48,23 @@ pub enum StoreError {
     /// UIDs or mod-sequences have run out.
     #[error("the mailbox {0} has no numbers left")]
     NumbersExhausted(MailboxName),
+}
+
+/// What can't be done. The text is meant for the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// INBOX is to be deleted.
+    #[error("INBOX can't be deleted")]
+    Inbox,
+    /// A mailbox is to be moved below itself, or into the place of INBOX.
+    #[error("a mailbox can't be moved to this name")]
+    Name,
+    /// A delivery is for nobody.
+    #[error("a delivery needs a recipient")]
+    NoRecipient,
+    /// Messages are to be moved or copied out of their account.
+    #[error("messages can't be moved or copied to another account")]
+    OtherAccount,
 }
 
 /// Names what was being done when the file system failed.

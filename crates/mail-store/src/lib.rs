@@ -37,7 +37,7 @@ pub use acl::{Acl, Asker, Identifier, Known, OWNERS, Subject};
 pub use check::{Advance, Finding, Problem};
 pub use content_hash::ContentHash;
 pub use delivery::Delivery;
-pub use error::StoreError;
+pub use error::{Refusal, StoreError};
 pub use mailbox::{Append, FlagChange, Mailbox, Stored, View};
 pub use message_file::MessageFile;
 pub use metadata::Metadata;

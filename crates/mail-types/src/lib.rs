@@ -5,6 +5,7 @@
 mod address;
 mod flag;
 mod internal_date;
+mod language;
 mod mailbox_name;
 mod metadata_entry;
 mod number;
@@ -16,6 +17,7 @@ mod secret;
 pub use address::{Address, AddressError, Domain};
 pub use flag::{Flag, Flags, Keyword, KeywordError};
 pub use internal_date::InternalDate;
+pub use language::Language;
 pub use mailbox_name::{MailboxName, MailboxNameError, SpecialUse};
 pub use metadata_entry::{MetadataEntry, MetadataEntryError, MetadataScope};
 pub use number::{ModSeq, SeqNum, Uid, UidValidity, ZeroError};

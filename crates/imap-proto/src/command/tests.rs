@@ -31,6 +31,20 @@ fn commands_of_one_word_take_no_arguments() {
     refused("a COMPRESS GZIP");
 }
 
+/// RFC 5255 §3.5
+#[test]
+fn languages_are_ranges_in_any_number() {
+    let language = |ranges: &[&str]| {
+        Command::Language(ranges.iter().map(|range| LanguageRange::new(range).unwrap()).collect())
+    };
+    assert_eq!(parsed("A003 LANGUAGE"), language(&[]));
+    assert_eq!(parsed("a LANGUAGE "), language(&[]));
+    assert_eq!(parsed("C001 LANGUAGE DE"), language(&["DE"]));
+    assert_eq!(parsed("D003 LANGUAGE \"default\""), language(&["default"]));
+    assert_eq!(parsed("E001 LANGUAGE FR-CA {5}\r\nEN-CA *"), language(&["FR-CA", "EN-CA", "*"]));
+    refused("a LANGUAGE (DE)");
+}
+
 #[test]
 fn what_is_no_command_is_told_from_wrong_arguments() {
     assert_eq!(Request::parse(b""), Err(ParseError::NoTag));
@@ -48,6 +62,8 @@ fn a_refusal_says_what_was_expected_and_where() {
         ("a NOOP x", "expected the end of the command at octet 8"),
         ("a SELECT", "expected a mailbox name at octet 9"),
         ("a LOGIN bob", "expected a space at octet 12"),
+        ("a LANGUAGE pt_BR", "expected a language such as pt-BR at octet 12"),
+        ("a LANGUAGE pt pt_BR", "expected a language such as pt-BR at octet 15"),
         ("a STATUS x (FOO)", "expected a STATUS item at octet 13"),
         ("a STATUS x (UNSEEN FOO)", "expected a STATUS item or \")\" at octet 20"),
         ("a CREATE x (USE (\\Sent FOO))", "expected a special use or \")\" at octet 24"),

@@ -81,9 +81,9 @@ impl World {
 /// What the session answers behind the tag, and all before it.
 fn answered(session: &mut Session, line: &str) -> (String, String) {
     let request = Request::parse(format!("a {line}").as_bytes()).unwrap();
-    let mut out = Output::default();
+    let mut out = Output::new(Language::Unchosen);
     if let Command::Append(request) = &request.command {
-        let result = Appending::start(session, request).map(|_| "Begun".to_owned());
+        let result = Appending::start(session, request).map(|_| Text::Done.into());
         session.finish(&"a", result, true, &mut out);
     } else {
         let mut progress = session.handle(request, 0, &mut out);

@@ -8,6 +8,7 @@ use tracing::info;
 use crate::access::Place;
 use crate::answer::{Failure, Output};
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// Identifiers of one mailbox: each is looked at with every command.
 const MOST_ENTRIES: usize = 1000;
@@ -21,14 +22,14 @@ pub(crate) fn set_acl(
     name: &MailboxName,
     identifier: &str,
     change: RightsChange,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let place = session.check(name, Rights::ADMINISTER)?;
     let given = prepared(identifier)?;
     let known = session.access()?.identifier(&given, place.owner())?;
-    let identifier = known.ok_or(Failure::no("[NONEXISTENT] There is no account or alias of this name"))?;
+    let identifier = known.ok_or(Failure::no(Text::NoSuchIdentifier.coded("NONEXISTENT")))?;
     let given = Identifier::from(given.as_str());
     if place.account().acl(place.name())?.entries().len() >= MOST_ENTRIES {
-        return Err(Failure::no("[LIMIT] The mailbox has rights for too many already"));
+        return Err(Failure::no(Text::TooManyIdentifiers.coded("LIMIT")));
     }
     place.account().change_acl(place.name(), |acl| {
         let before = acl.get(&identifier).or_else(|| acl.get(&given));
@@ -37,10 +38,14 @@ pub(crate) fn set_acl(
         acl.set(identifier.clone(), change.applied_to(before));
     })?;
     info!(mailbox = %name, %identifier, ?change, "rights changed");
-    Ok("Set".to_owned())
+    Ok(Text::RightsSet.into())
 }
 
-pub(crate) fn delete_acl(session: &Session, name: &MailboxName, identifier: &str) -> Result<String, Failure> {
+pub(crate) fn delete_acl(
+    session: &Session,
+    name: &MailboxName,
+    identifier: &str,
+) -> Result<RespText, Failure> {
     let place = session.check(name, Rights::ADMINISTER)?;
     let given = prepared(identifier)?;
     // Who is no more must go too.
@@ -52,11 +57,11 @@ pub(crate) fn delete_acl(session: &Session, name: &MailboxName, identifier: &str
         }
     })?;
     info!(mailbox = %name, identifier, "rights deleted");
-    Ok("Deleted".to_owned())
+    Ok(Text::RightsDeleted.into())
 }
 
 /// The owner comes first, with the rights that he has, whatever entry gives them.
-pub(crate) fn get_acl(session: &Session, name: &MailboxName, out: &mut Output) -> Result<String, Failure> {
+pub(crate) fn get_acl(session: &Session, name: &MailboxName, out: &mut Output) -> Result<RespText, Failure> {
     let place = session.check(name, Rights::ADMINISTER)?;
     place.open()?;
     let acl = place.account().acl(place.name())?;
@@ -67,7 +72,7 @@ pub(crate) fn get_acl(session: &Session, name: &MailboxName, out: &mut Output) -
     let entries: Vec<(String, Rights)> =
         std::iter::once((owner.to_string(), of_owner)).chain(others).collect();
     out.line(format!("* {}", acl_response(&session.shown(name), &entries)));
-    Ok("Done".to_owned())
+    Ok(Text::Done.into())
 }
 
 pub(crate) fn list_rights(
@@ -75,21 +80,25 @@ pub(crate) fn list_rights(
     name: &MailboxName,
     identifier: &str,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let place = session.check(name, Rights::ADMINISTER)?;
     place.open()?;
     let known = session.access()?.identifier(&prepared(identifier)?, place.owner())?;
-    let known = known.ok_or(Failure::no("[NONEXISTENT] There is no account or alias of this name"))?;
+    let known = known.ok_or(Failure::no(Text::NoSuchIdentifier.coded("NONEXISTENT")))?;
     let always = if is_owner(&known, &place) { OWNERS } else { Rights::NONE };
     // In the form in which the client gave it (RFC 4314 §3.4).
     out.line(format!("* {}", listrights_response(&session.shown(name), identifier, always)));
-    Ok("Done".to_owned())
+    Ok(Text::Done.into())
 }
 
-pub(crate) fn my_rights(session: &Session, name: &MailboxName, out: &mut Output) -> Result<String, Failure> {
+pub(crate) fn my_rights(
+    session: &Session,
+    name: &MailboxName,
+    out: &mut Output,
+) -> Result<RespText, Failure> {
     let place = session.access()?.find(name)?;
     tell_rights(session, name, &place, out)?;
-    Ok("Done".to_owned())
+    Ok(Text::Done.into())
 }
 
 /// Also for LIST. RFC 8440 §3.
@@ -125,5 +134,5 @@ fn is_owner(identifier: &Identifier, place: &Place) -> bool {
 fn prepared(identifier: &str) -> Result<String, Failure> {
     let prepared = stringprep::saslprep(identifier).map(std::borrow::Cow::into_owned).unwrap_or_default();
     let name = prepared.trim_start_matches('-');
-    if name.is_empty() { Err(Failure::bad("This can't be an identifier")) } else { Ok(prepared) }
+    if name.is_empty() { Err(Failure::bad(Text::NotAnIdentifier)) } else { Ok(prepared) }
 }

@@ -11,10 +11,11 @@ use mail_types::{Flags, InternalDate, MailboxName, Rights, Uid, UidSet, Usage};
 use tracing::{error, info};
 
 use crate::access::{Access, Place};
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::contents::unreadable;
 use crate::section;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// Messages of one APPEND: each holds a file open.
 const MOST_MESSAGES: usize = 500;
@@ -83,11 +84,11 @@ impl Appending {
     fn begin(&mut self, flags: Flags, date: Option<InternalDate>) -> Result<(), Failure> {
         if self.replaced.is_some() && !self.messages.is_empty() {
             // RFC 8508 §4.4.
-            return Err(Failure::bad("One message takes the place of one"));
+            return Err(Failure::bad(Text::OneForOne));
         }
         self.is_complete()?;
         if self.messages.len() >= MOST_MESSAGES {
-            return Err(Failure::no("[LIMIT] So many messages can't be appended at once"));
+            return Err(Failure::no(Text::TooManyMessages.coded("LIMIT")));
         }
         let flags = self.place.rights().of_flags(&flags);
         let append = self.view.append(&flags, date);
@@ -102,7 +103,7 @@ impl Appending {
     fn is_complete(&self) -> Result<(), Failure> {
         match self.messages.last() {
             Some(message) if message.append.size() == 0 => {
-                Err(Failure::no("[CANNOT] A message can't be empty"))
+                Err(Failure::no(Text::MessageEmpty.coded("CANNOT")))
             }
             Some(_) | None => Ok(()),
         }
@@ -114,7 +115,7 @@ impl Appending {
     /// mail has them, and who moves it from elsewhere must not lose it.
     pub(crate) fn announce(&mut self, size: u64, binary: bool, within: Within) -> Result<(), Failure> {
         if size == 0 && !matches!(within, Within::Catenation | Within::CatenatedUtf8) {
-            return Err(Failure::no("[CANNOT] A message can't be empty"));
+            return Err(Failure::no(Text::MessageEmpty.coded("CANNOT")));
         }
         if let Some(message) = self.messages.last_mut() {
             message.binary |= binary;
@@ -126,7 +127,7 @@ impl Appending {
     fn make_room(&mut self, size: u64) -> Result<(), Failure> {
         let before = self.messages.last().map_or(0, |message| message.append.size());
         if before.saturating_add(size) > self.most {
-            return Err(Failure::no("[TOOBIG] The message is too big"));
+            return Err(Failure::no(Text::MessageTooBig.coded("TOOBIG")));
         }
         self.announced.storage = self.announced.storage.saturating_add(size);
         let replaced = self.replaced.as_ref().filter(|it| it.mailbox.is_in_account_of(self.view.mailbox()));
@@ -139,7 +140,7 @@ impl Appending {
         let Some(message) = self.messages.last_mut() else { return Ok(()) };
         message.append.write_all(piece).map_err(|error| {
             error!(%error, mailbox = %self.name, "a message can't be written");
-            Failure::no("[SERVERBUG] The mail store failed; try again later")
+            Failure::no(Text::StoreFailed.coded("SERVERBUG"))
         })
     }
 
@@ -178,7 +179,7 @@ impl Appending {
     }
 
     /// Makes the messages durable, all or none. Blocks.
-    pub(crate) fn commit(mut self, session: &mut Session, out: &mut Output) -> Result<String, Failure> {
+    pub(crate) fn commit(mut self, session: &mut Session, out: &mut Output) -> Result<RespText, Failure> {
         self.is_complete()?;
         let messages = std::mem::take(&mut self.messages);
         let messages = messages.into_iter().map(|message| message.storable(&self.view));
@@ -186,7 +187,7 @@ impl Appending {
         let validity = self.view.mailbox().uid_validity();
         let gone_target = |error: StoreError| Failure::from(error).try_create();
         if let Some(Replaced { mailbox, uid, .. }) = self.replaced {
-            let Some(new) = messages.pop() else { return Err(Failure::bad("There is no message")) };
+            let Some(new) = messages.pop() else { return Err(Failure::bad(Text::NoMessage)) };
             let new = if mailbox.is_in_account_of(self.view.mailbox()) {
                 new.replace(&mailbox, uid).map_err(gone_target)?
             } else {
@@ -198,13 +199,13 @@ impl Appending {
             session.selected()?.owe_changes();
             session.knows_messages(&self.name, [new]);
             // RFC 8508 §4.3: before the EXPUNGE.
-            out.line(format!("* OK [APPENDUID {validity} {new}] The new message is there"));
-            return Ok("Replaced".to_owned());
+            out.say(Status::Ok, Text::NewMessageThere.coded_as(format!("APPENDUID {validity} {new}")));
+            return Ok(Text::Replaced.into());
         }
         let uids = Append::commit_all(messages).map_err(gone_target)?;
         info!(mailbox = %self.name, messages = uids.len(), "appended");
         session.knows_messages(&self.name, uids.iter().copied());
-        Ok(format!("[APPENDUID {validity} {}] Appended", UidSet::from_ascending(uids)))
+        Ok(Text::Appended.coded_as(format!("APPENDUID {validity} {}", UidSet::from_ascending(uids))))
     }
 }
 
@@ -217,15 +218,14 @@ impl Message {
         }
         let failed = |error: std::io::Error| {
             error!(%error, "a message with NULs can't be encoded");
-            Failure::no("[SERVERBUG] The mail store failed; try again later")
+            Failure::no(Text::StoreFailed.coded("SERVERBUG"))
         };
         let octets = self.append.octets().map_err(failed)?;
         if !octets.contains(&0) {
             return Ok(self.append);
         }
-        let encoded = without_nuls(&octets).ok_or(Failure::no(
-            "[UNKNOWN-CTE] NULs may stand only in bodies whose transfer encoding is binary",
-        ))?;
+        let encoded =
+            without_nuls(&octets).ok_or(Failure::no(Text::NulsOnlyInBinary.coded("UNKNOWN-CTE")))?;
         let mut append = view.append(&self.flags, self.date)?;
         append.write_all(&encoded).map_err(failed)?;
         Ok(append)
@@ -237,7 +237,7 @@ impl Replaced {
         let selected = session.selected()?;
         let named = selected.named(set)?;
         let uid = selected.uids(&named).first().copied();
-        let uid = uid.ok_or(Failure::no("[EXPUNGEISSUED] The message is gone"))?;
+        let uid = uid.ok_or(Failure::no(Text::MessageGone.coded("EXPUNGEISSUED")))?;
         let removing = Rights::DELETE_MESSAGES.union(Rights::EXPUNGE);
         let mailbox = Arc::clone(selected.writable(removing)?.mailbox());
         let now = selected.now();
@@ -259,5 +259,5 @@ fn bad_url(url: &str) -> Failure {
             }
         }
     }
-    Failure::No(format!("[BADURL {shown}] It names no message or part of one in this account").into())
+    Failure::no(Text::UrlNamesNothing.coded_as(format!("BADURL {shown}")))
 }

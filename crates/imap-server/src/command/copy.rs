@@ -4,27 +4,30 @@ use imap_proto::MessageSet;
 use mail_store::{Mailbox, View};
 use mail_types::{MailboxName, Rights, Uid, UidSet};
 
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 pub(crate) fn copy(
     session: &mut Session,
     set: &MessageSet,
     target: &MailboxName,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let name = target;
     let (target, rights) = open_target(session, name)?;
     let selected = session.selected()?;
     let uids = named(selected, set, out)?;
     if uids.is_empty() {
-        return Ok("Nothing to copy".to_owned());
+        return Ok(Text::NothingToCopy.into());
     }
     let pairs = selected.view().transfer(&uids, &target, rights, false)?;
     session.knows_messages(name, pairs.iter().map(|(_, to)| *to));
-    Ok(copy_uid(target.mailbox(), &pairs)
-        .map_or_else(|| "Nothing to copy".to_owned(), |code| format!("{code} Copied")))
+    Ok(match copy_uid(target.mailbox(), &pairs) {
+        Some(code) => Text::Copied.coded_as(code),
+        None => Text::NothingToCopy.into(),
+    })
 }
 
 pub(crate) fn move_to(
@@ -32,26 +35,26 @@ pub(crate) fn move_to(
     set: &MessageSet,
     target: &MailboxName,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let name = target;
     let (target, rights) = open_target(session, name)?;
     let selected = session.selected()?;
     let uids = named(selected, set, out)?;
     let view = selected.writable(Rights::DELETE_MESSAGES.union(Rights::EXPUNGE))?.clone();
     if uids.is_empty() {
-        return Ok("Nothing to move".to_owned());
+        return Ok(Text::NothingToMove.into());
     }
     let pairs = view.transfer(&uids, &target, rights, true)?;
     // RFC 6851 §4.3: COPYUID comes before the EXPUNGEs.
     match copy_uid(target.mailbox(), &pairs) {
-        Some(code) => out.line(format!("* OK {code} Moved")),
-        None => return Ok("Nothing to move".to_owned()),
+        Some(code) => out.say(Status::Ok, Text::Moved.coded_as(code)),
+        None => return Ok(Text::NothingToMove.into()),
     }
     // RFC 6851 §4.4.
     selected.owe_mod_seq();
     selected.owe_changes();
     session.knows_messages(name, pairs.iter().map(|(_, to)| *to));
-    Ok("Moved".to_owned())
+    Ok(Text::Moved.into())
 }
 
 /// A copy by sequence number is of all messages or of none (RFC 3501 §6.4.7).
@@ -61,7 +64,7 @@ fn named(selected: &mut SelectedMailbox, set: &MessageSet, out: &mut Output) -> 
     }
     let named = selected.named(set)?;
     if named.gone > 0 {
-        return Err(Failure::no("[EXPUNGEISSUED] Some of the messages are gone"));
+        return Err(Failure::no(Text::MessagesGone.coded("EXPUNGEISSUED")));
     }
     Ok(selected.uids(&named))
 }
@@ -81,5 +84,5 @@ fn copy_uid(target: &Mailbox, pairs: &[(Uid, Uid)]) -> Option<String> {
     }
     let from = UidSet::from_ascending(pairs.iter().map(|(from, _)| *from));
     let to = UidSet::from_ascending(pairs.iter().map(|(_, to)| *to));
-    Some(format!("[COPYUID {} {from} {to}]", target.uid_validity()))
+    Some(format!("COPYUID {} {from} {to}", target.uid_validity()))
 }

@@ -8,12 +8,13 @@ use mail_store::{Account, StoreError};
 use mail_types::{MailboxName, Rights};
 
 use crate::access::Access;
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::command::search::tell;
 use crate::filter;
 use crate::search::find;
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 pub(crate) fn esearch(
     session: &mut Session,
@@ -22,15 +23,15 @@ pub(crate) fn esearch(
     request: SearchRequest,
     now: i64,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let returns = request.returns.unwrap_or(SearchReturns { all: true, ..SearchReturns::default() });
     let request = SearchRequest { returns: Some(returns), ..request };
     if returns.save && sources != [MailboxFilter::Selected] {
-        return Err(Failure::bad("SAVE is of the selected mailbox alone"));
+        return Err(Failure::bad(Text::SaveOfSelected));
     }
     if returns.update {
         session.selected()?;
-        out.text(format_args!("* NO [NOUPDATE \"{tag}\"] Only a SEARCH is updated\r\n"));
+        out.say(Status::No, Text::OnlySearchUpdated.coded_as(format!("NOUPDATE \"{tag}\"")));
     }
     let account = Arc::clone(session.account()?);
     let enabled = session.enabled;
@@ -53,7 +54,7 @@ pub(crate) fn esearch(
             Err(failure) => return Err(failure),
         }
     }
-    Ok("Searched".to_owned())
+    Ok(Text::Searched.into())
 }
 
 /// One mailbox; where nothing is found, nothing is told (RFC 7377 §2.1).

@@ -7,9 +7,10 @@ use tracing::info;
 use crate::answer::Failure;
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// Removes what is `\Deleted`, within `set` if one is given. What is gone is told at the command's end.
-pub(crate) fn expunge(session: &mut Session, set: Option<&MessageSet>) -> Result<String, Failure> {
+pub(crate) fn expunge(session: &mut Session, set: Option<&MessageSet>) -> Result<RespText, Failure> {
     let selected = session.selected()?;
     let mailbox = selected.writable(Rights::EXPUNGE)?.mailbox();
     let uids = deleted(selected, set)?;
@@ -19,7 +20,7 @@ pub(crate) fn expunge(session: &mut Session, set: Option<&MessageSet>) -> Result
         selected.owe_mod_seq();
         selected.owe_changes();
     }
-    Ok("Expunged".to_owned())
+    Ok(Text::Expunged.into())
 }
 
 /// The UIDs of the messages that are `\Deleted` by now, whoever marked them.

@@ -16,6 +16,7 @@ use crate::contents::{Contents, unreadable};
 use crate::section::{self, Unwritten};
 use crate::selected::{Named, SelectedMailbox};
 use crate::summaries::{Part, Summaries};
+use crate::text::{RespText, Text};
 
 /// Octets after which a step ends.
 const STEP_OCTETS: usize = 256 * 1024;
@@ -51,7 +52,7 @@ pub(crate) struct FetchJob {
     /// Messages left out because their files can't be read.
     failed: Option<Failure>,
     /// What it says when all went well.
-    text: String,
+    text: RespText,
 }
 
 /// What FETCH is asked.
@@ -76,7 +77,7 @@ impl FetchJob {
         let mut named = selected.named(&set)?;
         if let Some(range) = modifiers.partial {
             if !set.is_uid() {
-                return Err(Failure::bad("PARTIAL goes with UID FETCH"));
+                return Err(Failure::bad(Text::PartialWithUidFetch));
             }
             named = named.partial(&range);
         }
@@ -98,12 +99,12 @@ impl FetchJob {
         }
         // UIDFETCH names the message by it anyway.
         items.extend((named_by_uid && !selected.enabled().uid_only).then_some(FetchItem::Uid));
-        let job = Self::of(Some(tag), named, items, "Fetched".to_owned());
+        let job = Self::of(Some(tag), named, items, Text::Fetched.into());
         Ok(Self { by_uid: set.is_uid(), seen, ..job })
     }
 
     /// Of these messages and these items, each once. The UID comes first: Thunderbird needs it there.
-    pub(crate) fn of(tag: Option<Tag>, named: Named, items: Vec<FetchItem>, text: String) -> Self {
+    pub(crate) fn of(tag: Option<Tag>, named: Named, items: Vec<FetchItem>, text: RespText) -> Self {
         let mut wanted: Vec<FetchItem> = Vec::with_capacity(items.len());
         wanted.extend(items.contains(&FetchItem::Uid).then_some(FetchItem::Uid));
         for item in items {
@@ -133,12 +134,12 @@ impl FetchJob {
     }
 
     /// How it ended.
-    pub(crate) fn result(&mut self) -> Result<String, Failure> {
+    pub(crate) fn result(&mut self) -> Result<RespText, Failure> {
         match self.failed.take() {
             Some(failure) => Err(failure),
             // As Dovecot answers: a NO would be shown to the user, who can do nothing about it.
-            None if self.gone > 0 => Ok("[EXPUNGEISSUED] Fetched, but for messages that are gone".to_owned()),
-            None => Ok(std::mem::take(&mut self.text)),
+            None if self.gone > 0 => Ok(Text::FetchedSome.coded("EXPUNGEISSUED")),
+            None => Ok(self.text.clone()),
         }
     }
 }
@@ -151,10 +152,10 @@ fn tell_vanished(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let (true, Some(mod_seq)) = (set.is_uid(), changed_since) else {
-        return Err(Failure::bad("VANISHED goes with UID FETCH and CHANGEDSINCE"));
+        return Err(Failure::bad(Text::VanishedTogether));
     };
     if !selected.enabled().qresync {
-        return Err(Failure::bad("ENABLE QRESYNC comes first"));
+        return Err(Failure::bad(Text::EnableQresyncFirst));
     }
     // `*` is the last UID there was, since that may be the one that is gone.
     let ranges = match set {
@@ -273,9 +274,7 @@ fn answer(
             out.roll_back(&mark);
             return Err(match error {
                 Unwritten::Io(error) => unreadable(message.uid, error).into(),
-                Unwritten::UnknownEncoding => {
-                    Failure::no("[UNKNOWN-CTE] A part's transfer encoding is not known, or broken")
-                }
+                Unwritten::UnknownEncoding => Failure::no(Text::UnknownEncoding.coded("UNKNOWN-CTE")),
             });
         }
     }

@@ -13,6 +13,7 @@ use crate::command::mailbox::status;
 use crate::command::metadata::tell_of;
 use crate::command::pattern::Pattern;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// A name that may be shown.
 #[derive(Debug, Default)]
@@ -114,11 +115,11 @@ impl Listed {
     }
 }
 
-pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -> Result<String, Failure> {
+pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -> Result<RespText, Failure> {
     if !request.is_extended() && request.patterns.iter().all(Vec::is_empty) {
         // The delimiter is asked for.
         out.line("* LIST (\\Noselect) \"/\" \"\"");
-        return Ok("Listed".to_owned());
+        return Ok(Text::MailboxesListed.into());
     }
     let patterns: Vec<Pattern> = request
         .patterns
@@ -159,7 +160,7 @@ pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -
             let _ = tell_of(session, name, entries, out);
         }
     }
-    Ok("Listed".to_owned())
+    Ok(Text::MailboxesListed.into())
 }
 
 /// `childinfo-extended-item`: by what the names below were selected.
@@ -194,7 +195,7 @@ pub(crate) fn lsub(
     reference: &[u8],
     wanted: &[u8],
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let pattern = Pattern::new(reference, wanted, session.enabled.utf8);
     let names = Names::read(session)?;
     let subscribed = names.names.iter().filter(|(_, listed)| listed.subscribed);
@@ -209,7 +210,7 @@ pub(crate) fn lsub(
         };
         out.text(format_args!("* LSUB ({attributes}) \"/\" {}\r\n", session.shown(name)));
     }
-    Ok("Listed".to_owned())
+    Ok(Text::MailboxesListed.into())
 }
 
 /// Tells of one mailbox what LIST would, and under which name the client knows it. RFC 9051 §6.3.2, §6.3.9.7.
@@ -239,7 +240,7 @@ pub(crate) fn xlist(
     reference: &[u8],
     wanted: &[u8],
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let pattern = Pattern::new(reference, wanted, session.enabled.utf8);
     let names = Names::read(session)?;
     for (name, listed) in names.names.iter().filter(|(name, it)| it.exists && pattern.matches(name)) {
@@ -250,7 +251,7 @@ pub(crate) fn xlist(
         attributes.extend(listed.special_use.map(xlist_use));
         out.text(format_args!("* XLIST ({}) \"/\" {}\r\n", attributes.join(" "), session.shown(name)));
     }
-    Ok("Listed".to_owned())
+    Ok(Text::MailboxesListed.into())
 }
 
 const fn xlist_use(special_use: SpecialUse) -> &'static str {

@@ -12,6 +12,7 @@ use crate::access::{Place, is_reserved};
 use crate::answer::{Failure, Output};
 use crate::command::list;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// The name in Net-Unicode, for clients that know that names may be changed so. RFC 9051 §5.1.
 pub(crate) fn normalised(session: &Session, name: &MailboxName) -> MailboxName {
@@ -25,7 +26,7 @@ pub(crate) fn create(
     name: MailboxName,
     uses: &[String],
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let given = name;
     let name = &normalised(session, &given);
     let place = may_create(session, name)?;
@@ -35,10 +36,10 @@ pub(crate) fn create(
         _ => Some(None),
     };
     match special_use {
-        Some(None) => return Err(Failure::no("[USEATTR] No mailbox can have this use")),
+        Some(None) => return Err(Failure::no(Text::NoSuchUse.coded("USEATTR"))),
         // What another's mailboxes are for he says himself.
         Some(Some(_)) if !place.is_own() => {
-            return Err(Failure::no("[USEATTR] No mailbox here can have this use"));
+            return Err(Failure::no(Text::NoSuchUseHere.coded("USEATTR")));
         }
         Some(special_use) => place.account().create(place.name(), special_use)?,
         None => place.account().create(place.name(), None)?,
@@ -49,14 +50,14 @@ pub(crate) fn create(
         list::tell(session, name, Some(&given), out)?;
     }
     let mailbox_id = place.open()?.mailbox().mailbox_id();
-    Ok(format!("[MAILBOXID ({mailbox_id})] Created"))
+    Ok(Text::MailboxCreated.coded_as(format!("MAILBOXID ({mailbox_id})")))
 }
 
 /// A place where the user may create or to which he may rename a mailbox: he has the right in the nearest one above it. RFC 4314 §4.
 fn may_create(session: &Session, name: &MailboxName) -> Result<Place, Failure> {
     let place = session.access()?.find(name)?;
     if place.is_own() && is_reserved(name) {
-        return Err(Failure::no("[CANNOT] Mailboxes of this name are other users'"));
+        return Err(Failure::no(Text::NameOfOthers.coded("CANNOT")));
     }
     let exists = |name: &MailboxName| match place.account().open(name) {
         Ok(_) => Ok(true),
@@ -74,14 +75,14 @@ fn may_create(session: &Session, name: &MailboxName) -> Result<Place, Failure> {
 }
 
 /// A session that deletes the mailbox it selected has none selected then.
-pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<String, Failure> {
+pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<RespText, Failure> {
     let place = session.check(name, Rights::DELETE)?;
     let account = place.account();
     match account.delete(place.name()) {
         Err(StoreError::NoSuchMailbox(_))
             if account.mailboxes()?.iter().any(|it| it.name.is_below(place.name())) =>
         {
-            return Err(Failure::no("[HASCHILDREN] It is no mailbox, and there are some below it"));
+            return Err(Failure::no(Text::HasChildren.coded("HASCHILDREN")));
         }
         result => result?,
     }
@@ -90,7 +91,7 @@ pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<String
     }
     info!(mailbox = %name, "deleted");
     session.knows_names(|it| it == name);
-    Ok("Deleted".to_owned())
+    Ok(Text::MailboxDeleted.into())
 }
 
 /// A session that renames the mailbox it selected goes on in it.
@@ -99,13 +100,13 @@ pub(crate) fn rename(
     from: &MailboxName,
     to: MailboxName,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let given = to;
     let to = &normalised(session, &given);
     let access = session.access()?;
     let (old, new) = (access.check(from, Rights::DELETE)?, may_create(session, to)?);
     if !Arc::ptr_eq(old.account(), new.account()) {
-        return Err(Failure::no("[CANNOT] A mailbox can't go to another account"));
+        return Err(Failure::no(Text::NotToAnotherAccount.coded("CANNOT")));
     }
     if !from.is_inbox() {
         // What lies below goes along.
@@ -127,17 +128,17 @@ pub(crate) fn rename(
     if *to != given {
         list::tell(session, to, Some(from), out)?;
     }
-    Ok("Renamed".to_owned())
+    Ok(Text::MailboxRenamed.into())
 }
 
 pub(crate) fn subscribe(
     session: &mut Session,
     name: &MailboxName,
     subscribed: bool,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     session.account()?.subscribe(name, subscribed)?;
     session.knows_names(|it| it == name);
-    Ok("Done".to_owned())
+    Ok(Text::Done.into())
 }
 
 pub(crate) fn status(
@@ -145,10 +146,10 @@ pub(crate) fn status(
     name: &MailboxName,
     items: &[StatusItem],
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let status = session.check(name, Rights::READ)?.open()?.status()?;
     write_status(session, name, &status, items, out);
-    Ok("Done".to_owned())
+    Ok(Text::Done.into())
 }
 
 /// A STATUS response.

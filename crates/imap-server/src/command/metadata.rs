@@ -14,6 +14,7 @@ use crate::answer::{Failure, Output};
 use crate::filters;
 use crate::server::Shared;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// Of the server, as the config says.
 const COMMENT: &str = "/shared/comment";
@@ -109,7 +110,7 @@ impl Session {
     }
 
     pub(crate) fn shared(&self) -> Result<&Shared, Failure> {
-        self.owner.as_ref().map(|owner| &*owner.shared).ok_or_else(|| Failure::bad("Log in first"))
+        self.owner.as_ref().map(|owner| &*owner.shared).ok_or_else(|| Failure::bad(Text::LogInFirst))
     }
 
     /// All annotations of a mailbox or the server that the client may see.
@@ -145,7 +146,7 @@ pub(crate) fn get_metadata(
     options: MetadataOptions,
     named: &[MetadataEntry],
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let all = session.metadata(of)?;
     let mut found: BTreeMap<&MetadataEntry, Option<&[u8]>> = BTreeMap::new();
     let is_wanted = |entry: &MetadataEntry| {
@@ -168,8 +169,8 @@ pub(crate) fn get_metadata(
         write(session, of, &found.into_iter().collect::<Vec<_>>(), out);
     }
     Ok(match longest {
-        Some(longest) => format!("[METADATA LONGENTRIES {longest}] Some are longer"),
-        None => "Done".to_owned(),
+        Some(longest) => Text::SomeAreLonger.coded_as(format!("METADATA LONGENTRIES {longest}")),
+        None => Text::Done.into(),
     })
 }
 
@@ -200,25 +201,25 @@ pub(crate) fn set_metadata(
     session: &mut Session,
     of: Option<&MailboxName>,
     changes: &[(MetadataEntry, Option<Vec<u8>>)],
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let config = &session.shared()?.config.imap;
     let (most, largest) = (config.max_annotations, config.max_annotation);
     if changes.iter().any(|(entry, _)| !entry.may_have_value()) {
-        return Err(Failure::bad("Such an entry has no value"));
+        return Err(Failure::bad(Text::NoValueThere));
     }
     if changes.iter().flat_map(|(_, value)| value).any(|value| value.len() > largest) {
-        return Err(Failure::No(format!("[METADATA MAXSIZE {largest}] The value is too large").into()));
+        return Err(Failure::no(Text::AnnotationTooLarge.coded_as(format!("METADATA MAXSIZE {largest}"))));
     }
     if of.is_none() && changes.iter().any(|(entry, _)| entry.scope() == MetadataScope::Shared) {
-        return Err(Failure::no("[NOPERM] Only the administrator says what all are told of the server"));
+        return Err(Failure::no(Text::OnlyAdministratorTellsAll.coded("NOPERM")));
     }
     if of.is_none() && changes.iter().any(|(entry, value)| !filters::may_be_kept(entry, value.as_deref())) {
-        return Err(Failure::no("[CANNOT] That is no search that a filter could stand for"));
+        return Err(Failure::no(Text::NoSearchForFilter.coded("CANNOT")));
     }
     let place = of.map(|name| session.check(name, Rights::LOOKUP.union(Rights::WRITE))).transpose()?;
     let is_own = place.as_ref().is_none_or(Place::is_own);
     if !is_own && changes.iter().any(|(entry, _)| entry.scope() == MetadataScope::Private) {
-        return Err(Failure::no("[METADATA NOPRIVATE] Another's mailbox has no private annotations"));
+        return Err(Failure::no(Text::NoPrivateAnnotations.coded("METADATA NOPRIVATE")));
     }
     let mut special_use = None;
     let mut values = Vec::with_capacity(changes.len());
@@ -237,7 +238,7 @@ pub(crate) fn set_metadata(
         annotations.own.push(own);
     }
     info!(mailbox = of.map(tracing::field::display), "annotated");
-    Ok("Done".to_owned())
+    Ok(Text::Done.into())
 }
 
 /// The special use that a value names. RFC 6154 §4; INBOX has none, and no mailbox is a view of all mail.
@@ -246,5 +247,5 @@ fn use_of(name: &MailboxName, value: Option<&[u8]>) -> Result<Option<SpecialUse>
     let named = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     let possible =
         named.filter(|it| !name.is_inbox() && !matches!(it, SpecialUse::All | SpecialUse::Flagged));
-    possible.map(Some).ok_or_else(|| Failure::no("[USEATTR] The mailbox can't have this use"))
+    possible.map(Some).ok_or_else(|| Failure::no(Text::NotOfThisUse.coded("USEATTR")))
 }

@@ -7,13 +7,14 @@ use imap_proto::NotifyRequest;
 use crate::answer::{Failure, Output};
 use crate::notify::{Notify, SelectedEvents, Unheard, Wanted};
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// From now on the client hears of what it names, and of nothing else.
 pub(crate) fn notify(
     session: &mut Session,
     request: NotifyRequest,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let (status, wanted) = match request {
         NotifyRequest::None => (false, Wanted { selected: SelectedEvents::none(), groups: Vec::new() }),
         NotifyRequest::Set { status, groups } => (status, Wanted::of(groups)?),
@@ -28,13 +29,13 @@ pub(crate) fn notify(
         notify.tell_all(session, out);
     }
     session.hear(wanted.selected, notify, out);
-    Ok("Noted".to_owned())
+    Ok(Text::Noted.into())
 }
 
 impl From<Unheard> for Failure {
     fn from(unheard: Unheard) -> Self {
         match unheard {
-            Unheard::Overflow => Self::no("[NOTIFICATIONOVERFLOW] So many mailboxes can't be watched"),
+            Unheard::Overflow => Failure::no(Text::TooManyMailboxes.coded("NOTIFICATIONOVERFLOW")),
             Unheard::Store(error) => error.into(),
         }
     }

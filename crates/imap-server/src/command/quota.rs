@@ -11,6 +11,7 @@ use crate::access::Place;
 use crate::answer::{Failure, Output};
 use crate::server::Shared;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 /// The quota root of all an account's mailboxes, by the name that Dovecot gives it.
 const ROOT: &str = "User quota";
@@ -29,7 +30,7 @@ impl Owner {
     pub(crate) fn quota_of(&self, account: &Address) -> Result<Quota, Failure> {
         self.shared.directory.quota(account, self.shared.config.quota.default).map_err(|error| {
             error!(%error, %account, "the directory can't be asked for the quota");
-            Failure::no("[UNAVAILABLE] Try again later")
+            Failure::no(Text::TryLater.coded("UNAVAILABLE"))
         })
     }
 }
@@ -47,8 +48,8 @@ impl Session {
 }
 
 /// Another's can be asked for by who may read one of his mailboxes.
-pub(crate) fn get_quota(session: &Session, root: &str, out: &mut Output) -> Result<String, Failure> {
-    let missing = || Failure::no("[NONEXISTENT] No such quota root");
+pub(crate) fn get_quota(session: &Session, root: &str, out: &mut Output) -> Result<RespText, Failure> {
+    let missing = || Failure::no(Text::NoSuchQuotaRoot.coded("NONEXISTENT"));
     let access = session.access()?;
     if root == ROOT {
         let own = Root::of(&access.find(&MailboxName::inbox())?)?;
@@ -66,7 +67,7 @@ pub(crate) fn get_quota_root(
     session: &Session,
     mailbox: &MailboxName,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let place = session.access()?.find(mailbox)?;
     if !place.is_own() {
         place.needs(Rights::READ)?;
@@ -75,12 +76,12 @@ pub(crate) fn get_quota_root(
     // A list of resources has at least one (RFC 9208 §7), so that without a limit there is no root.
     let name = root.quota.is_limited().then_some(root.name.as_str());
     out.line(format!("* {}", quotaroot_response(&session.wire_name(mailbox), name)));
-    if name.is_some() { root.tell(out) } else { Ok("Done".to_owned()) }
+    if name.is_some() { root.tell(out) } else { Ok(Text::Done.into()) }
 }
 
 /// QUOTASET is not offered: the operator sets quotas.
-pub(crate) fn set_quota() -> Result<String, Failure> {
-    Err(Failure::no("[NOPERM] Only the administrator sets quotas"))
+pub(crate) fn set_quota() -> Result<RespText, Failure> {
+    Err(Failure::no(Text::OnlyAdministratorSetsQuotas.coded("NOPERM")))
 }
 
 /// What an account holds, and may hold.
@@ -97,7 +98,7 @@ impl Root {
         Ok(Self { name, account: Arc::clone(place.account()), quota: place.limit()? })
     }
 
-    fn tell(&self, out: &mut Output) -> Result<String, Failure> {
+    fn tell(&self, out: &mut Output) -> Result<RespText, Failure> {
         let usage = self.account.usage()?;
         // RFC 9208 §5.1: in units of 1024 octets.
         let storage = self.quota.storage.map(|limit| QuotaResource {
@@ -109,6 +110,6 @@ impl Root {
             self.quota.messages.map(|limit| QuotaResource { name: "MESSAGE", usage: usage.messages, limit });
         let resources: Vec<QuotaResource> = storage.into_iter().chain(messages).collect();
         out.line(format!("* {}", quota_response(&self.name, &resources)));
-        Ok("Done".to_owned())
+        Ok(Text::Done.into())
     }
 }

@@ -9,6 +9,7 @@ use crate::mod_seqs::has_mod_seq;
 use crate::search::find;
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 pub(crate) fn search(
     session: &mut Session,
@@ -16,11 +17,11 @@ pub(crate) fn search(
     request: &SearchRequest,
     now: i64,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let selected = session.selected()?;
     let is_updated = request.returns.is_some_and(|returns| returns.update);
     if is_updated && selected.contexts().has(tag) {
-        return Err(Failure::bad("The tag is that of a search that is updated"));
+        return Err(Failure::bad(Text::TagInUse));
     }
     let found = find(selected, request, now);
     if is_updated && let Ok(found) = &found {
@@ -31,7 +32,7 @@ pub(crate) fn search(
     let returns = request.returns.or_else(|| selected.enabled().imap4rev2.then_some(all));
     let request = &SearchRequest { returns, ..request.clone() };
     tell(selected, &format!("TAG \"{tag}\""), request, found, "SEARCH", out)?;
-    Ok("Searched".to_owned())
+    Ok(Text::Searched.into())
 }
 
 /// Tells what was found, in its order, under the command's name or as ESEARCH does, with the correlator that says of what it

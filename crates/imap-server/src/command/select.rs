@@ -7,7 +7,7 @@ use mail_store::StoreError;
 use mail_types::{MailboxName, Rights};
 use tracing::info;
 
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::command::expunge::deleted;
 use crate::command::fetch::FetchJob;
 use crate::command::list;
@@ -15,6 +15,7 @@ use crate::command::mailbox::normalised;
 use crate::command::resync::resync;
 use crate::selected::SelectedMailbox;
 use crate::session::{Answer, Session, State};
+use crate::text::{RespText, Text};
 
 /// What SELECT and EXAMINE are asked.
 pub(crate) struct Wanted<'a> {
@@ -33,11 +34,11 @@ pub(crate) fn select(
     let Wanted { mut name, params, read_only } = *wanted;
     let (converted, mut given) = (normalised(session, name), None);
     if params.qresync.is_some() && !session.enabled.qresync {
-        return Err(Failure::bad("ENABLE QRESYNC comes first"));
+        return Err(Failure::bad(Text::EnableQresyncFirst));
     }
     session.enabled.condstore |= params.condstore;
     if session.unselect() {
-        out.line("* OK [CLOSED] What follows is of the next mailbox");
+        out.say(Status::Ok, Text::NextMailbox.coded("CLOSED"));
     }
     let account = Arc::clone(session.account()?);
     let access = session.access()?;
@@ -62,7 +63,7 @@ pub(crate) fn select(
     let missed = params.qresync.as_ref().map(|client| resync(&selected, client, out));
     let mode = if selected.is_told_read_only() { "READ-ONLY" } else { "READ-WRITE" };
     session.state = State::Selected(account, Box::new(selected));
-    let text = format!("[{mode}] Selected");
+    let text = Text::MailboxSelected.coded(mode);
     Ok(match missed {
         Some(missed) => {
             let mut items = vec![FetchItem::Flags, FetchItem::ModSeq];
@@ -79,25 +80,25 @@ fn tell(selected: &mut SelectedMailbox, out: &mut Output) {
     let now = selected.now();
     let has_unseen = !selected.enabled().imap4rev2 && !selected.enabled().uid_only;
     if let Some(first) = now.first_unseen().filter(|_| has_unseen) {
-        out.text(format_args!("* OK [UNSEEN {}] The first unseen message\r\n", first + 1));
+        out.say(Status::Ok, Text::FirstUnseen.coded_as(format!("UNSEEN {}", first + 1)));
     }
     let validity = selected.mailbox().uid_validity();
-    out.text(format_args!("* OK [UIDVALIDITY {validity}] UIDs are valid\r\n"));
-    out.text(format_args!("* OK [UIDNEXT {}] The next UID\r\n", now.uid_next()));
+    out.say(Status::Ok, Text::UidsValid.coded_as(format!("UIDVALIDITY {validity}")));
+    out.say(Status::Ok, Text::NextUid.coded_as(format!("UIDNEXT {}", now.uid_next())));
     selected.tell_select_mod_seq(out);
     let mailbox_id = selected.mailbox().mailbox_id();
-    out.text(format_args!("* OK [MAILBOXID ({mailbox_id})] By which it is known\r\n"));
+    out.say(Status::Ok, Text::ByWhichItIsKnown.coded_as(format!("MAILBOXID ({mailbox_id})")));
 }
 
 /// Removes what is `\Deleted` without telling, unless the mailbox is read-only or the right to it is missing (RFC 4314 §4).
-pub(crate) fn close(session: &mut Session) -> Result<String, Failure> {
+pub(crate) fn close(session: &mut Session) -> Result<RespText, Failure> {
     let selected = session.selected()?;
     match expunge_deleted(selected) {
         // A mailbox that another session has deleted is left all the same.
         Ok(()) | Err(Failure::Store(StoreError::NoSuchMailbox(_))) => drop(session.unselect()),
         Err(failure) => return Err(failure),
     }
-    Ok("Closed".to_owned())
+    Ok(Text::MailboxClosed.into())
 }
 
 fn expunge_deleted(selected: &SelectedMailbox) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ use crate::contexts;
 use crate::search::{Candidate, find, for_each_digest};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 pub(crate) fn sort(
     session: &mut Session,
@@ -21,18 +22,18 @@ pub(crate) fn sort(
     request: &SearchRequest,
     now: i64,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let selected = session.selected()?;
     let is_updated = request.returns.is_some_and(|returns| returns.update);
     if is_updated && selected.contexts().has(tag) {
-        return Err(Failure::bad("The tag is that of a search that is updated"));
+        return Err(Failure::bad(Text::TagInUse));
     }
     let found = find(selected, request, now).and_then(|found| sorted(selected, criteria, &found));
     if is_updated && let Ok(found) = &found {
         contexts::begin(selected, (tag, request), Some(criteria), now, found, out);
     }
     tell(selected, &format!("TAG \"{tag}\""), request, found, "SORT", out)?;
-    Ok("Sorted".to_owned())
+    Ok(Text::Sorted.into())
 }
 
 /// What a message is sorted by.
@@ -58,7 +59,7 @@ pub(crate) fn place(
         let gone = || {
             selected
                 .uid(index)
-                .map_or(Failure::bad("No such message"), |uid| StoreError::MessageGone(uid).into())
+                .map_or(Failure::bad(Text::NoSuchMessage), |uid| StoreError::MessageGone(uid).into())
         };
         Ok((with_values(selected, criteria, &[index])?.pop().ok_or_else(gone)?.0, index))
     };

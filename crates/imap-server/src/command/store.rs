@@ -9,6 +9,7 @@ use mail_types::{Flags, ModSeq, Rights, Uid, UidSet};
 use crate::answer::{Failure, Output};
 use crate::selected::{Named, SelectedMailbox};
 use crate::session::Session;
+use crate::text::{RespText, Text};
 
 pub(crate) const fn change(mode: StoreMode, flags: Flags) -> FlagChange {
     match mode {
@@ -30,7 +31,7 @@ pub(crate) fn store(
     set: &MessageSet,
     wanted: &Wanted,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let selected = session.selected()?;
     let named = selected.named(set)?;
     let uids = selected.uids(&named);
@@ -58,17 +59,15 @@ pub(crate) fn store(
         selected.knows(&after, uids.iter().copied());
     }
     if !refused.is_empty() {
-        return Ok(format!(
-            "[MODIFIED {}] Not stored where it changed meanwhile",
-            modified(selected, set, &refused)
-        ));
+        let code = format!("MODIFIED {}", modified(selected, set, &refused));
+        return Ok(Text::StoredWhereUnchanged.coded_as(code));
     }
     let is_gone = |uid: &Uid| after.position(*uid).is_none();
     if named.gone > 0 || uids.iter().any(is_gone) {
         // As Dovecot answers FETCH: a NO would be shown to the user, who can do nothing about it.
-        return Ok("[EXPUNGEISSUED] Stored, but for messages that are gone".to_owned());
+        return Ok(Text::StoredSome.coded("EXPUNGEISSUED"));
     }
-    Ok("Stored".to_owned())
+    Ok(Text::Stored.into())
 }
 
 /// The part of a change that these rights allow; an error if that is none of it. RFC 4314 §4.
@@ -81,7 +80,7 @@ fn allowed(change: &FlagChange, rights: Rights) -> Result<FlagChange, Failure> {
     };
     let some = rights.of_flags(named);
     if some.is_empty() && !(named.is_empty() && rights.intersects(Rights::FLAGS)) {
-        return Err(Failure::no("[NOPERM] You have no right to change these flags"));
+        return Err(Failure::no(Text::NoPermissionForFlags.coded("NOPERM")));
     }
     Ok(match change {
         FlagChange::Add(_) => FlagChange::Add(some),

@@ -8,6 +8,7 @@ use crate::command::search::number;
 use crate::search::{find, for_each_digest};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
+use crate::text::{RespText, Text};
 use crate::threads::{Member, Threads};
 
 pub(crate) fn thread(
@@ -16,7 +17,7 @@ pub(crate) fn thread(
     request: &SearchRequest,
     now: i64,
     out: &mut Output,
-) -> Result<String, Failure> {
+) -> Result<RespText, Failure> {
     let selected = session.selected()?;
     let found = find(selected, request, now)?;
     let mut numbers = Vec::with_capacity(found.len());
@@ -40,7 +41,7 @@ pub(crate) fn thread(
         out.extend_from_slice(number.to_string().as_bytes());
     });
     out.octets(b"\r\n");
-    Ok("Threaded".to_owned())
+    Ok(Text::Threaded.into())
 }
 
 /// Of each message what its algorithm looks at.

@@ -4,11 +4,12 @@ use mail_types::Uid;
 use tracing::warn;
 
 use super::{Context, numbered};
-use crate::answer::{Failure, Output};
+use crate::answer::{Failure, Output, Status};
 use crate::command::search::write_set;
 use crate::command::sort::place;
 use crate::search::find_among;
 use crate::selected::SelectedMailbox;
+use crate::text::Text;
 
 /// Messages, as the client calls them, that stand one after the other from a position, which counts from 1.
 pub(super) type Stretch = (usize, Vec<u32>);
@@ -67,8 +68,8 @@ pub(super) fn tell_changed(
 
 /// The client can't rely on the order any more, and is told so.
 pub(super) fn give_up(context: &Context, failure: &Failure, out: &mut Output) {
-    warn!(failure = failure.text(), "the results of a SORT are no longer updated");
-    out.text(format_args!("* NO [NOUPDATE \"{}\"] What changed can't be sorted\r\n", context.tag));
+    warn!(?failure, "the results of a SORT are no longer updated");
+    out.say(Status::No, Text::SortNotUpdated.coded_as(format!("NOUPDATE \"{}\"", context.tag)));
 }
 
 pub(super) fn tell(context: &Context, item: &str, stretches: &[Stretch], out: &mut Output) {

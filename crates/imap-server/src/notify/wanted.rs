@@ -5,6 +5,7 @@ use std::sync::Arc;
 use imap_proto::{EventFilter, EventGroup, FetchItem, MailboxFilter, NotifyEvent};
 
 use crate::answer::Failure;
+use crate::text::Text;
 
 /// The events that are told of, for `BADEVENT`.
 const SUPPORTED: &str = "MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange \
@@ -98,7 +99,7 @@ impl Wanted {
         let mut wanted = Self { selected: SelectedEvents::none(), groups: Vec::new() };
         let is_selected = |group: &&EventGroup| group.selected_when().is_some();
         if groups.iter().filter(is_selected).count() > 1 {
-            return Err(Failure::bad("The selected mailbox can be named once"));
+            return Err(Failure::bad(Text::SelectedOnce));
         }
         for group in groups {
             let (when, named) = (group.selected_when(), Named::of(group.events)?);
@@ -156,17 +157,15 @@ impl Named {
                 NotifyEvent::MailboxMetadataChange => named.events.annotations = true,
                 NotifyEvent::ServerMetadataChange => named.events.server_annotations = true,
                 NotifyEvent::AnnotationChange | NotifyEvent::Unknown(_) => {
-                    return Err(Failure::No(
-                        format!("[BADEVENT ({SUPPORTED})] No such event is known").into(),
-                    ));
+                    return Err(Failure::no(Text::NoSuchEvent.coded_as(format!("BADEVENT ({SUPPORTED})"))));
                 }
             }
         }
         if has_new != has_expunge {
-            return Err(Failure::bad("MessageNew and MessageExpunge go together"));
+            return Err(Failure::bad(Text::EventsTogether));
         }
         if named.events.flags && !has_new {
-            return Err(Failure::bad("FlagChange goes with MessageNew and MessageExpunge"));
+            return Err(Failure::bad(Text::FlagChangeTogether));
         }
         named.events.messages = has_new;
         Ok(named)
@@ -175,7 +174,7 @@ impl Named {
     fn of_selected(self, when: When) -> Result<SelectedEvents, Failure> {
         let Events { messages, flags, names, subscriptions, annotations, server_annotations } = self.events;
         if names || subscriptions || annotations || server_annotations {
-            return Err(Failure::bad("Of the selected mailbox, only events of messages are told"));
+            return Err(Failure::bad(Text::EventsOfMessagesOnly));
         }
         let hears = match (messages, flags) {
             (_, true) => Hears::All,
@@ -187,7 +186,7 @@ impl Named {
 
     fn of_others(self) -> Result<Events, Failure> {
         if !self.items.is_empty() {
-            return Err(Failure::bad("What is to be fetched can be named for the selected mailbox only"));
+            return Err(Failure::bad(Text::FetchOfSelectedOnly));
         }
         Ok(self.events)
     }

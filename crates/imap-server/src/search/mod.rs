@@ -16,6 +16,7 @@ use mail_store::{Meter, NoId, StoreError, TextAnswer};
 use crate::answer::Failure;
 use crate::selected::SelectedMailbox;
 use crate::summaries::{Summaries, is_field};
+use crate::text::Text;
 pub(crate) use candidate::Candidate;
 use cost::{Cost, collect_texts, cost};
 
@@ -80,11 +81,14 @@ pub(crate) fn for_each_digest(
 }
 
 /// Without CHARSET, UTF-8 is taken, of which US-ASCII is a part.
+///
+/// Deviates: RFC 6855 §3 would have CHARSET answered BAD once UTF8=ACCEPT is enabled. What it says of the strings is clear all the same, and
+/// IMAP4rev2, with which that comes, allows it (RFC 9051 §6.4.4).
 fn charset(name: Option<&str>) -> Result<&'static Encoding, Failure> {
     match name {
         None => Ok(encoding_rs::UTF_8),
         Some(name) => Encoding::for_label(name.as_bytes())
-            .ok_or_else(|| Failure::no("[BADCHARSET (US-ASCII UTF-8 ISO-8859-1)] Unknown charset")),
+            .ok_or_else(|| Failure::no(Text::UnknownCharset.coded("BADCHARSET (US-ASCII UTF-8 ISO-8859-1)"))),
     }
 }
 

@@ -10,7 +10,7 @@ use super::place::now_nanos;
 use super::work::Work;
 use super::{Mailbox, Outcome};
 use crate::disk;
-use crate::error::StoreError;
+use crate::error::{Refusal, StoreError};
 use crate::index::{Index, MessageRow};
 use crate::meter::Meter;
 use crate::names::{self, FileName};
@@ -121,7 +121,7 @@ impl Mailbox {
         if Arc::ptr_eq(&self.place.account, &target.place.account) {
             return Ok(());
         }
-        Err(StoreError::Refused("messages can't be moved or copied to another account"))
+        Err(StoreError::Refused(Refusal::OtherAccount))
     }
 }
 
