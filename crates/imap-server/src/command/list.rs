@@ -128,21 +128,20 @@ pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -
         .collect();
     let matches = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
     let names = Names::read(session)?;
-    // RFC 5258 §3.5: what is selected below is told only where it does not show by itself.
-    let mut hidden_below = BTreeSet::new();
+    // RFC 5258 §3.5: a name that is not selected itself is told only for what is below it and does not show by itself.
+    let (mut selected_below, mut hidden_below) = (BTreeSet::new(), BTreeSet::new());
     if request.selects(ListSelect::RecursiveMatch) {
-        let hidden =
-            |(name, listed): &(&MailboxName, &Listed)| listed.is_selected_by(request) && !matches(name);
-        for (name, _) in names.names.iter().filter(hidden) {
-            hidden_below.extend(std::iter::successors(name.parent(), MailboxName::parent));
+        for (name, _) in names.names.iter().filter(|(_, listed)| listed.is_selected_by(request)) {
+            let above = std::iter::successors(name.parent(), MailboxName::parent);
+            selected_below.extend(above.clone());
+            hidden_below.extend(above.filter(|_| !matches(name)));
         }
     }
     for (name, listed) in names.names.iter().filter(|(name, _)| matches(name)) {
-        let has_hidden = hidden_below.contains(name);
-        if !listed.is_selected_by(request) && !has_hidden {
+        if !listed.is_selected_by(request) && !hidden_below.contains(name) {
             continue;
         }
-        let child_info = if has_hidden { child_info(request) } else { String::new() };
+        let child_info = if selected_below.contains(name) { child_info(request) } else { String::new() };
         let attributes = attributes(&names, name, listed, request);
         let shown = session.shown(name);
         out.text(format_args!("* LIST ({attributes}) \"/\" {shown}{child_info}\r\n"));
