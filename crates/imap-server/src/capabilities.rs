@@ -1,5 +1,7 @@
 //! What a client is offered. Only what is whole is advertised.
 
+use mail_directory::sasl::Mechanism;
+
 /// Offered at any time.
 const ALWAYS: &[&str] =
     &["IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE", "NAMESPACE", "LANGUAGE"];
@@ -62,6 +64,8 @@ pub(crate) struct Offer {
     pub(crate) is_logged_in: bool,
     pub(crate) may_start_tls: bool,
     pub(crate) may_login: bool,
+    /// A login can be bound to the connection.
+    pub(crate) can_bind: bool,
     pub(crate) is_compressed: bool,
     /// Octets of a message.
     pub(crate) max_append: u64,
@@ -84,12 +88,11 @@ impl Offer {
             return list;
         }
         list.extend(self.may_start_tls.then(|| "STARTTLS".to_owned()));
-        let login: &[&str] = if self.may_login {
-            &["AUTH=SCRAM-SHA-256", "AUTH=PLAIN", "AUTH=LOGIN"]
+        if self.may_login {
+            list.extend(Mechanism::offered(self.can_bind).map(|it| format!("AUTH={}", it.name())));
         } else {
-            &["LOGINDISABLED"]
-        };
-        list.extend(login.iter().map(|&name| name.to_owned()));
+            list.push("LOGINDISABLED".to_owned());
+        }
         list
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imap_proto::{Command, Language, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
+use mail_types::ChannelBindings;
 use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -276,10 +277,16 @@ impl Client {
             is_logged_in: self.account.is_some(),
             may_start_tls: self.offers_tls && !self.wire.is_tls(),
             may_login: self.may_login(),
+            can_bind: self.channel_bindings().is_some(),
             is_compressed: self.wire.is_compressed(),
             max_append: self.shared.config.imap.max_append,
         };
         offer.list(|name| self.is_hidden(name))
+    }
+
+    /// What this client may bind its login to: SCRAM-SHA-256-PLUS is offered to it.
+    fn channel_bindings(&self) -> Option<ChannelBindings> {
+        self.wire.channel_bindings().filter(|_| !self.is_hidden("AUTH=SCRAM-SHA-256-PLUS"))
     }
 
     /// True if the operator does not want this capability to be used by this client.
@@ -352,7 +359,7 @@ impl Client {
         if !self.may_login() {
             return self.refuse_login(tag).await;
         }
-        let mut step = Authentication::start(mechanism, initial);
+        let mut step = Authentication::start(mechanism, self.channel_bindings(), initial);
         loop {
             match step {
                 Authenticating::Challenge(authentication, challenge) => {
@@ -374,11 +381,11 @@ impl Client {
                     step = authentication.claimed(claim);
                 }
                 Authenticating::Proven(account) => {
-                    let login = log_in_proven(&self.shared, &self.guard, Some(account)).await;
+                    let login = log_in_proven(&self.shared, &self.guard, Ok(account)).await;
                     return self.end_login(tag, login).await;
                 }
-                Authenticating::Wrong => {
-                    let login = log_in_proven(&self.shared, &self.guard, None).await;
+                Authenticating::Wrong(reason) => {
+                    let login = log_in_proven(&self.shared, &self.guard, Err(reason)).await;
                     return self.end_login(tag, login).await;
                 }
                 Authenticating::Refused(failure) => {

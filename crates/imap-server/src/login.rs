@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use mail_directory::ScramClaim;
-use mail_directory::sasl::{Exchange, Mechanism, SaslStep, decode, encode};
+use mail_directory::sasl::{Exchange, Mechanism, SaslStep, Unbound, decode, encode};
 use mail_store::Account;
-use mail_types::{Address, Secret};
+use mail_types::{Address, ChannelBindings, Secret};
 use server_core::{AccountGuard, ConnectionGuard};
 use tracing::{error, info};
 
@@ -23,7 +23,7 @@ pub(crate) struct LoggedIn {
 
 /// What the directory and the store say.
 enum Answer {
-    Wrong,
+    Wrong(Text),
     Failed,
     Right(Address, Arc<Account>),
 }
@@ -39,15 +39,15 @@ pub(crate) async fn log_in(
     admit(guard, answer)
 }
 
-/// As [`log_in`] for a client that has proven to be `account`, or failed to (`None`).
+/// As [`log_in`] for a client that has proven to be `account`, or failed to for a reason.
 pub(crate) async fn log_in_proven(
     shared: &Arc<Shared>,
     guard: &ConnectionGuard,
-    account: Option<Address>,
+    account: Result<Address, Text>,
 ) -> Result<LoggedIn, Failure> {
     let answer = match account {
-        Some(account) => open(shared, account).await,
-        None => Answer::Wrong,
+        Ok(account) => open(shared, account).await,
+        Err(reason) => Answer::Wrong(reason),
     };
     admit(guard, answer)
 }
@@ -60,10 +60,10 @@ fn admit(guard: &ConnectionGuard, answer: Answer) -> Result<LoggedIn, Failure> {
             info!(account = %address, "logged in");
             Ok(LoggedIn { address, account, guard })
         }
-        Answer::Wrong => {
+        Answer::Wrong(reason) => {
             info!("login failed");
             guard.login_failed();
-            Err(Failure::no(Text::WrongCredentials.coded("AUTHENTICATIONFAILED")))
+            Err(Failure::no(reason.coded("AUTHENTICATIONFAILED")))
         }
         Answer::Failed => Err(Failure::no(Text::TryLater.coded("UNAVAILABLE"))),
     }
@@ -72,7 +72,7 @@ fn admit(guard: &ConnectionGuard, answer: Answer) -> Result<LoggedIn, Failure> {
 async fn ask(shared: &Arc<Shared>, username: String, password: Secret<String>) -> Answer {
     let address = match shared.directory.log_in(username, password).await {
         Ok(Some(address)) => address,
-        Ok(None) => return Answer::Wrong,
+        Ok(None) => return Answer::Wrong(Text::WrongCredentials),
         Err(error) => {
             error!(%error, "the directory failed");
             return Answer::Failed;
@@ -112,15 +112,20 @@ pub(crate) enum Authenticating {
     LookUp(Authentication, String),
     /// The client has proven to be this account.
     Proven(Address),
-    /// It has not.
-    Wrong,
+    /// It has not, for this reason.
+    Wrong(Text),
     /// It can't go on.
     Refused(Failure),
 }
 
 impl Authentication {
-    pub(crate) fn start(mechanism: &str, initial: Option<&[u8]>) -> Authenticating {
-        let Some(mechanism) = Mechanism::named(mechanism) else {
+    /// `bindings` as [`Exchange::start`] has it.
+    pub(crate) fn start(
+        mechanism: &str,
+        bindings: Option<ChannelBindings>,
+        initial: Option<&[u8]>,
+    ) -> Authenticating {
+        let Some(mechanism) = Mechanism::named(mechanism, bindings.is_some()) else {
             return Authenticating::Refused(Failure::no(Text::UnknownMechanism.coded("CANNOT")));
         };
         let initial = match initial.map(decode) {
@@ -128,7 +133,7 @@ impl Authentication {
             Some(Some(initial)) => Some(initial),
             None => None,
         };
-        let (exchange, step) = Exchange::start(mechanism, initial.as_deref());
+        let (exchange, step) = Exchange::start(mechanism, bindings, initial.as_deref());
         Self { exchange }.then(step)
     }
 
@@ -158,7 +163,10 @@ impl Authentication {
             SaslStep::Challenge(challenge) => Authenticating::Challenge(self, encode(&challenge)),
             SaslStep::LookUp(username) => Authenticating::LookUp(self, username),
             SaslStep::Proven(account) => Authenticating::Proven(account),
-            SaslStep::Wrong => Authenticating::Wrong,
+            SaslStep::Wrong => Authenticating::Wrong(Text::WrongCredentials),
+            SaslStep::Refused(Unbound::NotTold) => Authenticating::Wrong(Text::NotToldOfPlus),
+            SaslStep::Refused(Unbound::UnknownBinding) => Authenticating::Wrong(Text::UnknownBinding),
+            SaslStep::Refused(Unbound::OtherConnection) => Authenticating::Wrong(Text::OtherConnection),
             SaslStep::Credentials { username, password } => Authenticating::Credentials(username, password),
             SaslStep::Malformed => Authenticating::Refused(Failure::bad(Text::MalformedResponse)),
         }

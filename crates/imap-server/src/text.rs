@@ -45,6 +45,15 @@ texts! {
         LoggedIn: "Logged in", "Sessão iniciada", "Sesión iniciada";
         LogInFirst: "Log in first", "Inicie sessão primeiro", "Inicie sesión primero";
         MalformedResponse: "Malformed response", "Resposta malformada", "Respuesta mal formada";
+        NotToldOfPlus: "SCRAM-SHA-256-PLUS is offered here, and the client was not told so",
+            "SCRAM-SHA-256-PLUS está disponível, mas o cliente não foi informado disso",
+            "SCRAM-SHA-256-PLUS está disponible, pero no se informó de ello al cliente";
+        OtherConnection: "The client's end of this connection is not ours: somebody stands between",
+            "A ligação que o cliente vê não é esta: há alguém pelo meio",
+            "La conexión que ve el cliente no es esta: hay alguien en medio";
+        UnknownBinding: "Channel bindings here are tls-exporter and tls-server-end-point",
+            "Aqui os vínculos ao canal são tls-exporter e tls-server-end-point",
+            "Aquí los vínculos al canal son tls-exporter y tls-server-end-point";
         NobodyLoggedIn: "Nobody is logged in", "Ninguém tem sessão iniciada", "Nadie ha iniciado sesión";
         NotBase64: "Not base64", "Não é base64", "No es base64";
         TooManyConnections: "Too many connections of this account",

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use line_codec::deflate::{Deflater, Inflater};
 use line_codec::imap::{Event, ImapFramer, ImapLimits};
 use mail_config::ImapConfig;
+use mail_types::ChannelBindings;
 use server_core::{Stream, TlsContext};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -62,6 +63,11 @@ impl Wire {
 
     pub(crate) const fn is_tls(&self) -> bool {
         self.stream.stream.is_tls()
+    }
+
+    /// What a login can be bound to.
+    pub(crate) fn channel_bindings(&self) -> Option<ChannelBindings> {
+        self.stream.stream.channel_bindings()
     }
 
     /// The next event; `None` when the client is gone. Safe to drop and call again.

@@ -201,6 +201,8 @@ pub struct Listener {
 pub struct TlsConfig {
     /// `[[tls.certificate]]`; the first one serves clients that send no known name.
     pub certificates: Vec<CertificateFiles>,
+    /// Logins may be bound to the TLS connection: SCRAM-SHA-256-PLUS is offered under TLS 1.3.
+    pub channel_binding: bool,
 }
 
 /// `[[tls.certificate]]`: PEM files. The names served are those in the certificate.

@@ -98,7 +98,10 @@ fn tls(reader: &mut Reader<'_, '_>) -> TlsConfig {
         let (certificate, key) = (reader.file("certificate"), reader.file("key"));
         Some(CertificateFiles { certificate: certificate?, key: key? })
     });
-    TlsConfig { certificates: certificates.unwrap_or_default() }
+    TlsConfig {
+        certificates: certificates.unwrap_or_default(),
+        channel_binding: reader.bool("channel_binding", false),
+    }
 }
 
 fn dns(reader: &mut Reader<'_, '_>) -> DnsConfig {

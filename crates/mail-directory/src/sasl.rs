@@ -1,4 +1,4 @@
-//! SASL mechanisms as pure state machines: SCRAM-SHA-256 (RFC 7677), PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
+//! SASL mechanisms as pure state machines: SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 7677), PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login).
 //!
 //! Base64, the cancelling `*` and the wording of replies are the protocols'; [`decode`] and [`encode`] help with the first.
 
@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use mail_types::{Address, Secret};
+use mail_types::{Address, ChannelBindings, Secret};
 
-use crate::scram::{Challenged, ClientFirst, ScramClaim};
+pub use crate::scram::Unbound;
+use crate::scram::{Binding, Challenged, ClientFirst, Ended, ScramClaim};
 
 /// Base64 as clients send it: some leave out the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -20,6 +21,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A mechanism that we offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
+    /// RFC 7677: the password stays with the client, which also proves that it sees the same TLS connection.
+    ScramSha256Plus,
     /// RFC 7677: the password stays with the client.
     ScramSha256,
     /// RFC 4616.
@@ -30,18 +33,24 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All, the better ones first.
-    pub const ALL: [Self; 3] = [Self::ScramSha256, Self::Plain, Self::Login];
+    const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
 
-    /// The mechanism called `name`, in any case.
+    /// Those that are offered on a connection, the better ones first; `can_bind` if it has [`ChannelBindings`].
+    pub fn offered(can_bind: bool) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |mechanism| can_bind || *mechanism != Self::ScramSha256Plus)
+    }
+
+    /// The mechanism called `name`, in any case, if it is offered.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+    pub fn named(name: &str, can_bind: bool) -> Option<Self> {
+        Self::offered(can_bind).find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
     }
 
     /// Its registered name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
@@ -67,8 +76,20 @@ pub enum SaslStep {
     Proven(Address),
     /// It has not: answer as to a wrong password.
     Wrong,
+    /// Answer as to a wrong password, but for this reason: who stands between client and server is found out.
+    Refused(Unbound),
     /// Not what the mechanism prescribes.
     Malformed,
+}
+
+impl From<Ended> for SaslStep {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Malformed => Self::Malformed,
+            Ended::Wrong => Self::Wrong,
+            Ended::Refused(reason) => Self::Refused(reason),
+        }
+    }
 }
 
 /// One authentication in progress.
@@ -79,7 +100,7 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum State {
-    Scram,
+    Scram(Binding),
     ScramBegun(ClientFirst),
     ScramChallenged(Challenged),
     ScramProven(Address),
@@ -90,13 +111,21 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins, with the initial response if the client sent one.
+    /// Begins, with the initial response if the client sent one. `bindings` is what the connection can be bound to: with
+    /// `None` SCRAM-SHA-256-PLUS must not have been offered, otherwise it must.
     #[must_use]
-    pub fn start(mechanism: Mechanism, initial: Option<&[u8]>) -> (Self, SaslStep) {
-        let (state, challenge) = match mechanism {
-            Mechanism::ScramSha256 => (State::Scram, ""),
-            Mechanism::Plain => (State::Plain, ""),
-            Mechanism::Login => (State::LoginUsername, "Username:"),
+    pub fn start(
+        mechanism: Mechanism,
+        bindings: Option<ChannelBindings>,
+        initial: Option<&[u8]>,
+    ) -> (Self, SaslStep) {
+        let (state, challenge) = match (mechanism, bindings) {
+            (Mechanism::ScramSha256Plus, Some(bindings)) => (State::Scram(Binding::Required(bindings)), ""),
+            (Mechanism::ScramSha256Plus, None) => return (Self { state: State::Over }, SaslStep::Malformed),
+            (Mechanism::ScramSha256, Some(_)) => (State::Scram(Binding::Possible), ""),
+            (Mechanism::ScramSha256, None) => (State::Scram(Binding::Impossible), ""),
+            (Mechanism::Plain, _) => (State::Plain, ""),
+            (Mechanism::Login, _) => (State::LoginUsername, "Username:"),
         };
         let mut exchange = Self { state };
         let step = match initial {
@@ -119,18 +148,20 @@ impl Exchange {
                 let password = response.trim_end_matches('\0').to_owned();
                 SaslStep::Credentials { username, password: Secret::new(password) }
             }
-            State::Scram => {
-                let Some(first) = ClientFirst::parse(response) else { return SaslStep::Malformed };
-                let username = first.username.clone();
-                self.state = State::ScramBegun(first);
-                SaslStep::LookUp(username)
-            }
+            State::Scram(binding) => match ClientFirst::parse(response, binding) {
+                Ok(first) => {
+                    let username = first.username.clone();
+                    self.state = State::ScramBegun(first);
+                    SaslStep::LookUp(username)
+                }
+                Err(ended) => ended.into(),
+            },
             State::ScramChallenged(challenged) => match challenged.verify(response) {
-                Some((account, proof)) => {
+                Ok((account, proof)) => {
                     self.state = State::ScramProven(account);
                     SaslStep::Challenge(proof.into())
                 }
-                None => SaslStep::Wrong,
+                Err(ended) => ended.into(),
             },
             // The client agrees to our proof by an empty response.
             State::ScramProven(account) if response.is_empty() => SaslStep::Proven(account),
@@ -153,7 +184,7 @@ impl Exchange {
             State::Plain
             | State::LoginUsername
             | State::LoginPassword { .. }
-            | State::Scram
+            | State::Scram(_)
             | State::ScramChallenged(_)
             | State::ScramProven(_)
             | State::Over => SaslStep::Malformed,
@@ -204,10 +235,10 @@ mod tests {
     #[test]
     fn plain_takes_its_message_at_once_or_after_an_empty_challenge() {
         assert_eq!(
-            Exchange::start(Mechanism::Plain, Some(b"\0tim\0tanstaaftanstaaf")).1,
+            Exchange::start(Mechanism::Plain, None, Some(b"\0tim\0tanstaaftanstaaf")).1,
             credentials("tim", "tanstaaftanstaaf")
         );
-        let (mut exchange, step) = Exchange::start(Mechanism::Plain, None);
+        let (mut exchange, step) = Exchange::start(Mechanism::Plain, None, None);
         assert_eq!(step, SaslStep::Challenge("".into()));
         assert_eq!(exchange.respond(b"tim\0tim\0secret"), credentials("tim", "secret"));
     }
@@ -217,7 +248,7 @@ mod tests {
         for malformed in ["kurt\0tim\0secret", "tim\0secret", "\0\0secret", "\0tim\0", "\0tim\0sec\0ret", ""]
         {
             assert_eq!(
-                Exchange::start(Mechanism::Plain, Some(malformed.as_bytes())).1,
+                Exchange::start(Mechanism::Plain, None, Some(malformed.as_bytes())).1,
                 SaslStep::Malformed,
                 "{malformed:?}"
             );
@@ -226,14 +257,14 @@ mod tests {
 
     #[test]
     fn login_asks_with_the_words_that_outlook_waits_for() {
-        let (mut exchange, step) = Exchange::start(Mechanism::Login, None);
+        let (mut exchange, step) = Exchange::start(Mechanism::Login, None, None);
         assert_eq!(step, SaslStep::Challenge("Username:".into()));
         assert_eq!(encode("Username:"), "VXNlcm5hbWU6");
         assert_eq!(exchange.respond(b"tim"), SaslStep::Challenge("Password:".into()));
         assert_eq!(encode("Password:"), "UGFzc3dvcmQ6");
         assert_eq!(exchange.respond(b"secret"), credentials("tim", "secret"));
         assert_eq!(
-            Exchange::start(Mechanism::Login, Some(b"tim")).1,
+            Exchange::start(Mechanism::Login, None, Some(b"tim")).1,
             SaslStep::Challenge("Password:".into())
         );
     }
@@ -244,5 +275,15 @@ mod tests {
         assert_eq!(decode(b"dGlteQ").as_deref(), Some(&b"timy"[..]));
         assert_eq!(decode(b"=").as_deref(), Some(&b""[..]));
         assert_eq!(decode(b"d*"), None);
+    }
+
+    #[test]
+    fn plus_is_offered_and_known_only_where_it_can_be_bound() {
+        let names =
+            |can_bind| Mechanism::offered(can_bind).map(Mechanism::name).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(true), "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(names(false), "SCRAM-SHA-256 PLAIN LOGIN");
+        assert_eq!(Mechanism::named("scram-sha-256-plus", true), Some(Mechanism::ScramSha256Plus));
+        assert_eq!(Mechanism::named("SCRAM-SHA-256-PLUS", false), None);
     }
 }

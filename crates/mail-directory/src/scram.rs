@@ -1,6 +1,7 @@
-//! SCRAM-SHA-256, the server's side. RFC 5802, RFC 7677.
+//! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the server's side. RFC 5802, RFC 7677.
 //!
-//! The server keeps keys from which nobody can log in, and the client proves that it knows the password without sending it.
+//! The server keeps keys from which nobody can log in, and the client proves that it knows the password without sending it;
+//! with PLUS also that it sees the same TLS connection, with nobody between.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +9,9 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use mail_types::{Address, Secret};
+use mail_types::{Address, ChannelBindings, Secret};
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
 /// What a client must work through for each guess, or login. RFC 7677 §4 asks for 4096 at least.
 const ITERATIONS: u32 = 10_000;
@@ -99,11 +101,75 @@ impl FromStr for ScramKeys {
     }
 }
 
+/// What an exchange may be bound to. RFC 5802 §6.
+#[derive(Debug)]
+pub(crate) enum Binding {
+    /// SCRAM-SHA-256 on a connection that can't be bound, so a client that could is right not to be.
+    Impossible,
+    /// SCRAM-SHA-256 where SCRAM-SHA-256-PLUS is offered too.
+    Possible,
+    /// SCRAM-SHA-256-PLUS.
+    Required(ChannelBindings),
+}
+
+/// Why an exchange ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Not what RFC 5802 §7 prescribes.
+    Malformed,
+    /// The client does not know the password.
+    Wrong,
+    /// For a reason that the client may know.
+    Refused(Unbound),
+}
+
+/// Why a login that could be bound to the connection is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unbound {
+    /// What was offered was hidden from a client that could have taken it.
+    NotTold,
+    /// We don't have what it wants to be bound to.
+    UnknownBinding,
+    /// Its end of the connection is not ours, or what it said was changed on the way.
+    OtherConnection,
+}
+
+impl Unbound {
+    /// For the client.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotTold => "SCRAM-SHA-256-PLUS is offered here, and the client was not told so",
+            Self::UnknownBinding => "Channel bindings here are tls-exporter and tls-server-end-point",
+            Self::OtherConnection => {
+                "The client's end of this connection is not ours: somebody stands between"
+            }
+        }
+    }
+}
+
+impl Binding {
+    /// What stands behind the `gs2-header` in `c=`, by its `gs2-cbind-flag`.
+    fn data(self, flag: &str) -> Result<Vec<u8>, Ended> {
+        match (self, flag.strip_prefix("p=")) {
+            (Self::Required(bindings), Some("tls-exporter")) => Ok(bindings.exporter.to_vec()),
+            (Self::Required(bindings), Some("tls-server-end-point")) => {
+                bindings.end_point.map(|hash| hash.to_vec()).ok_or(Ended::Refused(Unbound::UnknownBinding))
+            }
+            (Self::Required(_), Some(_)) => Err(Ended::Refused(Unbound::UnknownBinding)),
+            (Self::Impossible | Self::Possible, None) if flag == "n" => Ok(Vec::new()),
+            (Self::Impossible, None) if flag == "y" => Ok(Vec::new()),
+            (Self::Possible, None) if flag == "y" => Err(Ended::Refused(Unbound::NotTold)),
+            (Self::Required(_) | Self::Impossible | Self::Possible, _) => Err(Ended::Malformed),
+        }
+    }
+}
+
 /// The client's first message, taken apart.
 #[derive(Debug)]
 pub(crate) struct ClientFirst {
-    /// As `c=` must have it.
-    header: String,
+    /// As `c=` must have it, `cbind-input`.
+    bound: Vec<u8>,
     bare: String,
     pub(crate) username: String,
     nonce: String,
@@ -111,24 +177,14 @@ pub(crate) struct ClientFirst {
 
 impl ClientFirst {
     /// `client-first-message = gs2-header client-first-message-bare`. RFC 5802 §7.
-    ///
-    /// A client that wants to be bound to the TLS connection (`p=`) would not have begun this mechanism.
-    pub(crate) fn parse(message: &str) -> Option<Self> {
+    pub(crate) fn parse(message: &str, binding: Binding) -> Result<Self, Ended> {
         let mut parts = message.splitn(3, ',');
-        let (flag, authzid, bare) = (parts.next()?, parts.next()?, parts.next()?);
-        let header = format!("{flag},{authzid},");
-        let mut attributes = bare.split(',');
-        let username = name(attributes.next()?.strip_prefix("n=")?)?;
-        let nonce = attributes.next()?.strip_prefix("r=")?;
-        let is_own = authzid.is_empty() || name(authzid.strip_prefix("a=")?)?.eq_ignore_ascii_case(&username);
-        let is_unbound = matches!(flag, "n" | "y");
-        let is_nonce = !nonce.is_empty() && nonce.bytes().all(|c| c.is_ascii_graphic());
-        (is_unbound && is_own && is_nonce && !username.is_empty()).then(|| Self {
-            header,
-            bare: bare.to_owned(),
-            username,
-            nonce: nonce.to_owned(),
-        })
+        let (Some(flag), Some(authzid), Some(bare)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(Ended::Malformed);
+        };
+        let (username, nonce) = named(authzid, bare).ok_or(Ended::Malformed)?;
+        let bound = [format!("{flag},{authzid},").into_bytes(), binding.data(flag)?].concat();
+        Ok(Self { bound, bare: bare.to_owned(), username, nonce })
     }
 
     /// Answers with what the client needs to prove itself. `own` is our part of the nonce.
@@ -138,12 +194,22 @@ impl ClientFirst {
         let server_first = format!("r={nonce},s={},i={iterations}", STANDARD.encode(salt));
         let challenged = Challenged {
             begun: format!("{},{server_first},", self.bare),
-            header: STANDARD.encode(self.header),
+            bound: STANDARD.encode(self.bound),
             nonce,
             claim,
         };
         (challenged, server_first)
     }
+}
+
+/// The user name and the client's nonce. Nobody may act for another.
+fn named(authzid: &str, bare: &str) -> Option<(String, String)> {
+    let mut attributes = bare.split(',');
+    let username = name(attributes.next()?.strip_prefix("n=")?)?;
+    let nonce = attributes.next()?.strip_prefix("r=")?;
+    let is_own = authzid.is_empty() || name(authzid.strip_prefix("a=")?)?.eq_ignore_ascii_case(&username);
+    let is_nonce = !nonce.is_empty() && nonce.bytes().all(|c| c.is_ascii_graphic());
+    (is_own && is_nonce && !username.is_empty()).then(|| (username, nonce.to_owned()))
 }
 
 /// `saslname`: `=2C` is a comma, `=3D` an equals sign.
@@ -158,37 +224,63 @@ fn name(text: &str) -> Option<String> {
 pub(crate) struct Challenged {
     /// What both have said, up to the client's last message.
     begun: String,
-    header: String,
+    bound: String,
     nonce: String,
     claim: ScramClaim,
 }
 
 impl Challenged {
-    /// `client-final-message`: who it is, and our own proof. `None` if the proof is wrong.
-    pub(crate) fn verify(self, message: &str) -> Option<(Address, String)> {
-        let (unproven, proof) = message.rsplit_once(",p=")?;
-        let mut attributes = unproven.split(',');
-        let is_bound = attributes.next()?.strip_prefix("c=")? == self.header;
-        let is_fresh = attributes.next()?.strip_prefix("r=")? == self.nonce;
-        let proof: [u8; 32] = STANDARD.decode(proof).ok()?.try_into().ok()?;
-        let said = [self.begun.as_bytes(), unproven.as_bytes()];
+    /// `client-final-message`: who it is, and our own proof.
+    pub(crate) fn verify(self, message: &str) -> Result<(Address, String), Ended> {
+        let last = ClientFinal::parse(message).ok_or(Ended::Wrong)?;
+        let said = [self.begun.as_bytes(), last.unproven.as_bytes()];
         let ScramKeys { stored, server, .. } = &self.claim.keys;
         let signature = hmac(stored, &said);
         let mut client_key = [0; 32];
-        for (key, (proof, signature)) in client_key.iter_mut().zip(proof.iter().zip(signature)) {
+        for (key, (proof, signature)) in client_key.iter_mut().zip(last.proof.iter().zip(signature)) {
             *key = proof ^ signature;
         }
         let hashed: [u8; 32] = Sha256::digest(client_key).into();
         let is_right =
             hashed.iter().zip(stored).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0;
-        let account = self.claim.account.filter(|_| is_bound && is_fresh && is_right)?;
-        Some((account, format!("v={}", STANDARD.encode(hmac(server, &said)))))
+        let is_fresh = last.nonce == self.nonce;
+        let account = self.claim.account.filter(|_| is_fresh && is_right).ok_or(Ended::Wrong)?;
+        if last.bound != self.bound {
+            // Who knows the password says that the connection, or what it said first, is another one at its end.
+            warn!(%account, "a login was refused: {}", Unbound::OtherConnection.text());
+            return Err(Ended::Refused(Unbound::OtherConnection));
+        }
+        Ok((account, format!("v={}", STANDARD.encode(hmac(server, &said)))))
+    }
+}
+
+/// `client-final-message`, taken apart.
+struct ClientFinal<'a> {
+    unproven: &'a str,
+    bound: &'a str,
+    nonce: &'a str,
+    proof: [u8; 32],
+}
+
+impl<'a> ClientFinal<'a> {
+    fn parse(message: &'a str) -> Option<Self> {
+        let (unproven, proof) = message.rsplit_once(",p=")?;
+        let mut attributes = unproven.split(',');
+        let bound = attributes.next()?.strip_prefix("c=")?;
+        let nonce = attributes.next()?.strip_prefix("r=")?;
+        let proof = STANDARD.decode(proof).ok()?.try_into().ok()?;
+        Some(Self { unproven, bound, nonce, proof })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST: &str = "n=user,r=rOprNGfwEbeRWgbNEkqO";
+    const SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+    const LAST: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+        p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 
     /// RFC 7677 §3.
     fn pencil() -> ScramClaim {
@@ -197,50 +289,143 @@ mod tests {
         ScramClaim { account: Some("user@example.org".parse().unwrap()), keys }
     }
 
+    fn bindings() -> ChannelBindings {
+        ChannelBindings { exporter: [7; 32], end_point: Some(b"hash of a certificate".as_slice().into()) }
+    }
+
+    fn begin(header: &str, binding: Binding) -> Result<Challenged, Ended> {
+        let first = ClientFirst::parse(&format!("{header}{FIRST}"), binding)?;
+        assert_eq!(first.username, "user");
+        Ok(first.challenge(pencil(), SERVER_NONCE).0)
+    }
+
+    /// The last message of a client that knows the password, with this `cbind-input`.
+    fn last(challenged: &Challenged, bound: &[u8]) -> String {
+        let unproven = format!("c={},r={}", STANDARD.encode(bound), challenged.nonce);
+        let salted = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(b"pencil", &challenged.claim.keys.salt, 4096);
+        let key = hmac(&salted, &[b"Client Key"]);
+        let signature =
+            hmac(&challenged.claim.keys.stored, &[challenged.begun.as_bytes(), unproven.as_bytes()]);
+        let proof: Vec<u8> = key.iter().zip(signature).map(|(key, signature)| key ^ signature).collect();
+        format!("{unproven},p={}", STANDARD.encode(proof))
+    }
+
     #[test]
     fn the_dialogue_of_rfc_7677() {
-        let first = ClientFirst::parse("n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
-        assert_eq!(first.username, "user");
-        let (challenged, challenge) = first.challenge(pencil(), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
+        let first = ClientFirst::parse(&format!("n,,{FIRST}"), Binding::Impossible).unwrap();
+        let (challenged, challenge) = first.challenge(pencil(), SERVER_NONCE);
         assert_eq!(
             challenge,
             "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
         );
-        let last = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
-            p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
-        let (account, proof) = challenged.verify(last).unwrap();
+        assert_eq!(last(&challenged, b"n,,"), LAST);
+        let (account, proof) = challenged.verify(LAST).unwrap();
         assert_eq!(account.to_string(), "user@example.org");
         assert_eq!(proof, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
     }
 
     #[test]
-    fn another_nonce_binding_or_proof_is_wrong() {
-        let right = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
-            p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+    fn another_nonce_header_or_proof_is_wrong() {
         for wrong in [
-            right.replace("k0,", "k1,"),
-            right.replace("biws", "eSws"),
-            right.replace("dHz", "eHz"),
-            right.replace(",p=", ",x=1,p="),
+            LAST.replace("k0,", "k1,"),
+            LAST.replace("biws", "eSws"),
+            LAST.replace("dHz", "eHz"),
+            LAST.replace(",p=", ",x=1,p="),
             String::new(),
         ] {
-            let first = ClientFirst::parse("n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
-            let (challenged, _) = first.challenge(pencil(), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
-            assert_eq!(challenged.verify(&wrong), None, "{wrong}");
+            assert_eq!(begin("n,,", Binding::Possible).unwrap().verify(&wrong), Err(Ended::Wrong), "{wrong}");
         }
-        let first = ClientFirst::parse("n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
+        let first = ClientFirst::parse(&format!("n,,{FIRST}"), Binding::Impossible).unwrap();
         let nobody = ScramClaim { account: None, ..pencil() };
-        let (challenged, _) = first.challenge(nobody, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
-        assert_eq!(challenged.verify(right), None);
+        assert_eq!(first.challenge(nobody, SERVER_NONCE).0.verify(LAST), Err(Ended::Wrong));
+    }
+
+    #[test]
+    fn plus_binds_to_the_connection_or_to_the_certificate() {
+        for (kind, data) in
+            [("tls-exporter", &[7; 32][..]), ("tls-server-end-point", b"hash of a certificate")]
+        {
+            let header = format!("p={kind},,");
+            let bound = [header.as_bytes(), data].concat();
+            let challenged = begin(&header, Binding::Required(bindings())).unwrap();
+            let right = last(&challenged, &bound);
+            assert!(challenged.verify(&right).is_ok(), "{kind}");
+        }
+    }
+
+    /// RFC 5802 §6: the password is right, the connection is not.
+    #[test]
+    fn other_binding_data_is_refused() {
+        let others: [&[u8]; 5] = [
+            &[b"p=tls-exporter,,".as_slice(), &[8; 32]].concat(),
+            b"p=tls-exporter,,",
+            b"p=tls-exporter,,hash of a certificate",
+            &[b"p=tls-server-end-point,,".as_slice(), &[7; 32]].concat(),
+            b"n,,",
+        ];
+        for bound in others {
+            let challenged = begin("p=tls-exporter,,", Binding::Required(bindings())).unwrap();
+            let message = last(&challenged, bound);
+            assert_eq!(
+                challenged.verify(&message),
+                Err(Ended::Refused(Unbound::OtherConnection)),
+                "{bound:?}"
+            );
+        }
+        // Who stands between made `n` of the client's `y`.
+        let challenged = begin("n,,", Binding::Possible).unwrap();
+        let message = last(&challenged, b"y,,");
+        assert_eq!(challenged.verify(&message), Err(Ended::Refused(Unbound::OtherConnection)));
+    }
+
+    #[test]
+    fn a_binding_that_we_have_not_is_refused() {
+        for header in ["p=tls-unique,,", "p=tls-exporte,,", "p=,,"] {
+            let refused = begin(header, Binding::Required(bindings()));
+            assert_eq!(refused.err(), Some(Ended::Refused(Unbound::UnknownBinding)), "{header}");
+        }
+        // RFC 5929 §4.1: not every certificate has a hash.
+        let without = ChannelBindings { end_point: None, ..bindings() };
+        let refused = begin("p=tls-server-end-point,,", Binding::Required(without));
+        assert_eq!(refused.err(), Some(Ended::Refused(Unbound::UnknownBinding)));
+    }
+
+    /// RFC 5802 §6.
+    #[test]
+    fn who_was_not_told_of_plus_is_refused_where_it_is_offered() {
+        assert_eq!(begin("y,,", Binding::Possible).err(), Some(Ended::Refused(Unbound::NotTold)));
+        for (header, binding) in
+            [("y,,", Binding::Impossible), ("n,,", Binding::Impossible), ("n,,", Binding::Possible)]
+        {
+            let challenged = begin(header, binding).unwrap();
+            let right = last(&challenged, header.as_bytes());
+            assert!(challenged.verify(&right).is_ok(), "{header}");
+        }
+    }
+
+    /// RFC 5802 §6: `p` with PLUS, and only with PLUS.
+    #[test]
+    fn the_flag_must_fit_the_mechanism() {
+        for (header, binding) in [
+            ("n,,", Binding::Required(bindings())),
+            ("y,,", Binding::Required(bindings())),
+            ("p=tls-exporter,,", Binding::Possible),
+            ("p=tls-exporter,,", Binding::Impossible),
+            ("x,,", Binding::Impossible),
+            ("N,,", Binding::Impossible),
+            ("p,,", Binding::Required(bindings())),
+        ] {
+            assert_eq!(begin(header, binding).err(), Some(Ended::Malformed), "{header}");
+        }
     }
 
     #[test]
     fn names_are_unescaped_and_nobody_acts_for_another() {
-        let username = |message: &str| ClientFirst::parse(message).map(|first| first.username);
-        assert_eq!(username("n,,n=a=2Cb=3Dc,r=x").as_deref(), Some("a,b=c"));
-        assert_eq!(username("n,a=Bob,n=bob,r=x").as_deref(), Some("bob"));
+        let username =
+            |message: &str| ClientFirst::parse(message, Binding::Impossible).map(|first| first.username);
+        assert_eq!(username("n,,n=a=2Cb=3Dc,r=x"), Ok("a,b=c".to_owned()));
+        assert_eq!(username("n,a=Bob,n=bob,r=x"), Ok("bob".to_owned()));
         for refused in [
-            "p=tls-exporter,,n=bob,r=x",
             "n,a=tim,n=bob,r=x",
             "n,,n=a=b,r=x",
             "n,,m=x,n=bob,r=x",
@@ -249,7 +434,7 @@ mod tests {
             "n,,n=bob,r=",
             "",
         ] {
-            assert_eq!(username(refused), None, "{refused}");
+            assert_eq!(username(refused), Err(Ended::Malformed), "{refused}");
         }
     }
 

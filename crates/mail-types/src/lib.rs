@@ -3,6 +3,7 @@
 //! Values are parsed once, at the edge, and carried as these types from there on.
 
 mod address;
+mod channel_bindings;
 mod flag;
 mod internal_date;
 mod language;
@@ -15,6 +16,7 @@ mod rights;
 mod secret;
 
 pub use address::{Address, AddressError, Domain};
+pub use channel_bindings::ChannelBindings;
 pub use flag::{Flag, Flags, Keyword, KeywordError};
 pub use internal_date::InternalDate;
 pub use language::Language;

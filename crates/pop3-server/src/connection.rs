@@ -64,7 +64,11 @@ pub(crate) async fn serve(connection: Connection, mail: Arc<Mail>) {
 }
 
 fn security(connection: &Connection, mail: &Mail) -> Security {
-    Security { may_login: connection.may_login(&mail.config), may_start_tls: connection.may_start_tls() }
+    Security {
+        may_login: connection.may_login(&mail.config),
+        may_start_tls: connection.may_start_tls(),
+        bindings: connection.stream.channel_bindings(),
+    }
 }
 
 /// Opens a maildrop. Another session may be about to notice that its client has gone, so its lock is waited for a little.

@@ -1,6 +1,6 @@
 use mail_directory::ScramClaim;
 use mail_directory::sasl::{self, Exchange, Mechanism, SaslStep};
-use mail_types::{Address, Secret, Uid};
+use mail_types::{Address, ChannelBindings, Secret, Uid};
 use pop3_proto::{Command, MessageNumber, ParseError, Response, ResponseCode};
 
 use crate::encoder::Encoder;
@@ -60,12 +60,20 @@ pub(crate) enum LoginError {
 }
 
 /// What the connection allows at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Security {
     /// Names and passwords may be sent.
     pub(crate) may_login: bool,
     /// STLS may be given.
     pub(crate) may_start_tls: bool,
+    /// What a login can be bound to.
+    pub(crate) bindings: Option<ChannelBindings>,
+}
+
+impl Security {
+    fn mechanisms(&self) -> impl Iterator<Item = &'static str> {
+        Mechanism::offered(self.bindings.is_some()).filter(|_| self.may_login).map(Mechanism::name)
+    }
 }
 
 /// The dialogue with one client. RFC 1939 §3.
@@ -163,6 +171,7 @@ impl Session {
 
     /// RFC 2449 §5, §6. No APOP, no LOGIN-DELAY; messages stay until they are deleted (EXPIRE NEVER).
     fn capabilities(&self) -> Response {
+        let sasl = format!("SASL {}", self.security.mechanisms().collect::<Vec<_>>().join(" "));
         let mut lines = vec![
             "TOP",
             "UIDL",
@@ -174,7 +183,7 @@ impl Session {
             "LANG",
         ];
         if self.security.may_login {
-            lines.extend(["USER", "SASL SCRAM-SHA-256 PLAIN LOGIN"]);
+            lines.extend(["USER", &sasl]);
         }
         if self.security.may_start_tls && !self.is_logged_in() {
             lines.push("STLS");
@@ -211,8 +220,7 @@ impl Session {
         if self.is_logged_in() {
             return already();
         }
-        let offered: &[Mechanism] = if self.security.may_login { &Mechanism::ALL } else { &[] };
-        Response::listing("mechanisms follow", offered.iter().map(|mechanism| mechanism.name()))
+        Response::listing("mechanisms follow", self.security.mechanisms())
     }
 
     /// RFC 5034 §4
@@ -223,7 +231,8 @@ impl Session {
         if !self.security.may_login {
             return reply(needs_tls());
         }
-        let Some(mechanism) = Mechanism::named(mechanism) else {
+        let bindings = self.security.bindings.clone();
+        let Some(mechanism) = Mechanism::named(mechanism, bindings.is_some()) else {
             return reply(Response::failed("unknown mechanism; AUTH alone lists those we know"));
         };
         let initial = match initial.map(|initial| sasl::decode(initial.reveal().as_bytes())) {
@@ -231,7 +240,7 @@ impl Session {
             Some(Some(initial)) => Some(initial),
             None => None,
         };
-        let (exchange, step) = Exchange::start(mechanism, initial.as_deref());
+        let (exchange, step) = Exchange::start(mechanism, bindings, initial.as_deref());
         self.state = State::Authenticating(exchange);
         self.proceed(step)
     }
@@ -267,7 +276,8 @@ impl Session {
                 self.state = State::Authorization;
                 Step::LogIn(Credentials::Proven(account))
             }
-            SaslStep::Wrong | SaslStep::Malformed => self.login_failed(),
+            SaslStep::Wrong | SaslStep::Malformed => self.login_failed("wrong name or password"),
+            SaslStep::Refused(reason) => self.login_failed(reason.text()),
         }
     }
 
@@ -311,7 +321,7 @@ impl Session {
                 self.state = State::Transaction(maildrop);
                 reply(Response::ok(format!("maildrop has {count} messages ({size} octets)")))
             }
-            Err(LoginError::Credentials) => self.login_failed(),
+            Err(LoginError::Credentials) => self.login_failed("wrong name or password"),
             Err(LoginError::InUse) => {
                 reply(Response::failed_with(ResponseCode::InUse, "another session has the maildrop"))
             }
@@ -323,10 +333,10 @@ impl Session {
     }
 
     /// RFC 3206 §5. After too many the connection is closed.
-    fn login_failed(&mut self) -> Step {
+    fn login_failed(&mut self, reason: &'static str) -> Step {
         self.state = State::Authorization;
         self.failures_left = self.failures_left.saturating_sub(1);
-        let response = Response::failed_with(ResponseCode::Auth, "wrong name or password");
+        let response = Response::failed_with(ResponseCode::Auth, reason);
         if self.failures_left == 0 { Step::Close(response) } else { Step::Reply(response) }
     }
 

@@ -1,5 +1,6 @@
 //! What the servers share around their sessions: sockets, TLS, limits, drain, and the main function of a server process.
 
+mod channel_binding;
 mod connection;
 mod drain;
 mod limits;
@@ -15,5 +16,5 @@ pub use drain::Drain;
 pub use limits::{AccountGuard, ConnectionGuard, Limits};
 pub use privileges::{become_user, restrict_new_files};
 pub use sockets::{BindError, BoundListener, bind};
-pub use stream::Stream;
+pub use stream::{Secured, Stream};
 pub use tls::{TlsContext, TlsError};

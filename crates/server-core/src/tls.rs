@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use mail_config::{CertificateFiles, SmtpRole, TlsConfig};
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::{Acceptor, NoServerSessionStorage};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tracing::{info, warn};
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::Stream;
+use crate::channel_binding::end_point;
+use crate::stream::Secured;
 
 /// How often, at most, the files are looked at for a change.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -57,10 +60,11 @@ fn advice(error: &std::io::Error) -> &'static str {
 /// The certificates, chosen by SNI, read again when their files change.
 #[derive(Debug)]
 pub struct TlsContext {
-    config: Arc<rustls::ServerConfig>,
     resolver: Arc<Resolver>,
-    /// The same for other mail servers.
-    without_resumption: Option<Arc<Self>>,
+    /// Clients that come back resume their sessions.
+    may_resume: bool,
+    /// Clients may bind logins to the connection.
+    may_bind: bool,
 }
 
 impl TlsContext {
@@ -73,24 +77,17 @@ impl TlsContext {
             return Ok(None);
         }
         let resolver = Arc::new(Resolver::load(config.certificates.clone())?);
-        let failed = |error: rustls::Error| resolver.invalid(error.to_string());
-        let mut server = server_config(&resolver).map_err(failed)?;
-        let mut to_servers = server.clone();
-        server.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
-        to_servers.session_storage = Arc::new(NoServerSessionStorage {});
-        to_servers.send_tls13_tickets = 0;
-        let to_servers =
-            Self { config: Arc::new(to_servers), resolver: Arc::clone(&resolver), without_resumption: None };
-        let without_resumption = Some(Arc::new(to_servers));
-        Ok(Some(Arc::new(Self { config: Arc::new(server), resolver, without_resumption })))
+        Ok(Some(Arc::new(Self { resolver, may_resume: true, may_bind: config.channel_binding })))
     }
 
     /// What a listener of this role uses. Clients that come back resume their sessions; other mail servers are offered no
     /// tickets, over which some of them stumble.
     #[must_use]
     pub fn for_role(self: &Arc<Self>, role: SmtpRole) -> Arc<Self> {
-        let without = self.without_resumption.as_ref().filter(|_| role == SmtpRole::Mx);
-        Arc::clone(without.unwrap_or(self))
+        if role != SmtpRole::Mx {
+            return Arc::clone(self);
+        }
+        Arc::new(Self { resolver: Arc::clone(&self.resolver), may_resume: false, may_bind: self.may_bind })
     }
 
     /// Performs the server's part of the handshake.
@@ -103,8 +100,17 @@ impl TlsContext {
             // The files are read off the async threads; this handshake still gets the fresh certificate.
             let _ = tokio::task::spawn_blocking(move || resolver.refresh()).await;
         }
-        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
-        Ok(Stream::Tls(Box::new(stream)))
+        // On the heap, so that only a client that shakes hands has it.
+        Box::pin(self.handshake(stream)).await
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> std::io::Result<Stream> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let identity = self.resolver.identity(start.client_hello().server_name());
+        let identity = identity.ok_or_else(|| std::io::Error::other("no certificate"))?;
+        let config = if self.may_resume { &identity.config } else { &identity.without_resumption };
+        let stream = start.into_stream(Arc::clone(config)).await?;
+        Ok(Stream::Tls(Box::new(Secured { stream, identity: self.may_bind.then_some(identity) })))
     }
 
     /// What clients will stumble over although the certificates can be used, each a line for the operator.
@@ -112,8 +118,8 @@ impl TlsContext {
     pub fn warnings(&self, hostname: &str) -> Vec<String> {
         let certificates = self.resolver.certificates.read().unwrap_or_else(PoisonError::into_inner);
         let mut warnings: Vec<String> = Vec::new();
-        for (files, key) in self.resolver.files.iter().zip(&certificates.keys) {
-            let days = days_left(key);
+        for (files, identity) in self.resolver.files.iter().zip(&certificates.identities) {
+            let days = days_left(&identity.key);
             if days.is_some_and(|days| days < RENEW_DAYS) {
                 let when =
                     if days.is_some_and(|days| days < 0) { "has expired" } else { "expires in a few days" };
@@ -135,15 +141,44 @@ impl TlsContext {
 }
 
 /// TLS 1.2 and 1.3. ALPN is not negotiated: a client that offers a protocol by it is served all the same, RFC 7301 §3.1.
-fn server_config(resolver: &Arc<Resolver>) -> Result<rustls::ServerConfig, rustls::Error> {
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+fn server_config(key: &Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(resolver) as Arc<dyn ResolvesServerCert>);
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(key))));
     Ok(config)
 }
 
-/// Answers with the certificate for the name that the client asks for.
+/// A certificate with all that shows it. Its tickets are its own, so who resumes a session has seen this certificate.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    key: Arc<CertifiedKey>,
+    config: Arc<ServerConfig>,
+    without_resumption: Arc<ServerConfig>,
+    /// `tls-server-end-point`, where the certificate has one.
+    pub(crate) end_point: Option<Arc<[u8]>>,
+}
+
+impl Identity {
+    fn load(files: &CertificateFiles) -> Result<Arc<Self>, TlsError> {
+        let key = certified_key(files)?;
+        let failed = |error: rustls::Error| invalid(&files.certificate, error.to_string());
+        let mut config = server_config(&key).map_err(failed)?;
+        let mut without_resumption = config.clone();
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
+        without_resumption.session_storage = Arc::new(NoServerSessionStorage {});
+        without_resumption.send_tls13_tickets = 0;
+        let end_point = key.cert.first().and_then(|leaf| end_point(leaf));
+        Ok(Arc::new(Self {
+            config: Arc::new(config),
+            without_resumption: Arc::new(without_resumption),
+            end_point,
+            key,
+        }))
+    }
+}
+
+/// Finds the certificate for the name that a client asks for.
 #[derive(Debug)]
 struct Resolver {
     files: Vec<CertificateFiles>,
@@ -154,9 +189,9 @@ struct Resolver {
 #[derive(Debug)]
 struct Certificates {
     /// In the order of the files; the first is for clients that send no name, or none of ours.
-    keys: Vec<Arc<CertifiedKey>>,
+    identities: Vec<Arc<Identity>>,
     /// Exact names, and `*.` names as they stand in the certificate.
-    by_name: HashMap<String, Arc<CertifiedKey>>,
+    by_name: HashMap<String, Arc<Identity>>,
     stamps: Vec<Stamp>,
 }
 
@@ -178,9 +213,10 @@ impl Resolver {
         Ok(Self { files, certificates, looked: Mutex::new(Instant::now()) })
     }
 
-    fn invalid(&self, problem: String) -> TlsError {
-        let path = self.files.first().map(|pair| pair.certificate.clone()).unwrap_or_default();
-        TlsError::Invalid { path, problem }
+    fn identity(&self, name: Option<&str>) -> Option<Arc<Identity>> {
+        let certificates = self.certificates.read().unwrap_or_else(PoisonError::into_inner);
+        let found = name.and_then(|name| certificates.find(name));
+        found.or_else(|| certificates.identities.first().map(Arc::clone))
     }
 
     fn is_time_to_look(&self) -> bool {
@@ -211,28 +247,20 @@ impl Resolver {
     }
 }
 
-impl ResolvesServerCert for Resolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificates = self.certificates.read().unwrap_or_else(PoisonError::into_inner);
-        let found = hello.server_name().and_then(|name| certificates.find(name));
-        found.or_else(|| certificates.keys.first().map(Arc::clone))
-    }
-}
-
 impl Certificates {
     fn load(files: &[CertificateFiles]) -> Result<Self, TlsError> {
         let stamps = stamps(files);
-        let keys = files.iter().map(certified_key).collect::<Result<Vec<_>, _>>()?;
+        let identities = files.iter().map(Identity::load).collect::<Result<Vec<_>, _>>()?;
         let mut by_name = HashMap::new();
-        for key in &keys {
-            for name in names(key) {
-                by_name.entry(name).or_insert_with(|| Arc::clone(key));
+        for identity in &identities {
+            for name in names(&identity.key) {
+                by_name.entry(name).or_insert_with(|| Arc::clone(identity));
             }
         }
-        Ok(Self { keys, by_name, stamps })
+        Ok(Self { identities, by_name, stamps })
     }
 
-    fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+    fn find(&self, name: &str) -> Option<Arc<Identity>> {
         let name = name.to_ascii_lowercase();
         let wildcard = || name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard()?)).map(Arc::clone)

@@ -6,12 +6,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mail_config::{CertificateFiles, SmtpRole, TlsConfig};
+use mail_types::ChannelBindings;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use server_core::TlsContext;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
+
+fn config(certificates: Vec<CertificateFiles>) -> TlsConfig {
+    TlsConfig { certificates, channel_binding: true }
+}
 
 struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -109,7 +115,7 @@ async fn the_name_that_the_client_asks_for_chooses_the_certificate() {
     let authority = Authority::new();
     let (first, first_der) = authority.issue(folder.path(), "mail.example.org");
     let (second, second_der) = authority.issue(folder.path(), "*.example.net");
-    let context = TlsContext::load(&TlsConfig { certificates: vec![first, second] }).unwrap().unwrap();
+    let context = TlsContext::load(&config(vec![first, second])).unwrap().unwrap();
     assert_eq!(shown(&context, &authority, "mail.example.org").await, first_der);
     assert_eq!(shown(&context, &authority, "imap.example.net").await, second_der);
 }
@@ -119,7 +125,7 @@ async fn a_changed_certificate_is_picked_up_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let (files, old) = authority.issue(folder.path(), "mail.example.org");
-    let context = TlsContext::load(&TlsConfig { certificates: vec![files.clone()] }).unwrap().unwrap();
+    let context = TlsContext::load(&config(vec![files.clone()])).unwrap().unwrap();
     std::fs::write(&files.certificate, "broken").unwrap();
     context.refresh();
     assert_eq!(shown(&context, &authority, "mail.example.org").await, old);
@@ -148,7 +154,7 @@ async fn a_link_that_is_switched_is_a_changed_certificate() {
         der
     };
     let old = issue(&old_folder);
-    let context = TlsContext::load(&TlsConfig { certificates: vec![live.clone()] }).unwrap().unwrap();
+    let context = TlsContext::load(&config(vec![live.clone()])).unwrap().unwrap();
     assert_eq!(shown(&context, &authority, "mail.example.org").await, old);
     let new = issue(&new_folder);
     context.refresh();
@@ -158,7 +164,7 @@ async fn a_link_that_is_switched_is_a_changed_certificate() {
 fn one_certificate(folder: &Path) -> (Authority, Arc<TlsContext>) {
     let authority = Authority::new();
     let (files, _) = authority.issue(folder, "mail.example.org");
-    let context = TlsContext::load(&TlsConfig { certificates: vec![files] }).unwrap().unwrap();
+    let context = TlsContext::load(&config(vec![files])).unwrap().unwrap();
     (authority, context)
 }
 
@@ -223,7 +229,7 @@ async fn a_name_with_a_dot_behind_it_is_the_same_name() {
     let authority = Authority::new();
     let (first, _) = authority.issue(folder.path(), "other.example.org");
     let (second, wanted) = authority.issue(folder.path(), "mail.example.org");
-    let context = TlsContext::load(&TlsConfig { certificates: vec![first, second] }).unwrap().unwrap();
+    let context = TlsContext::load(&config(vec![first, second])).unwrap().unwrap();
     for name in ["mail.example.org", "mail.example.org.", "MAIL.example.org."] {
         let mut stream = TcpStream::connect(serving(&context).await).await.unwrap();
         stream.write_all(&client_hello(name)).await.unwrap();
@@ -242,7 +248,7 @@ fn files_that_can_not_be_used_are_named() {
     let (second, _) = authority.issue(folder.path(), "b.example.org");
     let problem = |certificate: &Path, key: &Path| {
         let pair = CertificateFiles { certificate: certificate.to_owned(), key: key.to_owned() };
-        TlsContext::load(&TlsConfig { certificates: vec![pair] }).expect_err("must be refused").to_string()
+        TlsContext::load(&config(vec![pair])).expect_err("must be refused").to_string()
     };
     assert!(problem(&folder.path().join("none.pem"), &first.key).contains("none.pem"));
     assert!(problem(&first.key, &first.key).contains("holds no certificate"));
@@ -256,9 +262,72 @@ fn certificates_that_clients_will_refuse_are_told() {
     let authority = Authority::new();
     let (good, _) = authority.issue(folder.path(), "mail.example.org");
     let (old, _) = authority.issue_until(folder.path(), "old.example.org", 2001);
-    let context = TlsContext::load(&TlsConfig { certificates: vec![good, old] }).unwrap().unwrap();
+    let context = TlsContext::load(&config(vec![good, old])).unwrap().unwrap();
     let told = context.warnings("mail.example.org").join("\n");
     assert!(told.contains("old.example.org.pem") && told.contains("expired"), "{told}");
     assert!(!told.contains("mail.example.org"), "{told}");
     assert!(context.warnings("mx.example.org").join("\n").contains("no certificate is for mx.example.org"));
+}
+
+/// What the two ends of a connection say that it can be bound to: the server, and the client by its own knowledge.
+async fn bindings(
+    context: &Arc<TlsContext>,
+    client: &Arc<ClientConfig>,
+) -> (Option<ChannelBindings>, ChannelBindings, Option<HandshakeKind>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let context = Arc::clone(context);
+    let server = tokio::spawn(async move {
+        let mut stream = context.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let bindings = stream.channel_bindings();
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        bindings
+    });
+    let stream = connect(address, client, "mail.example.org").await;
+    let connection = stream.get_ref().1;
+    let exporter =
+        connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[])).unwrap();
+    let shown = connection.peer_certificates().unwrap().first().unwrap();
+    let end_point = Some(Sha256::digest(shown).as_slice().into());
+    (server.await.unwrap(), ChannelBindings { exporter, end_point }, connection.handshake_kind())
+}
+
+/// RFC 9266 §3, RFC 5929 §4.1.
+#[tokio::test]
+async fn both_ends_of_a_tls_1_3_connection_know_it_by_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, context) = one_certificate(folder.path());
+    let client = Arc::new(client(&authority));
+    let (ours, theirs, kind) = bindings(&context, &client).await;
+    assert_eq!((ours.as_ref(), kind), (Some(&theirs), Some(HandshakeKind::Full)));
+    let (resumed, theirs, kind) = bindings(&context, &client).await;
+    assert_eq!((resumed.as_ref(), kind), (Some(&theirs), Some(HandshakeKind::Resumed)));
+    assert_ne!(ours.unwrap().exporter, resumed.unwrap().exporter);
+}
+
+/// Who resumes a session has the certificate in mind with which it began.
+#[tokio::test]
+async fn no_session_outlives_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, context) = one_certificate(folder.path());
+    let client = Arc::new(client(&authority));
+    let (before, ..) = bindings(&context, &client).await;
+    authority.issue(folder.path(), "mail.example.org");
+    context.refresh();
+    let (ours, theirs, kind) = bindings(&context, &client).await;
+    assert_eq!((ours.as_ref(), kind), (Some(&theirs), Some(HandshakeKind::Full)));
+    assert_ne!(ours.unwrap().end_point, before.unwrap().end_point);
+}
+
+#[tokio::test]
+async fn before_tls_1_3_and_against_the_operators_will_nothing_is_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, context) = one_certificate(folder.path());
+    let old = Arc::new(client_of(&authority, &[&rustls::version::TLS12]));
+    assert_eq!(bindings(&context, &old).await.0, None);
+    let (files, _) = authority.issue(folder.path(), "mail.example.org");
+    let off = TlsConfig { certificates: vec![files], channel_binding: false };
+    let context = TlsContext::load(&off).unwrap().unwrap();
+    assert_eq!(bindings(&context, &Arc::new(client(&authority))).await.0, None);
 }

@@ -90,6 +90,7 @@ impl Dialogue {
             is_tls: connection.stream.is_tls(),
             may_start_tls: connection.may_start_tls(),
             may_login: connection.may_login(&shared.config),
+            can_bind: connection.stream.channel_bindings().is_some(),
         };
         Self {
             connection,

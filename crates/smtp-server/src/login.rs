@@ -23,7 +23,8 @@ impl Dialogue {
             Some(decoded) => decoded,
             None => None,
         };
-        let (mut exchange, mut step) = Exchange::start(mechanism, initial.as_deref());
+        let bindings = self.connection.stream.channel_bindings();
+        let (mut exchange, mut step) = Exchange::start(mechanism, bindings, initial.as_deref());
         loop {
             let challenge = match step {
                 SaslStep::Challenge(challenge) => challenge,
@@ -43,6 +44,7 @@ impl Dialogue {
                 }
                 SaslStep::Proven(account) => return self.judge("", Some(Some(account))).await,
                 SaslStep::Wrong => return self.judge("", Some(None)).await,
+                SaslStep::Refused(reason) => return self.login_failed("", reason.text()).await,
                 SaslStep::Malformed => return Ok(Some(malformed())),
             };
             self.say(&Reply::new(334, "", sasl::encode(&challenge)));
@@ -72,17 +74,19 @@ impl Dialogue {
                 self.login = Some(guard);
                 Ok(Some(self.session.logged_in(account)))
             }
-            Some(None) => {
-                info!(username, "login failed");
-                self.connection.guard.login_failed();
-                self.login_failures += 1;
-                if self.login_failures >= self.shared.config.limits.max_login_failures {
-                    self.close(Reply::new(421, "4.7.0", "Too many failed logins; goodbye")).await?;
-                    return Ok(None);
-                }
-                Ok(Some(Reply::new(535, "5.7.8", "Wrong user name or password")))
-            }
+            Some(None) => self.login_failed(username, "Wrong user name or password").await,
         }
+    }
+
+    async fn login_failed(&mut self, username: &str, reason: &str) -> io::Result<Option<Reply>> {
+        info!(username, reason, "login failed");
+        self.connection.guard.login_failed();
+        self.login_failures += 1;
+        if self.login_failures >= self.shared.config.limits.max_login_failures {
+            self.close(Reply::new(421, "4.7.0", "Too many failed logins; goodbye")).await?;
+            return Ok(None);
+        }
+        Ok(Some(Reply::new(535, "5.7.8", reason)))
     }
 
     pub(crate) async fn start_tls(&mut self) -> io::Result<()> {
@@ -104,7 +108,7 @@ impl Dialogue {
         let stream = timeout(HANDSHAKE_TIMEOUT, context.accept(plain)).await??;
         let connection = Connection { stream, peer, local, listener, tls, guard, drain };
         let mut session = self.session;
-        session.secured();
+        session.secured(connection.stream.channel_bindings().is_some());
         Ok(Self { connection, session, ..self })
     }
 }

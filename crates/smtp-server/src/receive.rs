@@ -173,8 +173,8 @@ impl Dialogue {
 
 /// The cipher suite by the name that IANA gives it, as `tls` in a Received field has it. RFC 8314 §4.3.
 fn cipher_suite(stream: &Stream) -> Option<String> {
-    let Stream::Tls(stream) = stream else { return None };
-    let suite = stream.get_ref().1.negotiated_cipher_suite()?.suite();
+    let Stream::Tls(secured) = stream else { return None };
+    let suite = secured.negotiated().negotiated_cipher_suite()?.suite();
     suite.as_str().map(|name| name.replacen("TLS13_", "TLS_", 1))
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Policy {
     pub(crate) may_start_tls: bool,
     /// AUTH may be offered now.
     pub(crate) may_login: bool,
+    /// A login can be bound to the connection.
+    pub(crate) can_bind: bool,
 }
 
 #[derive(Debug)]
@@ -156,7 +158,9 @@ impl Session {
             lines.push("STARTTLS".to_owned());
         }
         if self.offers_auth() {
-            lines.push("AUTH SCRAM-SHA-256 PLAIN LOGIN".to_owned());
+            let mechanisms: Vec<&str> =
+                Mechanism::offered(self.policy.can_bind).map(Mechanism::name).collect();
+            lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
         Step::Reply(Reply::lines(250, lines))
     }
@@ -303,8 +307,9 @@ impl Session {
     }
 
     /// TLS has begun: everything said before is forgotten. RFC 3207 §4.2.
-    pub(crate) fn secured(&mut self) {
-        let policy = Policy { is_tls: true, may_start_tls: false, may_login: true, ..self.policy.clone() };
+    pub(crate) fn secured(&mut self, can_bind: bool) {
+        let policy =
+            Policy { is_tls: true, may_start_tls: false, may_login: true, can_bind, ..self.policy.clone() };
         *self = Self::new(policy);
     }
 
@@ -318,7 +323,7 @@ impl Session {
         if self.login.is_some() || !matches!(self.state, State::Greeted) {
             return out_of_order("AUTH comes once, behind EHLO and before MAIL");
         }
-        match Mechanism::named(mechanism) {
+        match Mechanism::named(mechanism, self.policy.can_bind) {
             Some(mechanism) => Step::Authenticate { mechanism, initial },
             None => Step::Reply(Reply::new(504, "5.5.4", "Mechanism not known")),
         }
@@ -363,6 +368,7 @@ mod tests {
             is_tls: false,
             may_start_tls: true,
             may_login,
+            can_bind: false,
         })
     }
 
@@ -383,8 +389,15 @@ mod tests {
         assert!(!reply(&mut session, "EHLO x").contains("AUTH"));
         assert!(reply(&mut session, "AUTH PLAIN AGJvYgBzZWNyZXQ=").starts_with("538 5.7.11 "));
         assert!(reply(&mut session, "MAIL FROM:<bob@example.org>").contains("530 5.7.0 Encryption required"));
-        session.secured();
+        assert!(reply(&mut session, "AUTH SCRAM-SHA-256-PLUS").starts_with("538 5.7.11 "));
+        session.secured(false);
         assert!(reply(&mut session, "EHLO x").contains("250 AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n"));
+        assert!(reply(&mut session, "AUTH SCRAM-SHA-256-PLUS").starts_with("504 5.5.4 "));
+        session.secured(true);
+        assert!(
+            reply(&mut session, "EHLO x")
+                .contains("250 AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n")
+        );
         assert!(matches!(
             session.handle(Command::parse(b"AUTH PLAIN AGJvYgBzZWNyZXQ=").unwrap()),
             Step::Authenticate { mechanism: Mechanism::Plain, initial: Some(_) }

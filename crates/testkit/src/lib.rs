@@ -40,5 +40,6 @@ mod transcript;
 pub use client::Security;
 pub use dns::TestDns;
 pub use fixture::{Fixture, Server};
-pub use scram::{ScramDialogue, scram};
+pub use rustls::version::{TLS12, TLS13};
+pub use scram::{Bound, ScramDialogue, scram, scram_over_tls};
 pub use transcript::{LineRule, Transcript, run_folder};

@@ -1,8 +1,8 @@
 use super::*;
 use mail_types::UidValidity;
 
-const OPEN: Security = Security { may_login: true, may_start_tls: true };
-const CLEAR: Security = Security { may_login: false, may_start_tls: true };
+const OPEN: Security = Security { may_login: true, may_start_tls: true, bindings: None };
+const CLEAR: Security = Security { may_login: false, may_start_tls: true, bindings: None };
 
 fn maildrop() -> Maildrop {
     let messages = [(3, 120), (7, 200), (9, 40)].map(|(uid, size)| (Uid::try_from(uid).unwrap(), size));
@@ -109,7 +109,7 @@ fn tls_forgets_what_was_said_before_it() {
     let mut session = Session::new(OPEN, 3);
     answer(&mut session, "USER bob");
     assert!(matches!(session.handle(b"STLS"), Step::StartTls(_)));
-    session.secured(Security { may_login: true, may_start_tls: false });
+    session.secured(Security { may_login: true, may_start_tls: false, bindings: None });
     assert!(answer(&mut session, "PASS secret").starts_with("-ERR"));
     assert!(!answer(&mut session, "CAPA").contains("STLS"));
 }
