@@ -44,7 +44,7 @@ const SCHEMA_2: &str = "
     PRAGMA user_version = 2;
 ";
 
-/// Format 3: the keys for SCRAM, null where a password can't have them or is older; and what the keys of unknown accounts are made of.
+/// Format 3: the keys for SCRAM, null where a password can't have them, or is older and was not used since; and what the keys of unknown accounts are made of.
 const SCHEMA_3: &str = "
     ALTER TABLE account ADD COLUMN scram TEXT;
     CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -145,12 +145,19 @@ impl Database {
         })
     }
 
-    pub(crate) fn password(&self, account: &str) -> Result<Option<String>> {
+    /// The hash of the password, and whether there are keys for SCRAM.
+    pub(crate) fn password(&self, account: &str) -> Result<Option<(String, bool)>> {
         self.with(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT password FROM account WHERE address = ?1")?;
-            statement.query_row([account], |row| row.get(0)).optional()
+            let sql = "SELECT password, scram IS NOT NULL FROM account WHERE address = ?1";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row([account], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
+    }
+
+    /// Adds the keys for SCRAM to a password of this hash that has none.
+    pub(crate) fn add_scram(&self, account: &str, hash: &str, keys: &str) -> Result<bool> {
+        let sql = "UPDATE account SET scram = ?3 WHERE address = ?1 AND password = ?2 AND scram IS NULL";
+        Ok(self.change(sql, [account, hash, keys])? > 0)
     }
 
     /// The keys for SCRAM, as far as there are any.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use mail_types::{Address, Secret};
 use tokio::task::spawn_blocking;
+use tracing::{info, warn};
 
 use crate::scram::{ScramClaim, ScramKeys};
 use crate::{Directory, DirectoryError};
@@ -18,6 +19,8 @@ pub(crate) fn at_once() -> usize {
 struct Claim {
     account: Option<Address>,
     stored: Option<String>,
+    /// The password is older than the keys for SCRAM, or can't have them.
+    lacks_keys: bool,
 }
 
 impl Directory {
@@ -34,7 +37,10 @@ impl Directory {
         Ok(self.verify(self.claim(username)?, password))
     }
 
-    /// As [`Self::authenticate`], for servers. A flood of logins takes neither all memory nor the threads that others need:
+    /// As [`Self::authenticate`], for servers. Keys for SCRAM that the account lacks, because its password was set by a version that
+    /// knew none, are made of the password now that it is here, beside the work.
+    ///
+    /// A flood of logins takes neither all memory nor the threads that others need:
     /// passwords are verified a few at a time, in the order in which they came, and those verified a short while ago go past them.
     ///
     /// # Errors
@@ -56,8 +62,25 @@ impl Directory {
         }
         let _permit = self.verifying.acquire().await.map_err(|_| DirectoryError::NotVerified)?;
         let this = Arc::clone(self);
-        let verified = spawn_blocking(move || this.verify(claim, &password));
+        let verified = spawn_blocking(move || {
+            let without_keys = claim.stored.clone().filter(|_| claim.lacks_keys);
+            let account = this.verify(claim, &password);
+            if let (Some(account), Some(stored)) = (account.clone(), without_keys) {
+                drop(spawn_blocking(move || this.complete_keys(&account, &stored, &password)));
+            }
+            account
+        });
         verified.await.map_err(|_| DirectoryError::NotVerified)
+    }
+
+    /// Makes the keys for SCRAM of a password that was verified against `stored`. A password that was changed meanwhile has its own.
+    pub(crate) fn complete_keys(&self, account: &Address, stored: &str, password: &Secret<String>) {
+        let Ok(Some(keys)) = ScramKeys::of(password) else { return };
+        match self.database.add_scram(&account.to_string(), stored, &keys.to_string()) {
+            Ok(true) => info!(%account, "the password has keys for SCRAM now"),
+            Ok(false) => {}
+            Err(error) => warn!(%account, %error, "the keys for SCRAM wait for the next login"),
+        }
     }
 
     /// What SCRAM needs to know of whom a client claims to be; of an unknown account, the like.
@@ -85,11 +108,12 @@ impl Directory {
 
     fn claim(&self, username: &str) -> Result<Claim, DirectoryError> {
         let account = self.named(username)?;
-        let stored = match &account {
+        let found = match &account {
             Some(account) => self.database.password(&account.to_string())?,
             None => None,
         };
-        Ok(Claim { account, stored })
+        let (stored, has_keys) = found.unzip();
+        Ok(Claim { account, stored, lacks_keys: has_keys == Some(false) })
     }
 
     fn verify(&self, claim: Claim, password: &Secret<String>) -> Option<Address> {

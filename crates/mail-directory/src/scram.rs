@@ -282,6 +282,12 @@ mod tests {
     const LAST: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
         p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 
+    impl ScramKeys {
+        pub(crate) fn are_of(&self, password: &str) -> bool {
+            *self == Self::derived(password.as_bytes(), self.salt.clone(), self.iterations)
+        }
+    }
+
     /// RFC 7677 §3.
     fn pencil() -> ScramClaim {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();

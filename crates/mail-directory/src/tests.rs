@@ -286,3 +286,65 @@ fn a_directory_of_the_first_format_is_taken_over() {
     let directory = Directory::open(&path).unwrap();
     assert_eq!(directory.quota_setting(&address("bob@example.org")).unwrap(), QuotaSetting::default());
 }
+
+/// A directory as the version before SCRAM left it.
+fn of_format_2() -> Fixture {
+    let Fixture { directory, folder } = fixture();
+    drop(directory);
+    let file = folder.path().join("directory.sqlite");
+    let older = "ALTER TABLE account DROP COLUMN scram; DROP TABLE secret; PRAGMA user_version = 2;";
+    rusqlite::Connection::open(&file).unwrap().execute_batch(older).unwrap();
+    Fixture { directory: Directory::open(&file).unwrap(), folder }
+}
+
+/// With one thread for what blocks, what a login left to be done is done before the next question is answered.
+fn in_order<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(work)
+}
+
+#[test]
+fn an_older_password_gets_its_keys_for_scram_at_the_next_login() {
+    let Fixture { directory, folder } = of_format_2();
+    let directory = std::sync::Arc::new(directory);
+    let log_in = async |password: &str| directory.log_in("bob".to_owned(), secret(password)).await.unwrap();
+    let claim = async |name: &str| directory.scram_claim(name.to_owned()).await.unwrap();
+    in_order(async {
+        assert!(log_in("guess").await.is_none());
+        assert!(claim("bob").await.account.is_none(), "a wrong password has no keys");
+        assert!(log_in("bob's").await.is_some());
+        let made = claim("bob").await;
+        assert!(made.account.is_some() && made.keys.are_of("bob's"));
+        assert!(claim("carol").await.account.is_none(), "she did not log in");
+        // Once: another process, which remembers no password, finds the keys and leaves them.
+        let other = std::sync::Arc::new(Directory::open(&folder.path().join("directory.sqlite")).unwrap());
+        assert!(other.log_in("bob".to_owned(), secret("bob's")).await.unwrap().is_some());
+        let same = other.scram_claim("bob".to_owned()).await.unwrap();
+        assert_eq!(same.keys, made.keys);
+    });
+}
+
+#[test]
+fn keys_of_a_password_that_was_changed_meanwhile_are_not_kept() {
+    let Fixture { directory, .. } = of_format_2();
+    let (bob, old) = (address("bob@example.org"), directory.database.password("bob@example.org").unwrap());
+    let (old, has_keys) = old.unwrap();
+    assert!(!has_keys);
+    directory.set_password(&bob, &secret("new")).unwrap();
+    directory.complete_keys(&bob, &old, &secret("bob's"));
+    let keys = directory.database.scram("bob@example.org").unwrap().unwrap();
+    assert!(keys.parse::<ScramKeys>().unwrap().are_of("new"));
+}
+
+/// RFC 4013 §2.3: a password with a character of which nobody can say how it is written.
+#[test]
+fn a_password_that_can_have_no_keys_still_opens_the_account() {
+    let Fixture { directory, .. } = of_format_2();
+    let directory = std::sync::Arc::new(directory);
+    let odd = "\u{7}bell";
+    directory.set_password(&address("bob@example.org"), &secret(odd)).unwrap();
+    in_order(async {
+        assert!(directory.log_in("bob".to_owned(), secret(odd)).await.unwrap().is_some());
+        assert!(directory.scram_claim("bob".to_owned()).await.unwrap().account.is_none());
+    });
+}
