@@ -148,6 +148,17 @@ fn aliases_and_domains_hold_at_once() -> Result<()> {
         listed(&installation, &["alias", "list", "--json"])?,
         json!([{"alias": "sales@names.test", "targets": ["alice@names.test", "bob@names.test"]}])
     );
+    refused(
+        &installation,
+        &["alias", "remove", "sales@names.test", "carol@names.test"],
+        "",
+        "it goes to alice@names.test, bob@names.test",
+    );
+    installation.mailstead(&["alias", "remove", "sales@names.test", "bob@names.test"]).run()?;
+    assert_eq!(
+        listed(&installation, &["alias", "list", "--json"])?,
+        json!([{"alias": "sales@names.test", "targets": ["alice@names.test"]}])
+    );
     installation.mailstead(&["alias", "remove", "sales@names.test"]).run()?;
     assert!(site.deliver("sales", &mail).is_err());
     refused(&installation, &["alias", "remove", "sales@names.test"], "", "sales@names.test");

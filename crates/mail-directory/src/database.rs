@@ -233,6 +233,18 @@ impl Database {
         })
     }
 
+    pub(crate) fn remove_targets(&self, alias: &str, targets: &[String]) -> Result<()> {
+        self.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            for target in targets {
+                transaction
+                    .execute("DELETE FROM alias WHERE address = ?1 AND target = ?2", [alias, target])?;
+            }
+            transaction.commit()
+        })
+    }
+
     pub(crate) fn remove_alias(&self, alias: &str) -> Result<bool> {
         Ok(self.change("DELETE FROM alias WHERE address = ?1", [alias])? > 0)
     }

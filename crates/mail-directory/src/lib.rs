@@ -266,6 +266,35 @@ impl Directory {
         found(self.database.remove_alias(&name)?, &name)
     }
 
+    /// Removes some targets of an alias, and with the last one the alias. Returns those that are left.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Refused`] for what is no target of it (then nothing is removed),
+    /// [`DirectoryError::Database`].
+    pub fn remove_targets(
+        &self,
+        alias: &Address,
+        targets: &[Address],
+    ) -> Result<Vec<Address>, DirectoryError> {
+        let name = alias.to_lowercase().to_string();
+        let stored = self.database.targets(&name)?;
+        found(!stored.is_empty(), &name)?;
+        let mut removed = Vec::new();
+        for target in targets {
+            let (given, folded) = (target.to_string(), target.to_lowercase());
+            let is_meant = |it: &&String| parse::<Address>(it).is_some_and(|it| it.to_lowercase() == folded);
+            let meant = stored.iter().find(|it| **it == given).or_else(|| stored.iter().find(is_meant));
+            removed.push(meant.cloned().ok_or_else(|| {
+                DirectoryError::Refused(format!(
+                    "{name} does not go to {target}: it goes to {}",
+                    stored.join(", ")
+                ))
+            })?);
+        }
+        self.database.remove_targets(&name, &removed)?;
+        Ok(parsed(self.database.targets(&name)?))
+    }
+
     /// Where mail for the bare `postmaster` goes; `None` as long as there is no domain. RFC 5321 §4.5.1.
     ///
     /// # Errors

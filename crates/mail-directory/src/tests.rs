@@ -51,6 +51,36 @@ fn mail_reaches_accounts_and_what_aliases_lead_to_each_once() {
 }
 
 #[test]
+fn some_targets_of_an_alias_are_removed_and_with_the_last_the_alias() {
+    let Fixture { directory, .. } = fixture();
+    let info = address("info@example.org");
+    let remove = |targets: &[&str]| {
+        let targets: Vec<Address> = targets.iter().map(|it| address(it)).collect();
+        directory.remove_targets(&info, &targets)
+    };
+    let refused = remove(&["bob@example.org", "dave@example.org"]).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "info@example.org does not go to dave@example.org: it goes to bob@example.org, carol@example.org"
+    );
+    check(&directory, "info@example.org", &["bob@example.org", "carol@example.org"], &[]);
+    assert_eq!(remove(&["BOB@example.org"]).unwrap(), [address("carol@example.org")]);
+    check(&directory, "info@example.org", &["carol@example.org"], &[]);
+    assert_eq!(remove(&["carol@example.org"]).unwrap(), []);
+    assert!(matches!(remove(&["carol@example.org"]), Err(DirectoryError::NotFound(_))));
+}
+
+/// The local part of a foreign address is its host's affair: RFC 5321 §2.4.
+#[test]
+fn a_foreign_target_is_removed_as_it_was_given_or_in_any_case() {
+    let Fixture { directory, .. } = fixture();
+    let out = address("out@example.org");
+    directory.add_alias(&out, &[address("X@example.net"), address("Y@example.net")]).unwrap();
+    let left = directory.remove_targets(&out, &[address("X@example.net"), address("y@example.net")]).unwrap();
+    assert_eq!(left, ["info@example.org", "x@example.net"].map(address));
+}
+
+#[test]
 fn an_alias_must_not_lead_back_to_itself() {
     let Fixture { directory, .. } = fixture();
     let refused = directory.add_alias(&address("info@example.org"), &[address("out@example.org")]);

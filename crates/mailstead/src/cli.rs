@@ -233,10 +233,12 @@ pub(crate) enum AliasCommand {
     },
     /// Lists the aliases
     List(ListArguments),
-    /// Removes an alias with all its targets
+    /// Removes an alias, or targets from it
     Remove {
         /// Such as sales@example.org
         alias: Address,
+        /// Who no longer gets its mail; without any, the alias goes with all its targets
+        targets: Vec<Address>,
     },
 }
 

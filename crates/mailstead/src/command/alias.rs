@@ -15,9 +15,19 @@ pub(super) fn run(config: &Path, command: AliasCommand) -> anyhow::Result<()> {
             Ok(output::line(&format!("{alias} goes to {}", list(&targets)))?)
         }
         AliasCommand::List(arguments) => show(&directory.aliases()?, arguments.json),
-        AliasCommand::Remove { alias } => {
-            directory.remove_alias(&alias)?;
-            Ok(output::line(&format!("removed {alias}"))?)
+        AliasCommand::Remove { alias, targets } => {
+            let left = if targets.is_empty() {
+                directory.remove_alias(&alias)?;
+                Vec::new()
+            } else {
+                directory.remove_targets(&alias, &targets)?
+            };
+            let done = if left.is_empty() {
+                format!("removed {alias}")
+            } else {
+                format!("{alias} goes to {}", list(&left))
+            };
+            Ok(output::line(&done)?)
         }
     }
 }
