@@ -4,6 +4,7 @@ mod listener;
 mod load;
 mod reader;
 mod units;
+mod verdicts;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use mail_types::{Address, Domain, Language, MailboxName, Quota, Secret};
 
 pub use units::{show_size, size as parse_size};
+pub use verdicts::{DmarcObedience, DnsList, ListKind, ListSubject, VerdictsConfig, Weights};
 
 /// The whole configuration, valid and with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,6 +250,8 @@ pub struct SmtpConfig {
     pub recipient_delimiter: Option<char>,
     /// A submission's From field must name addresses of its sender's only.
     pub check_from: bool,
+    /// What is found out about mail from elsewhere.
+    pub verdicts: VerdictsConfig,
 }
 
 /// `[queue]`
@@ -498,6 +502,7 @@ impl Default for SmtpConfig {
             data_timeout: 5 * MINUTE,
             recipient_delimiter: Some('+'),
             check_from: true,
+            verdicts: VerdictsConfig::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
 use crate::reader::{Reader, Source};
+use crate::verdicts;
 use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DnsConfig,
     FullMailbox, ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig,
@@ -134,6 +135,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         data_timeout: reader.duration("data_timeout", SECOND, standard.data_timeout),
         recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
         check_from: reader.bool("check_from", standard.check_from),
+        verdicts: reader.table("verdicts", verdicts::read),
     }
 }
 

@@ -5,6 +5,7 @@ mod locked;
 mod metadata;
 mod note;
 mod rebuild;
+mod special;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -36,6 +37,7 @@ use crate::summary::Summarizer;
 use crate::watch::{Notices, Watcher};
 
 pub use metadata::{MetadataChange, MetadataChanges};
+pub(crate) use special::folder_for;
 pub(crate) use subscriptions::subscriptions_of;
 
 /// One account's mailboxes.

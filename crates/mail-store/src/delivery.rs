@@ -169,7 +169,7 @@ impl Delivery {
         if before.contains(maildir) {
             return Ok(());
         }
-        let mut count = Count::begin(maildir);
+        let mut count = Count::begin(account_of(maildir));
         count.add(Usage::message(self.tmp.size));
         disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &maildir.join("new").join(name))?;
         counts.push(count);
@@ -186,6 +186,12 @@ impl Delivery {
         };
         self.maildirs.iter().map(|_| Err(copy())).collect()
     }
+}
+
+/// The Maildir that counts what is in this folder of it: INBOX itself, or what a mailbox's folder lies in.
+fn account_of(folder: &Path) -> &Path {
+    let is_mailbox = folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    folder.parent().filter(|_| is_mailbox).unwrap_or(folder)
 }
 
 /// Brings the names in `new/` to the disk.

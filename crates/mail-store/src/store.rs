@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use mail_types::{Address, Quota, Usage};
+use mail_types::{Address, Quota, SpecialUse, Usage};
 
-use crate::account::{Account, create_maildir};
+use crate::account::{Account, create_maildir, folder_for};
 use crate::acl::Identifier;
 use crate::delivery::{Delivery, Notes};
 use crate::disk;
@@ -152,6 +152,22 @@ impl Store {
                 self.make_home(&self.home(recipient))?;
             }
             maildirs.push(maildir);
+        }
+        Delivery::start(maildirs, &self.notes)
+    }
+
+    /// As [`Self::deliver`], but to the mailbox that each recipient has for junk; to INBOX where one has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Index`] if an account's folders have to be made first.
+    pub fn deliver_junk(&self, recipients: &[Address]) -> Result<Delivery, StoreError> {
+        let mut maildirs = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            let home = self.home(recipient);
+            if !Account::is_complete(&home)? {
+                self.create_account(recipient)?; // nobody has logged in yet
+            }
+            maildirs.push(folder_for(&home.join("Maildir"), SpecialUse::Junk)?);
         }
         Delivery::start(maildirs, &self.notes)
     }

@@ -17,6 +17,7 @@ mod crashes;
 pub(crate) mod damage;
 mod foreign;
 mod identity;
+mod junk;
 mod metadata;
 mod misfits;
 mod notices;

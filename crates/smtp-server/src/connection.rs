@@ -14,6 +14,7 @@ use tracing::{debug, info};
 
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
+use crate::policy::{Checks, Client, Verdicts};
 use crate::session::{Policy, Session, Step};
 
 /// Longest command line; RFC 5321 §4.5.3.1.4 asks for 512, AUTH for 12,288 (RFC 4954 §4).
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) to: Destinations,
+    pub(crate) verdicts: Arc<Verdicts>,
 }
 
 /// Serves one client until it leaves.
@@ -66,6 +68,8 @@ pub(crate) struct Dialogue {
     pub(crate) output: String,
     /// The message of which BDAT has brought a part.
     pub(crate) incoming: Option<Incoming>,
+    /// What is being found out since MAIL.
+    pub(crate) checks: Option<Checks>,
     pub(crate) login: Option<AccountGuard>,
     pub(crate) login_failures: u32,
     pub(crate) errors: u32,
@@ -100,6 +104,7 @@ impl Dialogue {
             input: BytesMut::new(),
             output: String::new(),
             incoming: None,
+            checks: None,
             login: None,
             login_failures: 0,
             errors: 0,
@@ -131,6 +136,7 @@ impl Dialogue {
             let Some(reply) = self.perform(step).await? else { return Ok(Next::Closed) };
             if !self.session.is_in_transaction() {
                 self.incoming = None;
+                self.checks = None;
             }
             if reply.is_negative() {
                 info!(command = name, %reply, "refused");
@@ -148,6 +154,10 @@ impl Dialogue {
     async fn perform(&mut self, step: Step) -> io::Result<Option<Reply>> {
         let reply = match step {
             Step::Reply(reply) => reply,
+            Step::Begin(reply) => {
+                self.begin_checks();
+                reply
+            }
             Step::CheckSender { account, from } => self.check_sender(account, from).await,
             Step::CheckRecipient(recipient) => self.check_recipient(recipient).await,
             Step::ReceiveData(transaction) => return self.receive_data(*transaction).await,
@@ -160,6 +170,17 @@ impl Dialogue {
             Step::Close(reply) => return self.close(reply).await.map(|_| None),
         };
         Ok(Some(reply))
+    }
+
+    /// Begins to look at a stranger and its sender.
+    fn begin_checks(&mut self) {
+        let ip = self.connection.peer.ip().to_canonical();
+        let is_stranger = self.connection.listener.role == SmtpRole::Mx && self.session.login().is_none();
+        if let Some(from) = self.session.sender().filter(|_| is_stranger && self.shared.verdicts.concern(ip))
+        {
+            let helo = self.session.greeting().map(|greeting| greeting.name.clone()).unwrap_or_default();
+            self.checks = Some(Checks::begin(&self.shared.verdicts, Client { ip, helo, from: from.clone() }));
+        }
     }
 
     pub(crate) fn say(&mut self, reply: &Reply) {

@@ -8,6 +8,7 @@ use mail_types::Address;
 use smtp_queue::{Envelope, Queue, QueueError, QueueWriter};
 use tracing::{error, warn};
 
+use crate::policy::{Outcome, Verdict};
 use crate::quota::QuotaError;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
@@ -59,22 +60,26 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Opens them, and begins each with our own fields.
+    /// Opens them, and begins each with our own fields. RFC 8601 §4: results stand above the Received field of who found them.
     pub(crate) fn open(
         to: &Destinations,
         transaction: &Transaction,
         trace: &Trace,
+        verdict: Option<&Verdict>,
     ) -> Result<Self, FileError> {
         let mut files = Self { queue: Arc::clone(&to.queue), delivery: None, queued: None };
         if !transaction.accounts.is_empty() {
             let accounts: Vec<Address> = transaction.accounts.iter().cloned().collect();
-            let mut delivery = to.store.deliver(&accounts)?;
+            let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
+            let mut delivery =
+                if is_junk { to.store.deliver_junk(&accounts)? } else { to.store.deliver(&accounts)? };
             delivery.write_all(Trace::return_path(transaction).as_bytes())?;
             files.delivery = Some(delivery);
         }
         if !transaction.remote.is_empty() {
             files.queued = Some(to.queue.add()?);
         }
+        files.write(verdict.map(|verdict| verdict.fields.as_bytes()).unwrap_or_default())?;
         files.write(trace.received(transaction).as_bytes())?;
         Ok(files)
     }
@@ -158,8 +163,9 @@ mod tests {
             protocol: "ESMTP".to_owned(),
             cipher: None,
             is_submission: false,
+            own_results: None,
         };
-        Files::open(to, &transaction, &trace)?.commit(&transaction, false)
+        Files::open(to, &transaction, &trace, None)?.commit(&transaction, false)
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {

@@ -1,3 +1,5 @@
+use crate::policy::{Claim, claims};
+
 /// Octets of a line after which it can be no field: its name would be longer than any line may be (RFC 5322 §2.1.1).
 const MAX_NAME: usize = 998;
 /// Octets kept of From fields, for whom they name.
@@ -8,11 +10,15 @@ const MAX_FROM: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct HeaderFilter {
     is_submission: bool,
+    /// Our own name, in which nobody else may say what was found out.
+    own: Option<String>,
     at: At,
     /// The start of a line that may still be anything.
     start: Vec<u8>,
     /// What becomes of the field that the last line belongs to.
     field: Field,
+    /// A field of which it isn't clear yet whose results it gives: its name, and what came of its value.
+    open: Vec<u8>,
     /// The output so far was taken away: what is missing can't stand before it any more.
     is_drained: bool,
     pub(crate) seen: Seen,
@@ -61,6 +67,8 @@ enum Field {
     Keep,
     From,
     ResentFrom,
+    /// Results: kept unless they are given in our name.
+    Results,
     LeaveOut,
 }
 
@@ -78,10 +86,18 @@ enum Kind {
 }
 
 impl HeaderFilter {
-    /// Before the first octet.
-    pub(crate) fn new(is_submission: bool) -> Self {
-        let (start, seen) = (Vec::new(), Seen::default());
-        Self { is_submission, at: At::LineStart, start, field: Field::Keep, is_drained: false, seen }
+    /// Before the first octet. What is said in the name of `own` is left out: RFC 8601 §5.
+    pub(crate) fn new(is_submission: bool, own: Option<String>) -> Self {
+        Self {
+            is_submission,
+            own,
+            at: At::LineStart,
+            start: Vec::new(),
+            field: Field::Keep,
+            open: Vec::new(),
+            is_drained: false,
+            seen: Seen::default(),
+        }
     }
 
     /// Passes on what `piece` holds of the header, and gives the rest of it, which is body. `missing` tells, from what
@@ -110,6 +126,7 @@ impl HeaderFilter {
         if self.at == At::Body {
             return;
         }
+        self.settle(output);
         if self.at == At::Line && self.field != Field::LeaveOut && self.is_drained {
             output.extend_from_slice(b"\r\n");
         }
@@ -145,17 +162,48 @@ impl HeaderFilter {
     }
 
     fn write(&mut self, octets: &[u8], output: &mut Vec<u8>) {
-        if self.field != Field::LeaveOut {
-            output.extend_from_slice(octets);
+        match self.field {
+            Field::LeaveOut => {}
+            Field::Results => self.weigh(octets, output),
+            Field::Keep | Field::From | Field::ResentFrom => output.extend_from_slice(octets),
         }
         self.capture(octets);
+    }
+
+    /// Takes more of a field that gives results, until it is clear whose they are.
+    fn weigh(&mut self, octets: &[u8], output: &mut Vec<u8>) {
+        self.open.extend_from_slice(octets);
+        self.decide(false, output);
+    }
+
+    /// The field before this is over.
+    fn settle(&mut self, output: &mut Vec<u8>) {
+        if self.field == Field::Results {
+            self.decide(true, output);
+        }
+    }
+
+    fn decide(&mut self, is_whole: bool, output: &mut Vec<u8>) {
+        let colon = memchr::memchr(b':', &self.open).map_or(0, |colon| colon + 1);
+        let value = self.open.get(colon..).unwrap_or_default();
+        match claims(value, is_whole, self.own.as_deref().unwrap_or_default()) {
+            Claim::Open => {}
+            Claim::Ours => {
+                self.open.clear();
+                self.field = Field::LeaveOut;
+            }
+            Claim::Others => {
+                output.append(&mut self.open);
+                self.field = Field::Keep;
+            }
+        }
     }
 
     fn capture(&mut self, octets: &[u8]) {
         match self.field {
             Field::From => self.seen.from.add(octets),
             Field::ResentFrom => self.seen.resent_from.add(octets),
-            Field::Keep | Field::LeaveOut => {}
+            Field::Keep | Field::Results | Field::LeaveOut => {}
         }
     }
 
@@ -203,6 +251,7 @@ impl HeaderFilter {
     }
 
     fn begin_field(&mut self, output: &mut Vec<u8>) {
+        self.settle(output);
         self.seen.fields += 1;
         let name = self.start.strip_suffix(b":").unwrap_or_default().trim_ascii_end().to_ascii_lowercase();
         let field = match name.as_slice() {
@@ -210,6 +259,8 @@ impl HeaderFilter {
             b"return-path" => Field::LeaveOut,
             // RFC 5322 §3.6.3: not for the others to see.
             b"bcc" | b"resent-bcc" if self.is_submission => Field::LeaveOut,
+            b"authentication-results" if self.own.is_some() => Field::Results,
+            b"x-mailstead-verdict" if self.own.is_some() => Field::LeaveOut,
             b"from" if self.is_submission => Field::From,
             b"resent-from" if self.is_submission => Field::ResentFrom,
             _ => Field::Keep,
@@ -220,8 +271,10 @@ impl HeaderFilter {
         self.field = field;
         self.at = At::Line;
         let start = std::mem::take(&mut self.start);
-        if field != Field::LeaveOut {
-            output.extend_from_slice(&start);
+        match field {
+            Field::LeaveOut => {}
+            Field::Results => self.open = start,
+            Field::Keep | Field::From | Field::ResentFrom => output.extend_from_slice(&start),
         }
         self.capture(b"From:");
     }
@@ -237,6 +290,7 @@ impl HeaderFilter {
 
     /// Ends the header. A body that follows without an empty line gets one where it would run into our own fields.
     fn end(&mut self, kind: Kind, output: &mut Vec<u8>, missing: &impl Fn(&Seen) -> String) {
+        self.settle(output);
         self.place(&missing(&self.seen), output);
         if kind == Kind::Stray && (self.seen.fields == 0 || self.is_submission) {
             output.extend_from_slice(b"\r\n");
@@ -254,8 +308,9 @@ mod tests {
     #[track_caller]
     fn filter(is_submission: bool, message: &str) -> (String, Seen) {
         let missing = |seen: &Seen| if seen.date { String::new() } else { "Date: now\r\n".to_owned() };
+        let own = Some("mail.example.org".to_owned());
         let pass = |size: usize| {
-            let (mut filter, mut output) = (HeaderFilter::new(is_submission), Vec::new());
+            let (mut filter, mut output) = (HeaderFilter::new(is_submission, own.clone()), Vec::new());
             for piece in message.as_bytes().chunks(size) {
                 let body = filter.pass(piece, &mut output, missing);
                 output.extend_from_slice(body);
@@ -289,7 +344,7 @@ mod tests {
     #[test]
     fn what_is_missing_stands_behind_a_header_too_long_to_be_held() {
         for (rest, end) in [("\r\n\r\nbody", "\r\nDate: now\r\n\r\nbody"), ("", "\r\nDate: now\r\n")] {
-            let (mut filter, mut output) = (HeaderFilter::new(true), Vec::new());
+            let (mut filter, mut output) = (HeaderFilter::new(true, None), Vec::new());
             let missing = |_: &Seen| "Date: now\r\n".to_owned();
             filter.pass(b"Subject: a", &mut output, missing);
             let mut message = filter.drain(&mut output);
@@ -318,6 +373,18 @@ mod tests {
         check(message, "A: b\r\n\tc\r\nDate: x\r\n\r\nBcc: f");
         let (received, _) = filter(false, message);
         assert_eq!(received, "A: b\r\n\tc\r\nBCC: d,\r\n e\r\nDate: x\r\n\r\nBcc: f");
+    }
+
+    #[test]
+    fn what_is_said_in_our_name_goes_and_what_others_say_stays() {
+        let ours = "Authentication-Results: mail.example.org; spf=pass\r\n";
+        let folded = "authentication-results :\r\n (x)\r\n\tMail.Example.Org\r\n\t; spf=pass\r\n";
+        let others = "Authentication-Results:\r\n mx.example.net; spf=pass\r\n\tx=y\r\n";
+        let verdict = "X-Mailstead-Verdict: accept;\r\n\tscore=0\r\n";
+        let message = format!("Date: x\r\n{ours}{others}{verdict}A: b\r\n c\r\n{folded}\r\n{ours}");
+        check(&message, &format!("Date: x\r\n{others}A: b\r\n c\r\n\r\n{ours}"));
+        check("Date: x\r\nAuthentication-Results: mail.example.org", "Date: x\r\n");
+        check("Date: x\r\nAuthentication-Results: mx.a.test", "Date: x\r\nAuthentication-Results: mx.a.test");
     }
 
     #[test]

@@ -1,9 +1,14 @@
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
 use bytes::BytesMut;
 use smtp_proto::Reply;
 use tracing::{error, info};
 
 use crate::files::{Destinations, FileError, Files};
 use crate::header::HeaderFilter;
+use crate::policy::{MessageCheck, Outcome, Verdict};
 use crate::quota::Quotas;
 use crate::rights::SendRights;
 use crate::trace::Trace;
@@ -29,6 +34,7 @@ pub(crate) struct Incoming {
     limits: MessageLimits,
     quotas: Quotas,
     rights: Option<SendRights>,
+    verdict: Verdicted,
     pub(crate) piece: BytesMut,
     header: HeaderFilter,
     /// The header as it goes to disk, held until it is whole or longer than a piece.
@@ -41,6 +47,16 @@ pub(crate) struct Incoming {
     refusal: Option<Reply>,
 }
 
+/// What a message's verdict has come to. It stands before all else in the file, so nothing is written there before it is known.
+enum Verdicted {
+    /// Nothing is to be found out.
+    Never,
+    /// The message is looked at as it comes; what of its body is more than a piece waits in a file without a name.
+    Awaited { check: Box<MessageCheck>, folder: PathBuf, body: Option<File> },
+    /// The message is whole, and judged.
+    Known { verdict: Verdict, body: Option<File> },
+}
+
 impl Incoming {
     pub(crate) fn new(
         to: Destinations,
@@ -50,7 +66,7 @@ impl Incoming {
         quotas: Quotas,
         rights: Option<SendRights>,
     ) -> Self {
-        let header = HeaderFilter::new(trace.is_submission);
+        let header = HeaderFilter::new(trace.is_submission, trace.own_results.clone());
         Self {
             to,
             transaction,
@@ -58,6 +74,7 @@ impl Incoming {
             limits,
             quotas,
             rights,
+            verdict: Verdicted::Never,
             piece: BytesMut::new(),
             header,
             held: Vec::new(),
@@ -67,6 +84,50 @@ impl Incoming {
             has_bare: false,
             is_eight_bit: false,
             refusal: None,
+        }
+    }
+
+    /// Has the message looked at, and its verdict awaited. `folder` is on the disk where messages are.
+    pub(crate) fn check(mut self, check: MessageCheck, folder: PathBuf) -> Self {
+        self.verdict = Verdicted::Awaited { check: Box::new(check), folder, body: None };
+        self
+    }
+
+    /// Begins what look-ups the header asks for. Call it on the async side.
+    pub(crate) fn prepare(&mut self) {
+        if let Verdicted::Awaited { check, .. } = &mut self.verdict {
+            check.prepare();
+        }
+    }
+
+    /// True if [`Self::conclude`] has something to do.
+    pub(crate) const fn awaits_verdict(&self) -> bool {
+        matches!(self.verdict, Verdicted::Awaited { .. }) && self.refusal.is_none()
+    }
+
+    /// The message is whole: has the last piece looked at too. It stays here, to go to disk behind the verdict. Computes.
+    pub(crate) fn look_at_rest(&mut self) {
+        if let Verdicted::Awaited { check, .. } = &mut self.verdict
+            && !check.add(&self.piece)
+        {
+            self.refuse(header_too_long());
+        }
+    }
+
+    /// Waits for what is found out about the message, behind [`Self::look_at_rest`].
+    pub(crate) async fn conclude(&mut self) {
+        let Verdicted::Awaited { check, body, .. } = std::mem::replace(&mut self.verdict, Verdicted::Never)
+        else {
+            return;
+        };
+        match check.conclude().await {
+            Some(verdict) => {
+                if let Outcome::Refuse(reply) = &verdict.outcome {
+                    self.refuse(reply.clone());
+                }
+                self.verdict = Verdicted::Known { verdict, body };
+            }
+            None => self.refuse(trouble()),
         }
     }
 
@@ -92,15 +153,24 @@ impl Incoming {
     /// Brings what has been gathered to disk. Blocks.
     pub(crate) fn spill(&mut self) {
         let piece = std::mem::take(&mut self.piece);
-        self.inspect(&piece);
+        self.take(&piece);
+        self.piece = piece;
+        self.piece.clear();
+    }
+
+    fn take(&mut self, piece: &[u8]) {
+        self.inspect(piece);
         if self.size > self.limits.size {
             self.refuse(too_big());
         }
-        if self.refusal.is_none() {
-            self.write(&piece).unwrap_or_else(|error| self.fail(&error));
+        if let Verdicted::Awaited { check, .. } = &mut self.verdict
+            && !check.add(piece)
+        {
+            self.refuse(header_too_long());
         }
-        self.piece = piece;
-        self.piece.clear();
+        if self.refusal.is_none() {
+            self.write(piece).unwrap_or_else(|error| self.fail(&error));
+        }
     }
 
     /// Looks for a CR or LF that stands alone. RFC 5321 §2.3.8.
@@ -122,22 +192,47 @@ impl Incoming {
             self.refuse(Reply::new(554, "5.4.6", "The message goes round in a loop"));
             return Ok(());
         }
-        if self.header.is_over() || self.held.len() >= PIECE {
-            self.release()?;
+        match &mut self.verdict {
+            Verdicted::Awaited { folder, body: waiting, .. } => Ok(put_by(waiting, folder, body)?),
+            Verdicted::Never | Verdicted::Known { .. } => {
+                if self.header.is_over() || self.held.len() >= PIECE {
+                    self.release()?;
+                }
+                self.files()?.write(body)
+            }
         }
-        self.files()?.write(body)
     }
 
     fn release(&mut self) -> Result<(), FileError> {
         let held = self.header.drain(&mut self.held);
-        self.files()?.write(&held)
+        self.files()?.write(&held)?;
+        self.bring_back()
+    }
+
+    /// Has what waited for the verdict follow the header.
+    fn bring_back(&mut self) -> Result<(), FileError> {
+        let Verdicted::Known { body, .. } = &mut self.verdict else { return Ok(()) };
+        let Some(mut body) = body.take() else { return Ok(()) };
+        body.rewind()?;
+        let mut block = vec![0; PIECE];
+        loop {
+            let read = body.read(&mut block)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.files()?.write(block.get(..read).unwrap_or_default())?;
+        }
     }
 
     fn files(&mut self) -> Result<&mut Files, FileError> {
         if self.files.is_none() {
-            self.files = Some(Files::open(&self.to, &self.transaction, &self.trace)?);
+            let verdict = match &self.verdict {
+                Verdicted::Known { verdict, .. } => Some(verdict),
+                Verdicted::Never | Verdicted::Awaited { .. } => None,
+            };
+            self.files = Some(Files::open(&self.to, &self.transaction, &self.trace, verdict)?);
         }
-        self.files.as_mut().ok_or_else(|| std::io::Error::other("no file is open").into())
+        self.files.as_mut().ok_or_else(|| io::Error::other("no file is open").into())
     }
 
     fn fail(&mut self, error: &FileError) {
@@ -155,13 +250,17 @@ impl Incoming {
             self.commit().unwrap_or_else(|error| self.fail(&error));
         }
         let (id, sender) = (&self.trace.id, self.transaction.sender());
+        let verdict = match &self.verdict {
+            Verdicted::Known { verdict, .. } => verdict.summary.as_str(),
+            Verdicted::Never | Verdicted::Awaited { .. } => "none",
+        };
         let (recipients, size) = (self.transaction.recipients.len(), self.size);
         if let Some(reply) = self.refusal {
-            info!(id, sender, recipients, size, %reply, "message refused");
+            info!(id, sender, recipients, size, verdict, %reply, "message refused");
             return reply;
         }
         let (local, remote) = (self.transaction.accounts.len(), self.transaction.remote.len());
-        info!(id, sender, recipients, size, local, remote, "message accepted");
+        info!(id, sender, recipients, size, local, remote, verdict, "message accepted");
         Reply::new(250, "2.0.0", "The message is safe")
     }
 
@@ -184,6 +283,21 @@ impl Incoming {
         let eight_bit = self.is_eight_bit || self.transaction.says_eight_bit();
         self.files.take().map_or(Ok(()), |files| files.commit(&self.transaction, eight_bit))
     }
+}
+
+/// Appends to a file that nobody sees and that is gone with its handle.
+fn put_by(waiting: &mut Option<File>, folder: &Path, octets: &[u8]) -> io::Result<()> {
+    if octets.is_empty() {
+        return Ok(());
+    }
+    if waiting.is_none() {
+        *waiting = Some(tempfile::tempfile_in(folder)?);
+    }
+    waiting.as_mut().map_or(Ok(()), |file| file.write_all(octets))
+}
+
+fn header_too_long() -> Reply {
+    Reply::new(552, "5.3.4", "The header is too long")
 }
 
 pub(crate) fn too_big() -> Reply {

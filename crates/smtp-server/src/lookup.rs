@@ -21,6 +21,11 @@ impl Dialogue {
     }
 
     pub(crate) async fn check_recipient(&mut self, recipient: Recipient) -> Reply {
+        if let Some(checks) = &mut self.checks
+            && let Some(refusal) = checks.refusal().await
+        {
+            return refusal;
+        }
         let delimiter = self.shared.config.smtp.recipient_delimiter;
         let (quotas, size) = (self.quotas(), self.session.declared_size());
         let answer = self.ask(move |directory| {

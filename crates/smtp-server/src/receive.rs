@@ -22,6 +22,8 @@ use crate::transaction::Transaction;
 
 /// Octets read at once.
 const READ: usize = 16 * 1024;
+/// Octets that are hashed in less time than another thread takes to wake up.
+const SHORT: usize = 64 * 1024;
 
 impl Dialogue {
     pub(crate) async fn receive_data(&mut self, transaction: Transaction) -> io::Result<Option<Reply>> {
@@ -32,6 +34,7 @@ impl Dialogue {
         while !decoder.decode(&mut self.input, &mut incoming.piece) {
             if incoming.is_piece_full() {
                 incoming = spill(incoming).await?;
+                incoming.prepare();
             }
             if !self.read_data().await? {
                 return Ok(None);
@@ -89,6 +92,7 @@ impl Dialogue {
             incoming.piece.extend_from_slice(&part);
             if incoming.is_piece_full() {
                 incoming = spill(incoming).await?;
+                incoming.prepare();
             }
         }
         Ok(Some(incoming))
@@ -126,10 +130,16 @@ impl Dialogue {
         }
     }
 
-    fn begin(&self, transaction: Transaction) -> Incoming {
+    fn begin(&mut self, transaction: Transaction) -> Incoming {
+        let checks = self.checks.take();
         let smtp = &self.shared.config.smtp;
         let limits = MessageLimits { hops: smtp.max_hops, size: smtp.max_message_size };
-        Incoming::new(self.shared.to.clone(), transaction, self.trace(), limits, self.quotas(), self.rights())
+        let (trace, quotas, rights) = (self.trace(), self.quotas(), self.rights());
+        let incoming = Incoming::new(self.shared.to.clone(), transaction, trace, limits, quotas, rights);
+        match checks {
+            Some(checks) => incoming.check(checks.of_message(), self.shared.config.data_dir.clone()),
+            None => incoming,
+        }
     }
 
     fn rights(&self) -> Option<SendRights> {
@@ -167,6 +177,8 @@ impl Dialogue {
             protocol,
             cipher: cipher_suite(stream),
             is_submission: self.connection.listener.role == SmtpRole::Submission,
+            // By LMTP comes what another server of ours has received, under whatever name.
+            own_results: (!self.is_lmtp()).then(|| self.shared.config.hostname.to_ascii()),
         }
     }
 }
@@ -186,7 +198,30 @@ async fn spill(mut incoming: Incoming) -> io::Result<Incoming> {
     written.await.map_err(io::Error::other)
 }
 
-async fn finish(incoming: Incoming) -> Reply {
+/// Looks at the last piece: here where it is short, as nearly all are, which costs less than the way to another thread.
+async fn look_at_rest(mut incoming: Incoming) -> io::Result<Incoming> {
+    if incoming.piece.len() <= SHORT {
+        incoming.look_at_rest();
+        return Ok(incoming);
+    }
+    let looked_at = blocking(move || {
+        incoming.look_at_rest();
+        incoming
+    });
+    looked_at.await.map_err(io::Error::other)
+}
+
+async fn finish(mut incoming: Incoming) -> Reply {
+    if incoming.awaits_verdict() {
+        match look_at_rest(incoming).await {
+            Ok(looked_at) => incoming = looked_at,
+            Err(error) => {
+                error!(%error, "the message can't be looked at");
+                return trouble();
+            }
+        }
+        incoming.conclude().await;
+    }
     let stored = blocking(move || incoming.finish()).await;
     stored.unwrap_or_else(|error| {
         error!(%error, "the message can't be stored");

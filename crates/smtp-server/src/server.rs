@@ -8,6 +8,7 @@ use smtp_queue::Queue;
 
 use crate::connection::{self, Shared};
 use crate::files::Destinations;
+use crate::policy::Verdicts;
 
 /// Told to a client over a limit.
 const REFUSAL: &[u8] = b"421 4.7.0 Too many connections; come back later\r\n";
@@ -21,7 +22,9 @@ pub async fn run(
     sockets: Vec<BoundListener>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config = Arc::clone(&context.config);
-    let shared = tokio::task::spawn_blocking(move || open(config)).await??;
+    // On the async side: what asks the DNS belongs to the runtime.
+    let verdicts = Arc::new(Verdicts::new(&config)?);
+    let shared = tokio::task::spawn_blocking(move || open(config, verdicts)).await??;
     server_core::serve(sockets, context, REFUSAL, move |connection| {
         connection::serve(connection, shared.clone())
     })
@@ -29,9 +32,12 @@ pub async fn run(
     Ok(())
 }
 
-fn open(config: Arc<mail_config::Config>) -> Result<Shared, Box<dyn Error + Send + Sync>> {
+fn open(
+    config: Arc<mail_config::Config>,
+    verdicts: Arc<Verdicts>,
+) -> Result<Shared, Box<dyn Error + Send + Sync>> {
     let directory = Arc::new(Directory::open(&config.directory_file())?);
     let to =
         Destinations { store: Store::open(&config.mail_dir())?, queue: Queue::open(&config.queue_dir())? };
-    Ok(Shared { config, directory, to })
+    Ok(Shared { config, directory, to, verdicts })
 }

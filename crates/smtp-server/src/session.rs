@@ -12,6 +12,8 @@ use crate::transaction::{Transaction, needs_utf8};
 pub(crate) enum Step {
     /// Send this, then read the next command.
     Reply(Reply),
+    /// Begin to look at the client and the sender, and send this.
+    Begin(Reply),
     /// Ask the directory whether `account` may send as `from`, then call [`Session::sender_checked`].
     CheckSender { account: Address, from: Address },
     /// Look the recipient up, then call [`Session::recipient_checked`].
@@ -83,6 +85,14 @@ impl Session {
 
     pub(crate) const fn login(&self) -> Option<&Address> {
         self.login.as_ref()
+    }
+
+    /// The reverse path of the transaction, if one has begun: `None` within for `<>`.
+    pub(crate) fn sender(&self) -> Option<&ReversePath> {
+        match &self.state {
+            State::Mail(transaction) => Some(&transaction.from),
+            State::Connected | State::Greeted | State::Chunks => None,
+        }
     }
 
     pub(crate) const fn is_in_transaction(&self) -> bool {
@@ -190,7 +200,7 @@ impl Session {
                 self.pending = Some((from, parameters));
                 step
             }
-            (None, _) | (_, None) => Step::Reply(self.begin(from, parameters)),
+            (None, _) | (_, None) => Step::Begin(self.begin(from, parameters)),
         }
     }
 
@@ -374,7 +384,9 @@ mod tests {
 
     #[track_caller]
     fn reply(session: &mut Session, line: &str) -> String {
-        let Step::Reply(reply) = session.handle(Command::parse(line.as_bytes()).unwrap()) else {
+        let (Step::Reply(reply) | Step::Begin(reply)) =
+            session.handle(Command::parse(line.as_bytes()).unwrap())
+        else {
             panic!("{line} is not answered at once")
         };
         let mut output = String::new();

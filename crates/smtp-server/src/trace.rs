@@ -22,6 +22,8 @@ pub(crate) struct Trace {
     /// The TLS cipher suite.
     pub(crate) cipher: Option<String>,
     pub(crate) is_submission: bool,
+    /// The name in which only we may say what was found out about a message; `None` where one of ours may have said it.
+    pub(crate) own_results: Option<String>,
 }
 
 impl Trace {

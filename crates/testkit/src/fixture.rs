@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use mail_config::{CertificateFiles, Config, FullMailbox, Listener, SmtpRole, TlsMode};
+use mail_config::{
+    CertificateFiles, Config, DmarcObedience, DnsList, FullMailbox, ListKind, ListSubject, Listener,
+    SmtpRole, TlsMode,
+};
 use mail_directory::{Directory, QuotaSetting};
 use mail_store::Store;
 use mail_types::{Address, Flags, MailboxName, Secret};
@@ -13,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use server_core::{Drain, Limits, ServerContext, TlsContext, bind};
 use tempfile::TempDir;
 
-use crate::Security;
+use crate::{Security, TestDns};
 
 /// A domain of its own, `example.org`, in a folder that goes with it.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Fixture {
     pub ca: CertificateDer<'static>,
     /// What an SMTP server's listeners are for.
     role: SmtpRole,
+    dns: Option<TestDns>,
     _folder: TempDir,
 }
 
@@ -76,7 +80,7 @@ impl Fixture {
         let directory = Directory::open(&config.directory_file())?;
         directory.add_domain(&"example.org".parse()?)?;
         let store = Store::open(&config.mail_dir())?;
-        let fixture = Self { config, directory, store, ca, role: SmtpRole::Mx, _folder: folder };
+        let fixture = Self { config, directory, store, ca, role: SmtpRole::Mx, dns: None, _folder: folder };
         fixture.add_user("alice")?;
         fixture.add_user("bob")?;
         Ok(fixture)
@@ -113,6 +117,18 @@ impl Fixture {
         Ok(())
     }
 
+    /// Starts a DNS server with these records (see [`TestDns::start`]), has it asked, and trusts nobody any more. Blocks.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn serve_dns(&mut self, records: &str) -> Result<()> {
+        let dns = TestDns::start(records)?;
+        self.config.dns = dns.config();
+        self.config.smtp.verdicts.trusted.clear();
+        self.dns = Some(dns);
+        Ok(())
+    }
+
     /// Changes the SMTP server's part of the config: `role`, or a limit by its key.
     ///
     /// # Errors
@@ -132,17 +148,28 @@ impl Fixture {
             ("command_timeout", _) => smtp.command_timeout = milliseconds()?,
             ("check_from", _) => smtp.check_from = value.parse()?,
             ("data_timeout", _) => smtp.data_timeout = milliseconds()?,
+            ("dmarc", "quarantine") => smtp.verdicts.dmarc = DmarcObedience::Quarantine,
+            ("dmarc", "none") => smtp.verdicts.dmarc = DmarcObedience::Record,
+            ("arc_sealer", sealer) => smtp.verdicts.arc_sealers.push(sealer.to_owned()),
+            ("help", help) => smtp.verdicts.help = Some(help.to_owned()),
+            ("refuse_score", _) => smtp.verdicts.refuse_score = value.parse()?,
+            ("block_list", zone) => smtp.verdicts.lists.push(list(zone, ListKind::Block)?),
+            ("allow_list", zone) => smtp.verdicts.lists.push(list(zone, ListKind::Allow)?),
             _ => bail!("no such setting: {key} {value}"),
         }
         Ok(())
     }
 
-    /// What was delivered to an account and not yet seen by any reader, oldest first. Blocks.
+    /// What was delivered to an account (`bob`, or `bob/Junk` for another mailbox than INBOX) and not yet seen by any reader, oldest
+    /// first. Blocks.
     ///
     /// # Errors
     /// What the file system says.
     pub fn delivered(&self, user: &str) -> Result<Vec<Vec<u8>>> {
-        let new = self.config.mail_dir().join("example.org").join(user).join("Maildir/new");
+        let (user, mailbox) =
+            user.split_once('/').map_or((user, None), |(user, mailbox)| (user, Some(mailbox)));
+        let maildir = self.config.mail_dir().join("example.org").join(user).join("Maildir");
+        let new = mailbox.map_or(maildir.clone(), |mailbox| maildir.join(format!(".{mailbox}"))).join("new");
         let mut files =
             std::fs::read_dir(new)?.map(|entry| entry.map(|it| it.path())).collect::<Result<Vec<_>, _>>()?;
         files.sort();
@@ -207,6 +234,12 @@ impl Fixture {
         tokio::spawn(run(context, sockets));
         Ok(Server { plain, tls, drain })
     }
+}
+
+/// A list of which each entry alone sends a message to Junk.
+fn list(zone: &str, kind: ListKind) -> Result<DnsList> {
+    let answers = vec!["127.0.0.0/16".parse()?];
+    Ok(DnsList { zone: zone.to_owned(), kind, subject: ListSubject::Address, answers, weight: 5 })
 }
 
 fn address(name: &str) -> Result<Address> {

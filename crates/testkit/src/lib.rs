@@ -11,6 +11,7 @@
 //! |Hello.
 //! given: alias sales@example.org to bob@example.org far@example.net
 //! given: smtp role submission            for an SMTP server, whose role is mx otherwise (or lmtp); or a limit: smtp max_recipients 2
+//! given: dns a.test. MX 10 mx.a.test.     a record of a DNS server that is asked from then on; without one, this client is not looked at
 //! given: over plain                      run in the clear only (for STLS); otherwise it runs over TLS too
 //! C: STAT                                send this line
 //! S: +OK 1 $size                         expect this line; $name binds at first sight
@@ -27,6 +28,7 @@
 //! mail: bob 1                            so many messages were delivered to bob
 //! mail: bob has Subject: hello           the newest of them has a line that matches this
 //! mail: bob lacks Bcc:...                and none that matches this
+//! mail: bob/Junk 1                       the same of another mailbox than INBOX
 //! ```
 //! Lines that begin with `* ` and stand together may come in any order. `$Name` with a capital is no variable.
 

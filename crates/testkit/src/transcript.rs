@@ -20,6 +20,7 @@ pub struct Transcript {
     aliases: Vec<(String, Vec<String>)>,
     settings: Vec<(String, String)>,
     quotas: Vec<(String, QuotaSetting)>,
+    dns: String,
     plain_only: bool,
     rule: Option<LineRule>,
     steps: Vec<(usize, Step)>,
@@ -109,6 +110,10 @@ impl Transcript {
                 let setting = QuotaSetting { storage: limit(storage)?, messages: limit(messages)? };
                 self.quotas.push(((*user).to_owned(), setting));
             }
+            ["dns", ..] => {
+                let record = given.trim_start().strip_prefix("dns ").unwrap_or_default();
+                self.dns.push_str(&format!("{record}\n"));
+            }
             ["smtp", key, value] => self.settings.push(((*key).to_owned(), (*value).to_owned())),
             _ => bail!("this can't be given"),
         }
@@ -132,6 +137,9 @@ impl Transcript {
         }
         for (user, setting) in &self.quotas {
             fixture.set_quota(user, *setting)?;
+        }
+        if !self.dns.is_empty() {
+            fixture.serve_dns(&self.dns)?;
         }
         self.settings.iter().try_for_each(|(key, value)| fixture.set_smtp(key, value))
     }

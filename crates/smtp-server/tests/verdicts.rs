@@ -1,0 +1,161 @@
+//! What is found out about messages of any size, and what it costs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use testkit::{Fixture, Security, Server};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpStream, UdpSocket};
+
+const GOOD: &str = "good.test. MX 10 mx.good.test.\ngood.test. TXT \"v=spf1 ip4:127.0.0.1 -all\"\nmx.good.test. A 127.0.0.1\n";
+
+async fn server(records: String) -> (Fixture, Server) {
+    let fixture = tokio::task::spawn_blocking(move || {
+        let mut fixture = Fixture::new().unwrap();
+        fixture.serve_dns(&records).unwrap();
+        fixture
+    });
+    let fixture = fixture.await.unwrap();
+    let server = fixture.start(smtp_server::run).unwrap();
+    (fixture, server)
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    async fn connect(server: &Server) -> Self {
+        let mut client =
+            Self(BufReader::new(TcpStream::connect(server.address(Security::Plain)).await.unwrap()));
+        assert!(client.reply().await.starts_with("220 "));
+        assert!(client.say("HELO mx.good.test").await.starts_with("250 "));
+        client
+    }
+
+    async fn reply(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        line
+    }
+
+    async fn say(&mut self, line: &str) -> String {
+        self.0.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+        self.reply().await
+    }
+
+    /// Sends a message, given with its lines ended by CRLF, to bob.
+    async fn send(&mut self, message: &str) -> String {
+        assert!(self.say("MAIL FROM:<a@good.test>").await.starts_with("250 "));
+        assert!(self.say("RCPT TO:<bob@example.org>").await.starts_with("250 "));
+        assert!(self.say("DATA").await.starts_with("354 "));
+        self.0.write_all(message.as_bytes()).await.unwrap();
+        self.say(".").await
+    }
+}
+
+fn run(mut command: Command, input: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Makes a key in `folder`, and gives the record of its public part.
+fn make_key(folder: &Path) -> String {
+    let key = folder.join("key");
+    let mut command = Command::new("openssl");
+    command.args(["genrsa", "-traditional", "-out"]).arg(&key).arg("2048");
+    run(command, "");
+    let mut command = Command::new("openssl");
+    command.args(["rsa", "-pubout", "-in"]).arg(&key);
+    let text = run(command, "");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    format!("s._domainkey.good.test. TXT \"v=DKIM1; p={}\"\n", lines.join("\" \""))
+}
+
+fn sign(folder: &Path, message: &str) -> String {
+    let mut command = Command::new("/usr/bin/dkimsign");
+    command.args(["--bcanon", "relaxed", "s", "good.test"]).arg(folder.join("key"));
+    run(command, message)
+}
+
+/// A message is held back until it is judged, in pieces of 256 KiB: one around and one far above that, whole and unchanged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_message_of_any_size_is_verified_and_stored_as_it_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = make_key(folder.path());
+    let (fixture, server) =
+        server(format!("{GOOD}{key}_dmarc.good.test. TXT \"v=DMARC1; p=reject\"\n")).await;
+    let mut client = Client::connect(&server).await;
+    for (number, lines) in [1, 3_300, 3_360, 3_400, 40_000].into_iter().enumerate() {
+        let header =
+            format!("From: a@good.test\r\nSubject: {lines}\r\nDate: Fri, 11 Jul 2003 21:00:37 -0700\r\n");
+        let body: String = (0..lines).map(|line| format!("{line:07}  {}\r\n", "x".repeat(69))).collect();
+        let signed = sign(folder.path(), &format!("{header}\r\n{body}"));
+        assert!(client.send(&signed).await.starts_with("250 "), "{lines} lines");
+        let delivered = fixture.delivered("bob").unwrap();
+        assert_eq!(delivered.len(), number + 1);
+        let stored = delivered
+            .iter()
+            .map(|it| String::from_utf8_lossy(it))
+            .find(|it| it.contains(&format!("Subject: {lines}\r\n")))
+            .unwrap();
+        assert!(
+            stored.contains("\tdkim=pass header.d=good.test header.s=s header.a=rsa-sha256 header.b="),
+            "{lines} lines"
+        );
+        assert!(stored.contains("\tdmarc=pass (p=reject) header.from=good.test\r\n"), "{lines} lines");
+        assert!(stored.ends_with(&signed), "{lines} lines are stored otherwise");
+        assert!(
+            stored.starts_with("Return-Path: <a@good.test>\r\nAuthentication-Results: mail.example.org;\r\n")
+        );
+    }
+    // Nothing of what waited is left, nor is there anything of a message that is refused.
+    let changed = sign(folder.path(), "From: a@good.test\r\n\r\nx\r\n")
+        .replace("\r\nx\r\n", &format!("\r\n{}\r\n", "y\r\n".repeat(200_000)));
+    assert!(client.send(&changed).await.starts_with("250 "), "SPF passes");
+    let left = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".tmp");
+    assert_eq!(std::fs::read_dir(&fixture.config.data_dir).unwrap().flatten().filter(left).count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_longer_than_a_piece_is_refused() {
+    let (fixture, server) = server(GOOD.to_owned()).await;
+    let mut client = Client::connect(&server).await;
+    let header = format!("From: a@good.test\r\n{}", format!("X: {}\r\n", "x".repeat(900)).repeat(400));
+    assert!(client.send(&format!("{header}\r\nHello.\r\n")).await.starts_with("552 5.3.4 "));
+    assert!(client.send("From: a@good.test\r\n\r\nHello.\r\n").await.starts_with("250 "));
+    assert_eq!(fixture.delivered("bob").unwrap().len(), 1);
+}
+
+/// No wrong accept, no refusal for good, and no longer than the look-ups may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dns_that_never_answers_defers_mail_within_its_time_limit() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut fixture = tokio::task::spawn_blocking(Fixture::new).await.unwrap().unwrap();
+    fixture.config.dns.servers = vec![silent.local_addr().unwrap()];
+    fixture.config.dns.timeout = Duration::from_millis(500);
+    fixture.config.smtp.verdicts.trusted.clear();
+    let server = fixture.start(smtp_server::run).unwrap();
+    let mut client = Client::connect(&server).await;
+    let begun = Instant::now();
+    assert!(client.say("MAIL FROM:<a@good.test>").await.starts_with("250 "));
+    assert!(client.say("RCPT TO:<bob@example.org>").await.starts_with("451 4.4.3 "));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// Clients that are trusted, as those of this machine are by default, are asked for nothing: the DNS may be dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_of_this_machine_asks_the_dns_for_nothing() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut fixture = tokio::task::spawn_blocking(Fixture::new).await.unwrap().unwrap();
+    fixture.config.dns.servers = vec![silent.local_addr().unwrap()];
+    let server = fixture.start(smtp_server::run).unwrap();
+    let mut client = Client::connect(&server).await;
+    assert!(client.send("From: a@good.test\r\n\r\nHello.\r\n").await.starts_with("250 "));
+    let mut packet = [0; 512];
+    assert!(silent.try_recv(&mut packet).is_err(), "a look-up was made");
+}
