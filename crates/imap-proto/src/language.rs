@@ -36,17 +36,13 @@ impl LanguageRange {
         if self.0 == "*" || self.0.eq_ignore_ascii_case("default") {
             return Some(preferred);
         }
-        std::iter::successors(Some(self.0.as_str()), |range| shortened(range)).find_map(Language::tagged)
+        std::iter::successors(Some(self.0.as_str()), |range| shorter(range)).find_map(Language::tagged)
     }
 }
 
-/// RFC 4647 §3.4: without the last subtag, and without a single character that is then the last.
-fn shortened(range: &str) -> Option<&str> {
-    let (shorter, _) = range.rsplit_once('-')?;
-    Some(match shorter.rsplit_once('-') {
-        Some((shortest, last)) if last.len() == 1 => shortest,
-        _ => shorter,
-    })
+/// Without the last subtag.
+fn shorter(range: &str) -> Option<&str> {
+    Some(range.rsplit_once('-')?.0)
 }
 
 impl fmt::Display for LanguageRange {
