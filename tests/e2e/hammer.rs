@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use e2e::{HOST, Installation, PATIENCE, Person, Process};
 use foreign::Foreign;
 use ledger::Ledger;
@@ -27,6 +27,8 @@ use view::View;
 
 /// What each session does before it stops.
 const STEPS: usize = 500;
+/// So many of the servers' complaints are shown with a failure.
+const COMPLAINTS: usize = 40;
 /// Sessions at work in each process; one more only waits.
 const PLAYERS: usize = 2;
 
@@ -58,11 +60,14 @@ impl Stage {
         self.installation.site().person("alice")
     }
 
-    /// What the servers complain of.
+    /// What the servers complained of last, in the order of time.
     fn complaints(&self) -> String {
         let logs = self.servers.iter().map(Process::log).collect::<String>();
         let is_one = |line: &&str| line.contains(" ERROR ") || line.contains(" WARN ");
-        logs.lines().filter(is_one).fold(String::new(), |text, line| text + line + "\n")
+        let mut lines: Vec<&str> = logs.lines().filter(is_one).collect();
+        lines.sort_unstable(); // each begins with its time
+        lines.drain(..lines.len().saturating_sub(COMPLAINTS));
+        lines.join("\n")
     }
 
     fn stop(self) -> Result<Installation> {
@@ -248,20 +253,33 @@ fn told_the_truth(stage: &Stage, ledger: &Ledger, seed: u64) -> Result<Truth> {
 fn hammered_from(seed: u64, is_destroyed: bool) -> Result<()> {
     let (stage, mut ledger) = (Stage::start("hammer.test")?, Ledger::default());
     ledger.is_patient = is_destroyed;
-    let truth = told_the_truth(&stage, &ledger, seed).with_context(|| stage.complaints())?;
+    let truth = told_the_truth(&stage, &ledger, seed).map_err(|error| {
+        anyhow!("{}\nthe servers complained last:\n{}", cause_first(&error), stage.complaints())
+    })?;
     let complaints = stage.complaints();
     ensure!(is_destroyed || !complaints.contains(" ERROR "), "{complaints}");
     rebuilt_is_the_same(&stage.stop()?, &ledger, &truth)
 }
 
+/// What went wrong, and then what led to it: who sees only the beginning of a long report knows the reason.
+fn cause_first(error: &Error) -> String {
+    let mut parts: Vec<String> = error.chain().map(ToString::to_string).collect();
+    parts.reverse();
+    parts.join("\n")
+}
+
+/// As [`hammered_from`], from a seed that a failure tells.
+fn hammered(is_destroyed: bool) -> Result<()> {
+    let seed = seed();
+    hammered_from(seed, is_destroyed).map_err(|error| anyhow!("{}\nHAMMER_SEED={seed}", cause_first(&error)))
+}
+
 #[test]
 fn whoever_hammers_a_mailbox_is_told_the_truth_and_nothing_is_lost() -> Result<()> {
-    let seed = seed();
-    hammered_from(seed, false).with_context(|| format!("HAMMER_SEED={seed}"))
+    hammered(false)
 }
 
 #[test]
 fn an_index_destroyed_under_those_who_hammer_costs_no_uid_no_flag_and_no_message() -> Result<()> {
-    let seed = seed();
-    hammered_from(seed, true).with_context(|| format!("HAMMER_SEED={seed}"))
+    hammered(true)
 }
