@@ -43,7 +43,7 @@ use crate::watch::{Changes, Watcher, next_id};
 pub use append::Append;
 pub use flags::{FlagChange, Stored};
 #[cfg(test)]
-pub(crate) use listing::FILES_READ;
+pub(crate) use listing::{FILES_READ, MEANWHILE, Moment};
 use names::Names;
 use place::Place;
 pub(crate) use place::{Signs, is_settled, modified_at, now_nanos};

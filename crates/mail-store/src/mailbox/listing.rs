@@ -58,10 +58,14 @@ impl Listing {
         let times =
             || parts.iter().map(|part| modified_at(&folder.join(part))).collect::<Result<Vec<_>, _>>();
         let (began, before) = (now_nanos(), times()?);
+        #[cfg(test)]
+        meanwhile(Moment::Begun);
         for part in parts {
             listing.read_part(folder.join(part).into(), *part == "new", own)?;
         }
         listing.is_whole = before.iter().all(|time| is_settled(*time, began)) && before == times()?;
+        #[cfg(test)]
+        meanwhile(Moment::Ended);
         Ok(listing)
     }
 
@@ -168,8 +172,26 @@ impl Seen {
     }
 }
 
+/// Where in a reading another program does something.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Begun,
+    Ended,
+}
+
+#[cfg(test)]
+type Meanwhile = Box<dyn FnMut(Moment)>;
+
 #[cfg(test)]
 thread_local! {
     /// Names that this thread has read in folders, by which tests see what a change costs.
     pub(crate) static FILES_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// What another program does at each reading of this thread.
+    pub(crate) static MEANWHILE: std::cell::RefCell<Option<Meanwhile>> = const { std::cell::RefCell::new(None) };
+}
+
+#[cfg(test)]
+fn meanwhile(moment: Moment) {
+    MEANWHILE.with_borrow_mut(|act| act.iter_mut().for_each(|act| act(moment)));
 }

@@ -14,8 +14,9 @@ use crate::index::{MailboxRow, MessageRow};
 use crate::mailbox_file::Foreign;
 use crate::names::{self, FileName};
 
-/// How often the folder is read when a message seems gone: a rename by another program may hide it from one reading.
-const READINGS: usize = 3;
+/// How often the folder is read when a message seems gone, or may have escaped: a rename by another program hides a file from
+/// one reading, and one that is renamed again and again from several.
+const READINGS: usize = 6;
 /// The least time from a change of ours to the verification that finds what other programs did in the same moment.
 const QUIET: i64 = 1_000_000_000;
 /// At most this part of the time goes into verifying.
@@ -27,6 +28,14 @@ pub(super) struct Adoption {
     pub(super) foreign: Foreign,
     /// The index is new or older than the folder, so that every UID in a name with the mailbox's mark is to be trusted.
     pub(super) recovering: bool,
+}
+
+/// What came of giving UIDs to files.
+#[derive(Default)]
+struct Adopted {
+    is_any_named: bool,
+    /// Another program was faster: that file has another name by now, or is gone.
+    has_one_escaped: bool,
 }
 
 /// Until when every look compares the whole folder; `None` if the last comparison was not too early.
@@ -73,18 +82,18 @@ impl Work<'_> {
     }
 
     /// Where UIDs are learnt from the names, until it is certain that there are no more: a rename by another program may hide a
-    /// file from one reading, and later its UID would not be trusted.
+    /// file from a reading, or take it away before it is looked at, and later its UID would not be trusted.
     fn compare_all(&mut self, adoption: &Adoption) -> Result<(), StoreError> {
         let times = if adoption.recovering { READINGS } else { 1 };
         for _ in 0..times {
-            if !self.compare_once(adoption)? {
+            if self.compare_once(adoption)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// True if there were files that the index didn't know, and others may have escaped.
+    /// True if it is certain that no file has escaped.
     fn compare_once(&mut self, adoption: &Adoption) -> Result<bool, StoreError> {
         let began = now_nanos();
         let (cur, new) = (self.place.time("cur")?, self.place.time("new")?);
@@ -104,9 +113,8 @@ impl Work<'_> {
         if !adoption.recovering {
             self.doubt_index(&newcomers, &taken)?;
         }
-        let may_be_more = !newcomers.is_empty() && !is_whole;
-        named |= self.adopt(newcomers, adoption, &mut taken, &mut change)?;
-        self.settle_names(named)?;
+        let adopted = self.adopt(newcomers, adoption, &mut taken, &mut change)?;
+        self.settle_names(named || adopted.is_any_named)?;
         self.row.cost = now_nanos().saturating_sub(began);
         self.row.compared = began;
         if began - self.row.doubt > tick(self.row.doubt) {
@@ -114,7 +122,7 @@ impl Work<'_> {
         }
         self.row.cur = cur;
         self.row.new = if began - new > tick(new) { new } else { 0 };
-        Ok(may_be_more)
+        Ok(is_whole && !adopted.has_one_escaped)
     }
 
     /// Compares `new/` alone, which is small: all that lies there gets a UID and goes to `cur/`.
@@ -122,8 +130,8 @@ impl Work<'_> {
         let new = self.signs.new;
         let files = Listing::read(&self.place.folder, &["new"], self.own())?.into_files();
         let (mut change, mut taken) = (None, HashSet::new());
-        let named = self.adopt(files, adoption, &mut taken, &mut change)?;
-        self.settle_names(named)?;
+        let adopted = self.adopt(files, adoption, &mut taken, &mut change)?;
+        self.settle_names(adopted.is_any_named)?;
         self.row.new = if self.began - new > tick(new) { new } else { 0 };
         Ok(())
     }
@@ -242,33 +250,36 @@ impl Work<'_> {
         }
     }
 
-    /// Gives UIDs to the files that have none, in the order of their names, which is that of arrival. True if any got one.
+    /// Gives UIDs to the files that have none, in the order of their names, which is that of arrival.
     fn adopt(
         &mut self,
         files: Vec<Seen>,
         adoption: &Adoption,
         taken: &mut HashSet<u32>,
         change: &mut Option<u64>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Adopted, StoreError> {
         let mut newcomers: Vec<_> =
             files.into_iter().map(|file| (self.claim(&file, adoption), file)).collect();
         newcomers.sort_unstable_by(|(a, one), (b, two)| (a, &one.base).cmp(&(b, &two.base)));
         self.reserve_uids(newcomers.iter().filter(|(claim, _)| *claim == u32::MAX).count())?;
-        let (mut named, mut foreign) = (false, false);
+        let (mut adopted, mut foreign) = (Adopted::default(), false);
         measure::each(&newcomers, |claim, file, measured| {
             foreign |= !names::is_ours(&file.base);
-            match measured {
-                Some(measured) => {
-                    named |= self.adopt_one(file, adoption, measured, claim, taken, change)?;
+            let is_named = match measured {
+                Some(measured) => self.adopt_one(file, adoption, measured, claim, taken, change)?,
+                None => {
+                    self.settles_later();
+                    false
                 }
-                None => self.settles_later(),
-            }
+            };
+            adopted.is_any_named |= is_named;
+            adopted.has_one_escaped |= !is_named;
             Ok(())
         })?;
         if foreign {
             self.place.account.doubt_usage();
         }
-        Ok(named)
+        Ok(adopted)
     }
 
     /// True unless another program was faster.

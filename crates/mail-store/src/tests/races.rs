@@ -1,6 +1,7 @@
 //! Other programs rename and remove files at the very moment we do.
 
 use super::*;
+use crate::mailbox::{MEANWHILE, Moment};
 
 /// Does something in `cur/` behind our back: the folder's time stays as we know it, as in a race of some microseconds.
 fn unseen(mailbox: &Mailbox, act: impl Fn(&Path)) {
@@ -122,6 +123,77 @@ fn a_program_that_renames_without_end_never_makes_a_message_seem_gone() {
     });
     let uids = mailbox.sync().unwrap().uids().to_vec();
     assert_eq!(uids, (1..=21).map(uid).collect::<Vec<_>>());
+}
+
+/// Works while another program does something at the beginning and at the end of each reading of a folder, which are counted from 0.
+fn beside<T>(mut other: impl FnMut(usize, Moment) + 'static, work: impl FnOnce() -> T) -> T {
+    let mut reading = 0;
+    MEANWHILE.set(Some(Box::new(move |moment| {
+        other(reading, moment);
+        reading += usize::from(moment == Moment::Ended);
+    })));
+    let value = work();
+    MEANWHILE.set(None);
+    value
+}
+
+/// The file of a message.
+fn file_of(cur: &Path, uid: u32) -> PathBuf {
+    let files = std::fs::read_dir(cur).unwrap().map(|entry| entry.unwrap().path());
+    files.into_iter().find(|it| it.to_str().unwrap().contains(&format!(",U={uid},"))).unwrap()
+}
+
+/// INBOX with three messages, in a folder whose time can be relied on.
+fn three_messages(dir: &Path) -> (Arc<Store>, Arc<Mailbox>) {
+    let store = Store::open(dir).unwrap();
+    (0..3).for_each(|_| deliver(&store, b"x\r\n"));
+    let mailbox = inbox(&store);
+    settle(&mailbox);
+    (store, mailbox)
+}
+
+/// Between the reading of the folder and the look at its file.
+#[test]
+fn a_message_flagged_by_another_program_while_a_lost_index_is_made_anew_keeps_its_uid() {
+    let dir = fast_dir();
+    let (_store, mailbox) = three_messages(dir.path());
+    let cur = mailbox.folder().join("cur");
+    std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+    let flag = move |reading: usize, moment| {
+        if reading < 3 && moment == Moment::Ended {
+            let file = file_of(&cur, 2);
+            std::fs::rename(&file, format!("{}{}", file.display(), ["D", "F", "S"][reading])).unwrap();
+        }
+    };
+    let now = beside(flag, || mailbox.store(&[uid(3)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap());
+    assert_eq!(now.uids().to_vec(), [uid(1), uid(2), uid(3)]);
+    until(&mailbox, |now| now.get(1).unwrap().flags.to_string() == "\\Flagged \\Seen \\Draft");
+    assert_eq!(mailbox.snapshot().uids().to_vec(), [uid(1), uid(2), uid(3)]);
+}
+
+/// A folder is read in parts: who is renamed from a part that is to come to one that was read is not seen.
+#[test]
+fn a_file_that_another_program_renames_at_each_reading_never_seems_gone() {
+    for is_lost in [false, true] {
+        let dir = fast_dir();
+        let (_store, mailbox) = three_messages(dir.path());
+        let (cur, away) = (mailbox.folder().join("cur"), dir.path().join("away"));
+        let name = file_of(&cur, 2).file_name().unwrap().to_owned();
+        if is_lost {
+            std::fs::remove_file(dir.path().join("example.org/bob/index.sqlite")).unwrap();
+        }
+        std::fs::write(cur.join("1.another:2,"), b"y\r\n").unwrap();
+        let hide = move |reading, moment| {
+            if reading < 5 {
+                let (from, to) = (cur.join(&name), away.clone());
+                let (from, to) = if moment == Moment::Begun { (from, to) } else { (to, from) };
+                std::fs::rename(from, to).unwrap();
+            }
+        };
+        let now = beside(hide, || mailbox.store(&[uid(3)], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap());
+        assert_eq!(now.uids().to_vec()[..3], [uid(1), uid(2), uid(3)], "lost: {is_lost}");
+        assert_eq!(now.len(), 4, "lost: {is_lost}");
+    }
 }
 
 #[test]
