@@ -116,7 +116,8 @@ fn hammer<'a>(stage: &'a Stage, ledger: &'a Ledger, seed: u64) -> Result<Vec<Pla
                 let name = format!("p{process}{number}");
                 let seed = seed + 10 + (process * PLAYERS + number) as u64;
                 let work = |it: &mut Player<'_>| {
-                    (0..STEPS).take_while(|_| !ledger.is_over()).try_for_each(|_| it.step())
+                    let mut steps = (0..STEPS).take_while(|_| !ledger.is_over());
+                    steps.try_for_each(|_| it.step().map(|()| ledger.step()))
                 };
                 players.push(scope.spawn(move || played(started(name, port, seed)?, ledger, work)));
             }

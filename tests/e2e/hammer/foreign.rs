@@ -56,9 +56,13 @@ impl<'a> Foreign<'a> {
     /// Works until all are to stop.
     pub(crate) fn run(&mut self) -> Result<()> {
         while !self.ledger.is_over() {
-            self.step()?;
-            // It is not to do more than all the others together.
-            std::thread::sleep(Duration::from_millis(self.rng.u64(2..12)));
+            let before = self.ledger.steps();
+            for _ in 0..4 {
+                self.step()?;
+                // It is not to do more than all the others together.
+                std::thread::sleep(Duration::from_millis(self.rng.u64(2..12)));
+            }
+            self.ledger.wait_for(before + 1);
         }
         Ok(())
     }

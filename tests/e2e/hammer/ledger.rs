@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -19,6 +19,9 @@ const ENOUGH: usize = 100;
 pub(crate) struct Ledger {
     entries: Mutex<Entries>,
     is_over: AtomicBool,
+    /// What all sessions have done.
+    steps: Mutex<usize>,
+    stepped: Condvar,
     /// The store may fail for a moment.
     pub(crate) is_patient: bool,
 }
@@ -68,7 +71,28 @@ impl Ledger {
     }
 
     pub(crate) fn end(&self) {
+        let _steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_over.store(true, Ordering::Relaxed);
+        self.stepped.notify_all();
+    }
+
+    /// A session has done something.
+    pub(crate) fn step(&self) {
+        *self.steps.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.stepped.notify_all();
+    }
+
+    /// How much the sessions have done.
+    pub(crate) fn steps(&self) -> usize {
+        *self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the sessions have done so much in all, or everybody is to stop: who works beside them is not to do more on a
+    /// slow machine than on a fast one.
+    pub(crate) fn wait_for(&self, goal: usize) {
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.stepped.wait_while(steps, |steps| *steps < goal && !self.is_over());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// A new message: its id and its text with CRLF.

@@ -15,10 +15,12 @@ use super::ledger::Ledger;
 pub(crate) fn deliver(site: &Site, ledger: &Ledger, seed: u64) -> Result<()> {
     let mut rng = Rng::with_seed(seed);
     while !ledger.is_over() {
+        let before = ledger.steps();
         let (id, text) = ledger.write("smtp", rng.usize(0..80));
         site.deliver("alice", &Mail::of(&text))?;
         ledger.acknowledge(&id);
         std::thread::sleep(Duration::from_millis(rng.u64(20..120)));
+        ledger.wait_for(before + 1);
     }
     Ok(())
 }
@@ -112,9 +114,12 @@ fn visit(pop3: &mut Pop3, ledger: &Ledger, rng: &mut Rng) -> Result<()> {
 
 /// Removes, cuts and fills the index with noise until all are to stop.
 pub(crate) fn destroy(index: &Path, ledger: &Ledger, seed: u64) -> Result<()> {
-    let mut rng = Rng::with_seed(seed);
+    let (mut rng, mut before) = (Rng::with_seed(seed), 0);
     while !ledger.is_over() {
         std::thread::sleep(Duration::from_millis(rng.u64(50..400)));
+        // Who waits for a session may wait for all others, each of which may have to rebuild it first.
+        ledger.wait_for(before + 4);
+        before = ledger.steps();
         let Ok(file) = std::fs::File::options().write(true).open(index) else { continue };
         let size = file.metadata()?.len();
         match rng.u8(0..6) {
