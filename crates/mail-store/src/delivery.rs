@@ -106,7 +106,8 @@ impl Delivery {
     }
 
     /// Makes the message durable and visible: fsync, link into each `new/`, fsync of each directory.
-    /// The results stand in the order of the recipients; where one is `Ok` the message is there for good.
+    /// The results stand in the order of the recipients; where one is `Ok` the message is there for good, where it is an error it
+    /// isn't there, or was taken back, so that a sender who tries again doubles nothing (unless the disk refuses that as well).
     #[must_use]
     pub fn commit(mut self) -> Vec<Result<(), StoreError>> {
         let name = match self.tmp.finish() {
@@ -114,21 +115,28 @@ impl Delivery {
             Err(error) => return self.all_failed(&error),
         };
         let note = self.notes.begin(&name, &self.maildirs);
-        let mut counts = Vec::new();
-        let mut place = |position| self.place(position, &name, &mut counts);
-        let placed: Vec<_> = (0..self.maildirs.len()).map(&mut place).collect();
-        // What can't be flushed is there all the same.
-        counts.iter_mut().for_each(Count::keep);
-        let durable =
-            |(maildir, placed): (&PathBuf, Result<(), StoreError>)| placed.and_then(|()| keep(maildir));
-        let results = self.maildirs.iter().zip(placed).map(durable).collect();
-        match note.close() {
-            Ok(()) => results,
-            Err(error) => {
-                self.maildirs.iter().for_each(|maildir| withdraw(maildir, &name));
-                self.all_failed(&error)
-            }
+        // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
+        let placed: Vec<_> = (0..self.maildirs.len()).map(|position| self.place(position, &name)).collect();
+        let (mut counts, mut results) = (Vec::new(), Vec::new());
+        for (maildir, placed) in self.maildirs.iter().zip(placed) {
+            let first = self.maildirs.iter().position(|it| it == maildir).unwrap_or_default();
+            let result = match results.get(first) {
+                Some(Err(error)) => Err(self.same(error)),
+                Some(Ok(())) => Ok(()),
+                None => placed.and_then(|count| {
+                    keep(maildir).inspect_err(|_| withdraw(maildir, &name))?;
+                    counts.extend(count);
+                    Ok(())
+                }),
+            };
+            results.push(result);
         }
+        if let Err(error) = note.close() {
+            self.maildirs.iter().for_each(|maildir| withdraw(maildir, &name));
+            return self.all_failed(&error);
+        }
+        counts.iter_mut().for_each(Count::keep);
+        results
     }
 
     /// As [`Self::commit`], but to all or to none, so that a sender who tries again doubles nothing. On a failure tells the
@@ -150,7 +158,7 @@ impl Delivery {
         let note = self.notes.begin(&name, &self.maildirs);
         let mut counts = Vec::new();
         for position in 0..self.maildirs.len() {
-            self.place(position, &name, &mut counts).map_err(|error| take_back(position, error))?;
+            counts.extend(self.place(position, &name).map_err(|error| take_back(position, error))?);
             placed();
         }
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
@@ -161,30 +169,31 @@ impl Delivery {
         Ok(())
     }
 
-    /// Shows the message to the recipient at `position`, once even where two recipients are one account.
-    fn place(&self, position: usize, name: &str, counts: &mut Vec<Count>) -> Result<(), StoreError> {
+    /// Shows the message to the recipient at `position`, once even where two recipients are one account: `None` for the second.
+    fn place(&self, position: usize, name: &str) -> Result<Option<Count>, StoreError> {
         let Some((maildir, before)) = self.maildirs.get(..=position).and_then(<[_]>::split_last) else {
-            return Ok(());
+            return Ok(None);
         };
         if before.contains(maildir) {
-            return Ok(());
+            return Ok(None);
         }
         let mut count = Count::begin(account_of(maildir));
         count.add(Usage::message(self.tmp.size));
         disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &maildir.join("new").join(name))?;
-        counts.push(count);
-        Ok(())
+        Ok(Some(count))
     }
 
     fn all_failed(&self, error: &StoreError) -> Vec<Result<(), StoreError>> {
-        let copy = || {
-            if let StoreError::Io { context, path, source } = error {
-                return StoreError::Io { context, path: path.clone(), source: source.kind().into() };
-            }
-            let source = std::io::Error::other(error.to_string());
-            StoreError::Io { context: "delivering", path: self.tmp.path.clone(), source }
-        };
-        self.maildirs.iter().map(|_| Err(copy())).collect()
+        self.maildirs.iter().map(|_| Err(self.same(error))).collect()
+    }
+
+    /// The same error for another recipient.
+    fn same(&self, error: &StoreError) -> StoreError {
+        if let StoreError::Io { context, path, source } = error {
+            return StoreError::Io { context, path: path.clone(), source: source.kind().into() };
+        }
+        let source = std::io::Error::other(error.to_string());
+        StoreError::Io { context: "delivering", path: self.tmp.path.clone(), source }
     }
 }
 

@@ -82,6 +82,31 @@ fn a_delivery_to_all_that_fails_for_one_reaches_none() {
 }
 
 #[test]
+fn a_message_is_there_for_those_to_whom_it_is_said_to_be_delivered_and_for_nobody_else() {
+    let mut outcomes = std::collections::BTreeSet::new();
+    for step in 0.. {
+        let dir = fast_dir();
+        let store = Store::open(dir.path()).unwrap();
+        // Twice to one account: what holds for the one holds for the other.
+        let owners = [alice(), bob(), bob()];
+        let mut delivery = store.deliver(&owners).unwrap();
+        delivery.write_all(b"x\r\n").unwrap();
+        fault::once(step);
+        let delivered: Vec<bool> = delivery.commit().iter().map(Result::is_ok).collect();
+        fault::after(None);
+        let there: Vec<bool> = owners.iter().map(|owner| messages_of(&store, owner) == 1).collect();
+        assert_eq!(delivered, there, "step {step}");
+        outcomes.insert(delivered);
+        if !fault::has_struck() {
+            break;
+        }
+    }
+    let [all, none] = [[true; 3], [false; 3]];
+    let some = [[true, false, false], [false, true, true], all, none];
+    assert!(some.iter().all(|it| outcomes.contains(it.as_slice())), "{outcomes:?}");
+}
+
+#[test]
 fn a_delivery_is_taken_back_also_when_a_session_has_seen_it() {
     let dir = fast_dir();
     let store = Store::open(dir.path()).unwrap();
