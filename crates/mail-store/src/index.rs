@@ -222,14 +222,14 @@ impl Index {
         self.execute("UPDATE mailbox SET boot = ?2 WHERE boot = ?1", [before, now])
     }
 
-    /// Brings all that is committed to the disk. False if others read it meanwhile, so that some was left.
+    /// Brings all that is committed to the disk. False if others read it meanwhile, or did the same, so that some was left.
     pub(crate) fn checkpoint(&self) -> Result<bool, StoreError> {
-        let figures = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-        let (all, done) = self
+        let figures = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?));
+        let (is_busy, all, done): (bool, i64, i64) = self
             .connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], figures)
             .map_err(self.failed())?;
-        Ok(all == done)
+        Ok(!is_busy && all == done)
     }
 
     /// Has every mailbox compared as a whole when it is next opened.
