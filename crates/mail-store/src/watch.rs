@@ -81,6 +81,9 @@ enum Order {
     Forget(u64),
     /// It may change without a sign, and is to be looked at once more in this time.
     LookIn(u64, Duration),
+    /// To say when all is told of what happened before.
+    #[cfg(test)]
+    Settle(tokio::sync::oneshot::Sender<()>),
 }
 
 /// The way to the thread.
@@ -153,6 +156,9 @@ struct Watching {
     polled_at: Instant,
     /// When mailboxes are to be compared again although nothing is told of them.
     due: BTreeSet<(Instant, u64)>,
+    /// Who waits until all is told.
+    #[cfg(test)]
+    settling: Vec<tokio::sync::oneshot::Sender<()>>,
 }
 
 impl Watching {
@@ -166,6 +172,8 @@ impl Watching {
             polled: HashSet::new(),
             polled_at: Instant::now(),
             due: BTreeSet::new(),
+            #[cfg(test)]
+            settling: Vec::new(),
         }
     }
 
@@ -180,7 +188,11 @@ impl Watching {
             let told = !events.is_empty();
             dirty.extend(events);
             dirty.extend(self.take_due());
+            #[cfg(test)]
+            let is_all_told = self.inotify.is_some() || dirty.is_empty();
             dirty.into_iter().for_each(|id| self.compare(id));
+            #[cfg(test)]
+            self.settle(is_all_told);
             if told {
                 std::thread::sleep(GATHER);
             }
@@ -220,6 +232,11 @@ impl Watching {
                 }
                 Order::Forget(id) => self.forget(id),
                 Order::LookIn(id, time) => self.compare_in(id, time),
+                #[cfg(test)]
+                Order::Settle(settled) => {
+                    self.settling.push(settled);
+                    self.poll_now();
+                }
             }
         }
         new
@@ -429,5 +446,26 @@ impl Watcher {
     /// One that has no inotify.
     pub(crate) fn by_clock() -> Self {
         Self::start(None).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl Watching {
+    /// Answers who waits until all is told. By the clock that is so when nothing looks changed; inotify has told all that it was
+    /// asked for before.
+    fn settle(&mut self, is_all_told: bool) {
+        if is_all_told {
+            self.settling.drain(..).for_each(|settled| {
+                let _ = settled.send(()); // who waited may have given up
+            });
+        } else if !self.settling.is_empty() {
+            std::thread::sleep(GATHER);
+            self.poll_now();
+        }
+    }
+
+    fn poll_now(&mut self) {
+        self.polled_at = self.polled_at.checked_sub(POLL).unwrap_or(self.polled_at);
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
     }
 }

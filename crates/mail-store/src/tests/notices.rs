@@ -22,10 +22,7 @@ fn has(name: &str) -> impl Fn(&News) -> bool {
 
 /// Waits until nothing is told of any more that happened before.
 async fn settled(notices: &Notices) {
-    let quiet = Duration::from_millis(300);
-    while tokio::time::timeout(quiet, notices.heard()).await.is_ok() {
-        let _ = notices.take();
-    }
+    tokio::time::timeout(Duration::from_secs(20), notices.settled()).await.expect("it never came to rest");
 }
 
 async fn hears_all(dir: &Path, mut notices: Notices) {

@@ -138,6 +138,15 @@ impl Notices {
         std::mem::take(&mut self.heard.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Waits until all is told of what happened before, and takes it.
+    #[cfg(test)]
+    pub(crate) async fn settled(&self) {
+        let (settled, wait) = tokio::sync::oneshot::channel();
+        self.order(Order::Settle(settled));
+        wait.await.unwrap();
+        drop(self.take());
+    }
+
     /// Has a mailbox heard of once more.
     pub fn look_again(&self, name: &MailboxName) {
         self.heard.note(|news| {
