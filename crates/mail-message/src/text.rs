@@ -54,6 +54,9 @@ fn in_charset<'a>(octets: Cow<'a, [u8]>, charset: &[u8]) -> Cow<'a, str> {
 }
 
 /// UTF-8, or else what most mailers that say no charset write.
+///
+/// Deviates: RFC 5255 §4.6 would have octets that are no UTF-8, where that is said, compared as octets and sorted last. So they are found by
+/// what a person reads in them.
 fn undeclared(octets: Cow<'_, [u8]>) -> Cow<'_, str> {
     let western =
         |octets: &[u8]| encoding_rs::WINDOWS_1252.decode_without_bom_handling(octets).0.into_owned();
