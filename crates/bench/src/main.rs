@@ -8,6 +8,7 @@ mod maildir;
 mod peer;
 mod process;
 mod report;
+mod signature;
 mod work;
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! The configuration: one TOML file, read once into these types, with every mistake reported at once.
 
+mod dns;
 mod listener;
 mod load;
 mod reader;
@@ -12,8 +13,11 @@ use std::time::Duration;
 
 use mail_types::{Address, Domain, Language, MailboxName, Quota, Secret};
 
+pub use dns::DnsConfig;
 pub use units::{show_size, size as parse_size};
-pub use verdicts::{DmarcObedience, DnsList, ListKind, ListSubject, VerdictsConfig, Weights};
+pub use verdicts::{
+    DmarcObedience, DnsList, GreylistConfig, ListKind, ListSubject, RatesConfig, VerdictsConfig, Weights,
+};
 
 /// The whole configuration, valid and with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +90,12 @@ impl Config {
     #[must_use]
     pub fn directory_file(&self) -> PathBuf {
         self.data_dir.join("directory.sqlite")
+    }
+
+    /// The database of those who have sent mail before.
+    #[must_use]
+    pub fn greylist_file(&self) -> PathBuf {
+        self.data_dir.join("greylist.sqlite")
     }
 
     /// The supervisor's control socket.
@@ -216,17 +226,6 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// `[dns]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsConfig {
-    /// Resolvers to ask; those of the system if there are none.
-    pub servers: Vec<SocketAddr>,
-    /// The longest that one look-up takes.
-    pub timeout: Duration,
-    /// Answers kept in memory by one server process.
-    pub cache: u64,
-}
-
 /// `[smtp]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmtpConfig {
@@ -252,6 +251,10 @@ pub struct SmtpConfig {
     pub check_from: bool,
     /// What is found out about mail from elsewhere.
     pub verdicts: VerdictsConfig,
+    /// Who comes for the first time is asked to come again.
+    pub greylist: GreylistConfig,
+    /// How much mail one may send in an hour.
+    pub rates: RatesConfig,
 }
 
 /// `[queue]`
@@ -479,12 +482,6 @@ impl Listener {
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-impl Default for DnsConfig {
-    fn default() -> Self {
-        Self { servers: Vec::new(), timeout: Duration::from_secs(5), cache: 10_000 }
-    }
-}
-
 impl Default for SmtpConfig {
     fn default() -> Self {
         Self {
@@ -503,6 +500,8 @@ impl Default for SmtpConfig {
             recipient_delimiter: Some('+'),
             check_from: true,
             verdicts: VerdictsConfig::default(),
+            greylist: GreylistConfig::default(),
+            rates: RatesConfig::default(),
         }
     }
 }

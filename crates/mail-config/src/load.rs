@@ -1,6 +1,5 @@
 //! From the text of a config to its types, one function for each table.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,12 +8,12 @@ use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
 use crate::reader::{Reader, Source};
-use crate::verdicts;
 use crate::{
-    CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DnsConfig,
-    FullMailbox, ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig,
-    RelayConfig, RelayTls, Smarthost, SmtpConfig, TlsConfig,
+    CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, FullMailbox,
+    ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls,
+    Smarthost, SmtpConfig, TlsConfig,
 };
+use crate::{dns, verdicts};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
@@ -77,7 +76,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
     let has_certificate = !tls.certificates.is_empty();
     let config = Config {
         user,
-        dns: reader.table("dns", dns),
+        dns: reader.table("dns", dns::read),
         smtp: reader.table("smtp", |reader| smtp(reader, has_certificate)),
         queue: reader.table("queue", queue),
         relay: reader.table("relay", relay),
@@ -105,22 +104,6 @@ fn tls(reader: &mut Reader<'_, '_>) -> TlsConfig {
     }
 }
 
-fn dns(reader: &mut Reader<'_, '_>) -> DnsConfig {
-    let standard = DnsConfig::default();
-    let servers = reader.list("servers", "an address such as \"192.0.2.53\" or \"127.0.0.1:5353\"", resolver);
-    DnsConfig {
-        servers: servers.unwrap_or(standard.servers),
-        timeout: reader.duration("timeout", SECOND, standard.timeout),
-        cache: reader.number("cache", 100, standard.cache),
-    }
-}
-
-/// An address, and its port unless that is 53.
-fn resolver(text: &str) -> Option<SocketAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    text.parse().ok().or_else(|| Some(SocketAddr::new(bare.parse().ok()?, 53)))
-}
-
 fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
     let standard = SmtpConfig::default();
     SmtpConfig {
@@ -136,6 +119,8 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
         check_from: reader.bool("check_from", standard.check_from),
         verdicts: reader.table("verdicts", verdicts::read),
+        greylist: reader.table("greylist", verdicts::greylist),
+        rates: reader.table("rates", verdicts::rates),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use mail_types::{Domain, Network};
 
@@ -23,6 +24,8 @@ pub struct VerdictsConfig {
     pub refuse_score: u32,
     /// What is added to each refusal: where to find help.
     pub help: Option<String>,
+    /// How long a refusal is held back.
+    pub tarpit: Duration,
     /// What each test counts.
     pub weights: Weights,
     /// `[[smtp.verdicts.list]]`
@@ -88,6 +91,44 @@ pub enum ListSubject {
     SenderDomain,
 }
 
+/// `[smtp.greylist]`: who comes for the first time is asked to come again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GreylistConfig {
+    /// It is done at all.
+    pub enabled: bool,
+    /// How long one has to wait.
+    pub delay: Duration,
+    /// How long after the first time one may come again.
+    pub retry_within: Duration,
+    /// How long who has come again is known, from the last time on.
+    pub keep: Duration,
+}
+
+/// `[smtp.rates]`: recipients that a source may have in an hour; 0 for as many as it likes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RatesConfig {
+    /// A client that is not logged in.
+    pub per_address: u32,
+    /// All such clients of a network.
+    pub per_network: u32,
+    /// A sender's domain, of such clients.
+    pub per_domain: u32,
+    /// An account of ours.
+    pub per_account: u32,
+}
+
+impl Default for GreylistConfig {
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        Self {
+            enabled: false,
+            delay: Duration::from_secs(300),
+            retry_within: hours(48),
+            keep: hours(60 * 24),
+        }
+    }
+}
+
 impl Default for VerdictsConfig {
     fn default() -> Self {
         Self {
@@ -99,6 +140,7 @@ impl Default for VerdictsConfig {
             junk_score: 5,
             refuse_score: 10,
             help: None,
+            tarpit: Duration::from_secs(1),
             weights: Weights::default(),
             lists: Vec::new(),
         }
@@ -141,6 +183,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> VerdictsConfig {
         junk_score: reader.number("junk_score", 1, standard.junk_score),
         refuse_score: reader.number("refuse_score", 1, standard.refuse_score),
         help: reader.string("help").filter(|help| !help.is_empty()),
+        tarpit: reader.duration("tarpit", Duration::ZERO, standard.tarpit),
         weights: reader.table("weights", weights),
         lists: reader.tables("list", list).unwrap_or_default(),
     };
@@ -148,6 +191,30 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> VerdictsConfig {
         reader.wrong("refuse_score must not be less than junk_score");
     }
     verdicts
+}
+
+pub(crate) fn greylist(reader: &mut Reader<'_, '_>) -> GreylistConfig {
+    let standard = GreylistConfig::default();
+    let greylist = GreylistConfig {
+        enabled: reader.bool("enabled", standard.enabled),
+        delay: reader.duration("delay", Duration::from_secs(1), standard.delay),
+        retry_within: reader.duration("retry_within", Duration::from_secs(3600), standard.retry_within),
+        keep: reader.duration("keep", Duration::from_secs(3600), standard.keep),
+    };
+    if greylist.retry_within <= greylist.delay {
+        reader.wrong("retry_within must be longer than delay");
+    }
+    greylist
+}
+
+pub(crate) fn rates(reader: &mut Reader<'_, '_>) -> RatesConfig {
+    let standard = RatesConfig::default();
+    RatesConfig {
+        per_address: reader.number("per_address", 0, standard.per_address),
+        per_network: reader.number("per_network", 0, standard.per_network),
+        per_domain: reader.number("per_domain", 0, standard.per_domain),
+        per_account: reader.number("per_account", 0, standard.per_account),
+    }
 }
 
 fn weights(reader: &mut Reader<'_, '_>) -> Weights {

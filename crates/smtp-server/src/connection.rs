@@ -9,7 +9,7 @@ use mail_directory::Directory;
 use server_core::{AccountGuard, Connection};
 use smtp_proto::{Command, Reply};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use crate::files::Destinations;
@@ -142,6 +142,7 @@ impl Dialogue {
                 info!(command = name, %reply, "refused");
                 // RFC 5321 §4.5.3.1.10: recipients over the limit are no mistake; the client sends to them next.
                 self.errors += u32::from(reply.code() != 452);
+                self.tarpit().await;
             }
             if self.errors > self.shared.config.smtp.max_errors {
                 return self.close(Reply::new(421, "4.7.0", "Too many errors; goodbye")).await;
@@ -172,12 +173,25 @@ impl Dialogue {
         Ok(Some(reply))
     }
 
+    /// True for who is to be looked at: another server, from outside.
+    fn is_stranger(&self) -> bool {
+        self.connection.listener.role == SmtpRole::Mx
+            && self.session.login().is_none()
+            && self.shared.verdicts.concern(self.connection.peer.ip().to_canonical())
+    }
+
+    /// Holds a refusal of a stranger back.
+    async fn tarpit(&self) {
+        let time = self.shared.verdicts.tarpit();
+        if !time.is_zero() && self.is_stranger() {
+            sleep(time).await;
+        }
+    }
+
     /// Begins to look at a stranger and its sender.
     fn begin_checks(&mut self) {
         let ip = self.connection.peer.ip().to_canonical();
-        let is_stranger = self.connection.listener.role == SmtpRole::Mx && self.session.login().is_none();
-        if let Some(from) = self.session.sender().filter(|_| is_stranger && self.shared.verdicts.concern(ip))
-        {
+        if let Some(from) = self.session.sender().filter(|_| self.is_stranger()) {
             let helo = self.session.greeting().map(|greeting| greeting.name.clone()).unwrap_or_default();
             self.checks = Some(Checks::begin(&self.shared.verdicts, Client { ip, helo, from: from.clone() }));
         }

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Instant;
 
-use mail_directory::Directory;
+use jiff::Timestamp;
+use mail_directory::{Directory, Resolution};
 use mail_types::Address;
 use smtp_proto::{Recipient, Reply};
 use tracing::{error, info};
@@ -11,6 +13,7 @@ use tracing::{error, info};
 use crate::blocking::blocking;
 use crate::connection::Dialogue;
 use crate::incoming::trouble;
+use crate::policy::{in_greylist, too_much};
 use crate::quota::{QuotaError, Quotas};
 
 impl Dialogue {
@@ -21,9 +24,7 @@ impl Dialogue {
     }
 
     pub(crate) async fn check_recipient(&mut self, recipient: Recipient) -> Reply {
-        if let Some(checks) = &mut self.checks
-            && let Some(refusal) = checks.refusal().await
-        {
+        if let Some(refusal) = self.refusal_of_sender().await {
             return refusal;
         }
         let delimiter = self.shared.config.smtp.recipient_delimiter;
@@ -39,6 +40,9 @@ impl Dialogue {
         });
         match answer.await {
             Some(Some((address, Some(resolution)))) => {
+                if matches!(resolution, Resolution::Foreign) {
+                    self.note_correspondent(&address).await;
+                }
                 self.session.recipient_checked(address, Some(resolution))
             }
             Some(Some((address, None))) => {
@@ -47,6 +51,25 @@ impl Dialogue {
             }
             Some(None) => Reply::new(550, "5.1.1", "No such user here"),
             None => trouble(),
+        }
+    }
+
+    /// Why no recipient is taken from this sender now, if that is so.
+    async fn refusal_of_sender(&mut self) -> Option<Reply> {
+        if let Some(account) = self.session.login() {
+            let source = self.shared.verdicts.rates.account(account, Instant::now());
+            return source.map(|source| too_much(&source));
+        }
+        self.checks.as_mut()?.refusal().await
+    }
+
+    /// One of our users writes to somebody, whose answer is not to be held up.
+    async fn note_correspondent(&self, address: &Address) {
+        if let Some(greylist) =
+            self.shared.verdicts.greylist.clone().filter(|_| self.session.login().is_some())
+        {
+            let address = address.clone();
+            in_greylist(greylist, move |it| it.written_to(&address, Timestamp::now())).await;
         }
     }
 

@@ -22,9 +22,7 @@ pub async fn run(
     sockets: Vec<BoundListener>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config = Arc::clone(&context.config);
-    // On the async side: what asks the DNS belongs to the runtime.
-    let verdicts = Arc::new(Verdicts::new(&config)?);
-    let shared = tokio::task::spawn_blocking(move || open(config, verdicts)).await??;
+    let shared = tokio::task::spawn_blocking(move || open(config)).await??;
     server_core::serve(sockets, context, REFUSAL, move |connection| {
         connection::serve(connection, shared.clone())
     })
@@ -32,10 +30,8 @@ pub async fn run(
     Ok(())
 }
 
-fn open(
-    config: Arc<mail_config::Config>,
-    verdicts: Arc<Verdicts>,
-) -> Result<Shared, Box<dyn Error + Send + Sync>> {
+fn open(config: Arc<mail_config::Config>) -> Result<Shared, Box<dyn Error + Send + Sync>> {
+    let verdicts = Arc::new(Verdicts::new(&config)?);
     let directory = Arc::new(Directory::open(&config.directory_file())?);
     let to =
         Destinations { store: Store::open(&config.mail_dir())?, queue: Queue::open(&config.queue_dir())? };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Fixture, Security, Server};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 const GOOD: &str = "good.test. MX 10 mx.good.test.\ngood.test. TXT \"v=spf1 ip4:127.0.0.1 -all\"\nmx.good.test. A 127.0.0.1\n";
 
@@ -27,8 +27,14 @@ struct Client(BufReader<TcpStream>);
 
 impl Client {
     async fn connect(server: &Server) -> Self {
-        let mut client =
-            Self(BufReader::new(TcpStream::connect(server.address(Security::Plain)).await.unwrap()));
+        Self::connect_from(server, "127.0.0.1").await
+    }
+
+    async fn connect_from(server: &Server, ip: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{ip}:0").parse().unwrap()).unwrap();
+        let stream = socket.connect(server.address(Security::Plain)).await.unwrap();
+        let mut client = Self(BufReader::new(stream));
         assert!(client.reply().await.starts_with("220 "));
         assert!(client.say("HELO mx.good.test").await.starts_with("250 "));
         client
@@ -158,4 +164,55 @@ async fn mail_of_this_machine_asks_the_dns_for_nothing() {
     assert!(client.send("From: a@good.test\r\n\r\nHello.\r\n").await.starts_with("250 "));
     let mut packet = [0; 512];
     assert!(silent.try_recv(&mut packet).is_err(), "a look-up was made");
+}
+
+/// Who is known from one network needn't wait in another, if it proves who it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_greylist_spares_known_domains_that_spf_or_dkim_prove() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = make_key(folder.path());
+    let records = format!(
+        "good.test. MX 10 mx.good.test.\ngood.test. TXT \"v=spf1 ip4:127.0.5.0/24 -all\"\nmx.good.test. A 127.0.0.1\n{key}"
+    );
+    let fixture = tokio::task::spawn_blocking(move || {
+        let mut fixture = Fixture::new().unwrap();
+        fixture.serve_dns(&records).unwrap();
+        fixture.set_smtp("greylist", "0").unwrap();
+        fixture.config.smtp.verdicts.weights.spf_fail = 0;
+        fixture
+    });
+    let fixture = fixture.await.unwrap();
+    let server = fixture.start(smtp_server::run).unwrap();
+    let plain = "From: a@good.test\r\n\r\nHello.\r\n";
+    let mut home = Client::connect(&server).await;
+    assert!(home.say("MAIL FROM:<a@good.test>").await.starts_with("250 "));
+    assert!(home.say("RCPT TO:<bob@example.org>").await.starts_with("451 4.7.1 "));
+    assert!(home.say("RSET").await.starts_with("250 "));
+    assert!(home.send(plain).await.starts_with("250 "), "it has come again");
+    let mut allowed = Client::connect_from(&server, "127.0.5.1").await;
+    assert!(allowed.send(plain).await.starts_with("250 "), "SPF proves it");
+    let mut elsewhere = Client::connect_from(&server, "127.0.6.1").await;
+    assert!(elsewhere.send(plain).await.starts_with("451 4.7.1 "), "nothing proves it");
+    let mut signer = Client::connect_from(&server, "127.0.7.1").await;
+    assert!(signer.send(&sign(folder.path(), plain)).await.starts_with("250 "), "DKIM proves it");
+    assert!(signer.send(plain).await.starts_with("250 "), "it is known there from then on");
+    assert_eq!(fixture.delivered("bob").unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_refusals_are_held_back() {
+    let mut fixture = tokio::task::spawn_blocking(|| {
+        let mut fixture = Fixture::new().unwrap();
+        fixture.serve_dns(GOOD).unwrap();
+        fixture
+    })
+    .await
+    .unwrap();
+    fixture.config.smtp.verdicts.tarpit = Duration::from_millis(300);
+    let server = fixture.start(smtp_server::run).unwrap();
+    let mut client = Client::connect(&server).await;
+    assert!(client.say("MAIL FROM:<a@good.test>").await.starts_with("250 "));
+    let begun = Instant::now();
+    assert!(client.say("RCPT TO:<nobody@example.org>").await.starts_with("550 5.1.1 "));
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
 }

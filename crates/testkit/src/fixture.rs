@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use mail_config::{
-    CertificateFiles, Config, DmarcObedience, DnsList, FullMailbox, ListKind, ListSubject, Listener,
-    SmtpRole, TlsMode,
+    CertificateFiles, Config, DmarcObedience, DnsList, FullMailbox, GreylistConfig, ListKind, ListSubject,
+    Listener, SmtpRole, TlsMode,
 };
 use mail_directory::{Directory, QuotaSetting};
 use mail_store::Store;
@@ -125,6 +125,7 @@ impl Fixture {
         let dns = TestDns::start(records)?;
         self.config.dns = dns.config();
         self.config.smtp.verdicts.trusted.clear();
+        self.config.smtp.verdicts.tarpit = Duration::ZERO;
         self.dns = Some(dns);
         Ok(())
     }
@@ -154,6 +155,12 @@ impl Fixture {
             ("help", help) => smtp.verdicts.help = Some(help.to_owned()),
             ("refuse_score", _) => smtp.verdicts.refuse_score = value.parse()?,
             ("block_list", zone) => smtp.verdicts.lists.push(list(zone, ListKind::Block)?),
+            ("per_address", _) => smtp.rates.per_address = value.parse()?,
+            ("per_account", _) => smtp.rates.per_account = value.parse()?,
+            ("greylist", _) => {
+                smtp.greylist =
+                    GreylistConfig { enabled: true, delay: milliseconds()?, ..GreylistConfig::default() }
+            }
             ("allow_list", zone) => smtp.verdicts.lists.push(list(zone, ListKind::Allow)?),
             _ => bail!("no such setting: {key} {value}"),
         }

@@ -6,14 +6,37 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use mail_directory::Directory;
 use mail_types::Secret;
+use testkit::TestDns;
 
 use super::{DOMAIN, PASSWORD, Place, Ports, Server, Stop, USERS, certificate, folder, free_addresses};
+use crate::signature;
+
+/// The domain of the senders: all is well with it, so that every check is made to its end.
+fn zone(key: &str) -> String {
+    format!(
+        "elsewhere.test. MX 10 bench.test.\nelsewhere.test. TXT \"v=spf1 mx a:bench.test -all\"\nbench.test. A 127.0.0.1\n\
+         _dmarc.elsewhere.test. TXT \"v=DMARC1; p=reject\"\ns._domainkey.elsewhere.test. TXT \"v=DKIM1; p={key}\"\n"
+    )
+}
+
+/// With a DNS server that its clients are looked up in, among them the key of `signature`.
+pub(super) fn start_judging(place: &Place) -> Result<Server> {
+    let dns = TestDns::start(&zone(&signature::public_key()?))?;
+    let more = format!("\n[dns]\nservers = [\"{}\"]\n\n[smtp.verdicts]\ntrusted = []\n", dns.address);
+    let mut server = start_with(place, &more)?;
+    (server.name, server._dns) = ("judging", Some(dns));
+    Ok(server)
+}
 
 pub(super) fn start(place: &Place) -> Result<Server> {
+    start_with(place, "")
+}
+
+fn start_with(place: &Place, more: &str) -> Result<Server> {
     let folder = folder(place, "mailstead")?;
     let tls = certificate(folder.path())?;
     let ports = free_addresses()?;
-    std::fs::write(folder.path().join("mailstead.toml"), config(ports))?;
+    std::fs::write(folder.path().join("mailstead.toml"), config(ports) + more)?;
     fill_directory(folder.path())?;
     let stop = launch(folder.path(), &place.mailstead)?;
     let [smtp, imap, imaps, pop3] = ports.map(Some);
@@ -28,6 +51,7 @@ pub(super) fn start(place: &Place) -> Result<Server> {
         owner: None,
         tls,
         mail,
+        _dns: None,
     };
     server.wait()?;
     Ok(server)

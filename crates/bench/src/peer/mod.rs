@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, User};
 use tempfile::TempDir;
+use testkit::TestDns;
 
 /// Accounts that every server has: `user0`, `user1`, …, all with [`PASSWORD`].
 pub(crate) const USERS: usize = 100;
@@ -25,6 +26,8 @@ pub(crate) const PASSWORD: &str = "bench-secret";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Mailstead,
+    /// Mailstead again, with its clients looked at as strangers.
+    Judging,
     Dovecot,
     Postfix,
 }
@@ -72,12 +75,15 @@ pub(crate) struct Server {
     owner: Option<(Uid, Gid)>,
     tls: Arc<rustls::ClientConfig>,
     mail: fn(&Path, usize) -> PathBuf,
+    /// What is asked of our clients.
+    _dns: Option<TestDns>,
 }
 
 impl Peer {
     pub(crate) fn start(self, place: &Place) -> Result<Server> {
         match self {
             Self::Mailstead => mailstead::start(place),
+            Self::Judging => mailstead::start_judging(place),
             Self::Dovecot => dovecot::start(place),
             Self::Postfix => postfix::start(place),
         }

@@ -31,6 +31,7 @@ pub(super) fn start(place: &Place) -> Result<Server> {
         owner: Some(owner),
         tls,
         mail: |folder, user| folder.join("mail").join(format!("user{user}")).join("Maildir"),
+        _dns: None,
     };
     server.wait()?;
     Ok(server)

@@ -7,6 +7,7 @@ use crate::client::Smtp;
 use crate::maildir;
 use crate::peer::{Peer, Server};
 use crate::report::Figure;
+use crate::signature;
 
 pub(super) const WORKS: &[Work] = &[
     work("smtp-1", "4 KB to local accounts, 1 session", |server, size| {
@@ -24,6 +25,16 @@ pub(super) const WORKS: &[Work] = &[
         in_megabytes(deliver(server, 4, size.of(20, 1), 5_000_000)?, 5_000_000)
     }),
     work("smtp-recipients", "one message to 100 accounts", to_many),
+    Work {
+        peer: Peer::Judging,
+        ..work(
+            "verdicts-20",
+            "4 KB signed, 20 sessions: what verdicts cost, from the same hosts",
+            |server, size| {
+                deliver_text(server, 20, size.of(200, 5), &signature::sign(&maildir::message(0, 4096))?)
+            },
+        )
+    },
     work("smtp-starttls", "STARTTLS handshakes, 8 clients", handshakes),
 ];
 
@@ -39,7 +50,10 @@ fn open(server: &Server) -> Result<Smtp> {
 
 /// Every session sends so many messages; the time ends when the last one is in its mailbox.
 fn deliver(server: &Server, sessions: usize, each: usize, octets: usize) -> Result<Figure> {
-    let text = maildir::message(0, octets);
+    deliver_text(server, sessions, each, &maildir::message(0, octets))
+}
+
+fn deliver_text(server: &Server, sessions: usize, each: usize, text: &str) -> Result<Figure> {
     let before = arrived(server, ACCOUNTS);
     let (sent, took, cpu) = measured(server, || {
         let sent = at_once(sessions, |number| {

@@ -1,14 +1,21 @@
 //! The look-ups of one transaction, on their way while the dialogue goes on.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use jiff::Timestamp;
+use mail_auth::SpfResult;
 use smtp_proto::Reply;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
 
 use super::Verdicts;
 use super::client::{Client, ClientFindings, SenderDomain};
-use super::judge::Verdict;
+use super::greylist::{Caller, Greylist, Standing};
+use super::judge::{Outcome, Verdict};
 use super::original::{Digest, Original};
+use super::rates::Source;
+use crate::blocking::blocking;
 
 /// What was begun at MAIL. Dropped, it is asked no further.
 #[derive(Debug)]
@@ -16,7 +23,9 @@ pub(crate) struct Checks {
     verdicts: Arc<Verdicts>,
     client: Client,
     sender_domain: Asked<SenderDomain>,
-    findings: AbortOnDropHandle<ClientFindings>,
+    findings: Asked<ClientFindings>,
+    /// What the greylist knows of the sender, once it has been asked.
+    standing: Option<Standing>,
 }
 
 /// An answer, or the wait for it.
@@ -26,30 +35,57 @@ enum Asked<T> {
     Known(T),
 }
 
+impl<T> Asked<T> {
+    /// The answer; `None` if what asked has failed.
+    async fn get(&mut self) -> Option<&T> {
+        if let Self::Waiting(asked) = self {
+            *self = Self::Known(asked.await.ok()?);
+        }
+        match self {
+            Self::Known(answer) => Some(answer),
+            Self::Waiting(_) => None,
+        }
+    }
+}
+
 impl Checks {
     /// Begins them.
     pub(crate) fn begin(verdicts: &Arc<Verdicts>, client: Client) -> Self {
         let (asked, about) = (Arc::clone(verdicts), client.clone());
-        let findings =
-            AbortOnDropHandle::new(tokio::spawn(async move { asked.look_at_client(&about).await }));
+        let findings = tokio::spawn(async move { asked.look_at_client(&about).await });
         let sender_domain = if verdicts.config.sender_domain {
             let (asked, about) = (Arc::clone(verdicts), client.clone());
-            Asked::Waiting(AbortOnDropHandle::new(tokio::spawn(async move {
-                asked.look_at_sender_domain(&about).await
-            })))
+            let asked = tokio::spawn(async move { asked.look_at_sender_domain(&about).await });
+            Asked::Waiting(AbortOnDropHandle::new(asked))
         } else {
             Asked::Known(SenderDomain::Fine)
         };
-        Self { verdicts: Arc::clone(verdicts), client, sender_domain, findings }
+        Self {
+            verdicts: Arc::clone(verdicts),
+            client,
+            sender_domain,
+            findings: Asked::Waiting(AbortOnDropHandle::new(findings)),
+            standing: None,
+        }
     }
 
-    /// Why no recipient is taken from this sender, if that is so.
+    /// Why this recipient is not taken from this sender, whoever it is, if that is so.
     pub(crate) async fn refusal(&mut self) -> Option<Reply> {
-        let found = match &mut self.sender_domain {
-            Asked::Waiting(asked) => asked.await.unwrap_or(SenderDomain::Unknown),
-            Asked::Known(found) => *found,
-        };
-        self.sender_domain = Asked::Known(found);
+        if let Some(refusal) = self.domain_refusal().await {
+            return Some(refusal);
+        }
+        let (ip, domain) = (self.client.ip, self.client.sender_domain());
+        if let Some(source) = self.verdicts.rates.stranger(ip, domain, Instant::now()) {
+            return Some(too_much(&source));
+        }
+        match self.standing().await {
+            Standing::New => Some(self.come_again()),
+            Standing::Known | Standing::KnownDomain => None,
+        }
+    }
+
+    async fn domain_refusal(&mut self) -> Option<Reply> {
+        let found = self.sender_domain.get().await.copied().unwrap_or(SenderDomain::Unknown);
         let domain = self.client.sender_domain().unwrap_or_default();
         match found {
             SenderDomain::Fine => None,
@@ -71,6 +107,46 @@ impl Checks {
                 &format!("The DNS does not tell now whether the sender's domain {domain} exists; try again later"),
             )),
         }
+    }
+
+    /// What the greylist knows of the sender; it is asked once in a transaction.
+    async fn standing(&mut self) -> Standing {
+        if let Some(standing) = self.standing {
+            return standing;
+        }
+        let mut standing = Standing::Known;
+        if let Some(greylist) = self.verdicts.greylist.clone() {
+            let caller = Caller::new(self.client.ip, self.client.from.as_ref());
+            standing = in_greylist(greylist, move |it| it.arrived(&caller, Timestamp::now()))
+                .await
+                .unwrap_or(standing);
+        }
+        if standing == Standing::KnownDomain && self.passes_spf().await {
+            self.proved().await;
+            standing = Standing::Known;
+        }
+        self.standing = Some(standing);
+        standing
+    }
+
+    async fn passes_spf(&mut self) -> bool {
+        let spf = self.findings.get().await.and_then(|findings| findings.mail_spf.as_ref());
+        spf.is_some_and(|spf| spf.result() == SpfResult::Pass)
+    }
+
+    /// The sender has proved who it is.
+    async fn proved(&self) {
+        if let Some(greylist) = self.verdicts.greylist.clone() {
+            let caller = Caller::new(self.client.ip, self.client.from.as_ref());
+            in_greylist(greylist, move |it| it.proved(&caller, Timestamp::now())).await;
+        }
+    }
+
+    /// RFC 6647 §5.1.
+    fn come_again(&self) -> Reply {
+        let delay = self.verdicts.greylist.as_ref().map(|greylist| greylist.delay()).unwrap_or_default();
+        let text = format!("You are not known here yet: try again in {delay} (greylisting)");
+        self.verdicts.reply(451, "4.7.1", &text)
     }
 
     /// Goes on with the message.
@@ -107,10 +183,43 @@ impl MessageCheck {
 
     /// The message is whole: what is found, and what becomes of it. `None` if the checks have failed themselves.
     pub(crate) async fn conclude(self) -> Option<Verdict> {
-        let Checks { verdicts, client, findings, .. } = self.checks;
+        let mut checks = self.checks;
         let digest = self.original.finish();
-        let findings = findings.await.ok()?;
-        let message = verdicts.look_at_message(&digest, &client, &findings).await;
-        Some(verdicts.judge(&client, &findings, &message))
+        let findings = checks.findings.get().await?.clone();
+        let message = checks.verdicts.look_at_message(&digest, &checks.client, &findings).await;
+        let mut verdict = checks.verdicts.judge(&checks.client, &findings, &message);
+        if checks.standing == Some(Standing::KnownDomain) && !matches!(verdict.outcome, Outcome::Refuse(_)) {
+            let domain = checks.client.sender_domain().unwrap_or_default();
+            if message.is_signed_by(&domain) {
+                checks.proved().await;
+            } else {
+                verdict.outcome = Outcome::Refuse(checks.come_again());
+            }
+        }
+        Some(verdict)
+    }
+}
+
+/// The refusal of who sends too much.
+pub(crate) fn too_much(source: &Source) -> Reply {
+    Reply::new(450, "4.7.1", format!("Too much mail from {source} in an hour; try again later"))
+}
+
+/// Asks or tells the greylist off the async threads; `None` if that failed, for which nobody has to wait.
+pub(crate) async fn in_greylist<T, F>(greylist: Arc<Greylist>, work: F) -> Option<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Greylist) -> Result<T, rusqlite::Error> + Send + 'static,
+{
+    match blocking(move || work(&greylist)).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(error)) => {
+            warn!(%error, "the greylist can't be asked");
+            None
+        }
+        Err(error) => {
+            warn!(%error, "the greylist can't be asked");
+            None
+        }
     }
 }

@@ -68,6 +68,19 @@ pub(crate) struct MessageFindings {
     pub(crate) has_one_from: bool,
 }
 
+impl MessageFindings {
+    /// True if the domain, or one above it, has signed the message.
+    pub(crate) fn is_signed_by(&self, domain: &str) -> bool {
+        let covers = |signer: &String| {
+            let rest = domain.len().checked_sub(signer.len()).and_then(|at| domain.split_at_checked(at));
+            rest.is_some_and(|(before, end)| {
+                end.eq_ignore_ascii_case(signer) && (before.is_empty() || before.ends_with('.'))
+            })
+        };
+        self.dkim.iter().any(|it| it.result == "pass" && it.domain.as_ref().is_some_and(covers))
+    }
+}
+
 impl Verdicts {
     /// Looks the keys up that a message will need, so that they are known when it is whole.
     pub(crate) async fn prepare(&self, digest: &Digest) {

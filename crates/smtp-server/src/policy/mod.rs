@@ -7,24 +7,41 @@
 mod checks;
 mod client;
 mod forged;
+mod greylist;
 mod judge;
 mod message;
 mod original;
+mod rates;
 mod results;
 mod spf;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use mail_auth::MessageAuthenticator;
 use mail_config::{Config, VerdictsConfig};
 use mail_dns::{Dns, DnsError};
 
-pub(crate) use checks::{Checks, MessageCheck};
+use greylist::Greylist;
+use rates::Rates;
+
+pub(crate) use checks::{Checks, MessageCheck, in_greylist, too_much};
 pub(crate) use client::Client;
 pub(crate) use forged::{Claim, claims};
 pub(crate) use judge::{Outcome, Verdict};
+
+/// What finds out can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    #[error("the greylist can't be opened, {}; it may be deleted: {source}", path.display())]
+    Greylist { path: PathBuf, source: rusqlite::Error },
+}
 
 /// What finds out, shared by all connections.
 pub(crate) struct Verdicts {
@@ -33,6 +50,8 @@ pub(crate) struct Verdicts {
     hostname: String,
     dns: Dns,
     authenticator: MessageAuthenticator,
+    pub(crate) rates: Rates,
+    pub(crate) greylist: Option<Arc<Greylist>>,
 }
 
 impl std::fmt::Debug for Verdicts {
@@ -42,11 +61,25 @@ impl std::fmt::Debug for Verdicts {
 }
 
 impl Verdicts {
-    pub(crate) fn new(config: &Config) -> Result<Self, DnsError> {
+    /// Blocks where there is a greylist.
+    pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
         let dns = Dns::new(&config.dns)?;
         let authenticator = MessageAuthenticator(dns.resolver().clone());
         let hostname = config.hostname.to_ascii();
-        Ok(Self { config: config.smtp.verdicts.clone(), hostname, dns, authenticator })
+        let greylist = if config.smtp.greylist.enabled {
+            let path = config.greylist_file();
+            let opened = Greylist::open(&path, &config.smtp.greylist);
+            Some(Arc::new(opened.map_err(|source| SetupError::Greylist { path, source })?))
+        } else {
+            None
+        };
+        let rates = Rates::new(&config.smtp.rates);
+        Ok(Self { config: config.smtp.verdicts.clone(), hostname, dns, authenticator, rates, greylist })
+    }
+
+    /// How long a refusal is held back.
+    pub(crate) const fn tarpit(&self) -> Duration {
+        self.config.tarpit
     }
 
     /// True if anything is to be found out about mail from this address.
