@@ -93,7 +93,7 @@ texts! {
         TooManyAnnotations: "There are as many annotations as there may be",
             "Já há tantas anotações quantas pode haver", "Ya hay tantas anotaciones como puede haber";
         TooManyIdentifiers: "The mailbox has rights for too many already",
-            "A caixa de correio já tem permissões para demasiados", "El buzón ya tiene permisos para demasiados";
+            "A caixa de correio já tem permissões para demasiadas contas", "El buzón ya tiene permisos para demasiados usuarios";
         TooManyItems: "Too many data items", "Demasiados elementos de dados", "Demasiados elementos de datos";
         TooManyKeys: "Too many search keys",
             "Demasiados critérios de pesquisa", "Demasiados criterios de búsqueda";
@@ -213,7 +213,7 @@ texts! {
         NoSuchMessage: "No such message", "Essa mensagem não existe", "Ese mensaje no existe";
         NoSuchNumber: "No message has this sequence number",
             "Nenhuma mensagem tem este número de sequência", "Ningún mensaje tiene este número de secuencia";
-        NotToOtherMailboxes: "messages can't be moved or copied to another account",
+        MessagesStayInAccount: "messages can't be moved or copied to another account",
             "não é possível mover nem copiar mensagens para outra conta",
             "no se pueden mover ni copiar mensajes a otra cuenta";
         NulsOnlyInBinary: "NULs may stand only in bodies whose transfer encoding is binary",
@@ -243,7 +243,7 @@ texts! {
             "A etiqueta é a de uma pesquisa em atualização",
             "La etiqueta es la de una búsqueda que se está actualizando";
         UnknownCharset: "Unknown charset", "Conjunto de caracteres desconhecido", "Juego de caracteres desconocido";
-        WithFilterUtf8: "With FILTER, all is in UTF-8", "Com FILTER, tudo é em UTF-8", "Con FILTER, todo es en UTF-8";
+        WithFilterUtf8: "With FILTER, all is in UTF-8", "Com FILTER, está tudo em UTF-8", "Con FILTER, todo está en UTF-8";
 
         // Of rights, quotas and annotations.
         AnnotationTooLarge: "The value is too large", "O valor é demasiado grande", "El valor es demasiado grande";
@@ -319,7 +319,7 @@ impl Text {
 impl From<Refusal> for Text {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::OtherAccount => Self::NotToOtherMailboxes,
+            Refusal::OtherAccount => Self::MessagesStayInAccount,
             Refusal::Inbox => Self::InboxStays,
             Refusal::Name => Self::NameNotPossible,
             Refusal::NoRecipient => Self::NoRecipient,
