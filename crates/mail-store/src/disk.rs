@@ -3,8 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::thread::{Scope, ScopedJoinHandle};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::error::{IoContext as _, StoreError};
 
@@ -22,6 +26,11 @@ mod fault {
     #[expect(clippy::unnecessary_wraps, reason = "the test's twin fails")]
     pub(super) fn admit(data: &[u8]) -> std::io::Result<&[u8]> {
         Ok(data)
+    }
+
+    #[inline]
+    pub(super) fn shared<T>(act: impl FnOnce() -> T + Send) -> impl FnOnce() -> T + Send {
+        act
     }
 }
 
@@ -67,12 +76,44 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), StoreError> {
         .context("creating the folder", path)
 }
 
+/// Begins a thread whose changes of the disk are a part of those of this one.
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    act: impl FnOnce() -> T + Send + 'scope,
+) -> ScopedJoinHandle<'scope, T> {
+    scope.spawn(fault::shared(act))
+}
+
+/// A folder in which many files get other names: its path is walked once.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    file: File,
+    path: PathBuf,
+}
+
+impl Folder {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let file = File::open(&path).context("opening", &path)?;
+        Ok(Self { file, path })
+    }
+
+    /// As [`rename_new`], within the folder.
+    pub(crate) fn rename_new(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let is_unable =
+            |error: &io::Error| matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS));
+        let rename = || Ok(renameat_with(&self.file, from, &self.file, to, RenameFlags::NOREPLACE)?);
+        match fault::check().and_then(|()| rename()) {
+            Ok(()) => Ok(()),
+            Err(error) if is_unable(&error) => rename_new(&self.path.join(from), &self.path.join(to)),
+            Err(error) => Err(error).context("renaming", &self.path.join(from)),
+        }
+    }
+}
+
 /// Moves `from` to `to`, which must not be there.
 ///
 /// Maildir names are unique, so a target that exists is another program's file: it must not be overwritten.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), StoreError> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
     fault::check().context("renaming", from)?;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),

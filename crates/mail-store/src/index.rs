@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mail_types::Uid;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use crate::error::{IoContext as _, StoreError};
@@ -25,6 +26,8 @@ use sum::{Sum, damaged, verify};
 
 /// A database has at least one page of so many octets.
 const SMALLEST: u64 = 512;
+/// Messages are looked up as a range where that has at most so many times as many.
+const SPARSE: usize = 4;
 /// How long one waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 /// Of another version it is made anew: it is only a cache.
@@ -328,6 +331,29 @@ impl Index {
         limit: u32,
     ) -> Result<Vec<MessageRow>, StoreError> {
         self.rows(&format!("{MESSAGE} AND uid >= ?2 ORDER BY uid LIMIT ?3"), params![folder, uid, limit])
+    }
+
+    /// Those of these messages that there are. The UIDs ascend.
+    pub(crate) fn messages_named(&self, folder: &str, uids: &[Uid]) -> Result<Vec<MessageRow>, StoreError> {
+        let (Some(first), Some(last)) = (uids.first(), uids.last()) else { return Ok(Vec::new()) };
+        let span = usize::try_from(last.value() - first.value()).unwrap_or(usize::MAX);
+        let sql = format!("{MESSAGE} AND uid BETWEEN ?2 AND ?3 ORDER BY uid");
+        let rows = if span < SPARSE * uids.len() {
+            self.rows(&sql, params![folder, first.value(), last.value()])?
+        } else {
+            Vec::new()
+        };
+        let mut rows = rows.into_iter().peekable();
+        let mut named = Vec::with_capacity(uids.len());
+        for uid in uids.iter().map(|uid| uid.value()) {
+            while rows.next_if(|row| row.uid < uid).is_some() {}
+            match rows.next_if(|row| row.uid == uid) {
+                Some(row) => named.push(row),
+                // Where a key is damaged, SQLite ends a range there.
+                None => named.extend(self.message(folder, uid)?),
+            }
+        }
+        Ok(named)
     }
 
     fn rows(&self, sql: &str, values: impl rusqlite::Params) -> Result<Vec<MessageRow>, StoreError> {

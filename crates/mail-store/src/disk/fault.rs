@@ -1,7 +1,8 @@
 //! Changes of the disk that fail, and writes that are cut short, at a step that a test names.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::Error;
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
@@ -39,23 +40,37 @@ impl Strike {
     }
 }
 
+/// What is to happen after how many steps, and whether it has happened.
+type Plan = (Option<(Strike, u32)>, bool);
+
 thread_local! {
-    /// What is to happen after how many steps.
-    static PLAN: Cell<Option<(Strike, u32)>> = const { Cell::new(None) };
-    static HAS_STRUCK: Cell<bool> = const { Cell::new(true) };
+    /// That of the thread, and of those that it begins for a part of its changes.
+    static PLAN: RefCell<Arc<Mutex<Plan>>> = RefCell::new(Arc::new(Mutex::new((None, true))));
+}
+
+fn with<T>(act: impl FnOnce(&mut Plan) -> T) -> T {
+    PLAN.with_borrow(|plan| act(&mut plan.lock().unwrap()))
+}
+
+/// What another thread does as a part of this one's changes.
+pub(super) fn shared<T>(act: impl FnOnce() -> T + Send) -> impl FnOnce() -> T + Send {
+    let plan = PLAN.with_borrow(Arc::clone);
+    move || {
+        PLAN.set(plan);
+        act()
+    }
 }
 
 /// Has it happen at the `step`-th change of this thread, from 0 on.
 pub(crate) fn strike(strike: Strike, step: u32) {
-    PLAN.set(Some((strike, step)));
-    HAS_STRUCK.set(false);
+    with(|plan| *plan = (Some((strike, step)), false));
 }
 
 /// From the `step`-th change on, every one fails; `None` mends it.
 pub(crate) fn after(step: Option<u32>) {
     match step {
         Some(step) => strike(Strike::Death, step),
-        None => PLAN.set(None),
+        None => with(|(plan, _)| *plan = None),
     }
 }
 
@@ -66,25 +81,25 @@ pub(crate) fn once(step: u32) {
 
 /// True once it has happened.
 pub(crate) fn has_struck() -> bool {
-    HAS_STRUCK.get()
+    with(|(_, has_struck)| *has_struck)
 }
 
 /// A change that is no write.
 pub(super) fn check() -> std::io::Result<()> {
-    match PLAN.get() {
-        Some((strike, left)) if !strike.is_of_writes() => step(strike, left),
+    with(|plan| match plan.0 {
+        Some((strike, left)) if !strike.is_of_writes() => step(plan, strike, left),
         _ => Ok(()),
-    }
+    })
 }
 
-fn step(strike: Strike, left: u32) -> std::io::Result<()> {
+fn step((plan, has_struck): &mut Plan, strike: Strike, left: u32) -> std::io::Result<()> {
     if let Some(left) = left.checked_sub(1) {
-        PLAN.set(Some((strike, left)));
+        *plan = Some((strike, left));
         return Ok(());
     }
-    HAS_STRUCK.set(true);
+    *has_struck = true;
     if strike == Strike::Once {
-        PLAN.set(None);
+        *plan = None;
         return Err(Error::from(Errno::NOSPC));
     }
     Err(Error::from(Errno::IO))
@@ -92,20 +107,19 @@ fn step(strike: Strike, left: u32) -> std::io::Result<()> {
 
 /// A write: what of its data the disk takes.
 pub(super) fn admit(data: &[u8]) -> std::io::Result<&[u8]> {
-    match PLAN.get() {
+    with(|plan| match plan.0 {
         Some((strike, 0)) if strike.is_of_writes() => {
-            HAS_STRUCK.set(true);
-            PLAN.set(strike.next().map(|strike| (strike, 0)));
+            *plan = (strike.next().map(|strike| (strike, 0)), true);
             Ok(&data[..data.len().div_ceil(2)])
         }
         Some((strike, left)) => {
             if strike.is_of_writes() {
-                PLAN.set(Some((strike, left - 1)));
+                plan.0 = Some((strike, left - 1));
             } else {
-                step(strike, left)?;
+                step(plan, strike, left)?;
             }
             Ok(data)
         }
         None => Ok(data),
-    }
+    })
 }

@@ -1,5 +1,7 @@
 //! STORE and EXPUNGE.
 
+mod many;
+
 use std::sync::Arc;
 
 use mail_types::{Flags, ModSeq, Rights, Uid, Usage};
@@ -13,6 +15,9 @@ use crate::meter::Meter;
 use crate::names::FileName;
 use crate::quota;
 use crate::snapshot::Snapshot;
+
+/// From so many messages on, one thread renames the files while another changes the index: then a thread is worth its beginning.
+const MANY: usize = if cfg!(test) { 3 } else { 128 };
 
 /// How STORE changes flags. RFC 3501 §6.4.6.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,19 +96,17 @@ impl Mailbox {
         may: Option<&Condition<'_>>,
     ) -> Result<Stored, StoreError> {
         Meter::expect(uids.len());
+        let is_many = uids.len() >= MANY && uids.is_sorted_by(|one, next| one < next);
         let (refused, after) = self.change(|work| {
-            let (mut mod_seq, mut refused) = (None, Vec::new());
-            for uid in uids {
-                let stored = work.on_file(*uid, |work, row| {
-                    let is_allowed = may.is_none_or(|may| may(*uid, &work.flags(&row), work.mod_seq(&row)));
-                    if is_allowed {
-                        work.set_flags(row, change, &mut mod_seq)?;
-                    }
-                    Ok(is_allowed)
-                })?;
-                refused.extend((stored == Some(false)).then_some(*uid));
+            let mut storing = Storing { change, may, mod_seq: None, refused: Vec::new() };
+            if is_many {
+                let missed = work.store_many(uids, &mut storing)?;
+                work.store_each(&missed, &mut storing)?;
+                storing.refused.sort_unstable();
+            } else {
+                work.store_each(uids, &mut storing)?;
             }
-            Ok(refused)
+            Ok(storing.refused)
         })?;
         Ok(Stored { after, refused })
     }
@@ -132,7 +135,35 @@ impl Mailbox {
     }
 }
 
+/// A change of flags on its way.
+struct Storing<'a> {
+    change: &'a FlagChange,
+    may: Option<&'a Condition<'a>>,
+    /// Of all that it changes.
+    mod_seq: Option<u64>,
+    refused: Vec<Uid>,
+}
+
 impl Work<'_> {
+    fn store_each(&mut self, uids: &[Uid], storing: &mut Storing<'_>) -> Result<(), StoreError> {
+        for uid in uids {
+            self.on_file(*uid, |work, row| {
+                if work.is_allowed(*uid, &row, storing) {
+                    work.set_flags(row, storing.change, &mut storing.mod_seq)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the message's flags may be changed; it is noted if not.
+    fn is_allowed(&self, uid: Uid, row: &MessageRow, storing: &mut Storing<'_>) -> bool {
+        let is_allowed = storing.may.is_none_or(|may| may(uid, &self.flags(row), self.mod_seq(row)));
+        storing.refused.extend((!is_allowed).then_some(uid));
+        is_allowed
+    }
+
     pub(super) fn set_flags(
         &mut self,
         mut row: MessageRow,
@@ -140,14 +171,9 @@ impl Work<'_> {
         mod_seq: &mut Option<u64>,
     ) -> Result<(), StoreError> {
         let old = self.path(&row);
-        let after = change.applied_to(&self.flags(&row));
-        let (info, extra) = self.encode(&FileName::of_info(&row.info), row.uid, &after);
-        if (&info, &extra) == (&row.info, &row.extra) {
+        if !self.put_on(&mut row, change)? {
             return Ok(());
         }
-        (row.info, row.extra) = (info, extra);
-        // What a letter means must be known before it stands in a name.
-        self.write_file()?;
         let new = self.path(&row);
         if new != old {
             self.touched = true;
@@ -155,5 +181,18 @@ impl Work<'_> {
         }
         row.mod_seq = self.change(mod_seq)?;
         self.index.put_flags(&self.place.key, &row)
+    }
+
+    /// Changes the flags in the row; false if they are so already.
+    fn put_on(&mut self, row: &mut MessageRow, change: &FlagChange) -> Result<bool, StoreError> {
+        let after = change.applied_to(&self.flags(row));
+        let (info, extra) = self.encode(&FileName::of_info(&row.info), row.uid, &after);
+        if (&info, &extra) == (&row.info, &row.extra) {
+            return Ok(false);
+        }
+        (row.info, row.extra) = (info, extra);
+        // What a letter means must be known before it stands in a name.
+        self.write_file()?;
+        Ok(true)
     }
 }

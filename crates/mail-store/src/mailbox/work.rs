@@ -43,6 +43,8 @@ pub(super) struct Work<'a> {
     pub(super) touched: bool,
     /// Messages taken out.
     forgotten: u64,
+    /// All that the last mod-sequence changed, if it is known, ascending by UID.
+    pub(super) flagged: Vec<MessageRow>,
 }
 
 impl<'a> Work<'a> {
@@ -84,8 +86,9 @@ impl<'a> Work<'a> {
             }
         };
         let written = Arc::clone(&file);
+        let (touched, forgotten, flagged) = (false, 0, Vec::new());
         let mut work =
-            Self { index, place, file, written, row, saved, began, signs, touched: false, forgotten: 0 };
+            Self { index, place, file, written, row, saved, began, signs, touched, forgotten, flagged };
         if recovering {
             // What is shown now must differ from what is shown after the next loss.
             work.reserve()?;
@@ -255,8 +258,11 @@ impl<'a> Work<'a> {
         if since < self.row.log_floor {
             return self.whole_snapshot();
         }
+        let is_known = self.flagged.first().is_some_and(|row| row.mod_seq == self.row.mod_seq);
         let next = if since == self.row.mod_seq {
             last.next(&[], &[], &head)
+        } else if is_known && since + 1 == self.row.mod_seq {
+            last.next(&self.flagged, &[], &head)
         } else {
             let changed = self.index.messages_since(key, since)?;
             last.next(&changed, &self.index.expunged(key, since, self.row.mod_seq)?, &head)

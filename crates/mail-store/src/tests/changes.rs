@@ -64,6 +64,37 @@ fn a_condition_is_checked_at_the_moment_of_the_change() {
 }
 
 #[test]
+fn a_store_of_many_changes_those_that_are_named_and_may_be_and_shows_what_a_new_look_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (0..600).for_each(|_| deliver(&store, b"x\r\n"));
+    let mailbox = inbox(&store);
+    mailbox.expunge(&[uid(5), uid(300)]).unwrap();
+    let (sparse, dense): (Vec<Uid>, _) = ((1..60).map(|n| uid(n * 10)).collect(), (1..=600).map(uid));
+    let dense: Vec<Uid> = dense.collect();
+    let work = |name: &str| FlagChange::Add(keyword(&[Flag::Seen], name));
+    mailbox.store(&sparse, &work("Work")).unwrap();
+    // The letters are used up, and what comes then stands in the mailbox's file.
+    (0..26).for_each(|n| drop(mailbox.store(&[uid(1)], &work(&format!("k{n}"))).unwrap()));
+    mailbox.store(&dense[100..200], &work("Beyond")).unwrap();
+    let before = mailbox.snapshot();
+    let remove = FlagChange::Remove(keyword(&[Flag::Seen], "Work"));
+    let stored = mailbox.store_if(&dense, &remove, |uid, _, _| uid.value() % 20 != 0).unwrap();
+    let refused: Vec<u32> = stored.refused.iter().map(|uid| uid.value()).collect();
+    assert_eq!(refused, (1..=30).map(|n| n * 20).filter(|n| *n != 300).collect::<Vec<_>>());
+    let all = |now: &Snapshot| (0..now.len()).map(|at| now.get(at).unwrap()).collect::<Vec<_>>();
+    let changed = stored.after.since(&before).changed;
+    for (old, new) in all(&before).iter().zip(all(&stored.after)) {
+        let is_refused = stored.refused.contains(&old.uid);
+        let wanted = if is_refused { old.flags.clone() } else { remove.applied_to(&old.flags) };
+        assert_eq!(new.flags, wanted);
+        assert_eq!(old.mod_seq != new.mod_seq, old.flags != new.flags);
+    }
+    assert_eq!(changed.len(), all(&before).iter().zip(all(&stored.after)).filter(|(a, b)| *a != b).count());
+    assert_eq!(all(&inbox(&Store::open(dir.path()).unwrap()).snapshot()), all(&stored.after));
+}
+
+#[test]
 fn what_went_is_known_to_a_session_with_an_old_snapshot_and_never_more_than_it_has_seen() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (Store::open(dir.path()).unwrap(), Store::open(dir.path()).unwrap());

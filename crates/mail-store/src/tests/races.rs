@@ -45,6 +45,40 @@ fn a_flag_set_by_another_program_at_the_same_moment_as_ours_is_kept() {
 }
 
 #[test]
+fn what_another_program_does_at_the_moment_of_a_store_of_many_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (0..300).for_each(|_| deliver(&store, b"x\r\n"));
+    let mailbox = inbox(&store);
+    let uids = mailbox.snapshot().uids().to_vec();
+    mailbox.store(&uids, &FlagChange::Add(flags(&[Flag::Draft]))).unwrap();
+    settle(&mailbox);
+    let before = mailbox.snapshot();
+    unseen(&mailbox, |cur| {
+        for file in std::fs::read_dir(cur).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = file.to_str().unwrap();
+            if name.contains(",U=7,") || name.contains(",U=290,") {
+                std::fs::rename(&file, format!("{name}S")).unwrap();
+            } else if name.contains(",U=100,") {
+                std::fs::remove_file(&file).unwrap();
+            }
+        }
+    });
+    let after = mailbox.store(&uids, &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap();
+    assert_eq!(after.len(), 299);
+    for (position, uid) in after.uids().iter().enumerate() {
+        let seen = if [7, 290].contains(&uid.value()) { " \\Seen" } else { "" };
+        let wanted = format!("\\Flagged{seen} \\Draft");
+        assert_eq!(after.get(position).unwrap().flags.to_string(), wanted, "{uid}");
+    }
+    assert!((0..299).all(|at| after.get(at).unwrap().mod_seq > before.highest_mod_seq()));
+    let letters = std::fs::read_dir(mailbox.folder().join("cur"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().rsplit(',').next().unwrap().to_owned());
+    assert_eq!(letters.filter(|it| it == "DF" || it == "DFS").count(), 299);
+}
+
+#[test]
 fn a_message_renamed_at_the_moment_of_its_expunge_goes() {
     let dir = tempfile::tempdir().unwrap();
     let (_store, mailbox) = one_message(dir.path());
