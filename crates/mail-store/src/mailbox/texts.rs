@@ -12,13 +12,13 @@ impl Mailbox {
     #[must_use]
     pub fn find_text(&self, needle: &Needle, within: Within) -> TextAnswer {
         self.place.account.search().wake();
-        self.rows_now().map_or_else(
-            |error| {
+        let rows = || {
+            self.rows_now().unwrap_or_else(|error| {
                 tracing::debug!(%error, "the messages themselves are searched");
-                TextAnswer::default()
-            },
-            |rows| self.place.account.search().answer(&rows, needle, within),
-        )
+                Vec::new()
+            })
+        };
+        self.place.account.search().answer(rows, needle, within)
     }
 
     /// What the index has of this mailbox; nothing if it has another under this name.

@@ -1,6 +1,7 @@
 //! The full-text index of one account, SQLite with FTS5; all its SQL is here. It is a cache and may be deleted at any time.
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,14 +15,16 @@ use crate::error::{IoContext as _, StoreError};
 use crate::index::{Head, MessageRow, is_damage};
 
 /// Of another version it is made anew, so also when the texts of messages are read in another way.
-const VERSION: i64 = 1 << 16 | TEXTS_VERSION as i64;
-/// `document` has the messages, `is_text` false for those that are left to the scan; an id is never given twice. The
-/// trigrams are taken from texts as the collation compares them, so the tokenizer itself folds nothing.
+const VERSION: i64 = 2 << 16 | TEXTS_VERSION as i64;
+/// `document` has the messages, `is_text` false for those that are left to the scan; an id is never given twice. `dropped` counts
+/// those that went. The trigrams are taken from texts as the collation compares them, so the tokenizer itself folds nothing.
 const SCHEMA: &str = "
 CREATE TABLE document (
     id INTEGER PRIMARY KEY AUTOINCREMENT, base TEXT NOT NULL, seconds INTEGER NOT NULL, wire INTEGER NOT NULL,
     is_text INTEGER NOT NULL);
 CREATE INDEX document_message ON document (base, seconds, wire, is_text);
+CREATE TABLE dropped (count INTEGER NOT NULL);
+INSERT INTO dropped VALUES (0);
 CREATE TABLE mailbox (
     folder TEXT PRIMARY KEY, uid_validity INTEGER NOT NULL, uid_next INTEGER NOT NULL, expunged INTEGER NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5 (
@@ -35,6 +38,11 @@ const SMALLEST: u64 = 512;
 const TUNING: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000;
     PRAGMA journal_size_limit = 33554432;";
+
+const DOCUMENTS: &str = "SELECT base, seconds, wire, id, is_text FROM document \
+    WHERE (base, seconds, wire) >= (?1, ?2, ?3) ORDER BY base, seconds, wire";
+/// So many documents are passed by before the next is sought, which costs about as much.
+const MOST_IDLE: usize = 8;
 
 /// The full-text index of an account.
 #[derive(Debug)]
@@ -123,6 +131,33 @@ impl Database {
         statement.query_row(values, document).optional().map_err(self.failed())
     }
 
+    /// Those of these messages that are in here, in their order.
+    ///
+    /// Messages and documents are passed by side by side; where many documents of other mailboxes lie between two messages, the
+    /// next is sought.
+    pub(super) fn documents(&self, messages: &[MessageRow]) -> Result<Vec<Option<Document>>, StoreError> {
+        let mut order: Vec<(usize, Key<'_>)> = messages.iter().map(key_of).enumerate().collect();
+        order.sort_unstable_by_key(|(_, key)| *key);
+        let mut documents = vec![None; messages.len()];
+        let mut left = order.as_slice();
+        let mut statement = self.connection.prepare_cached(DOCUMENTS).map_err(self.failed())?;
+        while let Some((_, key)) = left.first() {
+            let mut rows = statement.query(params![key.0, key.1, key.2]).map_err(self.failed())?;
+            let mut idle = 0;
+            while idle < MOST_IDLE && !left.is_empty() {
+                let Some(row) = rows.next().map_err(self.failed())? else { return Ok(documents) };
+                let (key, document) = document_of(row).map_err(self.failed())?;
+                let (passed, rest) = left.split_at(left.iter().take_while(|(_, it)| *it <= key).count());
+                for (position, _) in passed.iter().filter(|(_, it)| *it == key) {
+                    documents.get_mut(*position).into_iter().for_each(|it| *it = Some(document));
+                }
+                idle = if passed.is_empty() { idle + 1 } else { 0 };
+                left = rest;
+            }
+        }
+        Ok(documents)
+    }
+
     /// Adds a message; one without texts is left to the scan.
     pub(super) fn add(&self, message: &MessageRow, texts: Option<&Texts>) -> Result<(), StoreError> {
         self.execute(
@@ -137,6 +172,7 @@ impl Database {
     }
 
     pub(super) fn drop_document(&self, id: i64) -> Result<(), StoreError> {
+        self.execute("UPDATE dropped SET count = count + 1", [])?;
         self.execute("DELETE FROM texts WHERE rowid = ?1", [id])?;
         self.execute("DELETE FROM document WHERE id = ?1", [id])?;
         Ok(())
@@ -176,12 +212,27 @@ impl Database {
         Ok(())
     }
 
-    /// The messages that a query in FTS5's language finds, ascending.
-    pub(super) fn find(&self, query: &str) -> Result<Vec<i64>, StoreError> {
-        let sql = "SELECT rowid FROM texts WHERE texts MATCH ?1 ORDER BY rowid";
+    /// The messages with these ids that a query in FTS5's language finds, ascending.
+    pub(super) fn find(&self, query: &str, ids: RangeInclusive<i64>) -> Result<Vec<i64>, StoreError> {
+        let sql = "SELECT rowid FROM texts WHERE texts MATCH ?1 AND rowid BETWEEN ?2 AND ?3 ORDER BY rowid";
         let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
-        let ids = statement.query_map([query], |row| row.get(0)).map_err(self.failed())?;
-        ids.collect::<Result<_, _>>().map_err(self.failed())
+        let found = statement.query_map(params![query, ids.start(), ids.end()], |row| row.get(0));
+        found.and_then(Iterator::collect).map_err(self.failed())
+    }
+
+    /// The last id that a message has; 0 if there is none.
+    pub(super) fn last_id(&self) -> Result<i64, StoreError> {
+        self.number("SELECT coalesce(max(id), 0) FROM document")
+    }
+
+    /// What tells whether a later look at it shows all that an earlier one did, and perhaps more.
+    pub(super) fn stamp(&self) -> Result<(u64, i64), StoreError> {
+        Ok((self.inode, self.number("SELECT count FROM dropped")?))
+    }
+
+    fn number(&self, sql: &str) -> Result<i64, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        statement.query_row([], |row| row.get(0)).map_err(self.failed())
     }
 
     /// The trigrams that begin so, `None` if there are more than `most`.
@@ -202,6 +253,18 @@ impl Database {
     }
 }
 
+/// What a message is known by: base, date and size.
+type Key<'a> = (&'a str, i64, u64);
+
+fn key_of(message: &MessageRow) -> Key<'_> {
+    (&message.base, message.seconds, message.wire)
+}
+
+fn document_of<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<(Key<'a>, Document)> {
+    let key = (row.get_ref(0)?.as_str()?, row.get(1)?, row.get(2)?);
+    Ok((key, Document { id: row.get(3)?, is_text: row.get(4)? }))
+}
+
 /// Makes the tables, unless they are there.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TUNING)?;
@@ -214,7 +277,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
         );
     }
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    for table in ["trigrams", "texts", "mailbox", "document"] {
+    for table in ["trigrams", "texts", "mailbox", "document", "dropped"] {
         connection.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
     }
     connection.execute_batch(SCHEMA)?;

@@ -16,6 +16,7 @@ mod texts;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use mail_message::search::{Needle, Within};
@@ -24,13 +25,17 @@ use mail_types::Uid;
 use crate::account::Account;
 use crate::error::StoreError;
 use crate::index::MessageRow;
-use database::{Database, is_broken};
+use database::{Database, Document, is_broken};
 use pass::Pass;
 
 /// What is gone is looked for no more often.
 const SWEEP: Duration = Duration::from_secs(60);
 /// A longer needle is looked for by its beginning, and what is found is to be looked at.
 const LONGEST: usize = 64;
+/// Among so many messages, as their ids have it, a needle is looked for by two threads.
+const MANY: i64 = if cfg!(test) { 4 } else { 2000 };
+/// Which part of them is left to the thread that also looks up the messages.
+const SHARE: i64 = 3;
 /// A needle of one or two characters is looked for by the trigrams that begin with it, unless these are more.
 const MOST_TRIGRAMS: usize = 256;
 
@@ -65,6 +70,8 @@ pub(crate) struct Search {
     /// When what is gone was last looked for.
     swept: Mutex<Option<Instant>>,
     reader: Mutex<Option<Database>>,
+    /// For what is looked for beside.
+    helper: Mutex<Option<Database>>,
 }
 
 impl Search {
@@ -75,6 +82,7 @@ impl Search {
             is_queued: AtomicBool::new(false),
             swept: Mutex::default(),
             reader: Mutex::default(),
+            helper: Mutex::default(),
         }
     }
 
@@ -119,16 +127,81 @@ impl Search {
         database.remove(&self.home)
     }
 
-    /// What is known of a needle among these messages, which ascend by UID. Nothing, if the index can't be read.
-    pub(crate) fn answer(&self, rows: &[MessageRow], needle: &Needle, within: Within) -> TextAnswer {
-        self.read(|database| answer(database, rows, needle.mapped(), within)).unwrap_or_else(|error| {
+    /// What is known of a needle among the messages that `rows` tells, ascending by UID. Nothing, if the index can't be read.
+    pub(crate) fn answer(
+        &self,
+        rows: impl FnOnce() -> Vec<MessageRow>,
+        needle: &Needle,
+        within: Within,
+    ) -> TextAnswer {
+        let answer = self.read(&self.reader, |database| self.look(database, rows, needle.mapped(), within));
+        answer.unwrap_or_else(|error| {
             tracing::warn!(%error, "the messages themselves are searched");
             TextAnswer::default()
         })
     }
 
-    fn read<T>(&self, act: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+    fn look(
+        &self,
+        database: &Database,
+        rows: impl FnOnce() -> Vec<MessageRow>,
+        needle: &str,
+        within: Within,
+    ) -> Result<TextAnswer, StoreError> {
+        let Some((query, is_certain)) = query(database, needle, within)? else {
+            return Ok(TextAnswer::default());
+        };
+        let Look { rows, documents, ids } = match query {
+            Some(query) => self.find(database, rows, &query)?,
+            None => Look::at(database, rows())?,
+        };
+        let mut answer = TextAnswer { is_certain, ..TextAnswer::default() };
+        for (row, document) in rows.iter().zip(documents) {
+            let Some(document) = document.filter(|it| it.is_text) else { continue };
+            let Ok(uid) = Uid::try_from(row.uid) else { continue };
+            answer.known.push(uid);
+            if ids.binary_search(&document.id).is_ok() {
+                answer.found.push(uid);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Looks for what the query finds. Among many, another thread looks for a part of it.
+    fn find(
+        &self,
+        database: &Database,
+        rows: impl FnOnce() -> Vec<MessageRow>,
+        query: &str,
+    ) -> Result<Look, StoreError> {
+        // Read first, so that the other doesn't see less.
+        let (stamp, last) = (database.stamp()?, database.last_id()?);
+        let split = if last < MANY { last } else { last / SHARE };
+        let find_beside = || {
+            self.read(&self.helper, |database| {
+                Ok((database.stamp()?, database.find(query, split + 1..=last)?))
+            })
+        };
+        std::thread::scope(|scope| {
+            let helper = (split < last).then(|| scope.spawn(find_beside));
+            let mut look = Look::at(database, rows())?;
+            look.ids = database.find(query, 1..=split)?;
+            match helper.map(ScopedJoinHandle::join) {
+                Some(Ok(Ok((seen, more)))) if seen == stamp => look.ids.extend(more),
+                // Something went in between, or it failed.
+                Some(_) => look.ids.extend(database.find(query, split + 1..=last)?),
+                None => {}
+            }
+            Ok(look)
+        })
+    }
+
+    fn read<T>(
+        &self,
+        reader: &Mutex<Option<Database>>,
+        act: impl FnOnce(&Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
         let database = match reader.take().filter(Database::is_current) {
             Some(database) => database,
             None => Database::open(&self.home)?,
@@ -142,26 +215,20 @@ impl Search {
     }
 }
 
-fn answer(
-    database: &Database,
-    rows: &[MessageRow],
-    needle: &str,
-    within: Within,
-) -> Result<TextAnswer, StoreError> {
-    let Some((query, is_certain)) = query(database, needle, within)? else {
-        return Ok(TextAnswer::default());
-    };
-    let ids = query.map_or_else(|| Ok(Vec::new()), |query| database.find(&query))?;
-    let mut answer = TextAnswer { is_certain, ..TextAnswer::default() };
-    for row in rows {
-        let Some(document) = database.document(row)?.filter(|it| it.is_text) else { continue };
-        let Ok(uid) = Uid::try_from(row.uid) else { continue };
-        answer.known.push(uid);
-        if ids.binary_search(&document.id).is_ok() {
-            answer.found.push(uid);
-        }
+/// A mailbox beside the index.
+struct Look {
+    rows: Vec<MessageRow>,
+    /// What of each message is in the index.
+    documents: Vec<Option<Document>>,
+    /// What a query finds, ascending.
+    ids: Vec<i64>,
+}
+
+impl Look {
+    fn at(database: &Database, rows: Vec<MessageRow>) -> Result<Self, StoreError> {
+        let documents = database.documents(&rows)?;
+        Ok(Self { rows, documents, ids: Vec::new() })
     }
-    Ok(answer)
 }
 
 /// The query in FTS5's language, itself `None` if nothing can be found, and whether what it finds needs no look at it.

@@ -134,7 +134,7 @@ fn scan(message: &[u8], needle: &Needle, within: Within) -> bool {
 fn check(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str) {
     let wanted = Needle::new(needle);
     for within in [Within::Body, Within::Text] {
-        let answer = search.answer(rows, &wanted, within);
+        let answer = search.answer(|| rows.to_vec(), &wanted, within);
         for (row, message) in rows.iter().zip(messages) {
             let known = answer.holds(Uid::try_from(row.uid).unwrap());
             let scanned = scan(message.as_bytes(), &wanted, within);
@@ -180,7 +180,7 @@ fn a_long_needle_is_looked_for_by_its_beginning() {
     let (search, rows) = indexed(dir.path(), &messages);
     let needle = format!("{start}abc");
     check(&search, &rows, &messages, &needle);
-    let answer = search.answer(&rows, &Needle::new(&needle), Within::Body);
+    let answer = search.answer(|| rows.clone(), &Needle::new(&needle), Within::Body);
     let known: Vec<_> = rows.iter().map(|row| answer.holds(Uid::try_from(row.uid).unwrap())).collect();
     assert_eq!(known, [None, None, Some(false)]);
 }
@@ -190,9 +190,53 @@ fn a_message_of_too_much_text_is_left_to_the_scan() {
     let dir = fast_dir();
     let messages = [format!("\r\n{}", "long ".repeat(500_000)), "\r\nshort".to_owned()];
     let (search, rows) = indexed(dir.path(), &messages);
-    let answer = search.answer(&rows, &Needle::new("ort"), Within::Body);
+    let answer = search.answer(|| rows.clone(), &Needle::new("ort"), Within::Body);
     assert_eq!(answer.holds(Uid::MIN), None);
     assert_eq!(answer.holds(Uid::try_from(2).unwrap()), Some(true));
+}
+
+#[test]
+fn messages_are_found_among_those_of_other_mailboxes_however_many_lie_between() {
+    let dir = fast_dir();
+    std::fs::write(dir.path().join("lock"), "").unwrap();
+    let database = Database::open(dir.path()).unwrap();
+    let rows: Vec<MessageRow> = (0..400).map(|number| row(number * 7919 % 1000)).collect();
+    let known = || rows.iter().filter(|row| row.uid % 5 != 0);
+    database.transaction(true, || known().try_for_each(|row| database.add(row, None))).unwrap();
+    let ones = rows.iter().step_by(50).cloned();
+    let doubles = rows.iter().take(3).chain(rows.iter().take(3)).cloned();
+    let mut others = rows.clone();
+    others.iter_mut().for_each(|row| row.wire = 2);
+    for asked in [rows.clone(), ones.collect(), doubles.collect(), others, Vec::new()] {
+        let each: Vec<_> = asked.iter().map(|row| database.document(row).unwrap()).collect();
+        assert_eq!(database.documents(&asked).unwrap(), each);
+    }
+}
+
+#[test]
+fn what_is_dropped_while_two_threads_look_is_not_taken_for_a_message_without_the_text() {
+    let dir = fast_dir();
+    let messages: Vec<String> = (0..10).map(|number| format!("\r\nwords {number}")).collect();
+    let (search, rows) = indexed(dir.path(), &messages);
+    let wanted = Needle::new("words");
+    assert!(search.helper.lock().unwrap().is_none());
+    check(&search, &rows, &messages, "words");
+    assert!(search.helper.lock().unwrap().is_some(), "another thread has looked too");
+    let other = Database::open(dir.path()).unwrap();
+    let helper = std::cell::Cell::new(Some(search.helper.lock().unwrap()));
+    let drop_last = || {
+        let last = other.last_id().unwrap();
+        other.transaction(true, || other.drop_document(last)).unwrap();
+        drop(helper.take());
+        rows.clone()
+    };
+    let answer = search.answer(drop_last, &wanted, Within::Text);
+    let holds = |answer: &TextAnswer| {
+        rows.iter().map(|row| answer.holds(Uid::try_from(row.uid).unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(holds(&answer), [Some(true); 10], "as it was when the search began");
+    let known = holds(&search.answer(|| rows.clone(), &wanted, Within::Text));
+    assert_eq!(known, [&[Some(true); 9][..], &[None]].concat());
 }
 
 struct Fixture {
