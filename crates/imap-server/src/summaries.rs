@@ -250,11 +250,15 @@ pub(crate) struct Summaries {
     save_dates: Page<i64>,
     /// Made of files, and not yet kept.
     made: Vec<Summarized>,
+    /// How many messages more will be asked about, if that is known.
+    left: Option<u32>,
 }
 
-/// How many messages to look up from a UID on, after those through another: many only where one asks for one after the other.
-fn ahead(through: Option<u32>, uid: Uid, most: u32) -> u32 {
-    if through.is_some_and(|through| uid.value() - through <= most) { most } else { 1 }
+/// How many messages to look up from a UID on, after those through another: many only where one asks for one after the other,
+/// and no more than are left to be asked about.
+fn ahead(through: Option<u32>, uid: Uid, most: u32, left: Option<u32>) -> u32 {
+    let is_next = through.map_or(left.is_some(), |through| uid.value() - through <= most);
+    if is_next { left.map_or(most, |left| left.clamp(1, most)) } else { 1 }
 }
 
 /// What was looked up of messages at once, by UID; they are asked for in ascending order.
@@ -269,10 +273,11 @@ impl<T> Page<T> {
     fn find(
         &mut self,
         uid: Uid,
+        left: Option<u32>,
         look_up: impl FnOnce(Uid, u32) -> Result<Vec<(u32, T)>, StoreError>,
     ) -> Option<T> {
         if self.through.is_none_or(|through| uid.value() > through) {
-            let limit = ahead(self.through, uid, DIGESTS_AHEAD);
+            let limit = ahead(self.through, uid, DIGESTS_AHEAD, left);
             let found = look_up(uid, limit).unwrap_or_else(|error| {
                 debug!(%error, "the messages themselves are looked at");
                 Vec::new()
@@ -289,10 +294,10 @@ impl<T> Page<T> {
 }
 
 impl DigestPage {
-    fn find(&mut self, mailbox: &Mailbox, message: &Message) -> Option<KeptDigest> {
+    fn find(&mut self, mailbox: &Mailbox, message: &Message, left: Option<u32>) -> Option<KeptDigest> {
         let uid = message.uid.value();
         if self.through.is_none_or(|through| uid > through) {
-            self.look_up(mailbox, message.uid);
+            self.look_up(mailbox, message.uid, left);
         }
         while let Some((found, size, _)) = self.digests.get(self.position).filter(|(found, ..)| *found <= uid)
         {
@@ -307,8 +312,8 @@ impl DigestPage {
         None
     }
 
-    fn look_up(&mut self, mailbox: &Mailbox, uid: Uid) {
-        let limit = ahead(self.through, uid, DIGESTS_AHEAD);
+    fn look_up(&mut self, mailbox: &Mailbox, uid: Uid, left: Option<u32>) {
+        let limit = ahead(self.through, uid, DIGESTS_AHEAD, left);
         let digests = mailbox.digests(FORM, uid, limit).unwrap_or_else(|error| {
             debug!(%error, "the messages' headers are read instead of the index");
             Digests::default()
@@ -320,6 +325,11 @@ impl DigestPage {
 }
 
 impl Summaries {
+    /// For so many messages, of each of which is asked what is [`Self::known`].
+    pub(crate) fn of(messages: usize) -> Self {
+        Self { left: u32::try_from(messages).ok(), ..Self::default() }
+    }
+
     /// What is known of a message for these parts.
     pub(crate) fn known(
         &mut self,
@@ -343,6 +353,7 @@ impl Summaries {
                 }
             }
         }
+        self.left = self.left.map(|left| left.saturating_sub(1));
         known
     }
 
@@ -361,7 +372,7 @@ impl Summaries {
     }
 
     fn look_up(&mut self, mailbox: &Mailbox, uid: Uid) {
-        let limit = ahead(self.through, uid, AHEAD);
+        let limit = ahead(self.through, uid, AHEAD, self.left);
         let found = mailbox.summaries(FORM, uid, limit).unwrap_or_else(|error| {
             debug!(%error, "the messages' files are read instead of the index");
             Vec::new()
@@ -373,17 +384,17 @@ impl Summaries {
 
     /// What is known of a message's header.
     pub(crate) fn digest(&mut self, mailbox: &Mailbox, message: &Message) -> Option<KeptDigest> {
-        self.digests.find(mailbox, message)
+        self.digests.find(mailbox, message, self.left)
     }
 
     /// A message's id, if its content was hashed.
     pub(crate) fn email_id(&mut self, mailbox: &Mailbox, message: &Message) -> Option<EmailId> {
-        self.email_ids.find(message.uid, |uid, limit| mailbox.email_ids(uid, limit))?
+        self.email_ids.find(message.uid, self.left, |uid, limit| mailbox.email_ids(uid, limit))?
     }
 
     /// When a message was saved, in seconds since 1970, if that can be looked up.
     pub(crate) fn save_date(&mut self, mailbox: &Mailbox, uid: Uid) -> Option<i64> {
-        self.save_dates.find(uid, |uid, limit| mailbox.save_dates(uid, limit))
+        self.save_dates.find(uid, self.left, |uid, limit| mailbox.save_dates(uid, limit))
     }
 
     /// Adds what was made of a message's file, to be kept.
@@ -415,6 +426,29 @@ impl Summaries {
                 debug!(%error, "what was read of messages is not kept");
                 self.made.clear();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_looked_up_than_will_be_asked_about() {
+        let uid = |uid| Uid::try_from(uid).unwrap();
+        for (through, at, left, expected) in [
+            (None, 7, None, 1),
+            (Some(7), 8, None, 256),
+            (Some(7), 300, None, 1),
+            (None, 7, Some(20), 20),
+            (None, 7, Some(1), 1),
+            (None, 7, Some(1000), 256),
+            (Some(262), 263, Some(20), 20),
+            (Some(262), 900, Some(20), 1),
+            (Some(7), 8, Some(0), 1),
+        ] {
+            assert_eq!(ahead(through, uid(at), AHEAD, left), expected, "{through:?} {at} {left:?}");
         }
     }
 }

@@ -116,7 +116,7 @@ impl FetchJob {
             tag,
             by_uid: true,
             items: wanted.into_iter().map(|item| Wanted { part: Part::of(&item), item }).collect(),
-            summaries: Summaries::default(),
+            summaries: Summaries::of(named.indexes.iter().map(Range::len).sum()),
             indexes: named.indexes.into_iter().flatten(),
             seen: None,
             gone: named.gone,
