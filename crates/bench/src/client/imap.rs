@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use rustls::ClientConfig;
 
 use super::stream::Stream;
@@ -71,11 +71,14 @@ impl Imap {
 
     /// Reads an answer to its end, with each of its lines shown to `each`; returns its octets.
     fn lines(&mut self, mut each: impl FnMut(&[u8])) -> Result<u64> {
-        let mut octets = 0;
+        let (mut octets, mut bye) = (0, "without a BYE".to_owned());
         loop {
-            let line = self.stream.line()?;
+            let line = self.stream.line().with_context(|| bye.clone())?;
             octets += line.len() as u64;
             each(line);
+            if line.starts_with(b"* BYE") {
+                bye = String::from_utf8_lossy(line).trim_end().to_owned();
+            }
             if line.starts_with(b"a ") {
                 if line.starts_with(b"a OK") {
                     return Ok(octets);

@@ -44,7 +44,7 @@ pub(super) const WORKS: &[Work] = &[
         |server, size| {
             let text = maildir::message(0, 4096);
             latency(server, |session| {
-                (0..size.of(10_000, 200)).try_for_each(|_| session.append("INBOX", text.as_bytes()))
+                (0..size.of(10_000, 200)).try_for_each(|_| append(server, session, &text))
             })
         },
     ),
@@ -128,6 +128,14 @@ fn latency(server: &Server, work: impl FnOnce(&mut Imap) -> Result<()> + Send) -
         Ok::<_, anyhow::Error>(times)
     })?;
     Ok(milliseconds(ninety_ninth(times), process::cpu(server.pid).saturating_sub(cpu)))
+}
+
+/// Stores a message, over a new connection where the server has closed the one that there was.
+fn append(server: &Server, session: &mut Imap, text: &str) -> Result<()> {
+    let Err(error) = session.append("INBOX", text.as_bytes()) else { return Ok(()) };
+    eprintln!("{}: {error:#}; it is connected to again", server.name);
+    *session = selected(server)?;
+    session.append("INBOX", text.as_bytes())
 }
 
 fn selected(server: &Server) -> Result<Imap> {
