@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use imap_proto::{Language, Localised as _};
 use mail_directory::{DirectoryError, Resolution};
-use mail_store::{Account, Asker, Identifier, Known, StoreError, View};
+use mail_store::{Account, Asker, Identifier, Known, Store, StoreError, View};
 use mail_types::{Address, MailboxName, Quota, Rights};
 use tracing::{debug, error};
 
@@ -73,6 +73,16 @@ impl Access {
         let account = self.account_of(&owner)?;
         let account = account.ok_or_else(|| StoreError::NoSuchMailbox(name.clone()))?;
         self.others(owner, account, inner)
+    }
+
+    /// The user's own account.
+    pub(crate) const fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// All accounts.
+    pub(crate) fn store(&self) -> &Store {
+        &self.user.shared.store
     }
 
     fn own(&self, name: MailboxName) -> Result<Place, Failure> {

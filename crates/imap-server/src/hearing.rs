@@ -99,8 +99,8 @@ impl Session {
         let Some(mut notify) = self.notify.take() else { return };
         match notify.tell(self, out) {
             Ok(()) => self.notify = Some(notify),
-            Err(Unheard::Store(error)) => {
-                warn!(%error, "a client may not be told of what changed in its account");
+            Err(Unheard::Other(failure)) => {
+                warn!(?failure, "a client may not be told of what changed in its account");
                 self.notify = Some(notify);
             }
             // RFC 5465 §5.8: as if it had sent NOTIFY NONE.
@@ -114,10 +114,8 @@ impl Session {
 
     /// The client changed these names itself.
     pub(crate) fn knows_names(&mut self, is_known: impl Fn(&MailboxName) -> bool) {
-        if let (Some(notify), State::Authenticated(account) | State::Selected(account, _)) =
-            (&mut self.notify, &self.state)
-        {
-            notify.knows_names(account, is_known);
+        if let Some(notify) = &mut self.notify {
+            notify.knows_names(is_known);
         }
     }
 

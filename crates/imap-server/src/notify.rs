@@ -4,14 +4,14 @@ mod directory;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use imap_proto::StatusItem;
-use mail_store::{Account, KnownStatus, MailboxStatus, News, Notices, Snapshot, StoreError};
-use mail_types::{MailboxName, ModSeq, Uid, UidValidity};
+use imap_proto::{MailboxFilter, StatusItem};
+use mail_store::{KnownStatus, MailboxStatus, News, Notices, Snapshot, StoreError};
+use mail_types::{MailboxName, ModSeq, Rights, Uid, UidValidity};
 use tracing::{error, info};
 
-use crate::answer::Output;
+use crate::access::Access;
+use crate::answer::{Failure, Output};
 use crate::command::list;
 use crate::command::mailbox::write_status;
 use crate::filter;
@@ -24,12 +24,18 @@ pub(crate) use wanted::{Events, Group, Hears, SelectedEvents, Wanted, When};
 pub(crate) enum Unheard {
     /// It is too much.
     Overflow,
-    Store(StoreError),
+    Other(Failure),
+}
+
+impl From<Failure> for Unheard {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
 }
 
 impl From<StoreError> for Unheard {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        Self::Other(error.into())
     }
 }
 
@@ -97,6 +103,7 @@ impl Told {
 /// What a session listens to for its client.
 #[derive(Debug)]
 pub(crate) struct Notify {
+    access: Access,
     groups: Vec<Group>,
     /// The most mailboxes that are listened to.
     most: usize,
@@ -108,11 +115,11 @@ pub(crate) struct Notify {
 
 impl Notify {
     /// Begins to listen. Blocks.
-    pub(crate) fn begin(account: &Arc<Account>, groups: Vec<Group>, most: usize) -> Result<Self, Unheard> {
+    pub(crate) fn begin(access: Access, groups: Vec<Group>, most: usize) -> Result<Self, Unheard> {
         // First: what changes while the names are read is heard.
-        let notices = account.listen();
-        let directory = Directory::read(account)?;
-        let mut notify = Self { groups, most, notices, told: BTreeMap::new(), directory };
+        let notices = access.account().listen();
+        let directory = Directory::read(&access)?;
+        let mut notify = Self { access, groups, most, notices, told: BTreeMap::new(), directory };
         for (name, known) in notify.attend()? {
             known.into_iter().for_each(|known| {
                 notify.told.insert(name.clone(), known.into());
@@ -150,14 +157,26 @@ impl Notify {
         }
         self.notices.retain(&names);
         self.told.retain(|name, _| names.contains(name));
+        if self.hears_of_others() {
+            self.notices.listen_to_others(self.access.store(), &self.directory.others());
+        }
         let mut new = Vec::new();
         for name in names {
             if !self.notices.is_listening(&name) {
-                let known = self.notices.listen(&name)?;
+                let known = match self.directory.shared.get(&name) {
+                    Some(place) => self.notices.listen(&name, place.account(), place.name())?,
+                    None => self.notices.listen(&name, self.access.account(), &name)?,
+                };
                 new.push((name, known));
             }
         }
         Ok(new)
+    }
+
+    /// True if it may concern the client what others share with it.
+    fn hears_of_others(&self) -> bool {
+        let of_own = |group: &Group| matches!(group.filter, MailboxFilter::Personal | MailboxFilter::Inboxes);
+        !self.groups.iter().all(of_own)
     }
 
     /// Waits until there is something to tell.
@@ -181,14 +200,21 @@ impl Notify {
 
     /// The figures of a mailbox; `None` where there are none to tell.
     fn look(&self, name: &MailboxName) -> Option<MailboxStatus> {
-        match self.notices.status(name) {
+        match self.status(name) {
             Ok(status) => Some(status),
-            Err(StoreError::NoSuchMailbox(_)) => None,
-            Err(error) => {
-                error!(%error, mailbox = %name, "changes in a mailbox can't be told");
+            Err(Failure::Store(StoreError::NoSuchMailbox(_)) | Failure::No(_)) => None,
+            Err(failure) => {
+                error!(?failure, mailbox = %name, "changes in a mailbox can't be told");
                 None
             }
         }
+    }
+
+    fn status(&self, name: &MailboxName) -> Result<MailboxStatus, Failure> {
+        // The rights may be others by now.
+        let view = self.access.check(name, Rights::READ)?.open()?;
+        self.notices.looked_at(name, view.mailbox());
+        Ok(view.status()?)
     }
 
     /// Tells what was heard. Blocks.
@@ -222,8 +248,7 @@ impl Notify {
     }
 
     fn tell_names(&mut self, session: &Session, out: &mut Output) -> Result<(), Unheard> {
-        let account = session.account().map_err(|_| Unheard::Overflow)?;
-        let now = Directory::read(account)?;
+        let now = Directory::read(&self.access)?;
         let differences = self.directory.differences(&now);
         self.follow(&differences.renamed);
         let before = std::mem::replace(&mut self.directory, now).subscribed;
@@ -240,22 +265,23 @@ impl Notify {
         let renamed = differences.renamed.iter().filter(|(old, new)| hears(old, names) || hears(new, names));
         lines.extend(renamed.map(|(old, new)| (new, Some(old))));
         if !lines.is_empty() {
-            let names = list::Names::of(self.directory.entries.values(), &self.directory.subscribed);
+            let mut names = list::Names::of(self.directory.entries.values(), &self.directory.subscribed);
+            names.add_shared(self.directory.shared.iter().map(|(name, place)| (name.clone(), place.clone())));
             names.tell(session, lines, out);
         }
         Ok(())
     }
 
     /// The client itself changed these names: it is not told of that (RFC 5465 §5). Blocks.
-    pub(crate) fn knows_names(&mut self, account: &Account, is_known: impl Fn(&MailboxName) -> bool) {
-        match Directory::read(account) {
+    pub(crate) fn knows_names(&mut self, is_known: impl Fn(&MailboxName) -> bool) {
+        match Directory::read(&self.access) {
             Ok(now) => {
                 let mut renamed = self.directory.differences(&now).renamed;
                 renamed.retain(|(_, new)| is_known(new));
                 self.follow(&renamed);
                 self.directory.adopt(now, is_known);
             }
-            Err(error) => info!(%error, "a client may be told of names that it changed itself"),
+            Err(failure) => info!(?failure, "a client may be told of names that it changed itself"),
         }
     }
 

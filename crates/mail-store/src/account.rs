@@ -353,7 +353,7 @@ impl Account {
                 above = parent.parent();
             }
             self.make(index, name, special_use)?;
-            if self.acl(name)? == Acl::default() { Ok(()) } else { shares::note(&self.home) }
+            if self.acl(name)? == Acl::default() { Ok(()) } else { shares::note_change(&self.home) }
         })
     }
 

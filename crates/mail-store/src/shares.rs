@@ -37,6 +37,11 @@ impl Shares {
         Self { mail_dir: mail_dir.to_owned(), known: Mutex::default() }
     }
 
+    /// What changes whenever somebody's rights in another's mailbox do.
+    pub(crate) fn folder(&self) -> PathBuf {
+        folder(&self.mail_dir)
+    }
+
     /// The accounts in which one of the identifiers is meant, given the owner.
     pub(crate) fn owners(
         &self,
@@ -108,6 +113,15 @@ fn rebuild(mail_dir: &Path) -> Result<(), StoreError> {
 
 /// Notes by which identifiers others have rights in the account of this home.
 pub(crate) fn note(home: &Path) -> Result<(), StoreError> {
+    note_if(home, false)
+}
+
+/// Notes it once more although they are the same: who listens learns that something else changed of their rights.
+pub(crate) fn note_change(home: &Path) -> Result<(), StoreError> {
+    note_if(home, true)
+}
+
+fn note_if(home: &Path, is_changed: bool) -> Result<(), StoreError> {
     let (Some(mail_dir), Some(name)) = (home.parent().and_then(Path::parent), name(home)) else {
         return Ok(());
     };
@@ -122,7 +136,8 @@ pub(crate) fn note(home: &Path) -> Result<(), StoreError> {
         return if before.is_some() { disk::remove(&path) } else { Ok(()) };
     }
     let now = text(&identifiers);
-    if before.as_deref() == Some(now.as_bytes()) { Ok(()) } else { disk::replace(&path, now.as_bytes()) }
+    let is_same = before.as_deref() == Some(now.as_bytes()) && !is_changed;
+    if is_same { Ok(()) } else { disk::replace(&path, now.as_bytes()) }
 }
 
 /// Brings to the disk what others than the owner have seen in the account of this home: the index must not have it for longer.

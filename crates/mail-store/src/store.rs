@@ -119,6 +119,11 @@ impl Store {
         self.shares.owners(is_meant)
     }
 
+    /// See [`Shares::folder`].
+    pub(crate) fn shares_folder(&self) -> PathBuf {
+        self.shares.folder()
+    }
+
     fn opened(&self, home: &Path) -> Option<Arc<Account>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(home).and_then(Weak::upgrade).filter(|it| it.is_current())

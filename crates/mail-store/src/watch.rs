@@ -297,7 +297,7 @@ impl Watching {
             Subject::Mailbox(_) | Subject::Folder(_) => {
                 &[("", WatchMask::MOVED_TO | WatchMask::MODIFY), ("cur", names), ("new", names)][..]
             }
-            Subject::Names(_) => &[("", names)],
+            Subject::Names(_) | Subject::Shared(_) => &[("", names)],
         };
         for (part, mask) in parts {
             let watch = inotify.watches().add(folder.join(part), *mask | itself)?;
@@ -396,6 +396,10 @@ impl Watching {
                 None
             }
             Subject::Names(names) => names.tell(),
+            Subject::Shared(shared) => {
+                shared.tell();
+                None
+            }
             Subject::Mailbox(mailbox) => match mailbox.upgrade() {
                 Some(mailbox) => self.compare_mailbox(id, &mailbox),
                 None => return,

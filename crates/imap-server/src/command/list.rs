@@ -43,7 +43,7 @@ impl Names {
     }
 
     /// Adds others' mailboxes. What they are for is for their owners.
-    fn add_shared(&mut self, shared: Vec<(MailboxName, Place)>) {
+    pub(crate) fn add_shared(&mut self, shared: impl IntoIterator<Item = (MailboxName, Place)>) {
         for (name, place) in shared {
             for above in std::iter::successors(name.parent(), MailboxName::parent) {
                 self.names.entry(above.clone()).or_default().exists = true;

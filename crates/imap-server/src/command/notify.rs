@@ -1,7 +1,5 @@
 //! NOTIFY. RFC 5465 §3.1.
 
-use std::sync::Arc;
-
 use imap_proto::NotifyRequest;
 
 use crate::answer::{Failure, Output};
@@ -19,10 +17,9 @@ pub(crate) fn notify(
         NotifyRequest::None => (false, Wanted { selected: SelectedEvents::none(), groups: Vec::new() }),
         NotifyRequest::Set { status, groups } => (status, Wanted::of(groups)?),
     };
-    let account = Arc::clone(session.account()?);
     let mut notify = None;
     if !wanted.groups.is_empty() {
-        let begun = Notify::begin(&account, wanted.groups, session.max_notify_mailboxes());
+        let begun = Notify::begin(session.access()?, wanted.groups, session.max_notify_mailboxes());
         notify = Some(Box::new(begun?));
     }
     if let Some(notify) = notify.as_mut().filter(|_| status) {
@@ -36,7 +33,7 @@ impl From<Unheard> for Failure {
     fn from(unheard: Unheard) -> Self {
         match unheard {
             Unheard::Overflow => Failure::no(Text::TooManyMailboxes.coded("NOTIFICATIONOVERFLOW")),
-            Unheard::Store(error) => error.into(),
+            Unheard::Other(failure) => failure,
         }
     }
 }

@@ -2,14 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mail_store::{Account, MailboxEntry, StoreError};
+use std::sync::Arc;
+
+use mail_store::{Account, MailboxEntry};
 use mail_types::MailboxName;
 
-/// The mailboxes of an account and what is subscribed to.
+use crate::access::{Access, Place};
+use crate::answer::Failure;
+
+/// The mailboxes of an account, those that others share with its user, and what is subscribed to.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     /// By name, with those that only stand above others.
     pub(crate) entries: BTreeMap<MailboxName, MailboxEntry>,
+    /// By the names that the user gives them.
+    pub(crate) shared: BTreeMap<MailboxName, Place>,
     pub(crate) subscribed: BTreeSet<MailboxName>,
 }
 
@@ -25,18 +32,28 @@ pub(crate) struct Differences {
 }
 
 impl Directory {
-    pub(crate) fn read(account: &Account) -> Result<Self, StoreError> {
+    pub(crate) fn read(access: &Access) -> Result<Self, Failure> {
         // In the midst of a RENAME some mailboxes have their new names, and some have not.
-        let (mailboxes, subscriptions) = account.names_at_rest()?;
+        let (mailboxes, subscriptions) = access.account().names_at_rest()?;
         Ok(Self {
             entries: mailboxes.into_iter().map(|it| (it.name.clone(), it)).collect(),
+            shared: access.shared()?.into_iter().collect(),
             subscribed: subscriptions.into_iter().collect(),
         })
     }
 
     /// The names of the mailboxes.
     pub(crate) fn mailboxes(&self) -> impl Iterator<Item = &MailboxName> {
-        self.entries.values().filter(|it| it.selectable).map(|it| &it.name)
+        let own = self.entries.values().filter(|it| it.selectable).map(|it| &it.name);
+        own.chain(self.shared.keys())
+    }
+
+    /// The accounts that share something with the user.
+    pub(crate) fn others(&self) -> Vec<Arc<Account>> {
+        let mut others: Vec<Arc<Account>> =
+            self.shared.values().map(|place| Arc::clone(place.account())).collect();
+        others.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        others
     }
 
     /// The mailboxes that are not in `other`.
@@ -56,6 +73,13 @@ impl Directory {
             }
         }
         gone.into_iter().for_each(|old| differences.affect(&old.name));
+        // Others' mailboxes are renamed by others: to the user one goes and one comes.
+        let without = |one: &Self, other: &Self, differences: &mut Differences| {
+            let names = one.shared.keys().filter(|name| !other.shared.contains_key(*name));
+            names.for_each(|name| differences.affect(name));
+        };
+        without(self, now, &mut differences);
+        without(now, self, &mut differences);
         let all = differences.renamed.clone();
         let follows = |(old, new): &(MailboxName, MailboxName)| {
             all.iter().any(|(from, to)| old != from && old.renamed(from, to).as_ref() == Some(new))
@@ -70,6 +94,9 @@ impl Directory {
         self.entries.retain(|name, _| !is_known(name));
         now.entries.retain(|name, _| is_known(name));
         self.entries.append(&mut now.entries);
+        self.shared.retain(|name, _| !is_known(name));
+        now.shared.retain(|name, _| is_known(name));
+        self.shared.append(&mut now.shared);
         self.subscribed.retain(|name| !is_known(name));
         self.subscribed.extend(now.subscribed.into_iter().filter(is_known));
     }

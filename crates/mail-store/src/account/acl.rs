@@ -32,7 +32,7 @@ impl Account {
             if acl != before {
                 acl.write(&self.folder(name))?;
             }
-            shares::note(&self.home)
+            shares::note_change(&self.home)
         })
     }
 

@@ -29,8 +29,9 @@ async fn hears_all(dir: &Path, mut notices: Notices) {
     let other = Store::open(dir).unwrap();
     let account = other.account(&bob()).unwrap();
     let inbox_name = MailboxName::inbox();
-    notices.listen(&inbox_name).unwrap();
-    notices.listen(&"Sent".parse().unwrap()).unwrap();
+    notices.listen(&inbox_name, &account, &inbox_name).unwrap();
+    let sent = "Sent".parse().unwrap();
+    notices.listen(&sent, &account, &sent).unwrap();
     settled(&notices).await;
 
     deliver(&other, b"one\r\n");
@@ -56,7 +57,7 @@ async fn hears_all(dir: &Path, mut notices: Notices) {
     settled(&notices).await;
     account.subscribe(&b, true).unwrap();
     until(&notices, "a subscription", is_named).await;
-    notices.listen(&b).unwrap();
+    notices.listen(&b, &account, &b).unwrap();
     settled(&notices).await;
     account.delete(&b).unwrap();
     until(&notices, "a deletion", is_named).await;
@@ -111,8 +112,9 @@ async fn mail_that_came_before_one_listens_is_heard_of() {
     drop(account.open(&MailboxName::inbox()).unwrap());
     deliver(&store, b"one\r\n");
     let mut notices = account.listen();
-    let known = notices.listen(&MailboxName::inbox()).unwrap().unwrap();
+    let inbox = MailboxName::inbox();
+    let known = notices.listen(&inbox, &account, &inbox).unwrap().unwrap();
     assert_eq!(known.uid_next.value(), 1);
     until(&notices, "the delivery", has("INBOX")).await;
-    assert_eq!(notices.status(&MailboxName::inbox()).unwrap().messages, 1);
+    assert_eq!(account.status(&inbox).unwrap().messages, 1);
 }

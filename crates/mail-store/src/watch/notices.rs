@@ -1,16 +1,18 @@
 //! A session's wait for changes anywhere in an account: in many mailboxes, few of them open, and in their names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mail_types::{MailboxName, ModSeq, Uid, UidValidity};
 use tokio::sync::Notify;
 
-use super::subject::{Folder, Names, Subject};
+use super::subject::{Folder, Names, Shared, Subject};
 use super::{Order, Watcher, next_id};
-use crate::account::{Account, MailboxStatus};
+use crate::account::Account;
 use crate::error::StoreError;
-use crate::mailbox::Signs;
+use crate::mailbox::{Mailbox, Signs};
+use crate::store::Store;
 
 /// What may have changed.
 #[derive(Debug, Default)]
@@ -48,14 +50,20 @@ impl Heard {
     }
 }
 
-/// A session's wait for changes anywhere in an account, by whoever makes them. It costs inotify watches for each mailbox that it
-/// was told to listen to, shared by all who listen there, and some hundred octets; no mailbox is held open.
+/// A session's wait for changes anywhere in an account, and in what others share with its user, by whoever makes them. It costs
+/// inotify watches for each mailbox that it was told to listen to, shared by all who listen there, and some hundred octets; no
+/// mailbox is held open.
 #[derive(Debug)]
 pub struct Notices {
     account: Arc<Account>,
     heard: Arc<Heard>,
     watcher: Option<Watcher>,
     names: u64,
+    /// What tells which accounts share something, once that is listened to.
+    shares: Option<u64>,
+    /// The names in others' accounts.
+    others: BTreeMap<PathBuf, u64>,
+    /// By the names that the session gives them.
     mailboxes: BTreeMap<MailboxName, u64>,
 }
 
@@ -66,11 +74,38 @@ impl Notices {
             heard: Arc::default(),
             watcher: watcher.cloned(),
             names: next_id(),
+            shares: None,
+            others: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
         };
-        let names = Names::new(account.maildir(), Arc::downgrade(&notices.heard));
-        notices.order(Order::Watch(notices.names, Subject::Names(names)));
+        notices.listen_to_names(notices.names, account.maildir());
         notices
+    }
+
+    fn listen_to_names(&self, id: u64, maildir: PathBuf) {
+        let names = Names::new(maildir, Arc::downgrade(&self.heard));
+        self.order(Order::Watch(id, Subject::Names(names)));
+    }
+
+    /// Listens to who shares something with others, and to the names in these accounts, which do: to the names in no others.
+    pub fn listen_to_others(&mut self, store: &Store, owners: &[Arc<Account>]) {
+        if self.shares.is_none() {
+            let shared = Shared::new(store.shares_folder(), Arc::downgrade(&self.heard));
+            let id = *self.shares.insert(next_id());
+            self.order(Order::Watch(id, Subject::Shared(shared)));
+        }
+        let maildirs: BTreeSet<PathBuf> = owners.iter().map(|owner| owner.maildir()).collect();
+        let before = std::mem::take(&mut self.others);
+        for maildir in &maildirs {
+            let id = before.get(maildir).copied().unwrap_or_else(|| {
+                let id = next_id();
+                self.listen_to_names(id, maildir.clone());
+                id
+            });
+            self.others.insert(maildir.clone(), id);
+        }
+        let gone = before.into_iter().filter(|(maildir, _)| !maildirs.contains(maildir));
+        gone.for_each(|(_, id)| self.order(Order::Forget(id)));
     }
 
     fn order(&self, order: Order) {
@@ -90,22 +125,30 @@ impl Notices {
         self.mailboxes.contains_key(name)
     }
 
-    /// Listens to a mailbox from now on. Tells how far it was known to be: all that came since is heard.
+    /// Listens from now on to a mailbox, which the session knows as `name`, and which in `account` has the name `inner`. Tells how
+    /// far it was known to be: all that came since is heard.
     ///
     /// # Errors
     /// [`StoreError::Index`].
-    pub fn listen(&mut self, name: &MailboxName) -> Result<Option<KnownStatus>, StoreError> {
-        let path = self.account.folder(name);
+    pub fn listen(
+        &mut self,
+        name: &MailboxName,
+        account: &Arc<Account>,
+        inner: &MailboxName,
+    ) -> Result<Option<KnownStatus>, StoreError> {
+        let path = account.folder(inner);
         let signs = Signs::of(&path).ok();
-        let key = name.to_maildir();
-        let row = self.account.read(|index| index.mailbox(&key))?;
+        let key = inner.to_maildir();
+        let row = account.read(|index| index.mailbox(&key))?;
         // Where the folder is not as the index has it, it is looked at as soon as it is watched.
         let in_step = signs.zip(row.as_ref()).is_some_and(|(signs, row)| signs.agree(row.cur, row.new));
         if !self.mailboxes.contains_key(name) {
             let id = next_id();
             self.mailboxes.insert(name.clone(), id);
             let heard = Arc::downgrade(&self.heard);
-            let folder = Folder { path, name: name.clone(), heard, seen: signs.filter(|_| in_step) };
+            let is_others = !Arc::ptr_eq(account, &self.account);
+            let folder =
+                Folder { path, name: name.clone(), heard, seen: signs.filter(|_| in_step), is_others };
             self.order(Order::Watch(id, Subject::Folder(folder)));
         }
         Ok(row.and_then(|row| {
@@ -154,23 +197,18 @@ impl Notices {
         });
     }
 
-    /// The figures of a mailbox of which something was heard.
-    ///
-    /// # Errors
-    /// [`StoreError::NoSuchMailbox`], [`StoreError::Io`], [`StoreError::Index`].
-    pub fn status(&self, name: &MailboxName) -> Result<MailboxStatus, StoreError> {
-        let mailbox = self.account.open(name)?;
-        let again = mailbox.recheck_in();
-        if let Some((id, again)) = self.mailboxes.get(name).copied().zip(again) {
+    /// A mailbox of which something was heard has been looked at: what may have changed since without a sign is heard later.
+    pub fn looked_at(&self, name: &MailboxName, mailbox: &Mailbox) {
+        if let Some((id, again)) = self.mailboxes.get(name).copied().zip(mailbox.recheck_in()) {
             self.order(Order::LookIn(id, again));
         }
-        self.account.status(name)
     }
 }
 
 impl Drop for Notices {
     fn drop(&mut self) {
-        let ids = self.mailboxes.values().chain([&self.names]);
+        let ids =
+            self.mailboxes.values().chain(self.others.values()).chain(&self.shares).chain([&self.names]);
         ids.for_each(|id| self.order(Order::Forget(*id)));
     }
 }

@@ -1,4 +1,5 @@
-//! What the thread looks after for somebody: an open mailbox, the folder of one that need not be open, an account's names.
+//! What the thread looks after for somebody: an open mailbox, the folder of one that need not be open, an account's names, who
+//! shares mailboxes.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub(super) enum Subject {
     Mailbox(Weak<Mailbox>),
     Folder(Folder),
     Names(Names),
+    Shared(Shared),
 }
 
 impl Subject {
@@ -31,6 +33,7 @@ impl Subject {
             Self::Mailbox(mailbox) => mailbox.upgrade().map(|it| it.folder().to_owned()),
             Self::Folder(folder) => Some(folder.path.clone()),
             Self::Names(names) => Some(names.path.clone()),
+            Self::Shared(shared) => Some(shared.path.clone()),
         }
     }
 
@@ -40,6 +43,7 @@ impl Subject {
             Self::Mailbox(_) => true,
             Self::Folder(folder) => folder.looks_changed(),
             Self::Names(names) => names.looks_changed(),
+            Self::Shared(shared) => shared.looks_changed(),
         }
     }
 
@@ -58,13 +62,16 @@ impl Subject {
                 }
                 is_folder && is_hidden || is_list
             }
+            Self::Shared(_) => !is_aside(name),
         }
     }
 
-    /// Wakes who waits on an open mailbox, which itself has not changed.
+    /// Wakes who waits on a mailbox of which only that changed what another than its owner has seen, or may do.
     pub(super) fn wake(&self) {
-        if let Self::Mailbox(mailbox) = self {
-            mailbox.upgrade().into_iter().for_each(|mailbox| mailbox.wake_all());
+        match self {
+            Self::Mailbox(mailbox) => mailbox.upgrade().into_iter().for_each(|mailbox| mailbox.wake_all()),
+            Self::Folder(folder) if folder.is_others => folder.tell(),
+            Self::Folder(_) | Self::Names(_) | Self::Shared(_) => {}
         }
     }
 
@@ -74,6 +81,7 @@ impl Subject {
             Self::Mailbox(_) => return,
             Self::Folder(folder) => &folder.heard,
             Self::Names(names) => &names.heard,
+            Self::Shared(shared) => &shared.heard,
         };
         heard.upgrade().into_iter().for_each(|heard| heard.note(|news| news.overflow = true));
     }
@@ -95,6 +103,8 @@ pub(super) struct Folder {
     pub(super) heard: Weak<Heard>,
     /// What it showed when it was last looked at; `None` if a change may not show.
     pub(super) seen: Option<Signs>,
+    /// It is another's than the listener's.
+    pub(super) is_others: bool,
 }
 
 impl Folder {
@@ -159,5 +169,30 @@ impl Names {
         self.heard.upgrade().into_iter().for_each(|heard| heard.note(|news| news.names = true));
         let youngest = self.becoming.iter().map(|(_, since)| since.elapsed()).min();
         youngest.map(|age| age.clamp(Duration::from_millis(10), Duration::from_secs(1)))
+    }
+}
+
+/// Who shares mailboxes with others, as `shares.rs` notes it.
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) heard: Weak<Heard>,
+    seen: Option<i64>,
+}
+
+impl Shared {
+    pub(super) const fn new(path: PathBuf, heard: Weak<Heard>) -> Self {
+        Self { path, heard, seen: None }
+    }
+
+    fn looks_changed(&mut self) -> bool {
+        let now = now_nanos();
+        let time = modified_at(&self.path).ok();
+        let is_same = time.is_some() && time == self.seen;
+        self.seen = time.filter(|time| now - time > SECONDS);
+        !is_same
+    }
+
+    pub(super) fn tell(&self) {
+        self.heard.upgrade().into_iter().for_each(|heard| heard.note(|news| news.names = true));
     }
 }
