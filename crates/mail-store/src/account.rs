@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mail_types::{MailboxName, ModSeq, Quota, SpecialUse, Uid, UidValidity, Usage};
@@ -36,6 +36,8 @@ use crate::snapshot::Snapshot;
 use crate::summary::Summarizer;
 use crate::watch::{Notices, Watcher};
 
+#[cfg(test)]
+pub(crate) use locked::TIMES_LOCKED;
 pub use metadata::{MetadataChange, MetadataChanges};
 pub(crate) use special::folder_for;
 pub(crate) use subscriptions::subscriptions_of;
@@ -52,6 +54,8 @@ pub struct Account {
     reader: Mutex<Option<Index>>,
     /// Who read the index without the lock found it damaged.
     is_doubted: AtomicBool,
+    /// The number of the index's last transaction that changed something, as this process has last seen it.
+    commits: AtomicU64,
     recent: Weak<Recent>,
     open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
     search: Search,
@@ -141,6 +145,7 @@ impl Account {
             index: Mutex::new(index),
             reader: Mutex::default(),
             is_doubted: AtomicBool::new(false),
+            commits: AtomicU64::default(),
             recent,
             open: Mutex::default(),
             search: Search::new(home),

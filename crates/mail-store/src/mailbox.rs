@@ -78,6 +78,9 @@ pub struct Mailbox {
 struct Quiet {
     signs: Signs,
     until: Option<i64>,
+    /// `cur/` changed so lately that another process may change it without its time showing that: it is so only as long as
+    /// nobody has changed the index after its transaction of this number.
+    commits: Option<u64>,
 }
 
 /// What a piece of work leaves, to be shown once it is committed.
@@ -92,9 +95,11 @@ impl Outcome {
     /// Of work that is saved.
     fn of(work: &Work<'_>, snapshot: Arc<Snapshot>) -> Self {
         let (settles_at, doubtful_at) = (settles_at(&work.row), doubtful_at(&work.row));
-        let in_step = (work.signs.cur, work.signs.new) == (work.row.cur, work.row.new);
-        let quiet = in_step && work.signs.are_settled(work.began) && settles_at.is_none();
-        let quiet = quiet.then_some(Quiet { signs: work.signs, until: doubtful_at });
+        let signs = Signs { cur: work.row.cur, ..work.signs };
+        let is_quiet =
+            signs.new == work.row.new && signs.are_settled_but_for_cur(work.began) && settles_at.is_none();
+        let commits = (!is_settled(signs.cur, work.began)).then_some(0);
+        let quiet = is_quiet.then_some(Quiet { signs, until: doubtful_at, commits });
         Self { snapshot, quiet, settles_at, doubtful_at }
     }
 }
@@ -128,7 +133,9 @@ impl Mailbox {
             summarized: Mutex::default(),
             readers: Mutex::default(),
         });
-        mailbox.show(outcome);
+        // By now another thread may have changed the index.
+        let quiet = outcome.quiet.filter(|quiet| quiet.commits.is_none());
+        mailbox.show(Outcome { quiet, ..outcome });
         Ok(mailbox)
     }
 
@@ -166,7 +173,9 @@ impl Mailbox {
 
     /// Shows to all sessions what was committed. To be called before others may commit.
     fn show(&self, outcome: Outcome) -> Arc<Snapshot> {
-        *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = outcome.quiet;
+        let commits = self.place.account.commits();
+        let quiet = outcome.quiet.map(|it| Quiet { commits: it.commits.map(|_| commits), ..it });
+        *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = quiet;
         let recheck = outcome.settles_at.into_iter().chain(outcome.doubtful_at).min();
         self.recheck.store(recheck.unwrap_or_default(), Ordering::Relaxed);
         if outcome.doubtful_at.is_some_and(|at| at <= now_nanos()) {
@@ -206,6 +215,7 @@ impl Mailbox {
         quiet.is_some_and(|quiet| {
             quiet.until.is_none_or(|until| now_nanos() < until)
                 && self.place.signs().is_ok_and(|signs| signs == quiet.signs)
+                && quiet.commits.is_none_or(|commits| self.place.account.is_at_rest_since(commits))
         })
     }
 

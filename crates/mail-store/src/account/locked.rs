@@ -26,6 +26,8 @@ impl Account {
         act: impl Fn(&Index) -> Result<T, StoreError>,
         then: impl FnOnce(T) -> R,
     ) -> Result<R, StoreError> {
+        #[cfg(test)]
+        TIMES_LOCKED.set(TIMES_LOCKED.get() + 1);
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         self.flock(FlockOperation::LockExclusive).context("locking", &self.home.join("lock"))?;
         let outcome = self.in_transaction(&mut index, &act);
@@ -52,6 +54,18 @@ impl Account {
         let outcome = self.in_transaction(&mut index, &act);
         self.unlock()?;
         outcome.map(Some)
+    }
+
+    /// The number of the index's last transaction, in what is done once that is committed.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// True if nobody, in any process, has changed or removed the index since its transaction of this number, nor is at it.
+    /// Waits for nobody: what is under way has not been acknowledged.
+    pub(crate) fn is_at_rest_since(&self, commits: u64) -> bool {
+        self.index.try_lock().is_ok_and(|index| index.is_current())
+            && Note::read(&self.lock).is_ok_and(|note| note.commits == commits && !note.is_half_done())
     }
 
     fn flock(&self, operation: FlockOperation) -> std::io::Result<()> {
@@ -89,6 +103,7 @@ impl Account {
         };
         match outcome {
             Ok((value, commits)) => {
+                self.commits.store(commits, Ordering::Relaxed);
                 self.tell(note.end(&self.lock, commits));
                 Ok(value)
             }
@@ -212,4 +227,10 @@ impl Drop for Account {
             tracing::debug!(home = %self.home.display(), %error, "after a restart of the machine its mailboxes are compared as a whole");
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has waited for an account's lock, by which tests see what a look costs.
+    pub(crate) static TIMES_LOCKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

@@ -115,7 +115,12 @@ impl Signs {
 
     /// True if every change after `now` gives other signs.
     pub(crate) fn are_settled(&self, now: i64) -> bool {
-        let times = [Some(self.cur), Some(self.new), self.file.map(|it| it.time)];
+        is_settled(self.cur, now) && self.are_settled_but_for_cur(now)
+    }
+
+    /// True if every change after `now` gives other signs, except perhaps one in `cur/`.
+    pub(super) fn are_settled_but_for_cur(&self, now: i64) -> bool {
+        let times = [Some(self.new), self.file.map(|it| it.time)];
         times.into_iter().all(|time| time.is_some_and(|time| is_settled(time, now)))
     }
 }

@@ -267,6 +267,17 @@ fn a_file_copied_within_the_mailbox_is_another_message() {
 }
 
 #[test]
+fn what_another_process_changes_in_the_same_tick_of_the_clock_is_seen_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, mailbox) = one_message(dir.path());
+    let other = inbox(&Store::open(dir.path()).unwrap());
+    mailbox.store(&[Uid::MIN], &FlagChange::Add(flags(&[Flag::Seen]))).unwrap();
+    unseen(&mailbox, |_| drop(other.store(&[Uid::MIN], &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap()));
+    mailbox.sync().unwrap();
+    assert_eq!(flags_of(&mailbox, 0), "\\Flagged \\Seen \\Draft");
+}
+
+#[test]
 fn what_goes_to_a_mailbox_that_another_process_has_deleted_finds_none() {
     let dir = fast_dir();
     let (store, other) = (Store::open(dir.path()).unwrap(), Store::open(dir.path()).unwrap());
