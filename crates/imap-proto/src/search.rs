@@ -117,6 +117,8 @@ pub enum SearchKey {
     Or(Box<Self>, Box<Self>),
     /// `NOT`
     Not(Box<Self>),
+    /// `FUZZY`: what comes near is enough. RFC 6203.
+    Fuzzy(Box<Self>),
 }
 
 impl SearchKey {
@@ -132,7 +134,7 @@ impl SearchKey {
             keys.iter().collect()
         } else if let Self::Or(left, right) = self {
             vec![left, right]
-        } else if let Self::Not(key) = self {
+        } else if let Self::Not(key) | Self::Fuzzy(key) = self {
             vec![key]
         } else {
             Vec::new()
@@ -241,6 +243,7 @@ fn named<'a>(name: &[u8], depth: usize, behind: &'a [u8]) -> Option<Parsed<'a, S
         b"MODSEQ" => map(search_mod_seq, SearchKey::ModSeq).parse(rest),
         b"UID" => alt((value(SearchKey::Saved, char('$')), map(sequence_set, SearchKey::Uid))).parse(rest),
         b"NOT" => search_key(depth + 1, rest).map(|(rest, key)| (rest, SearchKey::Not(Box::new(key)))),
+        b"FUZZY" => search_key(depth + 1, rest).map(|(rest, key)| (rest, SearchKey::Fuzzy(Box::new(key)))),
         b"OR" => or(depth, rest),
         _ => return None,
     };
@@ -333,6 +336,8 @@ pub struct SearchReturns {
     pub update: bool,
     /// `PARTIAL`: as ALL, but only some. RFC 9394.
     pub partial: Option<PartialRange>,
+    /// `RELEVANCY`: how near to what a FUZZY key asks for. RFC 6203 §4.
+    pub relevancy: bool,
 }
 
 /// `"RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"`; none means ALL. Of ALL and PARTIAL there may be one, and
@@ -345,6 +350,7 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, (SearchReturns, Vec<Fet
         value(SearchReturns { all: true, ..none }, tag_no_case("ALL")),
         value(SearchReturns { count: true, ..none }, tag_no_case("COUNT")),
         value(SearchReturns { save: true, ..none }, tag_no_case("SAVE")),
+        value(SearchReturns { relevancy: true, ..none }, tag_no_case("RELEVANCY")),
         // A hint that the search will be made again (RFC 5267 §4.2): what that needs is kept anyway.
         value(none, tag_no_case("CONTEXT")),
         map(preceded((tag_no_case("PARTIAL"), sp), partial_range), |range| SearchReturns {
@@ -368,6 +374,7 @@ pub(crate) fn search_returns(input: &[u8]) -> Parsed<'_, (SearchReturns, Vec<Fet
             save: options.iter().any(|it| it.save),
             update: options.iter().any(|it| it.update),
             partial: options.iter().find_map(|it| it.partial),
+            relevancy: options.iter().any(|it| it.relevancy),
         };
         let partials = options.iter().filter(|it| it.partial.is_some()).count();
         let is_valid = partials == 0 || (partials == 1 && !returns.all);

@@ -1,4 +1,4 @@
-//! SORT and THREAD. RFC 5256 §5, RFC 5957 §5, RFC 5267 §5.
+//! SORT and THREAD. RFC 5256 §5, RFC 5957 §5, RFC 5267 §5, RFC 6203 §7.
 
 use nom::Parser;
 use nom::branch::alt;
@@ -26,6 +26,8 @@ pub enum SortKey {
     DisplayTo,
     /// `FROM`: the local part of the first address.
     From,
+    /// `RELEVANCY`: what is nearest to a FUZZY key first. RFC 6203 §6.
+    Relevancy,
     /// `SIZE`
     Size,
     /// `SUBJECT`: the base subject.
@@ -83,6 +85,7 @@ fn sort_criterion(input: &[u8]) -> Parsed<'_, SortCriterion> {
         value(SortKey::DisplayFrom, tag_no_case("DISPLAYFROM")),
         value(SortKey::DisplayTo, tag_no_case("DISPLAYTO")),
         value(SortKey::From, tag_no_case("FROM")),
+        value(SortKey::Relevancy, tag_no_case("RELEVANCY")),
         value(SortKey::Size, tag_no_case("SIZE")),
         value(SortKey::Subject, tag_no_case("SUBJECT")),
         value(SortKey::To, tag_no_case("TO")),

@@ -79,6 +79,9 @@ fn key() -> impl Strategy<Value = Written<SearchKey>> {
             inner
                 .clone()
                 .prop_map(|(key, text)| (SearchKey::Not(Box::new(key)), [b"NOT ", text.as_slice()].concat())),
+            inner.clone().prop_map(|(key, text)| {
+                (SearchKey::Fuzzy(Box::new(key)), [b"FUZZY ", text.as_slice()].concat())
+            }),
             (inner.clone(), inner.clone()).prop_map(|((one, left), (other, right))| {
                 (
                     SearchKey::Or(Box::new(one), Box::new(other)),

@@ -51,6 +51,7 @@ const AFTER_LOGIN: &[&str] = &[
     "LIST-METADATA",
     "FILTERS",
     "INPROGRESS",
+    "SEARCH=FUZZY",
     "I18NLEVEL=1",
     "UIDONLY",
     "ACL",

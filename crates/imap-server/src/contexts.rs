@@ -110,6 +110,7 @@ fn without_numbers(selected: &SelectedMailbox, key: &SearchKey) -> SearchKey {
         SearchKey::And(keys) => SearchKey::And(keys.iter().map(of).collect()),
         SearchKey::Or(left, right) => SearchKey::Or(Box::new(of(left)), Box::new(of(right))),
         SearchKey::Not(key) => SearchKey::Not(Box::new(of(key))),
+        SearchKey::Fuzzy(key) => SearchKey::Fuzzy(Box::new(of(key))),
         other => other.clone(),
     }
 }

@@ -91,6 +91,7 @@ impl Filters {
                 SearchKey::Or(Box::new(self.put_in(left)?), Box::new(self.put_in(right)?))
             }
             SearchKey::Not(key) => SearchKey::Not(Box::new(self.put_in(key)?)),
+            SearchKey::Fuzzy(key) => SearchKey::Fuzzy(Box::new(self.put_in(key)?)),
             other => other.clone(),
         })
     }

@@ -88,7 +88,7 @@ impl Extent {
         if let SearchKey::Or(left, right) = key {
             self.add(left, depth + 1);
             self.add(right, depth + 1);
-        } else if let SearchKey::Not(key) = key {
+        } else if let SearchKey::Not(key) | SearchKey::Fuzzy(key) = key {
             self.add(key, depth + 1);
         } else if let SearchKey::Seq(set) = key {
             self.ranges += set.ranges().len();

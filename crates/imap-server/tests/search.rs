@@ -11,7 +11,8 @@ const DIALOGUE: &str = "S: * OK...\nC: a LOGIN alice alice-secret\nS: a OK...\nC
     S: * FLAGS...\nS: * OK...\nS: * OK...\nS: * OK...\nS: * OK...\nS: * OK...\nS: b OK...\n\
     C: c SEARCH BODY \"OF 27.\"\nS: * SEARCH 28\nS: c OK...\n\
     C: d UID SEARCH OR BODY \"of 27.\" TEXT \"subject: 31\"\nS: * SEARCH 28 32\nS: d OK...\n\
-    C: e SEARCH BODY words TEXT \"subject: 3\" NOT OR BODY \"of 3.\" NOT TEXT \"of 38\"\nS: * SEARCH 39\nS: e OK...\n";
+    C: e SEARCH BODY words TEXT \"subject: 3\" NOT OR BODY \"of 3.\" NOT TEXT \"of 38\"\nS: * SEARCH 39\nS: e OK...\n\
+    C: f SEARCH RETURN (ALL RELEVANCY) FUZZY BODY \"27 wrods\"\nS: * ESEARCH (TAG \"f\") ALL 28 RELEVANCY (79)\nS: f OK...\n";
 
 async fn hold(fixture: &mut Fixture) -> anyhow::Result<()> {
     let server = fixture.start(imap_server::run)?;

@@ -8,6 +8,7 @@ pub mod binary;
 mod casemap;
 mod digest;
 mod envelope;
+pub mod fuzzy;
 pub mod header;
 mod mime;
 mod mime_field;

@@ -3,12 +3,13 @@
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
+use crate::fuzzy::Nearness;
 use crate::header::{self, slice};
 pub use crate::needle::Needle;
 use crate::{BodyStructure, Content, digest, text};
 
-/// What [`SearchedMessage::texts`] shows and what [`crate::casemap`] makes of it: to be raised with every change of these, so
-/// that what was kept of them is made anew.
+/// What [`SearchedMessage::texts`] shows and what [`crate::casemap`] makes of it: to be raised with every change of these, or
+/// of [`crate::fuzzy::for_each_word`], so that what was kept of them is made anew.
 pub const TEXTS_VERSION: u16 = 2;
 
 /// A message that is searched; its structure is read at most once.
@@ -54,6 +55,20 @@ impl SearchedMessage {
         let found =
             |text: &str| if needle.is_in(text) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         needle.is_empty() || self.texts(within, &mut |_, text| found(text)).is_break()
+    }
+
+    /// Has a fuzzy search look at the values of the fields `name`.
+    pub fn header_nears(&self, name: &str, nearness: &mut Nearness<'_>) {
+        let fields = header::fields(&self.octets).filter(|field| field.is(name));
+        fields.for_each(|field| nearness.see(&text::of_value(&field.value())));
+    }
+
+    /// Has a fuzzy search look at every text that a search `within` looks through.
+    pub fn nears(&self, within: Within, nearness: &mut Nearness<'_>) {
+        let _ = self.texts(within, &mut |_, text| {
+            nearness.see(text);
+            ControlFlow::Continue(())
+        });
     }
 
     /// Shows every text that a search `within` looks through, with the narrowest search that does so, until `see` breaks off.

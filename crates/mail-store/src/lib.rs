@@ -43,7 +43,7 @@ pub use message_file::MessageFile;
 pub use metadata::Metadata;
 pub use meter::Meter;
 pub use object_id::{EmailId, MailboxObjectId, NoId};
-pub use search::TextAnswer;
+pub use search::{FuzzyAnswer, TextAnswer};
 pub use snapshot::{Difference, Message, Snapshot, Uids};
 pub use store::Store;
 pub use summary::{Digests, Summarized, Summarizer, Summary};

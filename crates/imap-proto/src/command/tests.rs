@@ -1,5 +1,5 @@
 use super::*;
-use crate::{AppendStep, Section, SectionText};
+use crate::{AppendStep, Header, Section, SectionText, SortKey};
 
 #[track_caller]
 pub(crate) fn parsed(line: &str) -> Command {
@@ -178,6 +178,37 @@ fn search_says_what_is_to_be_returned() {
     }
     refused("a SEARCH RETURN (NONSENSE) ALL");
     refused("a FETCH $,1 FLAGS");
+}
+
+/// RFC 6203 §3 to §6: the standard's own examples.
+#[test]
+fn fuzzy_stands_before_any_key_and_asks_for_relevancy() {
+    let of = |line: &str| {
+        let command = parsed(line);
+        let (Command::Search(search) | Command::Sort(_, search)) = command else { panic!("{line}") };
+        (search.key, search.returns)
+    };
+    let subject = |text: &str| SearchKey::Address(Header::Subject, text.into());
+    let fuzzy = |key| SearchKey::Fuzzy(Box::new(key));
+    assert_eq!(of("A1 SEARCH FUZZY (SUBJECT \"IMAP break\")").0, fuzzy(subject("IMAP break")));
+    let from = SearchKey::Address(Header::From, "user@example.com".into());
+    assert_eq!(
+        of("A2 SEARCH FUZZY SUBJECT work FROM user@example.com").0,
+        SearchKey::And(vec![fuzzy(subject("work")), from])
+    );
+    let returns = SearchReturns { relevancy: true, all: true, ..SearchReturns::default() };
+    assert_eq!(of("B1 SEARCH RETURN (RELEVANCY ALL) FUZZY TEXT \"Helo\"").1, Some(returns));
+    parsed("a SEARCH FUZZY (FROM \"Dave\" SINCE 21-Jan-2009 BEFORE 24-Jan-2009)");
+    parsed("a SEARCH FUZZY (LARGER 900000 SMALLER 1100000)");
+    parsed("a SEARCH SUBJECT \"xyz\" FUZZY ANSWERED");
+    let line = "C2 SORT RETURN (RELEVANCY ALL) (REVERSE RELEVANCY) UTF-8 FUZZY TEXT \"Helo\"";
+    let Command::Sort(criteria, _) = parsed(line) else { panic!("SORT") };
+    assert_eq!(criteria, [SortCriterion { key: SortKey::Relevancy, reverse: true }]);
+    let returns = of("C3 SORT RETURN (PARTIAL 1:10) (RELEVANCY) UTF-8 FUZZY TEXT \"World\"").1.unwrap();
+    assert!(returns.partial.is_some() && !returns.relevancy);
+    for line in ["a SEARCH FUZZY", "a SEARCH FUZZY ()", "a SEARCH RETURN (RELEVANCE) ALL"] {
+        refused(line);
+    }
 }
 
 #[test]

@@ -9,9 +9,9 @@ use mail_types::{MailboxName, Rights};
 
 use crate::access::Access;
 use crate::answer::{Failure, Output, Status};
-use crate::command::search::tell;
+use crate::command::search::{check_relevancy, tell};
 use crate::filter;
-use crate::search::find;
+use crate::search::find_hits;
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
 use crate::text::{RespText, Text};
@@ -24,6 +24,7 @@ pub(crate) fn esearch(
     now: i64,
     out: &mut Output,
 ) -> Result<RespText, Failure> {
+    check_relevancy(&request, &[])?;
     let returns = request.returns.unwrap_or(SearchReturns { all: true, ..SearchReturns::default() });
     let request = SearchRequest { returns: Some(returns), ..request };
     if returns.save && sources != [MailboxFilter::Selected] {
@@ -65,7 +66,7 @@ fn search(
     now: i64,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let found = find(mailbox, request, now);
+    let found = find_hits(mailbox, request, now);
     let is_silent = found.as_ref().is_ok_and(Vec::is_empty);
     let correlator = format!("{correlator} UIDVALIDITY {}", mailbox.mailbox().uid_validity());
     let request = if is_silent {

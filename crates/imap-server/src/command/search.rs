@@ -1,12 +1,12 @@
 //! SEARCH, and what ESEARCH tells of what was found. RFC 3501 §6.4.4, RFC 4731, RFC 5182.
 
-use imap_proto::{SearchRequest, SearchReturns, Tag};
+use imap_proto::{SearchRequest, SearchReturns, SortCriterion, SortKey, Tag};
 use mail_types::{ModSeq, Uid};
 
 use crate::answer::{Failure, Output};
 use crate::contexts;
 use crate::mod_seqs::has_mod_seq;
-use crate::search::find;
+use crate::search::{Hit, find_hits, is_fuzzy};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
 use crate::text::{RespText, Text};
@@ -19,13 +19,14 @@ pub(crate) fn search(
     out: &mut Output,
 ) -> Result<RespText, Failure> {
     let selected = session.selected()?;
+    check_relevancy(request, &[])?;
     let is_updated = request.returns.is_some_and(|returns| returns.update);
     if is_updated && selected.contexts().has(tag) {
         return Err(Failure::bad(Text::TagInUse));
     }
-    let found = find(selected, request, now);
+    let found = find_hits(selected, request, now);
     if is_updated && let Ok(found) = &found {
-        contexts::begin(selected, (tag, request), None, now, found, out);
+        contexts::begin(selected, (tag, request), None, now, &indexes(found), out);
     }
     // RFC 9051 §6.4.4: every answer is an ESEARCH.
     let all = SearchReturns { all: true, ..SearchReturns::default() };
@@ -35,29 +36,44 @@ pub(crate) fn search(
     Ok(Text::Searched.into())
 }
 
+/// RFC 6203 §4, §6: only FUZZY says how relevant a message is.
+pub(crate) fn check_relevancy(request: &SearchRequest, criteria: &[SortCriterion]) -> Result<(), Failure> {
+    let is_told = request.returns.is_some_and(|returns| returns.relevancy);
+    let is_wanted = is_told || criteria.iter().any(|criterion| criterion.key == SortKey::Relevancy);
+    if is_wanted && !is_fuzzy(&request.key) {
+        return Err(Failure::bad(Text::RelevancyOfFuzzy));
+    }
+    Ok(())
+}
+
+pub(crate) fn indexes(hits: &[Hit]) -> Vec<usize> {
+    hits.iter().map(|hit| hit.index).collect()
+}
+
 /// Tells what was found, in its order, under the command's name or as ESEARCH does, with the correlator that says of what it
 /// is.
 pub(crate) fn tell(
     selected: &mut SelectedMailbox,
     correlator: &str,
     request: &SearchRequest,
-    found: Result<Vec<usize>, Failure>,
+    found: Result<Vec<Hit>, Failure>,
     name: &str,
     out: &mut Output,
 ) -> Result<(), Failure> {
     if let Some(returns) = request.returns.filter(|returns| returns.save) {
         // RFC 5182 §2.1: a search that fails empties it.
-        let found = found.as_ref().map(Vec::as_slice).unwrap_or_default();
-        let mut uids: Vec<Uid> = saved(returns, found).filter_map(|index| selected.uid(index)).collect();
+        let found = found.as_ref().map(|hits| indexes(hits)).unwrap_or_default();
+        let mut uids: Vec<Uid> = saved(returns, &found).filter_map(|index| selected.uid(index)).collect();
         uids.sort_unstable();
         uids.dedup();
         selected.save(uids);
     }
-    let found = found?;
+    let hits = found?;
+    let found = indexes(&hits);
     let mod_seq = highest_mod_seq(selected, request, &found);
     let numbers: Vec<u32> = found.into_iter().map(|index| number(selected, request.uid, index)).collect();
     if request.returns.is_some() {
-        tell_extended(correlator, request, &numbers, mod_seq, out);
+        tell_extended(correlator, request, &numbers, &hits, mod_seq, out);
         return Ok(());
     }
     out.text(format_args!("* {name}"));
@@ -102,12 +118,13 @@ fn tell_extended(
     correlator: &str,
     request: &SearchRequest,
     numbers: &[u32],
+    hits: &[Hit],
     mod_seq: Option<ModSeq>,
     out: &mut Output,
 ) {
-    let SearchReturns { min, max, all, count, partial, save: _, update: _ } =
+    let SearchReturns { min, max, all, count, partial, relevancy, save: _, update: _ } =
         request.returns.unwrap_or_default();
-    if !(min || max || all || count || partial.is_some()) {
+    if !(min || max || all || count || relevancy || partial.is_some()) {
         return;
     }
     out.text(format_args!("* ESEARCH ({correlator}){}", if request.uid { " UID" } else { "" }));
@@ -131,6 +148,12 @@ fn tell_extended(
     }
     if count {
         out.text(format_args!(" COUNT {}", numbers.len()));
+    }
+    if relevancy {
+        // Of the messages that are told of one by one.
+        let told = partial.map_or(hits, |partial| hits.get(partial.of(hits.len())).unwrap_or_default());
+        let scores: Vec<String> = told.iter().map(|hit| hit.relevancy.to_string()).collect();
+        out.text(format_args!(" RELEVANCY ({})", scores.join(" ")));
     }
     if let Some(mod_seq) = mod_seq {
         out.text(format_args!(" MODSEQ {mod_seq}"));

@@ -1,4 +1,4 @@
-//! SORT. RFC 5256 §3, RFC 5957, RFC 5267 §3. What it sorts by is kept beside the messages, so that none is read.
+//! SORT. RFC 5256 §3, RFC 5957, RFC 5267 §3, RFC 6203 §6. What it sorts by is kept beside the messages, so that none is read.
 
 use std::cmp::Ordering;
 
@@ -7,10 +7,10 @@ use mail_message::{BaseSubject, Digest, DigestText, casemap};
 use mail_store::{Message, StoreError};
 use mail_types::Uid;
 
-use crate::answer::{Failure, Output};
-use crate::command::search::tell;
+use crate::answer::{Failure, Output, Status};
+use crate::command::search::{check_relevancy, indexes, tell};
 use crate::contexts;
-use crate::search::{Candidate, find, for_each_digest};
+use crate::search::{Candidate, Hit, find_hits, for_each_digest};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
 use crate::text::{RespText, Text};
@@ -23,14 +23,17 @@ pub(crate) fn sort(
     now: i64,
     out: &mut Output,
 ) -> Result<RespText, Failure> {
+    check_relevancy(request, criteria)?;
     let selected = session.selected()?;
     let is_updated = request.returns.is_some_and(|returns| returns.update);
     if is_updated && selected.contexts().has(tag) {
         return Err(Failure::bad(Text::TagInUse));
     }
-    let found = find(selected, request, now).and_then(|found| sorted(selected, criteria, &found));
-    if is_updated && let Ok(found) = &found {
-        contexts::begin(selected, (tag, request), Some(criteria), now, found, out);
+    let found = find_hits(selected, request, now).and_then(|found| sorted(selected, criteria, &found));
+    if is_updated && criteria.iter().any(|criterion| criterion.key == SortKey::Relevancy) {
+        out.say(Status::No, Text::RelevancyNotUpdated.coded_as(format!("NOUPDATE \"{tag}\"")));
+    } else if is_updated && let Ok(found) = &found {
+        contexts::begin(selected, (tag, request), Some(criteria), now, &indexes(found), out);
     }
     tell(selected, &format!("TAG \"{tag}\""), request, found, "SORT", out)?;
     Ok(Text::Sorted.into())
@@ -44,8 +47,8 @@ enum Value {
     Text(String),
 }
 
-/// What a message is sorted by, and its index.
-type Valued = (Box<[Value]>, usize);
+/// What a message is sorted by, and the message.
+type Valued = (Box<[Value]>, Hit);
 
 /// Where a message, named by its index, belongs among others that are in the order of the criteria. What a message is sorted by
 /// never changes, so that only those are looked at that decide.
@@ -55,13 +58,16 @@ pub(crate) fn place(
     among: &[Uid],
     index: usize,
 ) -> Result<usize, Failure> {
-    let of = |index: usize| -> Result<Valued, Failure> {
+    let of = |index: usize| -> Result<(Box<[Value]>, usize), Failure> {
         let gone = || {
             selected
                 .uid(index)
                 .map_or(Failure::bad(Text::NoSuchMessage), |uid| StoreError::MessageGone(uid).into())
         };
-        Ok((with_values(selected, criteria, &[index])?.pop().ok_or_else(gone)?.0, index))
+        Ok((
+            with_values(selected, criteria, &[Hit { index, relevancy: 100 }])?.pop().ok_or_else(gone)?.0,
+            index,
+        ))
     };
     let wanted = of(index)?;
     let mut range = 0..among.len();
@@ -78,25 +84,25 @@ pub(crate) fn place(
 fn sorted(
     selected: &SelectedMailbox,
     criteria: &[SortCriterion],
-    found: &[usize],
-) -> Result<Vec<usize>, Failure> {
+    found: &[Hit],
+) -> Result<Vec<Hit>, Failure> {
     let mut messages = with_values(selected, criteria, found)?;
     messages.sort_by(|(a, _), (b, _)| compare(criteria, a, b));
-    Ok(messages.into_iter().map(|(_, index)| index).collect())
+    Ok(messages.into_iter().map(|(_, hit)| hit).collect())
 }
 
 /// Messages with what they are sorted by; those that are gone are passed over.
 fn with_values(
     selected: &SelectedMailbox,
     criteria: &[SortCriterion],
-    found: &[usize],
+    found: &[Hit],
 ) -> Result<Vec<Valued>, Failure> {
     let kinds: Vec<DigestText> = criteria.iter().filter_map(|it| kind(it.key)).collect();
     let needs_header = criteria.iter().any(|it| it.key == SortKey::Date || kind(it.key).is_some());
     let mut messages = Vec::with_capacity(found.len());
-    for_each_digest(selected, found, |index, candidate| {
-        let values = values(criteria, &kinds, needs_header, candidate)?;
-        messages.push((values, index));
+    for_each_digest(selected, found, |hit, candidate| {
+        let values = values(criteria, &kinds, needs_header, (hit.relevancy, candidate))?;
+        messages.push((values, hit));
         Ok(())
     })?;
     Ok(messages)
@@ -114,17 +120,19 @@ fn values(
     criteria: &[SortCriterion],
     kinds: &[DigestText],
     needs_header: bool,
-    candidate: &Candidate<'_>,
+    (relevancy, candidate): (u8, &Candidate<'_>),
 ) -> Result<Box<[Value]>, StoreError> {
     let digest = if needs_header { candidate.digest(kinds)? } else { Digest::new(&[]) };
-    Ok(criteria.iter().map(|it| value(it.key, &candidate.message, &digest)).collect())
+    Ok(criteria.iter().map(|it| value(it.key, relevancy, &candidate.message, &digest)).collect())
 }
 
-fn value(key: SortKey, message: &Message, digest: &Digest<'_>) -> Value {
+fn value(key: SortKey, relevancy: u8, message: &Message, digest: &Digest<'_>) -> Value {
     let arrival = message.internal_date.unix_seconds();
     match key {
         SortKey::Arrival => Value::Number(arrival),
         SortKey::Date => Value::Number(digest.sent().unwrap_or(arrival)),
+        // RFC 6203 §6: the most relevant first.
+        SortKey::Relevancy => Value::Number(-i64::from(relevancy)),
         SortKey::Size => Value::Number(i64::try_from(message.size).unwrap_or(i64::MAX)),
         SortKey::Subject => {
             let subject = kind(key).and_then(|kind| digest.text(kind)).unwrap_or_default();
@@ -146,6 +154,6 @@ const fn kind(key: SortKey) -> Option<DigestText> {
         SortKey::From => Some(DigestText::FromMailbox),
         SortKey::To => Some(DigestText::ToMailbox),
         SortKey::Subject => Some(DigestText::Subject),
-        SortKey::Arrival | SortKey::Date | SortKey::Size => None,
+        SortKey::Arrival | SortKey::Date | SortKey::Relevancy | SortKey::Size => None,
     }
 }

@@ -5,7 +5,7 @@ use mail_message::{BaseSubject, DigestText, casemap};
 
 use crate::answer::{Failure, Output};
 use crate::command::search::number;
-use crate::search::{find, for_each_digest};
+use crate::search::{Hit, find_hits, for_each_digest};
 use crate::selected::SelectedMailbox;
 use crate::session::Session;
 use crate::text::{RespText, Text};
@@ -19,7 +19,7 @@ pub(crate) fn thread(
     out: &mut Output,
 ) -> Result<RespText, Failure> {
     let selected = session.selected()?;
-    let found = find(selected, request, now)?;
+    let found = find_hits(selected, request, now)?;
     let mut numbers = Vec::with_capacity(found.len());
     let mut members = Vec::with_capacity(found.len());
     collect(selected, algorithm, &found, |index, member| {
@@ -48,13 +48,13 @@ pub(crate) fn thread(
 fn collect(
     selected: &SelectedMailbox,
     algorithm: ThreadAlgorithm,
-    found: &[usize],
+    found: &[Hit],
     mut add: impl FnMut(usize, Member),
 ) -> Result<(), Failure> {
     let by_subject = algorithm != ThreadAlgorithm::Refs;
     let by_references = algorithm != ThreadAlgorithm::OrderedSubject;
     let kinds: &[DigestText] = if by_subject { &[DigestText::Subject] } else { &[] };
-    for_each_digest(selected, found, |index, candidate| {
+    for_each_digest(selected, found, |hit, candidate| {
         let digest = candidate.digest(kinds)?;
         let arrival = candidate.message.internal_date.unix_seconds();
         let mut member = Member { date: arrival, ..Member::default() };
@@ -68,7 +68,7 @@ fn collect(
             member.id = digest.message_id();
             member.references = digest.references().collect();
         }
-        add(index, member);
+        add(hit.index, member);
         Ok(())
     })
 }

@@ -31,7 +31,7 @@ pub(super) fn cost(key: &SearchKey) -> Cost {
         | SearchKey::Header(..) => Cost::Digest,
         SearchKey::And(keys) => keys.iter().map(cost).max().unwrap_or(Cost::Index),
         SearchKey::Or(left, right) => cost(left).max(cost(right)),
-        SearchKey::Not(key) => cost(key),
+        SearchKey::Not(key) | SearchKey::Fuzzy(key) => cost(key),
         SearchKey::All
         | SearchKey::Flag(_)
         | SearchKey::Keyword(_)
@@ -63,7 +63,7 @@ pub(super) fn collect_texts<'a>(key: &'a SearchKey, texts: &mut Vec<&'a [u8]>) {
             collect_texts(left, texts);
             collect_texts(right, texts);
         }
-        SearchKey::Not(key) => collect_texts(key, texts),
+        SearchKey::Not(key) | SearchKey::Fuzzy(key) => collect_texts(key, texts),
         SearchKey::All
         | SearchKey::Flag(_)
         | SearchKey::Keyword(_)

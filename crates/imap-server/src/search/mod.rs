@@ -3,6 +3,7 @@
 
 mod candidate;
 mod cost;
+mod fuzzy;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -19,18 +20,38 @@ use crate::summaries::{Summaries, is_field};
 use crate::text::Text;
 pub(crate) use candidate::Candidate;
 use cost::{Cost, collect_texts, cost};
+use fuzzy::WantedFuzzy;
+pub(crate) use fuzzy::is_fuzzy;
 
 /// Of a few messages the texts are read sooner than looked up.
 const READ_BEFORE_ASKING: u32 = 16;
 
-/// The messages found, as ascending indexes of the snapshot. `now` is in seconds since 1970.
+/// A message that a search found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// Its index in the snapshot.
+    pub(crate) index: usize,
+    /// From 1 to 100. RFC 6203 §4.
+    pub(crate) relevancy: u8,
+}
+
+/// The messages found, ascending. `now` is in seconds since 1970.
+pub(crate) fn find_hits(
+    selected: &SelectedMailbox,
+    request: &SearchRequest,
+    now: i64,
+) -> Result<Vec<Hit>, Failure> {
+    Meter::expect(selected.now().len());
+    hits_among(selected, request, now, (0..selected.now().len()).inspect(|_| Meter::count()))
+}
+
+/// As [`find_hits`], as ascending indexes of the snapshot.
 pub(crate) fn find(
     selected: &SelectedMailbox,
     request: &SearchRequest,
     now: i64,
 ) -> Result<Vec<usize>, Failure> {
-    Meter::expect(selected.now().len());
-    find_among(selected, request, now, (0..selected.now().len()).inspect(|_| Meter::count()))
+    Ok(find_hits(selected, request, now)?.into_iter().map(|hit| hit.index).collect())
 }
 
 /// Of these messages, named by ascending indexes of the snapshot, those that are found.
@@ -40,16 +61,25 @@ pub(crate) fn find_among(
     now: i64,
     indexes: impl Iterator<Item = usize>,
 ) -> Result<Vec<usize>, Failure> {
+    Ok(hits_among(selected, request, now, indexes)?.into_iter().map(|hit| hit.index).collect())
+}
+
+fn hits_among(
+    selected: &SelectedMailbox,
+    request: &SearchRequest,
+    now: i64,
+    indexes: impl Iterator<Item = usize>,
+) -> Result<Vec<Hit>, Failure> {
     let charset = charset(request.charset.as_deref())?;
     let search = Search::new(selected, &request.key, charset, now);
     let summaries = RefCell::default();
     let mut found = Vec::new();
     for index in indexes {
         let Some(message) = selected.now().get(index) else { continue };
-        match search.holds(&request.key, &Candidate::new(selected, &summaries, selected.seq(index), message))
-        {
-            Ok(true) => found.push(index),
-            Ok(false) | Err(StoreError::MessageGone(_)) => {}
+        let candidate = Candidate::new(selected, &summaries, selected.seq(index), message);
+        match search.relevancy(&request.key, &candidate) {
+            Ok(Some(relevancy)) => found.push(Hit { index, relevancy }),
+            Ok(None) | Err(StoreError::MessageGone(_)) => {}
             Err(error) => return Err(error.into()),
         }
         summaries.borrow_mut().keep_if_many(selected.mailbox());
@@ -58,19 +88,18 @@ pub(crate) fn find_among(
     Ok(found)
 }
 
-/// Shows what is known of the headers of messages, named by ascending indexes of the snapshot; those that are gone meanwhile
-/// are passed over.
+/// Shows what is known of the headers of messages; those that are gone meanwhile are passed over.
 pub(crate) fn for_each_digest(
     selected: &SelectedMailbox,
-    indexes: &[usize],
-    mut see: impl FnMut(usize, &Candidate<'_>) -> Result<(), StoreError>,
+    messages: &[Hit],
+    mut see: impl FnMut(Hit, &Candidate<'_>) -> Result<(), StoreError>,
 ) -> Result<(), Failure> {
-    Meter::expect(indexes.len());
+    Meter::expect(messages.len());
     let summaries = RefCell::<Summaries>::default();
-    for index in indexes {
+    for hit in messages {
         Meter::count();
-        let Some(message) = selected.now().get(*index) else { continue };
-        match see(*index, &Candidate::new(selected, &summaries, selected.seq(*index), message)) {
+        let Some(message) = selected.now().get(hit.index) else { continue };
+        match see(*hit, &Candidate::new(selected, &summaries, selected.seq(hit.index), message)) {
             Ok(()) | Err(StoreError::MessageGone(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -99,6 +128,8 @@ struct Search<'a> {
     sets: HashMap<*const SearchKey, Vec<(u32, u32)>>,
     /// The texts that are looked for, by their octets in the command.
     wanted: HashMap<&'a [u8], Wanted>,
+    /// Those of them that are looked for with what is like them; none if no key is FUZZY.
+    fuzzy: HashMap<&'a [u8], WantedFuzzy>,
     /// How many messages more are read before the full-text index is asked, which costs more than reading a few.
     to_read: Cell<u32>,
 }
@@ -137,10 +168,13 @@ impl<'a> Search<'a> {
             in_body: OnceCell::new(),
             in_text: OnceCell::new(),
         };
+        let fuzzy_texts = if is_fuzzy(key) { texts.clone() } else { Vec::new() };
+        let fuzzy = |text: &[u8]| WantedFuzzy::new(&charset.decode_without_bom_handling(text).0);
+        let fuzzy = fuzzy_texts.into_iter().map(|text| (text, fuzzy(text))).collect();
         let wanted = texts.into_iter().map(|text| (text, wanted(text))).collect();
         let mut sets = HashMap::new();
         collect_sets(key, selected, &mut sets);
-        Self { selected, now, sets, wanted, to_read: Cell::new(READ_BEFORE_ASKING) }
+        Self { selected, now, sets, wanted, fuzzy, to_read: Cell::new(READ_BEFORE_ASKING) }
     }
 
     fn holds(&self, key: &SearchKey, candidate: &Candidate<'_>) -> Result<bool, StoreError> {
@@ -186,6 +220,7 @@ impl<'a> Search<'a> {
                 self.holds(first, candidate)? || self.holds(second, candidate)?
             }
             SearchKey::Not(key) => !self.holds(key, candidate)?,
+            SearchKey::Fuzzy(key) => self.rate(key, candidate, true)?.is_some(),
         })
     }
 
@@ -236,10 +271,15 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// True for the first messages.
+    fn is_sooner_read(&self) -> bool {
+        let left = self.to_read.get().checked_sub(1);
+        left.inspect(|left| self.to_read.set(*left)).is_some()
+    }
+
     /// What the full-text index knows of a message, once it is worth asking.
     fn known(&self, wanted: &Wanted, within: Within, candidate: &Candidate<'_>) -> Option<bool> {
-        if let Some(to_read) = self.to_read.get().checked_sub(1) {
-            self.to_read.set(to_read);
+        if self.is_sooner_read() {
             return None;
         }
         let cell = match within {

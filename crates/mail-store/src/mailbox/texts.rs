@@ -1,28 +1,38 @@
 //! Looking for texts in all messages.
 
+use mail_message::fuzzy::FuzzyNeedle;
 use mail_message::search::{Needle, Within};
 
 use super::Mailbox;
 use crate::error::StoreError;
 use crate::index::MessageRow;
-use crate::search::TextAnswer;
+use crate::search::{FuzzyAnswer, TextAnswer};
 
 impl Mailbox {
     /// What the full-text index knows of a text, without reading a message. It may know nothing, but what it knows is so.
     #[must_use]
     pub fn find_text(&self, needle: &Needle, within: Within) -> TextAnswer {
         self.place.account.search().wake();
-        let rows = || {
-            self.rows_now().unwrap_or_else(|error| {
-                tracing::debug!(%error, "the messages themselves are searched");
-                Vec::new()
-            })
-        };
-        self.place.account.search().answer(rows, needle, within)
+        self.place.account.search().answer(|| self.rows_now(), needle, within)
+    }
+
+    /// What the full-text index knows by a fuzzy search, without reading a message. It may know nothing, but what it knows is so.
+    #[must_use]
+    pub fn find_fuzzy(&self, needle: &FuzzyNeedle, within: Within) -> FuzzyAnswer {
+        self.place.account.search().wake();
+        self.place.account.search().fuzzy_answer(|| self.rows_now(), needle, within)
+    }
+
+    /// What the index has of this mailbox; nothing if it can't be read.
+    fn rows_now(&self) -> Vec<MessageRow> {
+        self.read_rows().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the messages themselves are searched");
+            Vec::new()
+        })
     }
 
     /// What the index has of this mailbox; nothing if it has another under this name.
-    fn rows_now(&self) -> Result<Vec<MessageRow>, StoreError> {
+    fn read_rows(&self) -> Result<Vec<MessageRow>, StoreError> {
         let (account, key) = (&self.place.account, &self.place.key);
         let rows = account.read(|index| index.messages(key))?;
         // Read after the rows: in one made anew meanwhile, others have these UIDs.

@@ -15,9 +15,10 @@ use crate::error::{IoContext as _, StoreError};
 use crate::index::{Head, MessageRow, is_damage};
 
 /// Of another version it is made anew, so also when the texts of messages are read in another way.
-const VERSION: i64 = 2 << 16 | TEXTS_VERSION as i64;
+const VERSION: i64 = 3 << 16 | TEXTS_VERSION as i64;
 /// `document` has the messages, `is_text` false for those that are left to the scan; an id is never given twice. `dropped` counts
 /// those that went. The trigrams are taken from texts as the collation compares them, so the tokenizer itself folds nothing.
+/// `words` has the words of each message, in no order, for fuzzy searches.
 const SCHEMA: &str = "
 CREATE TABLE document (
     id INTEGER PRIMARY KEY AUTOINCREMENT, base TEXT NOT NULL, seconds INTEGER NOT NULL, wire INTEGER NOT NULL,
@@ -30,6 +31,9 @@ CREATE TABLE mailbox (
 CREATE VIRTUAL TABLE texts USING fts5 (
     header, body, content = '', contentless_delete = 1, tokenize = 'trigram case_sensitive 1');
 CREATE VIRTUAL TABLE trigrams USING fts5vocab (texts, 'row');
+CREATE VIRTUAL TABLE words USING fts5 (
+    header, body, content = '', contentless_delete = 1, tokenize = 'ascii', detail = 'column');
+CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
 INSERT INTO texts (texts, rank) VALUES ('hashsize', 4194304);
 ";
 /// Once made, no database is smaller, in octets.
@@ -166,7 +170,10 @@ impl Database {
         )?;
         if let Some(texts) = texts {
             let sql = "INSERT INTO texts (rowid, header, body) VALUES (?1, ?2, ?3)";
-            self.execute(sql, params![self.connection.last_insert_rowid(), texts.header, texts.body])?;
+            let id = self.connection.last_insert_rowid();
+            self.execute(sql, params![id, texts.header, texts.body])?;
+            let sql = "INSERT INTO words (rowid, header, body) VALUES (?1, ?2, ?3)";
+            self.execute(sql, params![id, texts.header_words, texts.body_words])?;
         }
         Ok(())
     }
@@ -174,6 +181,7 @@ impl Database {
     pub(super) fn drop_document(&self, id: i64) -> Result<(), StoreError> {
         self.execute("UPDATE dropped SET count = count + 1", [])?;
         self.execute("DELETE FROM texts WHERE rowid = ?1", [id])?;
+        self.execute("DELETE FROM words WHERE rowid = ?1", [id])?;
         self.execute("DELETE FROM document WHERE id = ?1", [id])?;
         Ok(())
     }
@@ -235,6 +243,28 @@ impl Database {
         statement.query_row([], |row| row.get(0)).map_err(self.failed())
     }
 
+    /// Shows every word that any message has.
+    pub(super) fn for_each_word(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT term FROM vocabulary").map_err(self.failed())?;
+        let mut rows = statement.query([]).map_err(self.failed())?;
+        while let Some(row) = rows.next().map_err(self.failed())? {
+            see(row.get_ref(0).map_err(self.failed())?.as_str().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Shows the messages in which a query in FTS5's language finds words, ascending.
+    pub(super) fn find_words(&self, query: &str, mut see: impl FnMut(i64)) -> Result<(), StoreError> {
+        let sql = "SELECT rowid FROM words WHERE words MATCH ?1 ORDER BY rowid";
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        let mut rows = statement.query([query]).map_err(self.failed())?;
+        while let Some(row) = rows.next().map_err(self.failed())? {
+            see(row.get(0).map_err(self.failed())?);
+        }
+        Ok(())
+    }
+
     /// The trigrams that begin so, `None` if there are more than `most`.
     pub(super) fn trigrams(&self, prefix: &str, most: usize) -> Result<Option<Vec<String>>, StoreError> {
         let sql = "SELECT term FROM trigrams WHERE term >= ?1";
@@ -277,7 +307,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
         );
     }
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    for table in ["trigrams", "texts", "mailbox", "document", "dropped"] {
+    for table in ["vocabulary", "words", "trigrams", "texts", "mailbox", "document", "dropped"] {
         connection.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
     }
     connection.execute_batch(SCHEMA)?;

@@ -5,6 +5,7 @@
 //! the same wherever it is moved.
 
 mod database;
+mod fuzzy;
 mod indexer;
 mod message;
 mod pass;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
+use mail_message::fuzzy::FuzzyNeedle;
 use mail_message::search::{Needle, Within};
 use mail_types::Uid;
 
@@ -26,6 +28,7 @@ use crate::account::Account;
 use crate::error::StoreError;
 use crate::index::MessageRow;
 use database::{Database, Document, is_broken};
+pub use fuzzy::FuzzyAnswer;
 use pass::Pass;
 
 /// What is gone is looked for no more often.
@@ -134,37 +137,49 @@ impl Search {
         needle: &Needle,
         within: Within,
     ) -> TextAnswer {
-        let answer = self.read(&self.reader, |database| self.look(database, rows, needle.mapped(), within));
+        let answer = self.read(&self.reader, |database| {
+            let look = self.look(database, rows, needle.mapped(), within)?;
+            Ok(look.map(Look::answer).unwrap_or_default())
+        });
         answer.unwrap_or_else(|error| {
             tracing::warn!(%error, "the messages themselves are searched");
             TextAnswer::default()
         })
     }
 
+    /// What is known by a fuzzy search of the messages that `rows` tells, ascending by UID. Nothing, if the index can't be read.
+    pub(crate) fn fuzzy_answer(
+        &self,
+        rows: impl FnOnce() -> Vec<MessageRow>,
+        needle: &FuzzyNeedle,
+        within: Within,
+    ) -> FuzzyAnswer {
+        let answer = self.read(&self.reader, |database| {
+            match self.look(database, rows, needle.exact().mapped(), within)? {
+                Some(look) => fuzzy::answer(database, &look, needle, within),
+                None => Ok(FuzzyAnswer::default()),
+            }
+        });
+        answer.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the messages themselves are searched");
+            FuzzyAnswer::default()
+        })
+    }
+
+    /// Looks for what holds the needle; `None` if the index can't say.
     fn look(
         &self,
         database: &Database,
         rows: impl FnOnce() -> Vec<MessageRow>,
         needle: &str,
         within: Within,
-    ) -> Result<TextAnswer, StoreError> {
-        let Some((query, is_certain)) = query(database, needle, within)? else {
-            return Ok(TextAnswer::default());
-        };
-        let Look { rows, documents, ids } = match query {
+    ) -> Result<Option<Look>, StoreError> {
+        let Some((query, is_certain)) = query(database, needle, within)? else { return Ok(None) };
+        let look = match query {
             Some(query) => self.find(database, rows, &query)?,
             None => Look::at(database, rows())?,
         };
-        let mut answer = TextAnswer { is_certain, ..TextAnswer::default() };
-        for (row, document) in rows.iter().zip(documents) {
-            let Some(document) = document.filter(|it| it.is_text) else { continue };
-            let Ok(uid) = Uid::try_from(row.uid) else { continue };
-            answer.known.push(uid);
-            if ids.binary_search(&document.id).is_ok() {
-                answer.found.push(uid);
-            }
-        }
-        Ok(answer)
+        Ok(Some(Look { is_certain, ..look }))
     }
 
     /// Looks for what the query finds. Among many, another thread looks for a part of it.
@@ -222,12 +237,32 @@ struct Look {
     documents: Vec<Option<Document>>,
     /// What a query finds, ascending.
     ids: Vec<i64>,
+    /// What it finds needs no look at it.
+    is_certain: bool,
 }
 
 impl Look {
     fn at(database: &Database, rows: Vec<MessageRow>) -> Result<Self, StoreError> {
         let documents = database.documents(&rows)?;
-        Ok(Self { rows, documents, ids: Vec::new() })
+        Ok(Self { rows, documents, ids: Vec::new(), is_certain: true })
+    }
+
+    /// The messages of which the texts are in the index, each with its id there and whether the query finds it.
+    fn messages(&self) -> impl Iterator<Item = (Uid, i64, bool)> {
+        self.rows.iter().zip(&self.documents).filter_map(|(row, document)| {
+            let document = document.filter(|it| it.is_text)?;
+            let uid = Uid::try_from(row.uid).ok()?;
+            Some((uid, document.id, self.ids.binary_search(&document.id).is_ok()))
+        })
+    }
+
+    fn answer(self) -> TextAnswer {
+        let mut answer = TextAnswer { is_certain: self.is_certain, ..TextAnswer::default() };
+        for (uid, _, is_found) in self.messages() {
+            answer.known.push(uid);
+            answer.found.extend(is_found.then_some(uid));
+        }
+        answer
     }
 }
 

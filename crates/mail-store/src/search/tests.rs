@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use mail_message::fuzzy::{FuzzyNeedle, Nearness, SeenWords};
 use mail_message::search::SearchedMessage;
 use mail_types::{Address, MailboxName};
 use proptest::collection::vec;
@@ -146,6 +147,28 @@ fn check(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str
     }
 }
 
+#[track_caller]
+fn check_fuzzy(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str) {
+    let wanted = FuzzyNeedle::new(needle);
+    for within in [Within::Body, Within::Text] {
+        let answer = search.fuzzy_answer(|| rows.to_vec(), &wanted, within);
+        let exact = search.answer(|| rows.to_vec(), wanted.exact(), within);
+        let mut seen = SeenWords::default();
+        for (row, message) in rows.iter().zip(messages) {
+            let uid = Uid::try_from(row.uid).unwrap();
+            let mut nearness = Nearness::new(&wanted, &mut seen);
+            SearchedMessage::new(message.clone().into_bytes()).nears(within, &mut nearness);
+            let (known, scanned) = (answer.score(uid), nearness.score());
+            assert!(
+                known.is_none_or(|it| it == scanned),
+                "{needle:?} {within:?} in {message:?}: {known:?}, {scanned:?}"
+            );
+            assert_eq!(known.is_some(), exact.holds(uid).is_some(), "{needle:?} {within:?} in {message:?}");
+            assert_eq!(scanned == Some(100), scan(message.as_bytes(), wanted.exact(), within));
+        }
+    }
+}
+
 fn fast_dir() -> tempfile::TempDir {
     let in_memory = Path::new("/dev/shm");
     tempfile::tempdir_in(if in_memory.is_dir() { in_memory } else { Path::new(".") }).unwrap()
@@ -159,6 +182,7 @@ proptest! {
         let (search, rows) = indexed(dir.path(), &messages);
         for needle in needles.iter().map(String::as_str).chain(PIECES.iter().copied()) {
             check(&search, &rows, &messages, needle);
+            check_fuzzy(&search, &rows, &messages, needle);
         }
         // Each text's own pieces, its ends included.
         for folded in messages.iter().map(|message| texts::Texts::of(&SearchedMessage::new(message.clone().into_bytes())).unwrap()) {
@@ -168,6 +192,39 @@ proptest! {
                     check(&search, &rows, &messages, &needle.iter().collect::<String>());
                 }
             }
+        }
+    }
+}
+
+/// A word, and what typing errors and endings make of it.
+fn word() -> impl Strategy<Value = String> {
+    (
+        select(&["invoice", "receive", "caf\u{e9}", "help", "order"][..]),
+        0..4_usize,
+        select(&["", "s", "ing"][..]),
+    )
+        .prop_map(|(word, left_out, ending)| {
+            let all = word.chars().enumerate().filter(|(at, _)| left_out == 0 || *at != left_out);
+            all.map(|(_, letter)| letter).chain(ending.chars()).collect()
+        })
+}
+
+fn sentence() -> impl Strategy<Value = String> {
+    vec(word(), 1..5).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+    #[test]
+    fn a_fuzzy_search_finds_by_the_index_what_a_scan_finds_and_all_that_an_exact_one_does(
+        texts in vec((sentence(), sentence()), 1..8), needles in vec(sentence(), 8)
+    ) {
+        let dir = fast_dir();
+        let messages: Vec<String> =
+            texts.iter().map(|(subject, body)| format!("Subject: {subject}\r\n\r\n{body}\r\n")).collect();
+        let (search, rows) = indexed(dir.path(), &messages);
+        for needle in &needles {
+            check_fuzzy(&search, &rows, &messages, needle);
         }
     }
 }
