@@ -3,18 +3,22 @@
 use std::time::Duration;
 
 use mail_auth::common::crypto::Algorithm;
+use mail_auth::common::parse::TxtRecordParser as _;
+use mail_auth::common::to_a_label;
 use mail_auth::common::verify::VerifySignature as _;
 use mail_auth::dkim::{DkimError, Signature};
-use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::dmarc::{Dmarc, Policy};
 use mail_auth::{
-    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, Error, SpfOutput,
-    SpfResult,
+    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, DnsError, Error,
+    Parameters, SpfOutput, SpfResult, Txt,
 };
+use mail_dns::LookupError;
 use tokio::time::timeout;
 
 use super::Verdicts;
 use super::client::{Client, ClientFindings};
+use super::known::Known;
 use super::original::Digest;
 
 /// The longest that all look-ups for one message take.
@@ -86,8 +90,8 @@ impl Verdicts {
     pub(crate) async fn prepare(&self, digest: &Digest) {
         let Some(message) = digest.message() else { return };
         let names = message.dkim_headers.iter().map(|header| header.header.domain_key());
-        let author = message.from().rsplit_once('@').map(|(_, domain)| format!("_dmarc.{domain}"));
-        let names: Vec<String> = names.chain(author).collect();
+        let policy = format!("_dmarc.{}", to_a_label(author(&message)));
+        let names: Vec<String> = names.chain([policy]).collect();
         let ask = names.iter().map(|name| self.dns.texts(name));
         let _ = timeout(LONGEST, futures_util::future::join_all(ask)).await;
     }
@@ -133,7 +137,10 @@ impl Verdicts {
             rfc5321_mail_from_domain: identity,
             spf_output: spf,
         };
-        let dmarc = self.authenticator.verify_dmarc(parameters).await;
+        let author = to_a_label(author(message));
+        let name = format!("_dmarc.{author}");
+        let known = Known::new(&name, dmarc_record(self.dns.texts(&name).await));
+        let dmarc = self.authenticator.verify_dmarc(Parameters::new(parameters).with_txt_cache(&known)).await;
         let has_one_from = has_one_from(message);
         MessageFindings {
             dmarc: DmarcFinding::of(&dmarc, message, &dkim, spf, identity),
@@ -241,6 +248,27 @@ fn is_the_domain_itself(
     (spf.result() == SpfResult::Pass && is_author(identity)) || dkim.iter().any(signs)
 }
 
+/// The domain of the first address in From; empty if there is none.
+fn author<'m>(message: &'m AuthenticatedMessage<'_>) -> &'m str {
+    message.from().rsplit_once('@').map_or("", |(_, domain)| domain)
+}
+
+/// The policy among the texts of a name. RFC 9989 §4.10: where there are two, neither counts.
+fn dmarc_record(texts: Result<Vec<Vec<u8>>, LookupError>) -> Txt {
+    let texts = match texts {
+        Ok(texts) => texts,
+        Err(error) if error.is_temporary() => {
+            return Txt::Error(Error::Dns(DnsError::Resolver(error.to_string())));
+        }
+        Err(_) => Vec::new(),
+    };
+    let is_policy = |text: &&Vec<u8>| text.trim_ascii_start().starts_with(b"v=DMARC1");
+    match texts.iter().filter(is_policy).collect::<Vec<_>>().as_slice() {
+        [one] => Dmarc::parse(one).into(),
+        [] | [_, _, ..] => Txt::Error(Error::Dns(DnsError::InvalidRecordType)),
+    }
+}
+
 fn has_one_from(message: &AuthenticatedMessage<'_>) -> bool {
     let is_from = |(name, _): &&(&[u8], &[u8])| name.trim_ascii().eq_ignore_ascii_case(b"from");
     let mut domains = message.from.iter().map(|from| from.rsplit_once('@').map(|(_, domain)| domain));
@@ -266,7 +294,7 @@ fn without_header() -> MessageFindings {
 
 /// What is known of a message of which the DNS told nothing in time.
 fn too_slow(message: &AuthenticatedMessage<'_>) -> MessageFindings {
-    let author = message.from().rsplit_once('@').map_or("", |(_, domain)| domain).to_owned();
+    let author = author(message).to_owned();
     let signature = |signature: &Signature| DkimFinding {
         result: "temperror",
         comment: Some("no answer in time".to_owned()),

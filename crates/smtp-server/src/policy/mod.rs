@@ -9,6 +9,7 @@ mod client;
 mod forged;
 mod greylist;
 mod judge;
+mod known;
 mod message;
 mod original;
 mod rates;

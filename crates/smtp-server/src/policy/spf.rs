@@ -2,20 +2,18 @@
 
 mod syntax;
 
-use std::borrow::Borrow;
-use std::hash::Hash;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mail_auth::common::parse::TxtRecordParser as _;
-use mail_auth::common::resolver::ToFqdn as _;
 use mail_auth::spf::Spf as Record;
 use mail_auth::spf::verify::SpfParameters;
-use mail_auth::{DnsError, Error, Parameters, ResolverCache, SpfOutput, SpfResult, Txt};
+use mail_auth::{DnsError, Error, Parameters, SpfOutput, SpfResult, Txt};
 use mail_dns::LookupError;
 use tokio::time::timeout;
 
 use super::Verdicts;
 use super::client::Client;
+use super::known::Known;
 
 /// The longest that one evaluation takes; RFC 7208 §4.6.4 asks for 20 s at least.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -60,7 +58,7 @@ impl Verdicts {
     }
 
     async fn spf(&self, identity: SpfParameters<'_>, domain: &str) -> SpfOutput {
-        let known = Known { name: domain.to_fqdn().into(), record: record(self.dns.texts(domain).await) };
+        let known = Known::new(domain, record(self.dns.texts(domain).await));
         let parameters = Parameters::new(identity).with_txt_cache(&known);
         let evaluated = timeout(LONGEST, self.authenticator.verify_spf(parameters)).await;
         evaluated.unwrap_or_else(|_| SpfOutput::new(domain.to_owned()).with_result(SpfResult::TempError))
@@ -89,30 +87,4 @@ fn record(texts: Result<Vec<Vec<u8>>, LookupError>) -> Txt {
 fn is_spf(text: &[u8]) -> bool {
     let version = text.get(..6).is_some_and(|version| version.eq_ignore_ascii_case(b"v=spf1"));
     version && text.get(6).is_none_or(|next| *next == b' ')
-}
-
-/// The record that was looked up here, as the library's cache: it would take the first one that it understands.
-struct Known {
-    name: Box<str>,
-    record: Txt,
-}
-
-impl ResolverCache<Box<str>, Txt> for Known {
-    fn get<Q>(&self, name: &Q) -> Option<Txt>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        (self.name.borrow() == name).then(|| self.record.clone())
-    }
-
-    fn remove<Q>(&self, _: &Q) -> Option<Txt>
-    where
-        Box<str>: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        None
-    }
-
-    fn insert(&self, _: Box<str>, _: Txt, _: Instant) {}
 }
