@@ -20,3 +20,4 @@ mod python_libraries;
 mod relay;
 mod supervisor;
 mod swaks;
+mod verdicts;
