@@ -66,6 +66,9 @@ pub enum Command {
     Vrfy,
     Expn,
     Help,
+    /// A command of a standard that is not offered, by its verb: ETRN (RFC 1985), ATRN (RFC 2645), BURL (RFC 4468), and those that
+    /// RFC 5321 §F.1 and §F.6 did away with.
+    NotOffered(&'static str),
     /// RFC 3207.
     StartTls,
     /// RFC 4954; the initial response is still in base64.
@@ -81,6 +84,9 @@ pub enum ParseError {
     /// 500
     #[error("no such command")]
     UnknownCommand,
+    /// A request of HTTP: a browser was made to send it here. 421
+    #[error("HTTP")]
+    Http,
     /// 501
     #[error("syntax error in the arguments")]
     Arguments,
@@ -89,7 +95,33 @@ pub enum ParseError {
     Parameter,
 }
 
+/// See [`Command::NotOffered`].
+const NOT_OFFERED: [&str; 7] = ["ETRN", "ATRN", "TURN", "BURL", "SEND", "SOML", "SAML"];
+/// RFC 9110 §9.3.
+const HTTP: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
 impl Command {
+    /// True for a command that others must not be sent behind before its reply is here, and whose reply must not wait for theirs.
+    /// RFC 2920 §3.1, §3.2; BDAT is no such one, RFC 3030 §2.
+    #[must_use]
+    pub const fn ends_group(&self) -> bool {
+        match self {
+            Self::Mail { .. } | Self::Rcpt(_) | Self::Rset | Self::Bdat { .. } => false,
+            Self::Ehlo(_)
+            | Self::Lhlo(_)
+            | Self::Helo(_)
+            | Self::Data
+            | Self::Noop
+            | Self::Quit
+            | Self::Vrfy
+            | Self::Expn
+            | Self::Help
+            | Self::NotOffered(_)
+            | Self::StartTls
+            | Self::Auth { .. } => true,
+        }
+    }
+
     /// Parses one line, given without its CRLF.
     ///
     /// # Errors
@@ -116,7 +148,11 @@ impl Command {
             "EXPN" if !arguments.is_empty() => Ok(Self::Expn),
             "AUTH" => auth(arguments),
             "VRFY" | "EXPN" => Err(ParseError::Arguments),
-            _ => Err(ParseError::UnknownCommand),
+            other if HTTP.contains(&other) => Err(ParseError::Http),
+            other => {
+                let verb = NOT_OFFERED.into_iter().find(|verb| *verb == other);
+                verb.map(Self::NotOffered).ok_or(ParseError::UnknownCommand)
+            }
         }
     }
 }
@@ -141,6 +177,7 @@ impl fmt::Display for Command {
             Self::Vrfy => f.write_str("VRFY …"),
             Self::Expn => f.write_str("EXPN …"),
             Self::Help => f.write_str("HELP"),
+            Self::NotOffered(verb) => f.write_str(verb),
             Self::StartTls => f.write_str("STARTTLS"),
             Self::Auth { mechanism, initial: None } => write!(f, "AUTH {mechanism}"),
             Self::Auth { mechanism, initial: Some(_) } => write!(f, "AUTH {mechanism} …"),
@@ -317,14 +354,34 @@ mod tests {
             ),
             ("NOOP x", Command::Noop),
             ("quit", Command::Quit),
+            ("ETRN example.org", Command::NotOffered("ETRN")),
+            ("turn", Command::NotOffered("TURN")),
         ] {
             assert_eq!(Command::parse(line.as_bytes()), Ok(expected), "{line}");
+        }
+    }
+
+    /// RFC 2920 §3.1
+    #[test]
+    fn only_mail_rcpt_rset_and_bdat_go_on_in_a_group() {
+        let inside =
+            |line: &str| !Command::parse(line.as_bytes()).map(|it| it.ends_group()).unwrap_or_default();
+        for line in ["MAIL FROM:<>", "RCPT TO:<postmaster>", "RSET", "BDAT 1 LAST"] {
+            assert!(inside(line), "{line}");
+        }
+        for line in [
+            "EHLO x", "HELO x", "DATA", "VRFY x", "EXPN x", "TURN", "QUIT", "NOOP", "AUTH X", "STARTTLS",
+            "HELP",
+        ] {
+            assert!(!inside(line), "{line}");
         }
     }
 
     #[test]
     fn what_is_wrong_decides_between_500_501_and_555() {
         for (line, expected) in [
+            ("GET / HTTP/1.1", ParseError::Http),
+            ("POST /x HTTP/1.1", ParseError::Http),
             ("", ParseError::UnknownCommand),
             ("XYZZY", ParseError::UnknownCommand),
             ("EHLO", ParseError::Arguments),

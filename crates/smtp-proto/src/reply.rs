@@ -30,6 +30,12 @@ impl Reply {
         Self { code, status: Cow::Borrowed(status), lines: vec![text.into()] }
     }
 
+    /// Several lines, each with the enhanced status code: RFC 2034 §4.
+    #[must_use]
+    pub const fn paragraph(code: u16, status: &'static str, lines: Vec<String>) -> Self {
+        Self { code, status: Cow::Borrowed(status), lines }
+    }
+
     /// Several lines, without enhanced status codes.
     #[must_use]
     pub const fn lines(code: u16, lines: Vec<String>) -> Self {
@@ -159,6 +165,8 @@ mod tests {
         check(&Reply::new(250, "2.1.0", "OK"), "250 2.1.0 OK\r\n");
         check(&Reply::new(354, "", "go on"), "354 go on\r\n");
         assert_eq!(Reply::new(550, "5.1.1", "No such user").to_string(), "550 5.1.1 No such user");
+        let help = vec!["EHLO".to_owned(), "QUIT".to_owned()];
+        check(&Reply::paragraph(214, "2.0.0", help), "214-2.0.0 EHLO\r\n214 2.0.0 QUIT\r\n");
         check(&Reply::lines(250, vec!["a".to_owned(), "SIZE".to_owned()]), "250-a\r\n250 SIZE\r\n");
     }
 

@@ -41,6 +41,7 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Vrfy,
             Command::Expn,
             Command::Help,
+            Command::NotOffered("ETRN"),
             Command::StartTls,
         ]),
     ]

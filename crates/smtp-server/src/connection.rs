@@ -128,7 +128,15 @@ impl Dialogue {
             };
             let command = understand(&line);
             let name = command.as_ref().map_or_else(|_| String::new(), ToString::to_string);
-            let step = command.map_or_else(Step::Reply, |command| self.session.handle(command));
+            // RFC 2920 §3.2: replies to unknown commands don't wait for others either.
+            let ends_group = command.as_ref().map_or(true, Command::ends_group);
+            if command.as_ref().is_ok_and(|command| self.is_hasty(command)) {
+                info!(command = name, "the client does not wait for replies");
+                return self
+                    .close(Reply::new(554, "5.5.0", "Wait for the reply before you go on; goodbye"))
+                    .await;
+            }
+            let step = command.map_or_else(|step| step, |command| self.session.handle(command));
             if matches!(step, Step::StartTls) {
                 self.start_tls().await?;
                 return Ok(Next::Secure);
@@ -148,7 +156,18 @@ impl Dialogue {
                 return self.close(Reply::new(421, "4.7.0", "Too many errors; goodbye")).await;
             }
             self.say(&reply);
+            if ends_group {
+                self.flush().await?;
+            }
         }
+    }
+
+    /// True if a stranger has sent more behind a command whose reply it had to wait for: as programs do that listen to no reply, and
+    /// what another protocol's client was made to send. RFC 2920 §3.1.
+    ///
+    /// Deviates: what stands behind is lost with the connection, RFC 2920 §3.2 (9).
+    fn is_hasty(&self, command: &Command) -> bool {
+        !self.input.is_empty() && self.session.must_await(command) && self.is_stranger()
     }
 
     /// Does what the session asks for; the reply to it, or `None` to end the connection.
@@ -262,11 +281,11 @@ impl Dialogue {
     }
 }
 
-/// The command that a line is, or the reply to a line that is none.
-fn understand(line: &Line) -> Result<Command, Reply> {
+/// The command that a line is, or what comes of a line that is none.
+fn understand(line: &Line) -> Result<Command, Step> {
     match line {
         Line::Text(line) => Command::parse(line).map_err(Session::refuse),
-        Line::BareCrOrLf => Err(Reply::new(500, "5.5.2", "Lines end in CRLF")),
-        Line::TooLong => Err(Reply::new(500, "5.5.2", "The line is too long")),
+        Line::BareCrOrLf => Err(Step::Reply(Reply::new(500, "5.5.2", "Lines end in CRLF"))),
+        Line::TooLong => Err(Step::Reply(Reply::new(500, "5.5.2", "The line is too long"))),
     }
 }

@@ -107,13 +107,24 @@ impl Session {
         }
     }
 
-    /// The reply to a line that is no command.
-    pub(crate) fn refuse(error: ParseError) -> Reply {
-        match error {
+    /// What comes of a line that is no command.
+    pub(crate) fn refuse(error: ParseError) -> Step {
+        let reply = match error {
             ParseError::UnknownCommand => Reply::new(500, "5.5.2", "No such command"),
             ParseError::Arguments => Reply::new(501, "5.5.4", "Syntax error in the arguments"),
             ParseError::Parameter => Reply::new(555, "5.5.4", "Parameter not known"),
-        }
+            ParseError::Http => {
+                return Step::Close(Reply::new(421, "4.7.0", "This is no web server; goodbye"));
+            }
+        };
+        Step::Reply(reply)
+    }
+
+    /// True if nothing may be sent behind `command` before its reply is here: RFC 2920 §3.1; and who has not been offered PIPELINING
+    /// waits for each. What stands behind QUIT is lost, whatever it is.
+    pub(crate) fn must_await(&self, command: &Command) -> bool {
+        let may_pipeline = self.greeting.as_ref().is_some_and(|greeting| greeting.is_extended);
+        !matches!(command, Command::Quit) && (command.ends_group() || !may_pipeline)
     }
 
     /// Advances by one command. RFC 5321 §4.1.4 gives the legal order.
@@ -138,9 +149,13 @@ impl Session {
             }
             Command::Noop => Step::Reply(Reply::new(250, "2.0.0", "OK")),
             Command::Quit => Step::Close(Reply::new(221, "2.0.0", "Goodbye")),
-            Command::Vrfy => Step::Reply(Reply::new(252, "2.1.5", "Send mail, and it will be seen")),
+            // RFC 5321 §3.5.3, §7.3: who has which mailbox is answered to RCPT only.
+            Command::Vrfy => Step::Reply(Reply::new(252, "2.0.0", "Not told; send mail, and RCPT tells")),
             Command::Expn => Step::Reply(Reply::new(502, "5.5.1", "Lists are not shown")),
-            Command::Help => Step::Reply(Reply::new(214, "2.0.0", "See RFC 5321")),
+            Command::NotOffered(verb) => {
+                Step::Reply(Reply::new(502, "5.5.1", format!("{verb} is not offered here")))
+            }
+            Command::Help => Step::Reply(self.help()),
             Command::StartTls => self.start_tls(),
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
         }
@@ -173,6 +188,24 @@ impl Session {
             lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
         Step::Reply(Reply::lines(250, lines))
+    }
+
+    /// What may be said here. RFC 5321 §4.1.1.8.
+    fn help(&self) -> Reply {
+        let greeting = if self.policy.role == SmtpRole::Lmtp { "LHLO" } else { "EHLO HELO" };
+        let mut commands = format!("{greeting} MAIL RCPT DATA BDAT RSET VRFY NOOP HELP QUIT");
+        if self.policy.may_start_tls {
+            commands.push_str(" STARTTLS");
+        }
+        if self.offers_auth() {
+            commands.push_str(" AUTH");
+        }
+        let lines = vec![
+            format!("Commands: {commands}"),
+            "RFC 5321 says how they are used, and the reply to EHLO which extensions there are".to_owned(),
+            "Mail to <postmaster> reaches a person".to_owned(),
+        ];
+        Reply::paragraph(214, "2.0.0", lines)
     }
 
     const fn offers_auth(&self) -> bool {
