@@ -7,11 +7,11 @@ mod reader;
 mod units;
 mod verdicts;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Address, Domain, Language, MailboxName, Quota, Secret};
+use mail_types::{Address, Domain, Language, MailboxName, Network, Quota, Secret};
 
 pub use dns::DnsConfig;
 pub use units::{show_size, size as parse_size};
@@ -206,6 +206,8 @@ pub struct Listener {
     pub tls: TlsMode,
     /// Who comes: other mail servers to SMTP listeners of the role [`SmtpRole::Mx`], our own users to all others.
     pub role: SmtpRole,
+    /// Who comes from these brings others, and says by the PROXY protocol whom.
+    pub proxies: Vec<Network>,
 }
 
 /// `[tls]`
@@ -475,7 +477,13 @@ impl Listener {
     /// A listener on every address of the machine.
     fn standard(name: &str, port: u16, tls: TlsMode, role: SmtpRole) -> Self {
         let addresses = vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
-        Self { name: name.to_owned(), addresses, tls, role }
+        Self { name: name.to_owned(), addresses, tls, role, proxies: Vec::new() }
+    }
+
+    /// True if a connection from `peer` begins with a header of the PROXY protocol.
+    #[must_use]
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(peer))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::reader::{Reader, Source};
+use crate::reader::{NETWORK, Reader, Source};
 use crate::{Config, Listener, SmtpRole, TlsMode};
 
 /// The listeners of one server. Implicit TLS without a certificate is a mistake where it is asked for, and left out of the defaults.
@@ -57,7 +57,9 @@ fn listener(reader: &mut Reader<'_, '_>, has_roles: bool) -> Option<Listener> {
     if role == SmtpRole::Lmtp && addresses.iter().flatten().any(|address: &SocketAddr| address.port() == 25) {
         reader.wrong("LMTP must not be spoken on port 25; take another one, such as 24");
     }
-    Some(Listener { name: name?, addresses: addresses?, tls: tls.unwrap_or(TlsMode::StartTls), role })
+    let proxies = reader.list("proxies", NETWORK, |text| text.parse().ok()).unwrap_or_default();
+    let tls = tls.unwrap_or(TlsMode::StartTls);
+    Some(Listener { name: name?, addresses: addresses?, tls, role, proxies })
 }
 
 fn role(reader: &mut Reader<'_, '_>) -> SmtpRole {

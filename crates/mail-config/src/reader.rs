@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{ConfigError, units};
 
+/// What is expected where a network is named.
+pub(crate) const NETWORK: &str = "a network or an address, such as \"192.0.2.0/24\"";
+
 /// The text of a config and the mistakes found in it so far.
 pub(crate) struct Source<'t> {
     pub(crate) file: &'t Path,

@@ -177,6 +177,26 @@ fn the_reference_config_shows_every_default() {
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
 }
 
+#[test]
+fn a_listener_may_stand_behind_proxies() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let listener = |proxies: &str| {
+        format!(
+            "hostname = \"mail.example.org\"\n[[imap.listener]]\nname = \"imap\"\naddresses = [\"0.0.0.0:143\"]\nproxies = [{proxies}]\n"
+        )
+    };
+    std::fs::write(&file, listener("\"192.0.2.10\", \"2001:db8::/64\"")).unwrap();
+    let config = Config::load(&file).unwrap();
+    let imap = config.imap.listeners.first().unwrap();
+    let is_proxy = |address: &str| imap.is_proxy(address.parse().unwrap());
+    assert!(is_proxy("192.0.2.10") && is_proxy("::ffff:192.0.2.10") && is_proxy("2001:db8::7"));
+    assert!(!is_proxy("192.0.2.11") && !is_proxy("127.0.0.1"));
+    assert!(!config.smtp.listeners.iter().any(|it| it.is_proxy("192.0.2.10".parse().unwrap())));
+    let found = mistakes(&listener("\"haproxy\""));
+    assert!(found.contains("5:12: imap.listener.proxies: \"haproxy\": expected a network"), "{found}");
+}
+
 /// RFC 2033 §5.
 #[test]
 fn lmtp_stays_off_port_25() {

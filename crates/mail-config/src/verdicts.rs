@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use mail_types::{Domain, Network};
 
-use crate::reader::Reader;
+use crate::reader::{NETWORK, Reader};
 
 /// `[smtp.verdicts]`: what is found out about mail from other servers, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,6 @@ impl Default for Weights {
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>) -> VerdictsConfig {
     let standard = VerdictsConfig::default();
-    let network = "a network such as \"192.0.2.0/24\"";
     let domain =
         |text: &str| text.parse::<Domain>().ok().filter(|it| !it.is_literal()).map(|it| it.to_ascii());
     let dmarc = reader.parsed("dmarc", "\"obey\", \"quarantine\" or \"none\"", |text| match text {
@@ -176,7 +175,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> VerdictsConfig {
     });
     let verdicts = VerdictsConfig {
         enabled: reader.bool("enabled", standard.enabled),
-        trusted: reader.list("trusted", network, |text| text.parse().ok()).unwrap_or(standard.trusted),
+        trusted: reader.list("trusted", NETWORK, |text| text.parse().ok()).unwrap_or(standard.trusted),
         sender_domain: reader.bool("sender_domain", standard.sender_domain),
         dmarc: dmarc.unwrap_or(standard.dmarc),
         arc_sealers: reader.list("arc_sealers", "a domain", domain).unwrap_or_default(),

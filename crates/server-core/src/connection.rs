@@ -1,12 +1,15 @@
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mail_config::{Config, Listener, TlsMode};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
+use crate::proxy::{self, Proxied};
 use crate::{BoundListener, ConnectionGuard, Drain, Limits, Stream, TlsContext, program};
 
 /// What a server process is made of, handed to its `run`.
@@ -27,9 +30,9 @@ pub struct ServerContext {
 pub struct Connection {
     /// The bytes.
     pub stream: Stream,
-    /// The client's end.
+    /// The client's end; of a client behind a proxy, its end there.
     pub peer: SocketAddr,
-    /// Our end.
+    /// Our end; of a client behind a proxy, the proxy's.
     pub local: SocketAddr,
     /// Which listener took it.
     pub listener: Arc<Listener>,
@@ -86,7 +89,7 @@ pub async fn serve<F, S>(
     context.drain.begun().await;
     sessions.close();
     let deadline = context.config.limits.drain_timeout;
-    if tokio::time::timeout(deadline, sessions.wait()).await.is_err() {
+    if timeout(deadline, sessions.wait()).await.is_err() {
         warn!(sessions = sessions.len(), "the drain deadline has passed; the remaining sessions are cut off");
     }
 }
@@ -125,16 +128,32 @@ impl Accepting {
         F: Fn(Connection) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let Some(guard) = self.context.limits.connect(peer.ip()) else {
+        let is_proxy = self.listener.is_proxy(peer.ip());
+        let limits = &self.context.limits;
+        let guard = if is_proxy { limits.connect_proxy() } else { limits.connect(peer.ip()) };
+        let Some(guard) = guard else {
             info!(%peer, listener = self.listener.name, "refused: too many connections");
             refuse(&stream, self.refusal, self.listener.tls);
             return;
         };
-        let connection = open(stream, peer, Arc::clone(&self.listener), self.context.clone(), guard);
-        let span = info_span!("connection", listener = self.listener.name, %peer);
+        let name = &self.listener.name;
+        let span = if is_proxy {
+            info_span!("connection", listener = name, proxy = %peer, peer = tracing::field::Empty)
+        } else {
+            info_span!("connection", listener = name, %peer)
+        };
+        let opening = Opening {
+            stream,
+            peer,
+            is_proxy,
+            listener: Arc::clone(&self.listener),
+            context: self.context.clone(),
+            guard,
+            refusal: self.refusal,
+        };
         self.sessions.spawn(
             async move {
-                match connection.await {
+                match opening.open().await {
                     Ok(connection) => handle(connection).await,
                     Err(error) => debug!(%error, "the connection did not come about"),
                 }
@@ -151,22 +170,47 @@ fn refuse(stream: &TcpStream, refusal: &[u8], tls: TlsMode) {
     }
 }
 
-async fn open(
+/// A connection that is not one yet.
+struct Opening {
     stream: TcpStream,
     peer: SocketAddr,
+    /// The peer brings others.
+    is_proxy: bool,
     listener: Arc<Listener>,
     context: ServerContext,
     guard: ConnectionGuard,
-) -> std::io::Result<Connection> {
-    stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    let tls = context.tls.as_ref().map(|tls| tls.for_role(listener.role));
-    let stream = match (&tls, listener.tls) {
-        (Some(tls), TlsMode::Implicit) => {
-            tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??
+    refusal: &'static [u8],
+}
+
+impl Opening {
+    async fn open(mut self) -> io::Result<Connection> {
+        self.stream.set_nodelay(true)?;
+        let mut local = self.stream.local_addr()?;
+        if self.is_proxy {
+            local = self.meet_client(local).await?;
         }
-        (None, TlsMode::Implicit) => return Err(std::io::Error::other("no certificate is configured")),
-        (_, TlsMode::None | TlsMode::StartTls) => Stream::Plain(stream),
-    };
-    Ok(Connection { stream, peer, local, listener, tls, guard, drain: context.drain })
+        let Self { stream, peer, listener, context, guard, .. } = self;
+        let tls = context.tls.as_ref().map(|tls| tls.for_role(listener.role));
+        let stream = match (&tls, listener.tls) {
+            (Some(tls), TlsMode::Implicit) => timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??,
+            (None, TlsMode::Implicit) => return Err(io::Error::other("no certificate is configured")),
+            (_, TlsMode::None | TlsMode::StartTls) => Stream::Plain(stream),
+        };
+        Ok(Connection { stream, peer, local, listener, tls, guard, drain: context.drain })
+    }
+
+    /// Finds out whom the proxy brings, and which address of ours that client called; that is `local` if nothing is said.
+    async fn meet_client(&mut self, local: SocketAddr) -> io::Result<SocketAddr> {
+        let header = proxy::read_header(&mut self.stream, proxy::DEADLINE).await;
+        let header = header.inspect_err(|error| warn!(%error, "the proxy is not listened to"))?;
+        let client = header.unwrap_or(Proxied { peer: self.peer, local });
+        tracing::Span::current().record("peer", tracing::field::display(client.peer));
+        self.peer = client.peer;
+        if !self.guard.reassign(client.peer.ip()) {
+            info!("refused: too many connections");
+            refuse(&self.stream, self.refusal, self.listener.tls);
+            return Err(io::Error::other("too many connections"));
+        }
+        Ok(client.local)
+    }
 }

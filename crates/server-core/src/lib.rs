@@ -7,6 +7,7 @@ mod limits;
 mod memory;
 mod privileges;
 pub mod program;
+mod proxy;
 mod sockets;
 mod stream;
 mod tls;

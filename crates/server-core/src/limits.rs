@@ -60,17 +60,19 @@ impl Limits {
     /// Counts a connection from `peer`; `None` over a limit, or while `peer` is banned for its failed logins.
     #[must_use]
     pub fn connect(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionGuard> {
-        let peer = one_peer(peer);
+        let mut guard = self.connect_proxy()?;
+        guard.reassign(peer).then_some(guard)
+    }
+
+    /// Counts a connection whose client's address is told later, by [`ConnectionGuard::reassign`]; `None` over the limit of all.
+    #[must_use]
+    pub fn connect_proxy(self: &Arc<Self>) -> Option<ConnectionGuard> {
         let mut counts = self.counts();
-        let most = if peer.is_loopback() { usize::MAX } else { self.max_per_address };
-        if counts.open >= self.max_connections
-            || counts.failures.get(&peer).is_some_and(|failures| self.bans.apply(failures))
-            || !count(&mut counts.by_address, &peer, most)
-        {
+        if counts.open >= self.max_connections {
             return None;
         }
         counts.open += 1;
-        Some(ConnectionGuard { limits: Arc::clone(self), peer })
+        Some(ConnectionGuard { limits: Arc::clone(self), peer: None })
     }
 
     /// Connections open now.
@@ -152,10 +154,29 @@ fn uncount<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
 #[derive(Debug)]
 pub struct ConnectionGuard {
     limits: Arc<Limits>,
-    peer: IpAddr,
+    /// By whom it is counted, once that is known.
+    peer: Option<IpAddr>,
 }
 
 impl ConnectionGuard {
+    /// Counts the connection as one of `peer`, who came through a proxy, and of nobody else; false, and nothing is changed, over the limit
+    /// of one address, or while `peer` is banned for its failed logins.
+    #[must_use]
+    pub fn reassign(&mut self, peer: IpAddr) -> bool {
+        let peer = one_peer(peer);
+        let limits = &self.limits;
+        let mut counts = limits.counts();
+        let most = if peer.is_loopback() { usize::MAX } else { limits.max_per_address };
+        let is_banned = counts.failures.get(&peer).is_some_and(|failures| limits.bans.apply(failures));
+        if is_banned || !count(&mut counts.by_address, &peer, most) {
+            return false;
+        }
+        if let Some(before) = self.peer.replace(peer) {
+            uncount(&mut counts.by_address, &before);
+        }
+        true
+    }
+
     /// Counts the connection to `account` too, after login; `None` over the limit.
     ///
     /// The failed logins of the client's address are forgotten: behind one address may live a whole office, in which a
@@ -163,7 +184,9 @@ impl ConnectionGuard {
     #[must_use]
     pub fn login(&self, account: &Address) -> Option<AccountGuard> {
         let mut counts = self.limits.counts();
-        counts.failures.remove(&self.peer);
+        if let Some(peer) = &self.peer {
+            counts.failures.remove(peer);
+        }
         let below = count(&mut counts.by_account, account, self.limits.max_per_account);
         drop(counts);
         below.then(|| AccountGuard { limits: Arc::clone(&self.limits), account: account.clone() })
@@ -171,7 +194,9 @@ impl ConnectionGuard {
 
     /// Holds a failed login against the client's address.
     pub fn login_failed(&self) {
-        self.limits.login_failed(self.peer);
+        if let Some(peer) = self.peer {
+            self.limits.login_failed(peer);
+        }
     }
 }
 
@@ -179,7 +204,9 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut counts = self.limits.counts();
         counts.open = counts.open.saturating_sub(1);
-        uncount(&mut counts.by_address, &self.peer);
+        if let Some(peer) = &self.peer {
+            uncount(&mut counts.by_address, peer);
+        }
     }
 }
 
@@ -225,6 +252,25 @@ mod tests {
         drop(guard);
         assert!(limits.connect(third).is_some());
         assert_eq!(limits.open(), 1);
+    }
+
+    #[test]
+    fn a_connection_through_a_proxy_counts_for_its_client() {
+        let limits = limits(3, 1);
+        let [client, other] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse::<IpAddr>().unwrap());
+        let mut guard = limits.connect_proxy().unwrap();
+        assert!(guard.reassign(client));
+        assert!(limits.connect(client).is_none(), "one for each address");
+        assert!(guard.reassign(other));
+        let second = limits.connect(client).unwrap();
+        assert!(!guard.reassign(client));
+        assert!(limits.connect(other).is_none(), "it is still the other's");
+        drop((guard, second));
+        assert_eq!(limits.open(), 0);
+        (0..4).for_each(|_| limits.login_failed(client));
+        assert!(!limits.connect_proxy().unwrap().reassign(client), "banned, whoever brings it");
+        let _three = [(); 3].map(|()| limits.connect_proxy().unwrap());
+        assert!(limits.connect_proxy().is_none(), "three in all");
     }
 
     #[test]

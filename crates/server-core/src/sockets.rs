@@ -147,6 +147,7 @@ mod tests {
 
     fn listener(addresses: &[SocketAddr]) -> Listener {
         Listener {
+            proxies: Vec::new(),
             name: "imap".to_owned(),
             addresses: addresses.to_vec(),
             tls: TlsMode::None,

@@ -20,7 +20,7 @@ struct Server {
 
 fn listener(name: &str, role: SmtpRole) -> Listener {
     let addresses = vec!["127.0.0.1:0".parse().unwrap()];
-    Listener { name: name.to_owned(), addresses, tls: TlsMode::None, role }
+    Listener { name: name.to_owned(), addresses, tls: TlsMode::None, role, proxies: Vec::new() }
 }
 
 fn server() -> Server {

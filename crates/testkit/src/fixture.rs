@@ -10,7 +10,7 @@ use mail_config::{
 };
 use mail_directory::{Directory, QuotaSetting};
 use mail_store::Store;
-use mail_types::{Address, Flags, MailboxName, Secret};
+use mail_types::{Address, Flags, MailboxName, Network, Secret};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use server_core::{Drain, Limits, ServerContext, TlsContext, bind};
@@ -31,6 +31,8 @@ pub struct Fixture {
     pub ca: CertificateDer<'static>,
     /// What an SMTP server's listeners are for.
     role: SmtpRole,
+    /// Who says by the PROXY protocol whom it brings.
+    proxies: Vec<Network>,
     dns: Option<TestDns>,
     _folder: TempDir,
 }
@@ -80,7 +82,16 @@ impl Fixture {
         let directory = Directory::open(&config.directory_file())?;
         directory.add_domain(&"example.org".parse()?)?;
         let store = Store::open(&config.mail_dir())?;
-        let fixture = Self { config, directory, store, ca, role: SmtpRole::Mx, dns: None, _folder: folder };
+        let fixture = Self {
+            config,
+            directory,
+            store,
+            ca,
+            role: SmtpRole::Mx,
+            proxies: Vec::new(),
+            dns: None,
+            _folder: folder,
+        };
         fixture.add_user("alice")?;
         fixture.add_user("bob")?;
         Ok(fixture)
@@ -142,6 +153,10 @@ impl Fixture {
             ("role", "mx") => self.role = SmtpRole::Mx,
             ("role", "submission") => self.role = SmtpRole::Submission,
             ("role", "lmtp") => self.role = SmtpRole::Lmtp,
+            ("proxies", _) => self.proxies.push(value.parse()?),
+            ("max_connections_per_address", _) => {
+                self.config.limits.max_connections_per_address = value.parse()?;
+            }
             ("max_message_size", _) => smtp.max_message_size = value.parse()?,
             ("max_recipients", _) => smtp.max_recipients = value.parse()?,
             ("max_errors", _) => smtp.max_errors = value.parse()?,
@@ -225,8 +240,14 @@ impl Fixture {
         S: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        let listeners =
-            [listener("plain", TlsMode::StartTls, self.role), listener("tls", TlsMode::Implicit, self.role)];
+        let listener = |name: &str, tls| Listener {
+            name: name.to_owned(),
+            addresses: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+            tls,
+            role: self.role,
+            proxies: self.proxies.clone(),
+        };
+        let listeners = [listener("plain", TlsMode::StartTls), listener("tls", TlsMode::Implicit)];
         let sockets = bind(&listeners).map_err(|errors| anyhow!("{errors:?}"))?;
         let mut addresses = sockets.iter().map(|bound| bound.socket.local_addr());
         let plain = addresses.next().context("no socket")??;
@@ -251,11 +272,6 @@ fn list(zone: &str, kind: ListKind) -> Result<DnsList> {
 
 fn address(name: &str) -> Result<Address> {
     Ok(Address::new(name, "example.org".parse()?)?)
-}
-
-fn listener(name: &str, tls: TlsMode, role: SmtpRole) -> Listener {
-    let addresses = vec![(Ipv4Addr::LOCALHOST, 0).into()];
-    Listener { name: name.to_owned(), addresses, tls, role }
 }
 
 /// Makes a certificate authority and has it sign a certificate for `localhost`.
