@@ -251,6 +251,8 @@ pub struct SmtpConfig {
     pub recipient_delimiter: Option<char>,
     /// A submission's From field must name addresses of its sender's only.
     pub check_from: bool,
+    /// Who comes from these may speak for others by XCLIENT.
+    pub xclient: Vec<Network>,
     /// What is found out about mail from elsewhere.
     pub verdicts: VerdictsConfig,
     /// Who comes for the first time is asked to come again.
@@ -507,6 +509,7 @@ impl Default for SmtpConfig {
             data_timeout: 5 * MINUTE,
             recipient_delimiter: Some('+'),
             check_from: true,
+            xclient: Vec::new(),
             verdicts: VerdictsConfig::default(),
             greylist: GreylistConfig::default(),
             rates: RatesConfig::default(),

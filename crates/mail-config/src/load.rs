@@ -7,7 +7,7 @@ use mail_types::{Address, Domain, Language, MailboxName, Quota, Secret};
 use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
-use crate::reader::{Reader, Source};
+use crate::reader::{NETWORK, Reader, Source};
 use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, FullMailbox,
     ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls,
@@ -118,6 +118,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         data_timeout: reader.duration("data_timeout", SECOND, standard.data_timeout),
         recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
         check_from: reader.bool("check_from", standard.check_from),
+        xclient: reader.list("xclient", NETWORK, |text| text.parse().ok()).unwrap_or_default(),
         verdicts: reader.table("verdicts", verdicts::read),
         greylist: reader.table("greylist", verdicts::greylist),
         rates: reader.table("rates", verdicts::rates),

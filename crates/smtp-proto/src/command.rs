@@ -8,6 +8,8 @@ use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
+use crate::Xclient;
+
 /// Where a message comes from; `None` for `<>`.
 pub type ReversePath = Option<Address>;
 
@@ -76,6 +78,8 @@ pub enum Command {
         mechanism: String,
         initial: Option<Vec<u8>>,
     },
+    /// From proxies of ours.
+    Xclient(Box<Xclient>),
 }
 
 /// Why a line is no command.
@@ -118,7 +122,8 @@ impl Command {
             | Self::Help
             | Self::NotOffered(_)
             | Self::StartTls
-            | Self::Auth { .. } => true,
+            | Self::Auth { .. }
+            | Self::Xclient(_) => true,
         }
     }
 
@@ -147,6 +152,7 @@ impl Command {
             "VRFY" if !arguments.is_empty() => Ok(Self::Vrfy),
             "EXPN" if !arguments.is_empty() => Ok(Self::Expn),
             "AUTH" => auth(arguments),
+            "XCLIENT" => Xclient::parse(arguments).map(|client| Self::Xclient(Box::new(client))),
             "VRFY" | "EXPN" => Err(ParseError::Arguments),
             other if HTTP.contains(&other) => Err(ParseError::Http),
             other => {
@@ -179,6 +185,7 @@ impl fmt::Display for Command {
             Self::Help => f.write_str("HELP"),
             Self::NotOffered(verb) => f.write_str(verb),
             Self::StartTls => f.write_str("STARTTLS"),
+            Self::Xclient(client) => write!(f, "XCLIENT{client}"),
             Self::Auth { mechanism, initial: None } => write!(f, "AUTH {mechanism}"),
             Self::Auth { mechanism, initial: Some(_) } => write!(f, "AUTH {mechanism} …"),
         }
@@ -203,7 +210,7 @@ fn bare(arguments: &str, command: Command) -> Result<Command, ParseError> {
 }
 
 /// The name in a greeting: anything visible, as real clients send what they like.
-fn host(arguments: &str) -> Result<String, ParseError> {
+pub(crate) fn host(arguments: &str) -> Result<String, ParseError> {
     let valid = !arguments.is_empty()
         && arguments.len() <= 255
         && !arguments.contains(|c: char| c.is_control() || c == ' ');

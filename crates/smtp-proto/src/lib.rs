@@ -3,7 +3,10 @@
 mod command;
 mod reply;
 mod status;
+mod xclient;
+mod xtext;
 
 pub use command::{Body, Command, MailParameters, ParseError, Recipient, ReversePath};
 pub use reply::{Reply, ReplyError};
 pub use status::{Status, StatusError};
+pub use xclient::Xclient;

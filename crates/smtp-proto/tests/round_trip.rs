@@ -3,7 +3,7 @@
 
 use mail_types::Address;
 use proptest::prelude::*;
-use smtp_proto::{Body, Command, MailParameters, Recipient};
+use smtp_proto::{Body, Command, MailParameters, Recipient, Xclient};
 
 fn address() -> impl Strategy<Value = Address> {
     let local_part = prop_oneof!["[a-zA-Z0-9.+=_-]{1,20}", "[ -~é✉]{1,20}"];
@@ -22,6 +22,12 @@ fn parameters() -> impl Strategy<Value = MailParameters> {
     })
 }
 
+fn client() -> impl Strategy<Value = Xclient> {
+    let name = || prop::option::of("[!-~é]{1,20}".prop_filter("not known", |it| !it.starts_with('[')));
+    (any::<Option<std::net::IpAddr>>(), any::<Option<u16>>(), name(), name())
+        .prop_map(|(address, port, helo, login)| Xclient { address, port, helo, login })
+}
+
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         "[!-~]{1,30}".prop_map(Command::Ehlo),
@@ -33,6 +39,7 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Rcpt(Recipient::Postmaster)),
         any::<(u64, bool)>().prop_map(|(size, last)| Command::Bdat { size, last }),
         "[A-Z0-9-]{1,20}".prop_map(|mechanism| Command::Auth { mechanism, initial: None }),
+        client().prop_map(|client| Command::Xclient(Box::new(client))),
         prop::sample::select(vec![
             Command::Data,
             Command::Rset,

@@ -15,7 +15,7 @@ use tracing::{debug, info};
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
 use crate::policy::{Checks, Client, Verdicts};
-use crate::session::{Policy, Session, Step};
+use crate::session::{Policy, Session, SpeaksFor, Step};
 
 /// Longest command line; RFC 5321 §4.5.3.1.4 asks for 512, AUTH for 12,288 (RFC 4954 §4).
 pub(crate) const MAX_LINE: usize = 12_288;
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
 /// Serves one client until it leaves.
 pub(crate) async fn serve(connection: Connection, shared: Shared) {
     let mut dialogue = Dialogue::new(connection, shared);
-    dialogue.greet();
+    dialogue.say(&dialogue.greeting());
     loop {
         match dialogue.run().await {
             Ok(Next::Closed) => return debug!("closed"),
@@ -85,17 +85,9 @@ pub(crate) enum End {
 
 impl Dialogue {
     fn new(connection: Connection, shared: Shared) -> Self {
-        let smtp = &shared.config.smtp;
-        let policy = Policy {
-            hostname: shared.config.hostname.to_ascii(),
-            role: connection.listener.role,
-            max_message_size: smtp.max_message_size,
-            max_recipients: smtp.max_recipients,
-            is_tls: connection.stream.is_tls(),
-            may_start_tls: connection.may_start_tls(),
-            may_login: connection.may_login(&shared.config),
-            can_bind: connection.stream.channel_bindings().is_some(),
-        };
+        let peer = connection.peer.ip();
+        let is_proxy = shared.config.smtp.xclient.iter().any(|network| network.contains(peer));
+        let policy = policy(&connection, &shared, is_proxy.then(SpeaksFor::default));
         Self {
             connection,
             shared,
@@ -111,9 +103,9 @@ impl Dialogue {
         }
     }
 
-    fn greet(&mut self) {
+    pub(crate) fn greeting(&self) -> Reply {
         let protocol = if self.is_lmtp() { "LMTP" } else { "ESMTP" };
-        self.say(&Reply::new(220, "", format!("{} {protocol}", self.shared.config.hostname.to_ascii())));
+        Reply::new(220, "", format!("{} {protocol}", self.shared.config.hostname.to_ascii()))
     }
 
     pub(crate) fn is_lmtp(&self) -> bool {
@@ -187,6 +179,8 @@ impl Dialogue {
             }
             Step::StartTls => trouble(),
             Step::Authenticate { mechanism, initial } => return self.authenticate(mechanism, initial).await,
+            // Boxed, so that no other session has to have room for it.
+            Step::SpeakFor(client) => return Box::pin(self.speak_for(*client)).await,
             Step::Close(reply) => return self.close(reply).await.map(|_| None),
         };
         Ok(Some(reply))
@@ -278,6 +272,22 @@ impl Dialogue {
             },
             () = drain.begun(), if between => Ok(Some(End::Draining)),
         }
+    }
+}
+
+/// What the operator allows who is connected.
+pub(crate) fn policy(connection: &Connection, shared: &Shared, speaks_for: Option<SpeaksFor>) -> Policy {
+    let smtp = &shared.config.smtp;
+    Policy {
+        hostname: shared.config.hostname.to_ascii(),
+        role: connection.listener.role,
+        max_message_size: smtp.max_message_size,
+        max_recipients: smtp.max_recipients,
+        is_tls: connection.stream.is_tls(),
+        may_start_tls: connection.may_start_tls(),
+        may_login: connection.may_login(&shared.config),
+        can_bind: connection.stream.channel_bindings().is_some(),
+        speaks_for,
     }
 }
 

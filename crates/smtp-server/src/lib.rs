@@ -15,5 +15,6 @@ mod server;
 mod session;
 mod trace;
 mod transaction;
+mod xclient;
 
 pub use server::run;

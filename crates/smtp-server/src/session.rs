@@ -2,7 +2,7 @@ use mail_config::SmtpRole;
 use mail_directory::Resolution;
 use mail_directory::sasl::Mechanism;
 use mail_types::Address;
-use smtp_proto::{Command, MailParameters, ParseError, Recipient, Reply, ReversePath};
+use smtp_proto::{Command, MailParameters, ParseError, Recipient, Reply, ReversePath, Xclient};
 
 use crate::incoming::{too_big, trouble};
 use crate::transaction::{Transaction, needs_utf8};
@@ -28,6 +28,8 @@ pub(crate) enum Step {
     StartTls,
     /// Run the exchange, then call [`Session::logged_in`].
     Authenticate { mechanism: Mechanism, initial: Option<Vec<u8>> },
+    /// Take the client that a proxy brings for the one who is connected.
+    SpeakFor(Box<Xclient>),
     /// Send this, then close.
     Close(Reply),
 }
@@ -47,6 +49,15 @@ pub(crate) struct Policy {
     pub(crate) may_login: bool,
     /// A login can be bound to the connection.
     pub(crate) can_bind: bool,
+    /// Who is connected may speak for others.
+    pub(crate) speaks_for: Option<SpeaksFor>,
+}
+
+/// A proxy that the config names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SpeaksFor {
+    /// How its client has greeted it, if it said so.
+    pub(crate) helo: Option<String>,
 }
 
 #[derive(Debug)]
@@ -158,13 +169,15 @@ impl Session {
             Command::Help => Step::Reply(self.help()),
             Command::StartTls => self.start_tls(),
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
+            Command::Xclient(client) => self.xclient(client),
         }
     }
 
     fn greet(&mut self, name: String, is_extended: bool) -> Step {
         self.reset();
         self.state = State::Greeted;
-        self.greeting = Some(Greeting { name, is_extended });
+        let told = self.policy.speaks_for.as_ref().and_then(|proxy| proxy.helo.clone());
+        self.greeting = Some(Greeting { name: told.unwrap_or(name), is_extended });
         if !is_extended {
             return Step::Reply(Reply::new(250, "", self.policy.hostname.clone()));
         }
@@ -179,6 +192,10 @@ impl Session {
             // RFC 9422.
             format!("LIMITS RCPTMAX={}", self.policy.max_recipients),
         ];
+        if self.policy.speaks_for.is_some() {
+            let login = if self.policy.role == SmtpRole::Submission { " LOGIN" } else { "" };
+            lines.push(format!("XCLIENT ADDR PORT HELO{login}"));
+        }
         if self.policy.may_start_tls {
             lines.push("STARTTLS".to_owned());
         }
@@ -372,6 +389,25 @@ impl Session {
         }
     }
 
+    /// XCLIENT_README: from proxies that the config names, and between transactions.
+    fn xclient(&self, client: Box<Xclient>) -> Step {
+        let is_login_out_of_place = client.login.is_some() && self.policy.role != SmtpRole::Submission;
+        if self.policy.speaks_for.is_none() {
+            Step::Reply(Reply::new(550, "5.7.0", "You may not speak for others"))
+        } else if self.is_in_transaction() {
+            out_of_order("XCLIENT comes before or behind a transaction")
+        } else if is_login_out_of_place {
+            Step::Reply(Reply::new(501, "5.5.4", "LOGIN is for the submission port"))
+        } else {
+            Step::SpeakFor(client)
+        }
+    }
+
+    /// The same proxy, speaking for a client that has greeted so.
+    pub(crate) fn speaks_for(&self, helo: Option<String>) -> Option<SpeaksFor> {
+        self.policy.speaks_for.as_ref().map(|_| SpeaksFor { helo })
+    }
+
     /// The client has proved who it is.
     pub(crate) fn logged_in(&mut self, account: Address) -> Reply {
         self.login = Some(account);
@@ -412,6 +448,7 @@ mod tests {
             may_start_tls: true,
             may_login,
             can_bind: false,
+            speaks_for: None,
         })
     }
 

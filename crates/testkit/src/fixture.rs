@@ -153,6 +153,7 @@ impl Fixture {
             ("role", "mx") => self.role = SmtpRole::Mx,
             ("role", "submission") => self.role = SmtpRole::Submission,
             ("role", "lmtp") => self.role = SmtpRole::Lmtp,
+            ("xclient", _) => smtp.xclient.push(value.parse()?),
             ("proxies", _) => self.proxies.push(value.parse()?),
             ("max_connections_per_address", _) => {
                 self.config.limits.max_connections_per_address = value.parse()?;

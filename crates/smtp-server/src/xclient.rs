@@ -1,0 +1,64 @@
+//! XCLIENT, by which a proxy that the config names speaks for its clients: Postfix's `XCLIENT_README`.
+
+use std::io;
+
+use mail_directory::Resolution;
+use mail_types::Address;
+use smtp_proto::{Reply, Xclient};
+use tracing::info;
+
+use crate::connection::{Dialogue, policy};
+use crate::incoming::trouble;
+use crate::session::Session;
+
+impl Dialogue {
+    /// Begins anew, as if the client itself had connected.
+    pub(crate) async fn speak_for(&mut self, client: Xclient) -> io::Result<Option<Reply>> {
+        let account = match &client.login {
+            None => None,
+            Some(login) => match self.account(login).await {
+                Some(Some(account)) => Some(account),
+                Some(None) => return Ok(Some(Reply::new(535, "5.7.8", "LOGIN names no account"))),
+                None => return Ok(Some(trouble())),
+            },
+        };
+        let login = match account.as_ref().map(|account| self.connection.guard.login(account)) {
+            Some(None) => return self.too_many().await,
+            Some(guard) => guard,
+            None => None,
+        };
+        if client.address.is_some_and(|address| !self.connection.guard.reassign(address)) {
+            return self.too_many().await;
+        }
+        if let Some(address) = client.address {
+            self.connection.peer.set_ip(address);
+        }
+        if let Some(port) = client.port {
+            self.connection.peer.set_port(port);
+        }
+        info!(peer = %self.connection.peer, login = client.login, "a proxy speaks for its client");
+        let speaks_for = self.session.speaks_for(client.helo);
+        self.session = Session::new(policy(&self.connection, &self.shared, speaks_for));
+        self.login = login;
+        if let Some(account) = account {
+            self.session.logged_in(account);
+        }
+        Ok(Some(self.greeting()))
+    }
+
+    async fn too_many(&mut self) -> io::Result<Option<Reply>> {
+        self.close(Reply::new(421, "4.7.0", "Too many connections; come back later")).await.map(|_| None)
+    }
+
+    /// The account of this name, which is no alias; `None` if the directory could not be asked.
+    async fn account(&self, name: &str) -> Option<Option<Address>> {
+        let Ok(named) = name.parse::<Address>() else { return Some(None) };
+        let resolution = self.ask(move |directory| directory.resolve(&named, None)).await?;
+        Some(match resolution {
+            Resolution::Ours { accounts, .. } => {
+                accounts.into_iter().find(|account| account.to_string().eq_ignore_ascii_case(name))
+            }
+            Resolution::UnknownUser | Resolution::Foreign => None,
+        })
+    }
+}
