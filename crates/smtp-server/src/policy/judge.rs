@@ -51,7 +51,12 @@ impl Verdicts {
     ) -> Verdict {
         let tests = self.tests(client, findings, message);
         let score: i64 = tests.iter().map(|test| test.weight).sum();
-        let outcome = self.by_dmarc(message).unwrap_or_else(|| self.by_score(score, &tests, findings));
+        let outcome = match (self.by_dmarc(message), self.by_score(score, &tests, findings)) {
+            (Some(refused @ Outcome::Refuse(_)), _) => refused,
+            (Some(_), by_score @ Outcome::Refuse(_)) => by_score,
+            (Some(by_dmarc), _) => by_dmarc,
+            (None, by_score) => by_score,
+        };
         let word = match &outcome {
             Outcome::Accept => "accept",
             Outcome::Junk => "junk",
@@ -198,7 +203,7 @@ impl Verdicts {
                 "it must have one From field, of one domain".to_owned(),
             );
         }
-        if message.dmarc.result == "fail" {
+        if message.dmarc.result == "fail" && !self.is_vouched_for(message) {
             let reason = format!("it passes neither SPF nor DKIM for {} (DMARC)", message.dmarc.domain);
             add("dmarc_fail", weights.dmarc_fail.into(), reason);
         }

@@ -1,4 +1,7 @@
 //! What is found out of the message itself: DKIM (RFC 6376), ARC (RFC 8617), DMARC (RFC 9989).
+//!
+//! Deviates: a signature by a key that is being tested (`t=y`, RFC 6376 §3.6.1) counts as any other, as everybody has it: many domains
+//! never take the flag away.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! SPF (RFC 7208), for the names of EHLO and of MAIL.
+//!
+//! Deviates: look-ups that find nothing are counted with all others only, not against a limit of two (§4.6.4, a SHOULD); of a record
+//! that another one includes the library takes the first that it understands.
 
 mod syntax;
 

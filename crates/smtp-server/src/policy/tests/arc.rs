@@ -67,6 +67,7 @@ async fn a_chain_passes_until_what_it_covers_is_changed() {
     lab.verdicts.config.arc_sealers = vec!["list.test".to_owned()];
     let verdict = lab.verdict(&list, &crlf(&sealed)).await;
     assert_eq!(verdict.outcome, Outcome::Accept, "{verdict:?}");
+    assert!(!verdict.summary.contains("dmarc_fail"), "it is not held against the list: {verdict:?}");
     assert!(
         verdict.fields.contains("\tarc=pass (i=1 sealed by list.test) smtp.remote-ip=192.0.2.1;"),
         "{verdict:?}"
