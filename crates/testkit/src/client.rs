@@ -34,13 +34,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Connects, and sends `header` before all else, TLS too.
     pub(crate) async fn connect(
         address: SocketAddr,
         security: Security,
         ca: &CertificateDer<'static>,
+        header: &str,
     ) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        stream.write_all(header.as_bytes()).await?;
         let client = Self { stream: Box::new(stream), input: Vec::new(), deflate: None };
         match security {
             Security::Plain => Ok(client),

@@ -32,7 +32,7 @@ pub struct Fixture {
     /// What an SMTP server's listeners are for.
     role: SmtpRole,
     /// Who says by the PROXY protocol whom it brings.
-    proxies: Vec<Network>,
+    pub(crate) proxies: Vec<Network>,
     dns: Option<TestDns>,
     _folder: TempDir,
 }

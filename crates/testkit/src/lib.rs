@@ -12,6 +12,7 @@
 //! given: alias sales@example.org to bob@example.org far@example.net
 //! given: smtp role submission            for an SMTP server, whose role is mx otherwise (or lmtp); or a limit: smtp max_recipients 2
 //! given: dns a.test. MX 10 mx.a.test.     a record of a DNS server that is asked from then on; without one, this client is not looked at
+//! given: through a proxy from 192.0.2.9   all clients come through a proxy, which says by the PROXY protocol that they are this one
 //! given: over plain                      run in the clear only (for STLS); otherwise it runs over TLS too
 //! C: STAT                                send this line
 //! S: +OK 1 $size                         expect this line; $name binds at first sight

@@ -1,10 +1,12 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use mail_directory::{Limit, QuotaSetting};
+use mail_types::Network;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -22,6 +24,8 @@ pub struct Transcript {
     quotas: Vec<(String, QuotaSetting)>,
     dns: String,
     plain_only: bool,
+    /// The client behind the proxy through which all come.
+    proxied: Option<IpAddr>,
     rule: Option<LineRule>,
     steps: Vec<(usize, Step)>,
 }
@@ -55,6 +59,12 @@ enum Mail {
     Has(String),
     /// The newest has no line like this.
     Lacks(String),
+}
+
+/// What a proxy says of this client: the PROXY protocol, version 1.
+fn proxy_header(client: IpAddr) -> String {
+    let (family, server) = if client.is_ipv4() { ("TCP4", "198.51.100.1") } else { ("TCP6", "2001:db8::1") };
+    format!("PROXY {family} {client} {server} 54321 25\r\n")
 }
 
 /// A number, or `any`.
@@ -103,6 +113,7 @@ impl Transcript {
                 text: Vec::new(),
             }),
             ["over", "plain"] => self.plain_only = true,
+            ["through", "a", "proxy", "from", client] => self.proxied = Some(client.parse()?),
             ["alias", alias, "to", targets @ ..] => {
                 self.aliases.push(((*alias).to_owned(), targets.iter().map(|it| (*it).to_owned()).collect()));
             }
@@ -141,6 +152,9 @@ impl Transcript {
         if !self.dns.is_empty() {
             fixture.serve_dns(&self.dns)?;
         }
+        if self.proxied.is_some() {
+            fixture.proxies.push(Network::of(Ipv4Addr::LOCALHOST.into(), 32));
+        }
         self.settings.iter().try_for_each(|(key, value)| fixture.set_smtp(key, value))
     }
 
@@ -153,6 +167,7 @@ impl Transcript {
             fixture,
             server,
             security,
+            header: self.proxied.map(proxy_header).unwrap_or_default(),
             rule: self.rule,
             clients: HashMap::new(),
             bindings: Bindings::new(),
@@ -271,6 +286,8 @@ struct Play<'a> {
     fixture: &'a Fixture,
     server: &'a Server,
     security: Security,
+    /// What each client begins with.
+    header: String,
     rule: Option<LineRule>,
     clients: HashMap<usize, Client>,
     bindings: Bindings,
@@ -281,7 +298,7 @@ impl Play<'_> {
     async fn client(&mut self, number: usize) -> Result<&mut Client> {
         if !self.clients.contains_key(&number) {
             let address = self.server.address(self.security);
-            let client = Client::connect(address, self.security, &self.fixture.ca).await?;
+            let client = Client::connect(address, self.security, &self.fixture.ca, &self.header).await?;
             self.clients.insert(number, client);
         }
         self.clients.get_mut(&number).context("no such client")
