@@ -8,7 +8,7 @@ use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
-use crate::Xclient;
+use crate::{RcptParameters, Return, Xclient, dsn, xtext};
 
 /// Where a message comes from; `None` for `<>`.
 pub type ReversePath = Option<Address>;
@@ -41,6 +41,10 @@ pub struct MailParameters {
     pub body: Body,
     /// RFC 6531.
     pub smtputf8: bool,
+    /// RFC 3461 §4.3.
+    pub ret: Option<Return>,
+    /// `ENVID`, decoded. RFC 3461 §4.4.
+    pub envelope_id: Option<String>,
 }
 
 /// A client's command.
@@ -55,7 +59,10 @@ pub enum Command {
         from: ReversePath,
         parameters: MailParameters,
     },
-    Rcpt(Recipient),
+    Rcpt {
+        to: Recipient,
+        parameters: RcptParameters,
+    },
     Data,
     /// RFC 3030 §2.
     Bdat {
@@ -110,7 +117,7 @@ impl Command {
     #[must_use]
     pub const fn ends_group(&self) -> bool {
         match self {
-            Self::Mail { .. } | Self::Rcpt(_) | Self::Rset | Self::Bdat { .. } => false,
+            Self::Mail { .. } | Self::Rcpt { .. } | Self::Rset | Self::Bdat { .. } => false,
             Self::Ehlo(_)
             | Self::Lhlo(_)
             | Self::Helo(_)
@@ -172,8 +179,12 @@ impl fmt::Display for Command {
             Self::Lhlo(name) => write!(f, "LHLO {name}"),
             Self::Mail { from: Some(from), parameters } => write!(f, "MAIL FROM:<{from}>{parameters}"),
             Self::Mail { from: None, parameters } => write!(f, "MAIL FROM:<>{parameters}"),
-            Self::Rcpt(Recipient::Address(address)) => write!(f, "RCPT TO:<{address}>"),
-            Self::Rcpt(Recipient::Postmaster) => f.write_str("RCPT TO:<postmaster>"),
+            Self::Rcpt { to: Recipient::Address(address), parameters } => {
+                write!(f, "RCPT TO:<{address}>{parameters}")
+            }
+            Self::Rcpt { to: Recipient::Postmaster, parameters } => {
+                write!(f, "RCPT TO:<postmaster>{parameters}")
+            }
             Self::Data => f.write_str("DATA"),
             Self::Bdat { size, last: true } => write!(f, "BDAT {size} LAST"),
             Self::Bdat { size, last: false } => write!(f, "BDAT {size}"),
@@ -201,7 +212,13 @@ impl fmt::Display for MailParameters {
         if self.body == Body::EightBit {
             f.write_str(" BODY=8BITMIME")?;
         }
-        if self.smtputf8 { f.write_str(" SMTPUTF8") } else { Ok(()) }
+        if self.smtputf8 {
+            f.write_str(" SMTPUTF8")?;
+        }
+        if let Some(ret) = self.ret {
+            write!(f, " RET={ret}")?;
+        }
+        self.envelope_id.as_ref().map_or(Ok(()), |id| write!(f, " ENVID={}", xtext::encode(id)))
     }
 }
 
@@ -247,7 +264,14 @@ fn mail(arguments: &str) -> Result<Command, ParseError> {
             ("SMTPUTF8", None) => parameters.smtputf8 = true,
             // RFC 4954 §5: taken, and not passed on.
             ("AUTH", Some(_)) => {}
-            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH", _) => return Err(ParseError::Arguments),
+            // RFC 3461 §4.5: not twice.
+            ("RET", Some(ret)) if parameters.ret.is_none() => parameters.ret = Some(ret.parse()?),
+            ("ENVID", Some(id)) if parameters.envelope_id.is_none() => {
+                parameters.envelope_id = Some(dsn::envelope_id(id)?);
+            }
+            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH" | "RET" | "ENVID", _) => {
+                return Err(ParseError::Arguments);
+            }
             _ => return Err(ParseError::Parameter),
         }
     }
@@ -271,7 +295,21 @@ fn body_value(text: &str) -> Result<Body, ParseError> {
 fn rcpt(arguments: &str) -> Result<Command, ParseError> {
     let mut path = preceded((tag_no_case("TO:"), take_while(|c| c == ' ')), recipient);
     let (rest, to) = path.parse(arguments).map_err(|_| ParseError::Arguments)?;
-    if esmtp_parameters(rest)?.is_empty() { Ok(Command::Rcpt(to)) } else { Err(ParseError::Parameter) }
+    let mut parameters = RcptParameters::default();
+    for (keyword, text) in esmtp_parameters(rest)? {
+        match (keyword.to_ascii_uppercase().as_str(), text) {
+            // RFC 3461 §4.5: not twice.
+            ("NOTIFY", Some(notify)) if parameters.notify.is_none() => {
+                parameters.notify = Some(notify.parse()?)
+            }
+            ("ORCPT", Some(original)) if parameters.original.is_none() => {
+                parameters.original = Some(original.parse()?);
+            }
+            ("NOTIFY" | "ORCPT", _) => return Err(ParseError::Arguments),
+            _ => return Err(ParseError::Parameter),
+        }
+    }
+    Ok(Command::Rcpt { to, parameters })
 }
 
 /// `esmtp-param *(SP esmtp-param)`, behind a space.
@@ -321,6 +359,7 @@ fn quoted_string(input: &str) -> IResult<&str, &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Notify, OriginalRecipient};
 
     #[track_caller]
     fn address(text: &str) -> Address {
@@ -331,6 +370,7 @@ mod tests {
     fn commands_are_read_in_every_form_that_clients_send() {
         let mail = |from: Option<&str>, parameters| Command::Mail { from: from.map(address), parameters };
         let plain = MailParameters::default;
+        let rcpt = |to, parameters| Command::Rcpt { to, parameters };
         for (line, expected) in [
             ("EHLO [127.0.0.1]", Command::Ehlo("[127.0.0.1]".to_owned())),
             ("mail from:<bob@x.org>", mail(Some("bob@x.org"), plain())),
@@ -341,7 +381,7 @@ mod tests {
                 "MAIL FROM:<\"a b>\"@x.org> SIZE=12 body=8bitmime SMTPUTF8 AUTH=<>",
                 mail(
                     Some("\"a b>\"@x.org"),
-                    MailParameters { size: Some(12), body: Body::EightBit, smtputf8: true },
+                    MailParameters { size: Some(12), body: Body::EightBit, smtputf8: true, ..plain() },
                 ),
             ),
             (
@@ -351,8 +391,29 @@ mod tests {
             ("MAIL FROM:<bob@[192.0.2.1]>", mail(Some("bob@[192.0.2.1]"), plain())),
             ("MAIL FROM:<bob@[IPv6:2001:db8::1]>", mail(Some("bob@[IPv6:2001:db8::1]"), plain())),
             ("MAIL FROM:<\"a\\\"@\"@x.org>", mail(Some("\"a\\\"@\"@x.org"), plain())),
-            ("RCPT TO:<Postmaster>", Command::Rcpt(Recipient::Postmaster)),
-            ("RCPT TO:<é@x.org>", Command::Rcpt(Recipient::Address(address("é@x.org")))),
+            (
+                "MAIL FROM:<> ret=hdrs ENVID=a+2Bb",
+                mail(
+                    None,
+                    MailParameters {
+                        ret: Some(Return::Headers),
+                        envelope_id: Some("a+b".to_owned()),
+                        ..plain()
+                    },
+                ),
+            ),
+            ("RCPT TO:<Postmaster>", rcpt(Recipient::Postmaster, RcptParameters::default())),
+            ("RCPT TO:<é@x.org>", rcpt(Recipient::Address(address("é@x.org")), RcptParameters::default())),
+            (
+                "RCPT TO:<bob@x.org> notify=Never ORCPT=rfc822;Bob@x.org",
+                rcpt(
+                    Recipient::Address(address("bob@x.org")),
+                    RcptParameters {
+                        notify: Some(Notify::Never),
+                        original: OriginalRecipient::of(&address("Bob@x.org")),
+                    },
+                ),
+            ),
             ("BDAT 86 LAST", Command::Bdat { size: 86, last: true }),
             ("BDAT 0", Command::Bdat { size: 0, last: false }),
             (
@@ -434,10 +495,18 @@ mod tests {
             (" NOOP", ParseError::UnknownCommand),
             ("DATA\0", ParseError::UnknownCommand),
             ("MAIL FROM:<bob@x.org> BODY=BINARYMIME", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> RET=FULL", ParseError::Parameter),
+            ("MAIL FROM:<bob@x.org> RET=HALF", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> RET", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> RET=FULL RET=FULL", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> ENVID=a ENVID=b", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> ENVID=+00", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> NOTIFY=NEVER", ParseError::Parameter),
             ("RCPT TO:<bob>", ParseError::Arguments),
             ("RCPT TO:<>", ParseError::Arguments),
-            ("RCPT TO:<bob@x.org> NOTIFY=NEVER", ParseError::Parameter),
+            ("RCPT TO:<bob@x.org> NOTIFY=NEVER,DELAY", ParseError::Arguments),
+            ("RCPT TO:<bob@x.org> NOTIFY=DELAY NOTIFY=DELAY", ParseError::Arguments),
+            ("RCPT TO:<bob@x.org> ORCPT=bob@x.org", ParseError::Arguments),
+            ("RCPT TO:<bob@x.org> RET=FULL", ParseError::Parameter),
             ("BDAT -1", ParseError::Arguments),
             ("BDAT 1 FIRST", ParseError::Arguments),
             ("VRFY", ParseError::Arguments),

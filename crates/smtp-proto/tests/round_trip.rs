@@ -3,7 +3,9 @@
 
 use mail_types::Address;
 use proptest::prelude::*;
-use smtp_proto::{Body, Command, MailParameters, Recipient, Xclient};
+use smtp_proto::{
+    Body, Command, MailParameters, Notify, OriginalRecipient, RcptParameters, Recipient, Return, Xclient,
+};
 
 fn address() -> impl Strategy<Value = Address> {
     let local_part = prop_oneof!["[a-zA-Z0-9.+=_-]{1,20}", "[ -~é✉]{1,20}"];
@@ -15,11 +17,22 @@ fn address() -> impl Strategy<Value = Address> {
 
 fn parameters() -> impl Strategy<Value = MailParameters> {
     let body = prop_oneof![Just(Body::SevenBit), Just(Body::EightBit)];
-    (any::<Option<u64>>(), body, any::<bool>()).prop_map(|(size, body, smtputf8)| MailParameters {
-        size,
-        body,
-        smtputf8,
-    })
+    let ret = prop::option::of(prop_oneof![Just(Return::Full), Just(Return::Headers)]);
+    (any::<Option<u64>>(), body, any::<bool>(), ret, prop::option::of("[ -~]{1,30}")).prop_map(
+        |(size, body, smtputf8, ret, envelope_id)| MailParameters { size, body, smtputf8, ret, envelope_id },
+    )
+}
+
+fn rcpt_parameters() -> impl Strategy<Value = RcptParameters> {
+    let wanted =
+        any::<(bool, bool, bool)>().prop_map(|(success, failure, delay)| match (success, failure, delay) {
+            (false, false, false) => Notify::Never,
+            (success, failure, delay) => Notify::On { success, failure, delay },
+        });
+    let original =
+        ("[a-z0-9-]{1,9}", "[ -~]{1,30}").prop_map(|(kind, address)| OriginalRecipient { kind, address });
+    (prop::option::of(wanted), prop::option::of(original))
+        .prop_map(|(notify, original)| RcptParameters { notify, original })
 }
 
 fn client() -> impl Strategy<Value = Xclient> {
@@ -35,8 +48,9 @@ fn command() -> impl Strategy<Value = Command> {
         "[!-~]{1,30}".prop_map(Command::Lhlo),
         (prop::option::of(address()), parameters())
             .prop_map(|(from, parameters)| Command::Mail { from, parameters }),
-        address().prop_map(|address| Command::Rcpt(Recipient::Address(address))),
-        Just(Command::Rcpt(Recipient::Postmaster)),
+        (address(), rcpt_parameters())
+            .prop_map(|(address, parameters)| Command::Rcpt { to: Recipient::Address(address), parameters }),
+        rcpt_parameters().prop_map(|parameters| Command::Rcpt { to: Recipient::Postmaster, parameters }),
         any::<(u64, bool)>().prop_map(|(size, last)| Command::Bdat { size, last }),
         "[A-Z0-9-]{1,20}".prop_map(|mechanism| Command::Auth { mechanism, initial: None }),
         client().prop_map(|client| Command::Xclient(Box::new(client))),

@@ -1,11 +1,12 @@
 //! One attempt at one message: route each recipient, deliver, record what came of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_types::{Address, Domain};
+use smtp_proto::{Notify, OriginalRecipient, RcptParameters};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
@@ -15,7 +16,9 @@ use crate::dsn::{Failure, Report, Returned};
 use crate::local::{Local, Route, delivered_locally};
 use crate::message_file::{MessageFile, Needs};
 use crate::schedule::Schedule;
-use crate::{Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, RecipientState, Status};
+use crate::{
+    Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, RecipientState, Requests, Status,
+};
 
 /// Nothing says where mail for elsewhere is to go. RFC 3463 §3.5.
 pub(crate) const NO_ROUTE: Status = Status::new(4, 4, 4);
@@ -48,7 +51,7 @@ struct Attempt {
     /// Positions of those to be sent to another host.
     elsewhere: Vec<usize>,
     /// Addresses that aliases lead to, and accounts whose INBOX failed while others' did not.
-    forwards: Vec<Address>,
+    forwards: Vec<(Address, RcptParameters)>,
 }
 
 impl Deliverer {
@@ -139,7 +142,9 @@ impl Deliverer {
                 Some(outcome) if done.is_empty() => attempt.outcomes.push((position, outcome.clone())),
                 _ => {
                     // What is done is not done again: the rest goes on as a message of its own.
-                    attempt.forwards.extend(failed.into_iter().chain(remote));
+                    let parameters = attempt.forwarded(position);
+                    let forwards = failed.into_iter().chain(remote);
+                    attempt.forwards.extend(forwards.map(|address| (address, parameters.clone())));
                     attempt.outcomes.push((position, Outcome::Delivered(delivered_locally())));
                 }
             }
@@ -199,10 +204,16 @@ impl Deliverer {
         for (position, outcome) in &attempt.outcomes {
             let Some(recipient) = attempt.message.recipients.get(*position) else { continue };
             let step = self.judge(attempt, *position, outcome, expired, now);
-            if let (RecipientState::Failed, Some(diagnosis)) = (step.state, &step.diagnosis) {
-                let expired = matches!(outcome, Outcome::Deferred(_));
-                let (recipient, diagnosis) = (recipient.address.clone(), diagnosis.clone());
-                failures.push(Failure { recipient, diagnosis, expired });
+            // RFC 3461 §4.1: failures are reported unless the sender wants something else.
+            let is_wanted = recipient.parameters.notify.is_none_or(Notify::of_failure);
+            if let (RecipientState::Failed, true, Some(diagnosis)) = (step.state, is_wanted, &step.diagnosis)
+            {
+                failures.push(Failure {
+                    recipient: recipient.address.clone(),
+                    original: recipient.parameters.original.clone(),
+                    diagnosis: diagnosis.clone(),
+                    expired: matches!(outcome, Outcome::Deferred(_)),
+                });
             }
             progress.push(step);
         }
@@ -266,14 +277,19 @@ impl Deliverer {
 
     fn forward(&self, attempt: &Attempt) -> Result<NewMessage, QueueError> {
         let message = &attempt.message;
-        let mut recipients = attempt.forwards.clone();
-        recipients.sort();
-        recipients.dedup();
+        let mut recipients = BTreeMap::<Address, RcptParameters>::new();
+        for (address, parameters) in &attempt.forwards {
+            match recipients.get_mut(address) {
+                Some(known) => known.notify = Notify::both(known.notify, parameters.notify),
+                None => drop(recipients.insert(address.clone(), parameters.clone())),
+            }
+        }
         let envelope = Envelope {
             sender: message.sender.clone(),
-            recipients,
+            recipients: recipients.keys().cloned().collect(),
             smtputf8: message.smtputf8,
             eight_bit: message.eight_bit,
+            requests: Requests { ret: message.ret, envelope_id: message.envelope_id.clone(), recipients },
         };
         self.queue.persist_file(&self.queue.path(&message.id), &envelope)
     }
@@ -286,11 +302,12 @@ impl Deliverer {
         now: Timestamp,
     ) -> Result<NewMessage, QueueError> {
         let mut writer = self.queue.add()?;
-        let returned = attempt.file.as_ref().and_then(|file| Returned::read(file).ok());
+        let returned = attempt.file.as_ref().and_then(|file| Returned::read(file, attempt.message.ret).ok());
         let report = Report {
             hostname: &self.hostname,
             sender,
             queue_id: &attempt.message.id,
+            envelope_id: attempt.message.envelope_id.as_deref(),
             arrived: attempt.message.arrived,
             now,
             failures,
@@ -312,6 +329,14 @@ impl Attempt {
             .filter(|(_, it)| it.state == RecipientState::Pending)
             .map(|(position, _)| position)
             .collect()
+    }
+
+    /// What goes with a recipient to where it leads: RFC 3461 §5.2.7. The sender knows only whom it has named.
+    fn forwarded(&self, position: usize) -> RcptParameters {
+        let Some(recipient) = self.message.recipients.get(position) else { return RcptParameters::default() };
+        let original = || OriginalRecipient::of(&recipient.address);
+        let RcptParameters { notify, original: named } = recipient.parameters.clone();
+        RcptParameters { notify, original: named.or_else(original) }
     }
 
     /// Clients announce 8BITMIME and SMTPUTF8 for mail that needs neither: what it does not need must not stop it. Blocks.

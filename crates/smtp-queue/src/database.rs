@@ -20,7 +20,7 @@ use crate::{QueueError, Status};
 pub(crate) use operator::Selection;
 use row::{state_code, timestamp};
 
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE message (
         id TEXT PRIMARY KEY,
@@ -29,7 +29,9 @@ const SCHEMA: &str = "
         arrived INTEGER NOT NULL,
         held INTEGER NOT NULL DEFAULT 0,
         smtputf8 INTEGER NOT NULL,
-        eight_bit INTEGER NOT NULL
+        eight_bit INTEGER NOT NULL,
+        ret TEXT,
+        envelope_id TEXT
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE recipient (
         message TEXT NOT NULL REFERENCES message (id) ON DELETE CASCADE,
@@ -42,10 +44,20 @@ const SCHEMA: &str = "
         status TEXT,
         host TEXT,
         text TEXT,
+        notify TEXT,
+        original TEXT,
         PRIMARY KEY (message, position)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX recipient_due ON recipient (next_attempt) WHERE next_attempt IS NOT NULL;
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
+";
+/// From format 1, which knew of no requests.
+const UPGRADE: &str = "
+    ALTER TABLE message ADD COLUMN ret TEXT;
+    ALTER TABLE message ADD COLUMN envelope_id TEXT;
+    ALTER TABLE recipient ADD COLUMN notify TEXT;
+    ALTER TABLE recipient ADD COLUMN original TEXT;
+    PRAGMA user_version = 2;
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -214,17 +226,19 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
-/// Makes the tables in a new database. Returns the format found or made.
+/// Makes the tables in a new database, and brings an old one up to date. Returns the format found or made.
 fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
     let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
     let found = format(connection)?;
-    if found != 0 {
+    if found >= FORMAT {
         return Ok(found);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been first.
-    if format(&transaction)? == 0 {
-        transaction.execute_batch(SCHEMA)?;
+    match format(&transaction)? {
+        0 => transaction.execute_batch(SCHEMA)?,
+        1 => transaction.execute_batch(UPGRADE)?,
+        _ => {}
     }
     let made = format(&transaction)?;
     transaction.commit().map(|()| made)
@@ -234,7 +248,8 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
     let NewMessage { id, envelope, size, arrived, first_attempt } = message;
     transaction
         .prepare_cached(
-            "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit, ret, envelope_id)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id.0,
@@ -243,12 +258,23 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             arrived.as_millisecond(),
             envelope.smtputf8,
             envelope.eight_bit,
+            envelope.requests.ret.map(|ret| ret.to_string()),
+            envelope.requests.envelope_id,
         ])?;
     let mut recipient = transaction.prepare_cached(
-        "INSERT INTO recipient (message, position, address, state, next_attempt) VALUES (?, ?, ?, 0, ?)",
+        "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original)
+         VALUES (?, ?, ?, 0, ?, ?, ?)",
     )?;
     for (position, address) in (0_i64..).zip(&envelope.recipients) {
-        recipient.execute(params![id.0, position, address.to_string(), first_attempt.as_millisecond()])?;
+        let parameters = envelope.requests.recipients.get(address);
+        recipient.execute(params![
+            id.0,
+            position,
+            address.to_string(),
+            first_attempt.as_millisecond(),
+            parameters.and_then(|it| it.notify).map(|notify| notify.to_string()),
+            parameters.and_then(|it| it.original.as_ref()).map(ToString::to_string),
+        ])?;
     }
     Ok(())
 }

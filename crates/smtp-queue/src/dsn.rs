@@ -6,9 +6,10 @@ use std::io::{self, Read as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mail_types::{Address, Domain};
+use smtp_proto::{OriginalRecipient, Return};
 
 use crate::message_file::MessageFile;
-use crate::{Diagnosis, Envelope, QueueId};
+use crate::{Diagnosis, Envelope, QueueId, Requests};
 
 /// Messages up to this size are returned whole, of longer ones the header.
 const MAX_WHOLE: u64 = 50 * 1024;
@@ -25,6 +26,8 @@ pub(crate) struct Report<'a> {
     /// Whom it tells.
     pub(crate) sender: &'a Address,
     pub(crate) queue_id: &'a QueueId,
+    /// By which the sender knows the message.
+    pub(crate) envelope_id: Option<&'a str>,
     pub(crate) arrived: Timestamp,
     pub(crate) now: Timestamp,
     /// At least one.
@@ -39,6 +42,8 @@ pub(crate) struct Report<'a> {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) recipient: Address,
+    /// Whom the sender has named.
+    pub(crate) original: Option<OriginalRecipient>,
     pub(crate) diagnosis: Diagnosis,
     /// It was tried for too long, not refused.
     pub(crate) expired: bool,
@@ -53,12 +58,12 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
-    /// Reads the message, or only its header if it is long. Blocks.
-    pub(crate) fn read(message: &MessageFile) -> io::Result<Self> {
+    /// Reads the message, or only its header if it is long or the sender wants no more. Blocks.
+    pub(crate) fn read(message: &MessageFile, ret: Option<Return>) -> io::Result<Self> {
         let mut octets = Vec::new();
         message.rewound()?.take(MAX_WHOLE).read_to_end(&mut octets)?;
         let header = header_length(&octets);
-        let whole = message.size() <= MAX_WHOLE;
+        let whole = message.size() <= MAX_WHOLE && ret != Some(Return::Headers);
         if !whole {
             octets.truncate(header);
         }
@@ -103,6 +108,7 @@ impl Report<'_> {
             recipients: vec![self.sender.clone()],
             smtputf8: !self.sender.local_part().is_ascii(),
             eight_bit: !message.is_ascii(),
+            requests: Requests::default(),
         }
     }
 
@@ -147,8 +153,12 @@ impl Report<'_> {
     fn text(&self) -> String {
         let mut text = format!("This is the mail system at {}.\r\n\r\n", self.hostname);
         text.push_str("Your message could not be delivered to:\r\n");
-        for Failure { recipient, diagnosis, expired } in self.failures {
-            let _ = write!(text, "\r\n  {recipient}\r\n");
+        for Failure { recipient, original, diagnosis, expired } in self.failures {
+            let named = original.as_ref().map(|original| original.address.as_str());
+            let _ = match named.filter(|named| *named != recipient.to_string()) {
+                Some(named) => write!(text, "\r\n  {recipient} (for {named})\r\n"),
+                None => write!(text, "\r\n  {recipient}\r\n"),
+            };
             let why = diagnosis_for_people(diagnosis);
             wrap(&mut text, "    ", &if *expired { format!("{}{why}", self.in_vain()) } else { why });
         }
@@ -175,6 +185,9 @@ impl Report<'_> {
     /// For programs: RFC 3464 §2.1.
     fn status(&self) -> String {
         let mut status = String::new();
+        if let Some(id) = self.envelope_id {
+            field(&mut status, "Original-Envelope-Id", id);
+        }
         field(&mut status, "Reporting-MTA", &format!("dns; {}", self.hostname.to_ascii()));
         field(&mut status, "X-Mailstead-Queue-ID", &self.queue_id.0);
         field(&mut status, "Arrival-Date", &date(self.arrived));
@@ -186,7 +199,10 @@ impl Report<'_> {
     }
 
     /// RFC 3464 §2.3
-    fn recipient(&self, status: &mut String, Failure { recipient, diagnosis, .. }: &Failure) {
+    fn recipient(&self, status: &mut String, Failure { recipient, original, diagnosis, .. }: &Failure) {
+        if let Some(OriginalRecipient { kind, address }) = original {
+            field(status, "Original-Recipient", &format!("{kind}; {address}"));
+        }
         field(status, "Final-Recipient", &typed_address(recipient));
         field(status, "Action", "failed");
         field(status, "Status", &diagnosis.status.to_string());
@@ -288,13 +304,13 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, message).unwrap();
         io::Seek::rewind(&mut file).unwrap();
-        Returned::read(&MessageFile::new(file).unwrap()).unwrap()
+        Returned::read(&MessageFile::new(file).unwrap(), None).unwrap()
     }
 
     fn failure(recipient: &str, host: Option<&str>, text: &str, expired: bool) -> Failure {
         let diagnosis =
             Diagnosis { status: Status::new(5, 1, 1), host: host.map(str::to_owned), text: text.to_owned() };
-        Failure { recipient: recipient.parse().unwrap(), diagnosis, expired }
+        Failure { recipient: recipient.parse().unwrap(), original: None, diagnosis, expired }
     }
 
     fn compose(sender: &str, failures: &[Failure], returned: Option<&Returned>) -> (Vec<u8>, Envelope) {
@@ -302,6 +318,7 @@ mod tests {
             hostname: &"mail.example.org".parse().unwrap(),
             sender: &sender.parse().unwrap(),
             queue_id: &QueueId("ABC123".to_owned()),
+            envelope_id: None,
             arrived: Timestamp::from_second(1_700_000_000).unwrap(),
             now: Timestamp::from_second(1_700_000_060).unwrap(),
             failures,

@@ -21,8 +21,10 @@ mod wakeup;
 mod writer;
 
 pub use error::QueueError;
-pub use message::{Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Summary};
+pub use message::{
+    Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Requests, Summary,
+};
 pub use queue::Queue;
 pub use run::run;
-pub use smtp_proto::Status;
+pub use smtp_proto::{RcptParameters, Status};
 pub use writer::QueueWriter;

@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use mail_types::Address;
-use smtp_proto::{Reply, Status};
+use smtp_proto::{RcptParameters, Reply, Return, Status};
 
 /// How much of a reply's text is kept.
 const MAX_TEXT: usize = 1024;
@@ -18,6 +19,19 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// The message holds octets above 127 (BODY=8BITMIME).
     pub eight_bit: bool,
+    /// What the sender wants to hear of it.
+    pub requests: Requests,
+}
+
+/// What a sender wants to hear of a message: RFC 3461 §4.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Requests {
+    /// How much comes back with the report of a failure.
+    pub ret: Option<Return>,
+    /// By which the sender knows it.
+    pub envelope_id: Option<String>,
+    /// Of recipients; who is not named has asked for nothing.
+    pub recipients: BTreeMap<Address, RcptParameters>,
 }
 
 /// The name of a queued message, as the operator sees it: the moment it was added and a random part, in hexadecimal.
@@ -111,6 +125,8 @@ pub struct QueuedRecipient {
     pub next_attempt: Option<Timestamp>,
     /// What came of the last attempt.
     pub diagnosis: Option<Diagnosis>,
+    /// What its sender wants to hear of it.
+    pub parameters: RcptParameters,
 }
 
 /// A queued message, whole.
@@ -130,6 +146,10 @@ pub struct QueuedMessage {
     pub smtputf8: bool,
     /// The message holds octets above 127.
     pub eight_bit: bool,
+    /// How much comes back with the report of a failure.
+    pub ret: Option<Return>,
+    /// By which the sender knows it.
+    pub envelope_id: Option<String>,
     /// In the order they were given.
     pub recipients: Vec<QueuedRecipient>,
 }

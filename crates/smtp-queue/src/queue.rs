@@ -330,6 +330,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::Requests;
 
     fn envelope() -> Envelope {
         Envelope {
@@ -337,6 +338,7 @@ mod tests {
             recipients: vec!["bob@example.net".parse().unwrap()],
             smtputf8: false,
             eight_bit: false,
+            requests: Requests::default(),
         }
     }
 

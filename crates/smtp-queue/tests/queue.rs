@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mail_types::Address;
-use smtp_queue::{Envelope, Queue, QueueError, QueueId, RecipientState};
+use smtp_proto::Return;
+use smtp_queue::{Envelope, Queue, QueueError, QueueId, RcptParameters, RecipientState, Requests};
 use tempfile::TempDir;
 
 const MESSAGE: &[u8] = b"Subject: hello\r\n\r\n.dots\r\nand \xe4 octets\r\n";
@@ -22,6 +23,7 @@ fn envelope() -> Envelope {
         recipients: vec![address("bob@example.net"), address("josé@bücher.example")],
         smtputf8: true,
         eight_bit: true,
+        requests: Requests::default(),
     }
 }
 
@@ -154,6 +156,47 @@ fn an_unknown_name_is_said_and_never_becomes_a_path_or_a_pattern() {
         );
     }
     assert_eq!(queue.summary().unwrap().messages, 1);
+}
+
+/// RFC 3461 §4
+#[test]
+fn what_the_sender_wants_to_hear_is_kept() {
+    let (folder, queue) = open();
+    let parameters = RcptParameters {
+        notify: Some("SUCCESS,DELAY".parse().unwrap()),
+        original: Some("rfc822;Bob+2Btag+40example.net".parse().unwrap()),
+    };
+    let requests = Requests {
+        ret: Some(Return::Full),
+        envelope_id: Some("a+b = c".to_owned()),
+        recipients: [(address("bob@example.net"), parameters.clone())].into(),
+    };
+    let mut writer = queue.add().unwrap();
+    writer.write_all(MESSAGE).unwrap();
+    let id = writer.commit(&Envelope { requests, ..envelope() }).unwrap();
+    drop(queue);
+    let queue = Queue::open(&folder.path().join("data/queue")).unwrap();
+    let message = queue.show(&id).unwrap().unwrap();
+    assert_eq!((message.ret, message.envelope_id.as_deref()), (Some(Return::Full), Some("a+b = c")));
+    let kept: Vec<_> = message.recipients.iter().map(|it| it.parameters.clone()).collect();
+    assert_eq!(kept, [parameters, RcptParameters::default()]);
+}
+
+#[test]
+fn a_queue_of_the_first_format_goes_on() {
+    let (folder, queue) = open();
+    let id = add(&queue);
+    drop(queue);
+    let path = folder.path().join("data/queue");
+    let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
+        ALTER TABLE recipient DROP COLUMN notify; ALTER TABLE recipient DROP COLUMN original;
+        PRAGMA user_version = 1;";
+    rusqlite::Connection::open(path.join("queue.sqlite")).unwrap().execute_batch(before).unwrap();
+    let queue = Queue::open(&path).unwrap();
+    let message = queue.show(&id).unwrap().unwrap();
+    assert_eq!((message.recipients.len(), message.ret), (2, None));
+    let second = add(&queue);
+    assert!(queue.show(&second).unwrap().is_some());
 }
 
 #[test]

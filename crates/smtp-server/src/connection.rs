@@ -171,7 +171,7 @@ impl Dialogue {
                 reply
             }
             Step::CheckSender { account, from } => self.check_sender(account, from).await,
-            Step::CheckRecipient(recipient) => self.check_recipient(recipient).await,
+            Step::CheckRecipient(recipient, parameters) => self.check_recipient(recipient, &parameters).await,
             Step::ReceiveData(transaction) => return self.receive_data(*transaction).await,
             Step::ReceiveChunk { first, size, last } => return self.receive_chunk(first, size, last).await,
             Step::SkipChunk { size, reply } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mail_directory::DirectoryError;
 use mail_store::{Delivery, Store, StoreError};
 use mail_types::Address;
-use smtp_queue::{Envelope, Queue, QueueError, QueueWriter};
+use smtp_queue::{Envelope, Queue, QueueError, QueueWriter, Requests};
 use tracing::{error, warn};
 
 use crate::policy::{Outcome, Verdict};
@@ -99,9 +99,14 @@ impl Files {
     pub(crate) fn commit(self, transaction: &Transaction, eight_bit: bool) -> Result<(), FileError> {
         let envelope = Envelope {
             sender: transaction.from.clone(),
-            recipients: transaction.remote.iter().cloned().collect(),
+            recipients: transaction.remote.keys().cloned().collect(),
             smtputf8: transaction.needs_utf8(),
             eight_bit,
+            requests: Requests {
+                ret: transaction.parameters.ret,
+                envelope_id: transaction.parameters.envelope_id.clone(),
+                recipients: transaction.remote.clone(),
+            },
         };
         match (self.delivery, self.queued) {
             (Some(delivery), None) => deliver(delivery, transaction),
@@ -139,6 +144,7 @@ mod tests {
     use std::path::Path;
 
     use jiff::Timestamp;
+    use smtp_proto::RcptParameters;
 
     use super::*;
 
@@ -153,7 +159,8 @@ mod tests {
         let mut transaction = Transaction::new(None, smtp_proto::MailParameters::default());
         let recipient: Address = "list@example.org".parse().unwrap();
         let accounts = accounts.iter().map(|account| account.parse().unwrap()).collect();
-        assert!(transaction.add(recipient, accounts, vec!["far@example.net".parse().unwrap()]));
+        let far = vec!["far@example.net".parse().unwrap()];
+        assert!(transaction.add(recipient, &RcptParameters::default(), accounts, far));
         let trace = Trace {
             id: "1".to_owned(),
             at: Timestamp::now(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use mail_directory::{Directory, Resolution};
 use mail_types::Address;
-use smtp_proto::{Recipient, Reply};
+use smtp_proto::{RcptParameters, Recipient, Reply};
 use tracing::{error, info};
 
 use crate::blocking::blocking;
@@ -23,7 +23,11 @@ impl Dialogue {
         self.session.sender_checked(allowed)
     }
 
-    pub(crate) async fn check_recipient(&mut self, recipient: Recipient) -> Reply {
+    pub(crate) async fn check_recipient(
+        &mut self,
+        recipient: Recipient,
+        parameters: &RcptParameters,
+    ) -> Reply {
         if let Some(refusal) = self.refusal_of_sender().await {
             return refusal;
         }
@@ -43,7 +47,7 @@ impl Dialogue {
                 if matches!(resolution, Resolution::Foreign) {
                     self.note_correspondent(&address).await;
                 }
-                self.session.recipient_checked(address, Some(resolution))
+                self.session.recipient_checked(address, parameters, Some(resolution))
             }
             Some(Some((address, None))) => {
                 info!(%address, "recipient refused: the mailbox is full");

@@ -2,7 +2,9 @@ use mail_config::SmtpRole;
 use mail_directory::Resolution;
 use mail_directory::sasl::Mechanism;
 use mail_types::Address;
-use smtp_proto::{Command, MailParameters, ParseError, Recipient, Reply, ReversePath, Xclient};
+use smtp_proto::{
+    Command, MailParameters, ParseError, RcptParameters, Recipient, Reply, ReversePath, Xclient,
+};
 
 use crate::incoming::{too_big, trouble};
 use crate::transaction::{Transaction, needs_utf8};
@@ -17,7 +19,7 @@ pub(crate) enum Step {
     /// Ask the directory whether `account` may send as `from`, then call [`Session::sender_checked`].
     CheckSender { account: Address, from: Address },
     /// Look the recipient up, then call [`Session::recipient_checked`].
-    CheckRecipient(Recipient),
+    CheckRecipient(Recipient, Box<RcptParameters>),
     /// Send 354, read the mail data, store it.
     ReceiveData(Box<Transaction>),
     /// Read a chunk of this size, of which the first one brings the transaction; store the message behind the last one.
@@ -151,7 +153,7 @@ impl Session {
             Command::Ehlo(name) | Command::Lhlo(name) => self.greet(name, true),
             Command::Helo(name) => self.greet(name, false),
             Command::Mail { from, parameters } => self.mail(from, parameters),
-            Command::Rcpt(recipient) => self.rcpt(recipient),
+            Command::Rcpt { to, parameters } => self.rcpt(to, parameters),
             Command::Data => self.data(),
             Command::Bdat { size, last } => self.bdat(size, last),
             Command::Rset => {
@@ -285,7 +287,7 @@ impl Session {
         }
     }
 
-    fn rcpt(&self, recipient: Recipient) -> Step {
+    fn rcpt(&self, recipient: Recipient, parameters: RcptParameters) -> Step {
         let State::Mail(transaction) = &self.state else { return out_of_order("MAIL comes first") };
         if transaction.recipients.len() >= self.policy.max_recipients {
             return Step::Reply(too_many_recipients());
@@ -294,12 +296,19 @@ impl Session {
             Recipient::Address(address) if self.is_undeclared(address, &transaction.parameters) => {
                 Step::Reply(Reply::new(553, "5.6.7", "A non-ASCII address needs SMTPUTF8"))
             }
-            Recipient::Address(_) | Recipient::Postmaster => Step::CheckRecipient(recipient),
+            Recipient::Address(_) | Recipient::Postmaster => {
+                Step::CheckRecipient(recipient, Box::new(parameters))
+            }
         }
     }
 
     /// The answer to [`Step::CheckRecipient`]; `None` if the directory could not be asked.
-    pub(crate) fn recipient_checked(&mut self, address: Address, resolution: Option<Resolution>) -> Reply {
+    pub(crate) fn recipient_checked(
+        &mut self,
+        address: Address,
+        parameters: &RcptParameters,
+        resolution: Option<Resolution>,
+    ) -> Reply {
         let may_relay = self.login.is_some();
         let State::Mail(transaction) = &mut self.state else { return trouble() };
         let (accounts, remote) = match resolution {
@@ -314,7 +323,7 @@ impl Session {
             Some(Resolution::UnknownUser) => return Reply::new(550, "5.1.1", "No such user here"),
             None => return trouble(),
         };
-        if transaction.add(address, accounts, remote) {
+        if transaction.add(address, parameters, accounts, remote) {
             Reply::new(250, "2.1.5", "OK")
         } else {
             too_many_recipients()
@@ -492,7 +501,7 @@ mod tests {
         reply(&mut session, "EHLO x");
         reply(&mut session, "MAIL FROM:<>");
         let bob: Address = "bob@example.org".parse().unwrap();
-        assert_eq!(session.recipient_checked(bob, None).code(), 451);
+        assert_eq!(session.recipient_checked(bob, &RcptParameters::default(), None).code(), 451);
         assert_eq!(session.sender_checked(None).code(), 451);
     }
 
@@ -504,6 +513,6 @@ mod tests {
         let members = (0..20_000).map(|n| format!("m{n}@example.net").parse().unwrap()).collect();
         let resolution = Resolution::Ours { accounts: Vec::new(), remote: members };
         let list: Address = "list@example.org".parse().unwrap();
-        assert_eq!(session.recipient_checked(list, Some(resolution)).code(), 452);
+        assert_eq!(session.recipient_checked(list, &RcptParameters::default(), Some(resolution)).code(), 452);
     }
 }

@@ -1,7 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mail_types::Address;
-use smtp_proto::{Body, MailParameters, ReversePath};
+use smtp_proto::{Body, MailParameters, Notify, OriginalRecipient, RcptParameters, ReversePath};
 
 /// Accounts and addresses elsewhere that the aliases among a transaction's recipients may lead to at most.
 const MAX_REACHED: usize = 10_000;
@@ -15,32 +15,51 @@ pub(crate) struct Transaction {
     pub(crate) recipients: Vec<Address>,
     /// Local accounts.
     pub(crate) accounts: BTreeSet<Address>,
-    /// Addresses elsewhere.
-    pub(crate) remote: BTreeSet<Address>,
+    /// Addresses elsewhere, and what the sender wants to hear of each.
+    pub(crate) remote: BTreeMap<Address, RcptParameters>,
 }
 
 impl Transaction {
     /// Without recipients yet.
     pub(crate) const fn new(from: ReversePath, parameters: MailParameters) -> Self {
-        Self { from, parameters, recipients: Vec::new(), accounts: BTreeSet::new(), remote: BTreeSet::new() }
+        Self { from, parameters, recipients: Vec::new(), accounts: BTreeSet::new(), remote: BTreeMap::new() }
     }
 
     /// Adds a recipient and whom it reaches; false if there would be too many of those.
-    pub(crate) fn add(&mut self, recipient: Address, accounts: Vec<Address>, remote: Vec<Address>) -> bool {
+    pub(crate) fn add(
+        &mut self,
+        recipient: Address,
+        parameters: &RcptParameters,
+        accounts: Vec<Address>,
+        remote: Vec<Address>,
+    ) -> bool {
         let reached = [self.accounts.len(), self.remote.len(), accounts.len(), remote.len()];
         if reached.iter().sum::<usize>() > MAX_REACHED {
             return false;
         }
+        for address in remote {
+            self.add_remote(address, &recipient, parameters.clone());
+        }
         self.recipients.push(recipient);
         self.accounts.extend(accounts);
-        self.remote.extend(remote);
         true
+    }
+
+    /// Adds an address elsewhere. One to which an alias leads keeps the name by which the sender knows it: RFC 3461 §5.2.7.
+    fn add_remote(&mut self, address: Address, named: &Address, mut parameters: RcptParameters) {
+        if address != *named && parameters.original.is_none() {
+            parameters.original = OriginalRecipient::of(named);
+        }
+        match self.remote.get_mut(&address) {
+            Some(known) => known.notify = Notify::both(known.notify, parameters.notify),
+            None => drop(self.remote.insert(address, parameters)),
+        }
     }
 
     /// The message needs RFC 6531 on its way: it says so, or an address has no other form. A domain always has one.
     pub(crate) fn needs_utf8(&self) -> bool {
         self.parameters.smtputf8
-            || self.from.iter().chain(&self.recipients).chain(&self.remote).any(needs_utf8)
+            || self.from.iter().chain(&self.recipients).chain(self.remote.keys()).any(needs_utf8)
     }
 
     pub(crate) const fn says_eight_bit(&self) -> bool {

@@ -10,6 +10,7 @@ use mail_config::{Config, Listener, SmtpRole, TlsMode};
 use mail_directory::Directory;
 use mail_types::Secret;
 use server_core::{Drain, Limits, ServerContext, bind};
+use smtp_proto::Return;
 use smtp_queue::Queue;
 
 struct Server {
@@ -53,6 +54,24 @@ fn codes(address: SocketAddr, input: &str) -> Vec<String> {
 
 /// `AUTH PLAIN` as bob with the right password.
 const LOGIN: &str = "EHLO x\r\nAUTH PLAIN AGJvYkBleGFtcGxlLm9yZwBzZWNyZXQ=\r\n";
+
+/// RFC 3461 §5.2.1, §5.2.7: what the sender wants to hear stays with the message, and the name by which it knows a recipient.
+#[test]
+fn what_the_sender_wants_to_hear_is_queued_with_the_message() {
+    let server = server();
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let directory = Directory::open(&server.folder.path().join("directory.sqlite")).unwrap();
+    directory.add_alias(&"all@example.org".parse().unwrap(), &["e@f.org".parse().unwrap()]).unwrap();
+    let mail = "MAIL FROM:<bob@example.org> RET=HDRS ENVID=a+2Bb\r\nRCPT TO:<c@d.org> NOTIFY=NEVER\r\n\
+        RCPT TO:<all@example.org> NOTIFY=DELAY\r\nRCPT TO:<e@f.org>\r\n";
+    let replies = codes(server.submission, &format!("{LOGIN}{mail}DATA\r\nSubject: a\r\n\r\n.\r\n"));
+    assert_eq!(replies.get(3..9).unwrap(), ["250", "250", "250", "250", "354", "250"]);
+    let queued = queue.list(None, 10).unwrap();
+    let message = queued.first().unwrap();
+    assert_eq!((message.ret, message.envelope_id.as_deref()), (Some(Return::Headers), Some("a+b")));
+    let kept: Vec<_> = message.recipients.iter().map(|it| it.parameters.to_string()).collect();
+    assert_eq!(kept, [" NOTIFY=NEVER", " NOTIFY=FAILURE,DELAY ORCPT=rfc822;all@example.org"]);
+}
 
 #[test]
 fn mail_for_elsewhere_is_queued_as_it_was_sent_behind_our_fields() {

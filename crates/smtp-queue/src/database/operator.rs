@@ -56,12 +56,12 @@ impl Database {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut messages = snapshot
             .prepare_cached(&format!(
-                "SELECT id, sender, size, arrived, held, smtputf8, eight_bit FROM message {which}"
+                "SELECT id, sender, size, arrived, held, smtputf8, eight_bit, ret, envelope_id FROM message {which}"
             ))?
             .query_map(params![id, limit], message)?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let mut recipients = snapshot.prepare_cached(
-            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text
+            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text, notify, original
              FROM recipient WHERE message = ?1 ORDER BY position",
         )?;
         for message in &mut messages {

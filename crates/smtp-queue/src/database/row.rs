@@ -1,9 +1,13 @@
 //! Rows as values.
 
+use std::error::Error;
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::Row;
 use rusqlite::types::Type;
+use smtp_proto::RcptParameters;
 
 use crate::message::{Diagnosis, QueueId, QueuedMessage, QueuedRecipient, RecipientState};
 
@@ -17,6 +21,8 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
         held: row.get(4)?,
         smtputf8: row.get(5)?,
         eight_bit: row.get(6)?,
+        ret: parsed(row, 7)?,
+        envelope_id: row.get(8)?,
         recipients: Vec::new(),
     })
 }
@@ -29,7 +35,18 @@ pub(super) fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
         last_attempt: row.get::<_, Option<i64>>(3)?.map(|it| moment(it, 3)).transpose()?,
         next_attempt: row.get::<_, Option<i64>>(4)?.map(|it| moment(it, 4)).transpose()?,
         diagnosis: diagnosis(row)?,
+        parameters: RcptParameters { notify: parsed(row, 8)?, original: parsed(row, 9)? },
     })
+}
+
+/// What was written as it is sent.
+fn parsed<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
+where
+    T::Err: Error + Send + Sync + 'static,
+{
+    let text: Option<String> = row.get(column)?;
+    let parsed = text.map(|text| text.parse()).transpose();
+    parsed.map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
 fn diagnosis(row: &Row<'_>) -> rusqlite::Result<Option<Diagnosis>> {

@@ -8,7 +8,7 @@ use mail_config::{Config, Smarthost};
 use mail_directory::Directory;
 use mail_types::{Address, Secret};
 use server_core::{Drain, Limits, ServerContext};
-use smtp_queue::{Envelope, Queue, QueueId, QueuedMessage};
+use smtp_queue::{Envelope, Queue, QueueId, QueuedMessage, Requests};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -55,11 +55,15 @@ impl Host {
     }
 
     pub(crate) fn add(&self, sender: Option<&str>, recipients: &[&str]) -> QueueId {
+        self.add_with(sender, recipients, Requests::default())
+    }
+
+    pub(crate) fn add_with(&self, sender: Option<&str>, recipients: &[&str], requests: Requests) -> QueueId {
         let mut writer = self.queue.add().unwrap();
         writer.write_all(b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n.dot\r\n").unwrap();
         let recipients = recipients.iter().map(|it| address(it)).collect();
         let sender = sender.map(address);
-        writer.commit(&Envelope { sender, recipients, smtputf8: false, eight_bit: false }).unwrap()
+        writer.commit(&Envelope { sender, recipients, smtputf8: false, eight_bit: false, requests }).unwrap()
     }
 
     /// Waits until the queue holds the message in such a state.

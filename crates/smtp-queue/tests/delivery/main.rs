@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use mail_config::FullMailbox;
 use mail_directory::{Directory, Limit, QuotaSetting};
-use smtp_queue::{Queue, QueuedMessage};
+use smtp_proto::{RcptParameters, Return};
+use smtp_queue::{Queue, QueuedMessage, Requests};
 
 use host::{Host, address};
 use peer::Peer;
@@ -60,6 +61,77 @@ async fn each_recipient_is_delivered_retried_or_bounced_for_itself() {
     assert!(later.attempts == 1 && later.next_attempt > later.last_attempt);
     host.queue.retry(Some(&id)).unwrap();
     host.wait(&id, |message| message.unwrap().recipients[2].attempts == 2).await;
+    running.stop().await;
+}
+
+/// What RCPT says with these values.
+fn parameters(notify: &str, original: Option<&str>) -> RcptParameters {
+    let original = original.map(|original| original.parse().unwrap());
+    RcptParameters { notify: Some(notify.parse().unwrap()), original }
+}
+
+/// RFC 3461 §4.1, §4.3, §6.2
+#[tokio::test]
+async fn a_bounce_reports_what_the_sender_wants_to_hear() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let running = host.run();
+    let requests = Requests {
+        ret: Some(Return::Headers),
+        envelope_id: Some("QQ 314159".to_owned()),
+        recipients: [
+            (address("no@x.org"), parameters("NEVER", None)),
+            (address("no@y.org"), parameters("SUCCESS", None)),
+            (address("no@z.org"), parameters("FAILURE", Some("rfc822;Named+40x.org"))),
+        ]
+        .into(),
+    };
+    let id =
+        host.add_with(Some("carol@example.com"), &["no@x.org", "no@y.org", "no@z.org"], requests.clone());
+    let bounce = peer.next().await.text;
+    assert!(bounce.contains("\r\nOriginal-Envelope-Id: QQ 314159\r\nReporting-MTA: "), "{bounce}");
+    assert!(
+        bounce.contains(
+            "\r\nOriginal-Recipient: rfc822; Named@x.org\r\nFinal-Recipient: rfc822; no@z.org\r\nAction: failed\r\n"
+        ),
+        "{bounce}"
+    );
+    assert!(!bounce.contains("no@x.org") && !bounce.contains("no@y.org"), "{bounce}");
+    assert!(
+        bounce.contains("Content-Type: text/rfc822-headers\r\n") && !bounce.contains("\r\n..dot"),
+        "{bounce}"
+    );
+    host.wait(&id, gone).await;
+    // One that nobody wants to hear of leaves nothing behind.
+    let id = host.add_with(Some("carol@example.com"), &["no@x.org"], requests);
+    host.wait(&id, gone).await;
+    assert_eq!(host.queue.summary().unwrap().messages, 0);
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+}
+
+/// RFC 3461 §5.2.7
+#[tokio::test]
+async fn what_the_sender_wants_to_hear_goes_with_a_message_that_an_alias_leads_on() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let directory = Directory::open(&host.config.directory_file()).unwrap();
+    directory.add_alias(&address("sales@example.org"), &[address("no@x.org")]).unwrap();
+    directory.add_alias(&address("silent@example.org"), &[address("no@y.org")]).unwrap();
+    let requests = Requests {
+        recipients: [(address("silent@example.org"), parameters("NEVER", None))].into(),
+        ..Requests::default()
+    };
+    let running = host.run();
+    host.add_with(Some("carol@example.com"), &["silent@example.org", "sales@example.org"], requests);
+    let bounce = peer.next().await.text;
+    assert!(
+        bounce.contains(
+            "\r\nOriginal-Recipient: rfc822; sales@example.org\r\nFinal-Recipient: rfc822; no@x.org\r\n"
+        ),
+        "{bounce}"
+    );
+    assert!(!bounce.contains("no@y.org"), "{bounce}");
     running.stop().await;
 }
 
