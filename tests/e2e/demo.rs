@@ -1,8 +1,10 @@
 //! `mailstead demo`: a domain to try things on.
 
-use anyhow::Result;
-use e2e::{Demo, program, python};
+use anyhow::{Result, ensure};
+use e2e::{Demo, Mail, program, python};
 use nix::sys::signal::Signal;
+
+use crate::relay::{submit_to, wait};
 
 #[test]
 fn a_demo_started_again_goes_on_with_its_data() -> Result<()> {
@@ -29,6 +31,35 @@ fn two_demos_run_side_by_side_on_ports_of_their_own() -> Result<()> {
     for demo in [&one, &other] {
         python("fill_and_find.py", demo.site(), "fill".into())?;
     }
+    Ok(())
+}
+
+/// Alice's mail for elsewhere, tried once. No resolver was asked, or it would say more than that there is no way.
+fn mail_for_elsewhere_stays(demo: &Demo) -> Result<()> {
+    let alice = demo.site().person("alice");
+    let mail = Mail::new(&alice.address, "eve@elsewhere.test", "far", "text");
+    submit_to(demo.site(), &mail, &["eve@elsewhere.test"])?;
+    wait(|| {
+        let listed = demo.mailstead(&["queue", "list", "--json"]).run()?.output;
+        ensure!(listed.contains("direct delivery is switched off"), "{listed}");
+        Ok(())
+    })
+}
+
+#[test]
+fn mail_for_elsewhere_stays_in_the_demo() -> Result<()> {
+    let demo = Demo::start()?;
+    mail_for_elsewhere_stays(&demo)?;
+    let (folder, _) = demo.stop()?;
+    // As older versions wrote it.
+    let file = folder.path().join("mailstead-demo/mailstead.toml");
+    let text = std::fs::read_to_string(&file)?;
+    ensure!(text.contains("[relay]\ndirect = false\n"), "{text}");
+    std::fs::write(&file, text.replace("[relay]\ndirect = false\n", ""))?;
+    std::fs::remove_dir_all(folder.path().join("mailstead-demo/queue"))?;
+    let again = Demo::start_in(folder)?;
+    mail_for_elsewhere_stays(&again)?;
+    again.stop()?;
     Ok(())
 }
 

@@ -1,10 +1,11 @@
-//! Debian's Postfix as the smarthost.
+//! Debian's Postfix as the smarthost, and as the mail host of a domain.
 
 use std::os::unix::fs::chown;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use e2e::{Installation, Mail, NOBODY, Postfix, free_port, messages_in};
+use testkit::TestDns;
 
 use crate::relay::{bounce, is_empty, submit, wait};
 
@@ -28,6 +29,33 @@ fn smarthost(port: u16, certificates: &Path) -> Result<Postfix> {
 
 fn eve(postfix: &Postfix) -> Result<Vec<String>> {
     messages_in(&postfix.folder().join("mail/eve"))
+}
+
+#[test]
+fn postfix_is_found_by_mx_and_gets_mail_over_tls_that_nobody_verifies() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        // Postfix starts as root only. CI is root.
+        return Ok(());
+    }
+    // The preferred host is down.
+    let zone = "elsewhere.test. MX 10 down.elsewhere.test.\nelsewhere.test. MX 20 mx.elsewhere.test.\n\
+                down.elsewhere.test. A 127.0.0.66\nmx.elsewhere.test. A 127.0.0.1\nnull.test. MX 0 .\n";
+    let (dns, port) = (TestDns::start(zone)?, free_port());
+    let more = format!("[dns]\nservers = [\"{}\"]\n[relay]\nport = {port}\n", dns.address);
+    let installation = Installation::new("relay.test", &["alice", "bob"], &more)?;
+    let _servers = installation.serve()?;
+    let postfix = smarthost(port, &installation.data().join("tls"))?;
+    let mail = Mail::new("alice@relay.test", "eve@elsewhere.test", "by MX", ".first\n..second\nGrüße");
+    submit(&installation, &mail, &["eve@elsewhere.test"])?;
+    let there = wait(|| eve(&postfix)?.pop().context("Eve has no mail"))?;
+    assert!(there.contains("Return-Path: <alice@relay.test>") && there.contains("with ESMTPS"), "{there}");
+    is_empty(&installation)?;
+    submit(&installation, &mail, &["eve@null.test"])?;
+    let bounce = bounce(&installation)?;
+    assert!(bounce.contains("Status: 5.1.10") && bounce.contains("null MX"), "{bounce}");
+    is_empty(&installation)?;
+    assert_eq!(eve(&postfix)?.len(), 1);
+    Ok(())
 }
 
 #[test]

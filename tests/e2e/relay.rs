@@ -4,7 +4,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Client, HOST, Installation, Mail, PATIENCE, Process, free_port, messages_in, program, python};
+use e2e::{
+    Client, HOST, Installation, Mail, PATIENCE, Process, Site, free_port, messages_in, program, python,
+};
 use serde_json::{Value, json};
 
 const SINK: &str = "/usr/sbin/smtp-sink";
@@ -73,7 +75,11 @@ pub(crate) fn wait<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
 
 /// Alice submits a message.
 pub(crate) fn submit(installation: &Installation, mail: &Mail, to: &[&str]) -> Result<()> {
-    let site = installation.site();
+    submit_to(installation.site(), mail, to)
+}
+
+/// The same at any site.
+pub(crate) fn submit_to(site: &Site, mail: &Mail, to: &[&str]) -> Result<()> {
     let alice = site.person("alice");
     let mut client = Client::new("curl")
         .args(["--silent", "--show-error", "--ssl-reqd", "--cacert"])

@@ -89,7 +89,8 @@ impl Installation {
         Ok(())
     }
 
-    /// Writes the config anew, with its listeners on the same ports and `more` behind them.
+    /// Writes the config anew, with its listeners on the same ports and `more` behind them. Unless that has `[relay]`, nothing goes
+    /// out to the world.
     ///
     /// # Errors
     /// If it can't be written.
@@ -105,6 +106,9 @@ impl Installation {
             if !role.is_empty() {
                 text += &format!("role = \"{role}\"\n");
             }
+        }
+        if !more.contains("[relay]") {
+            text += "[relay]\ndirect = false\n";
         }
         Ok(std::fs::write(self.config(), format!("{text}\n{more}\n"))?)
     }

@@ -4,6 +4,7 @@ mod dns;
 mod listener;
 mod load;
 mod reader;
+mod relay;
 mod units;
 mod verdicts;
 
@@ -11,9 +12,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Address, Domain, Language, MailboxName, Network, Quota, Secret};
+use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 
 pub use dns::DnsConfig;
+pub use relay::{RelayConfig, RelayTls, Route, Smarthost};
 pub use units::{show_size, size as parse_size};
 pub use verdicts::{
     DmarcObedience, DnsList, GreylistConfig, ListKind, ListSubject, RatesConfig, VerdictsConfig, Weights,
@@ -274,41 +276,8 @@ pub struct QueueConfig {
     pub expire_after: Duration,
     /// Deliveries at one time.
     pub max_concurrent: usize,
-}
-
-/// `[relay]`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RelayConfig {
-    /// Where all mail for elsewhere goes.
-    pub smarthost: Option<Smarthost>,
-}
-
-/// The host that takes our mail for elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Smarthost {
-    /// A name or address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// How the connection is secured.
-    pub tls: RelayTls,
-    /// CA certificates to trust besides the system's (PEM).
-    pub ca_file: Option<PathBuf>,
-    /// What we log in with.
-    pub credentials: Option<(String, Secret<String>)>,
-}
-
-/// How a connection to the smarthost is secured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RelayTls {
-    /// Never.
-    None,
-    /// STARTTLS if offered, unverified.
-    Opportunistic,
-    /// STARTTLS with a verified certificate, or no delivery.
-    Required,
-    /// TLS from the first byte, verified.
-    Implicit,
+    /// Of these, to one destination: a smarthost, or the mail hosts of a domain.
+    pub max_per_destination: usize,
 }
 
 /// `[imap]`
@@ -524,7 +493,8 @@ impl Default for QueueConfig {
             retry_min: 5 * MINUTE,
             retry_max: 240 * MINUTE,
             expire_after: 5 * DAY,
-            max_concurrent: 20,
+            max_concurrent: 200,
+            max_per_destination: 20,
         }
     }
 }

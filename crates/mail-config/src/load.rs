@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mail_types::{Address, Domain, Language, MailboxName, Quota, Secret};
+use mail_types::{Address, Domain, Language, MailboxName, Quota};
 use toml::de::DeTable;
 
 use crate::listener::{self, listeners};
 use crate::reader::{NETWORK, Reader, Source};
 use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, FullMailbox,
-    ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, RelayConfig, RelayTls,
-    Smarthost, SmtpConfig, TlsConfig,
+    ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, SmtpConfig, TlsConfig,
 };
-use crate::{dns, verdicts};
+use crate::{dns, relay, verdicts};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
@@ -79,7 +78,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
         dns: reader.table("dns", dns::read),
         smtp: reader.table("smtp", |reader| smtp(reader, has_certificate)),
         queue: reader.table("queue", queue),
-        relay: reader.table("relay", relay),
+        relay: reader.table("relay", relay::read),
         imap: reader.table("imap", |reader| imap(reader, has_certificate)),
         pop3: reader.table("pop3", |reader| pop3(reader, has_certificate)),
         limits: reader.table("limits", limits),
@@ -145,60 +144,12 @@ fn queue(reader: &mut Reader<'_, '_>) -> QueueConfig {
         retry_max: reader.duration("retry_max", SECOND, standard.retry_max),
         expire_after: reader.duration("expire_after", SECOND, standard.expire_after),
         max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),
+        max_per_destination: reader.number("max_per_destination", 1, standard.max_per_destination),
     };
     if queue.retry_max < queue.retry_min {
         reader.wrong("retry_max must not be shorter than retry_min");
     }
     queue
-}
-
-fn relay(reader: &mut Reader<'_, '_>) -> RelayConfig {
-    let host = reader.parsed("smarthost", "\"host:port\", such as \"smtp.example.net:587\"", host_and_port);
-    let tls =
-        reader.parsed(
-            "tls",
-            "\"none\", \"opportunistic\", \"required\" or \"implicit\"",
-            |text| match text {
-                "none" => Some(RelayTls::None),
-                "opportunistic" => Some(RelayTls::Opportunistic),
-                "required" => Some(RelayTls::Required),
-                "implicit" => Some(RelayTls::Implicit),
-                _ => None,
-            },
-        );
-    let ca_file = reader.file("ca_file");
-    let credentials = match (reader.string("username"), reader.file("password_file")) {
-        (Some(username), Some(file)) => relay_password(reader, &file).map(|password| (username, password)),
-        (None, None) => None,
-        _ => {
-            reader.wrong("username and password_file go together");
-            None
-        }
-    };
-    let tls = tls.unwrap_or(RelayTls::Opportunistic);
-    RelayConfig { smarthost: host.map(|(host, port)| Smarthost { host, port, tls, ca_file, credentials }) }
-}
-
-/// The first line of the file.
-fn relay_password(reader: &Reader<'_, '_>, file: &Path) -> Option<Secret<String>> {
-    let text = std::fs::read_to_string(file);
-    let password = text.as_ref().map(|text| text.lines().next().unwrap_or_default());
-    match password {
-        Ok("") => reader.wrong(format!("password_file: {} holds no password", file.display())),
-        Ok(password) => return Some(Secret::new(password.to_owned())),
-        Err(error) => reader.wrong(format!("password_file: can't read {}: {error}", file.display())),
-    }
-    None
-}
-
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let valid = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.parse::<std::net::Ipv4Addr>().is_ok() || host.parse::<Domain>().is_ok(),
-    };
-    Some((bare.unwrap_or(host).to_owned(), port.parse().ok()?)).filter(|_| valid)
 }
 
 fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {

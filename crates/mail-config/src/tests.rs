@@ -175,6 +175,9 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(switched_on.limits, standard.limits);
     assert_eq!(switched_on.log, standard.log);
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
+    assert_eq!(as_shipped.relay, standard.relay);
+    let without_hosts = RelayConfig { smarthost: None, routes: Vec::new(), ..switched_on.relay.clone() };
+    assert_eq!((without_hosts, switched_on.relay.routes.len()), (standard.relay, 1));
 }
 
 #[test]
@@ -273,4 +276,35 @@ fn an_administrator_is_reached_by_a_uri() {
     let found =
         mistakes("hostname = \"mail.example.org\"\n[imap]\nmax_annotation = 1000\nmax_annotations = 9\n");
     assert!(found.contains("at least 1024") && found.contains("at least 10"), "{found}");
+}
+
+#[test]
+fn routes_lead_domains_to_a_smarthost_or_to_their_mail_hosts() {
+    let head = "hostname = \"mail.example.org\"\n[relay]\ndirect = false\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let routes = "[[relay.route]]\ndomains = [\"Example.NET\", \"example.com\"]\nsmarthost = \"[::1]:2525\"\ntls = \"none\"\n\
+                  [[relay.route]]\ndomains = [\"direct.test\"]\nsmarthost = \"mx\"\n";
+    std::fs::write(&file, format!("{head}{routes}")).unwrap();
+    let relay = Config::load(&file).unwrap().relay;
+    assert!(!relay.direct && relay.smarthost.is_none());
+    let shown: Vec<_> = relay
+        .routes
+        .iter()
+        .map(|route| {
+            (route.domains.len(), route.smarthost.as_ref().map(|host| (host.host.as_str(), host.port)))
+        })
+        .collect();
+    assert_eq!(shown, [(2, Some(("::1", 2525))), (1, None)]);
+    let found = mistakes(&format!(
+        "{head}[[relay.route]]\nsmarthost = \"nowhere\"\n[[relay.route]]\ndomains = [\"a..b\"]\n"
+    ));
+    for part in [
+        "relay.route.domains is missing",
+        "relay.route.smarthost = \"nowhere\"",
+        "relay.route.smarthost is missing",
+        "\"a..b\"",
+    ] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
 }

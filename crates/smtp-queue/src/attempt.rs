@@ -1,4 +1,4 @@
-//! One attempt at one message: route each recipient, deliver, record what came of it.
+//! One attempt at a message's recipients at one destination: deliver, record what came of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use crate::database::{NewMessage, Progress, Recorded};
 use crate::dsn::{Failure, Report, Returned};
 use crate::local::{Local, Route, delivered_locally};
 use crate::message_file::{MessageFile, Needs};
+use crate::pick::Piece;
+use crate::routes::Destination;
 use crate::schedule::Schedule;
 use crate::{
-    Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, RecipientState, Requests, Status,
+    Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, QueuedRecipient, RecipientState,
+    Requests, Status,
 };
 
-/// Nothing says where mail for elsewhere is to go. RFC 3463 §3.5.
-pub(crate) const NO_ROUTE: Status = Status::new(4, 4, 4);
 /// RFC 3463 §3.5: delivery time expired.
 const EXPIRED: Status = Status::new(5, 4, 7);
 /// How long to wait when the queue itself fails, at first and at most.
@@ -33,16 +34,19 @@ const MAX_TROUBLE: Duration = Duration::from_secs(300);
 pub(crate) struct Deliverer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) local: Local,
-    /// `None` while none is configured.
-    pub(crate) relay: Option<Relay>,
+    pub(crate) relay: Relay,
     pub(crate) schedule: Schedule,
     pub(crate) hostname: Domain,
 }
+
+/// A recipient's position, the accounts whose INBOX gets the message, and the addresses that it goes on to.
+type LocalRecipient = (usize, Vec<Address>, Vec<Address>);
 
 /// A message under way.
 #[derive(Debug)]
 struct Attempt {
     message: QueuedMessage,
+    destination: Destination,
     file: Option<MessageFile>,
     /// What it needs elsewhere.
     needs: Needs,
@@ -55,13 +59,14 @@ struct Attempt {
 }
 
 impl Deliverer {
-    /// Tries a message's pending recipients, and records what came of it.
-    pub(crate) async fn attempt(self: Arc<Self>, id: QueueId) {
+    /// Tries those of the piece that are due, and records what came of it. False if their destination could not be reached.
+    pub(crate) async fn attempt(self: Arc<Self>, piece: Piece) -> bool {
         let this = Arc::clone(&self);
-        match spawn_blocking(move || this.begin(&id)).await {
+        match spawn_blocking(move || this.begin(piece)).await {
             Ok(Ok(Some(mut attempt))) => {
-                self.send(&mut attempt).await;
+                let reached = self.send(&mut attempt).await;
                 self.conclude(attempt).await;
+                return reached;
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
@@ -73,11 +78,12 @@ impl Deliverer {
                 tokio::time::sleep(MAX_TROUBLE).await;
             }
         }
+        true
     }
 
-    /// Routes each recipient and delivers to the local ones. Blocks.
-    fn begin(&self, id: &QueueId) -> Result<Option<Attempt>, QueueError> {
-        let Some(message) = self.queue.show(id)?.filter(|message| !message.held) else {
+    /// Sorts out who is tried, and delivers to those that are ours. Blocks.
+    fn begin(&self, piece: Piece) -> Result<Option<Attempt>, QueueError> {
+        let Some(message) = self.queue.show(&piece.id)?.filter(|message| !message.held) else {
             return Ok(None);
         };
         let mut attempt = Attempt {
@@ -86,13 +92,18 @@ impl Deliverer {
             outcomes: Vec::new(),
             elsewhere: Vec::new(),
             forwards: Vec::new(),
+            destination: piece.destination,
             message,
         };
-        match self.open(id) {
-            Ok(file) => self.route(&mut attempt, file),
+        let local = self.route(&mut attempt, Timestamp::now());
+        match self.open(&piece.id) {
+            Ok(file) => self.prepare(&mut attempt, local, file),
             Err(error) => {
-                error!(%id, %error, "the file of a queued message can't be read");
-                attempt.defer_all("the message file can't be read");
+                error!(id = %piece.id, %error, "the file of a queued message can't be read");
+                attempt.defer(
+                    local.into_iter().map(|(position, ..)| position),
+                    "the message file can't be read",
+                );
             }
         }
         Ok(Some(attempt))
@@ -103,16 +114,25 @@ impl Deliverer {
         MessageFile::new(file).map_err(QueueError::io("reading message", &id.0))
     }
 
-    fn route(&self, attempt: &mut Attempt, file: MessageFile) {
+    /// Notes who is elsewhere, and returns who is here. What is due at another destination is not looked at.
+    fn route(&self, attempt: &mut Attempt, now: Timestamp) -> Vec<LocalRecipient> {
         let mut local = Vec::new();
-        for position in attempt.pending() {
+        let here = attempt.destination == Destination::Here;
+        for position in attempt.due(now) {
             let Some(recipient) = attempt.message.recipients.get(position) else { continue };
+            let is_meant = here || self.relay.routes.to(recipient.address.domain()) == attempt.destination;
             match self.local.route(&recipient.address) {
-                Route::Local { accounts, remote } => local.push((position, accounts, remote)),
-                Route::Elsewhere => attempt.elsewhere.push(position),
-                Route::Nowhere(outcome) => attempt.outcomes.push((position, outcome)),
+                Route::Local { accounts, remote } if here => local.push((position, accounts, remote)),
+                Route::Elsewhere if is_meant && !here => attempt.elsewhere.push(position),
+                Route::Nowhere(outcome) if is_meant => attempt.outcomes.push((position, outcome)),
+                // The next look finds out where it goes.
+                Route::Local { .. } | Route::Elsewhere | Route::Nowhere(_) => {}
             }
         }
+        local
+    }
+
+    fn prepare(&self, attempt: &mut Attempt, local: Vec<LocalRecipient>, file: MessageFile) {
         if !local.is_empty() {
             self.deliver_locally(attempt, local, &file);
         }
@@ -123,12 +143,7 @@ impl Deliverer {
     }
 
     /// One file for all accounts, each gets it once, however many recipients lead to it.
-    fn deliver_locally(
-        &self,
-        attempt: &mut Attempt,
-        local: Vec<(usize, Vec<Address>, Vec<Address>)>,
-        file: &MessageFile,
-    ) {
+    fn deliver_locally(&self, attempt: &mut Attempt, local: Vec<LocalRecipient>, file: &MessageFile) {
         let mut accounts: Vec<Address> = local.iter().flat_map(|(_, accounts, _)| accounts.clone()).collect();
         accounts.sort();
         accounts.dedup();
@@ -151,30 +166,26 @@ impl Deliverer {
         }
     }
 
-    /// Sends to the recipients that are elsewhere.
-    async fn send(&self, attempt: &mut Attempt) {
+    /// Sends to the recipients that are elsewhere. False if their destination could not be reached.
+    async fn send(&self, attempt: &mut Attempt) -> bool {
         let positions = std::mem::take(&mut attempt.elsewhere);
-        let Some(file) = attempt.file.as_ref().filter(|_| !positions.is_empty()) else { return };
+        let Some(file) = attempt.file.as_ref().filter(|_| !positions.is_empty()) else { return true };
         let message = &attempt.message;
         let recipients = positions
             .iter()
             .filter_map(|position| message.recipients.get(*position))
             .map(|recipient| recipient.address.clone())
-            .collect::<Vec<_>>();
-        let outcomes = match &self.relay {
-            Some(relay) => {
-                let outgoing = Outgoing {
-                    sender: message.sender.clone(),
-                    recipients,
-                    size: file.size(),
-                    smtputf8: attempt.needs.smtputf8,
-                    eight_bit: attempt.needs.eight_bit,
-                };
-                relay.send(&outgoing, file).await
-            }
-            None => vec![Outcome::Deferred(no_route()); recipients.len()],
+            .collect();
+        let outgoing = Outgoing {
+            sender: message.sender.clone(),
+            recipients,
+            size: file.size(),
+            smtputf8: attempt.needs.smtputf8,
+            eight_bit: attempt.needs.eight_bit,
         };
-        attempt.outcomes.extend(positions.into_iter().zip(outcomes));
+        let sent = self.relay.send(&attempt.destination, &outgoing, file).await;
+        attempt.outcomes.extend(positions.into_iter().zip(sent.outcomes));
+        sent.reached
     }
 
     /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
@@ -322,11 +333,12 @@ impl Deliverer {
 }
 
 impl Attempt {
-    /// The positions of what is still to be delivered.
-    fn pending(&self) -> Vec<usize> {
+    /// The positions of what is to be tried now.
+    fn due(&self, now: Timestamp) -> Vec<usize> {
         let recipients = self.message.recipients.iter().enumerate();
+        let is_due = |it: &QueuedRecipient| it.next_attempt.is_some_and(|next| next <= now);
         recipients
-            .filter(|(_, it)| it.state == RecipientState::Pending)
+            .filter(|(_, it)| it.state == RecipientState::Pending && is_due(it))
             .map(|(position, _)| position)
             .collect()
     }
@@ -350,10 +362,11 @@ impl Attempt {
         }
     }
 
-    fn defer_all(&mut self, text: &str) {
+    /// Defers these, and those elsewhere.
+    fn defer(&mut self, local: impl Iterator<Item = usize>, text: &str) {
         let diagnosis = Diagnosis { status: Status::new(4, 3, 0), host: None, text: text.to_owned() };
-        let pending = self.pending().into_iter();
-        self.outcomes.extend(pending.map(|position| (position, Outcome::Deferred(diagnosis.clone()))));
+        let positions = local.chain(std::mem::take(&mut self.elsewhere));
+        self.outcomes.extend(positions.map(|position| (position, Outcome::Deferred(diagnosis.clone()))));
     }
 
     /// The log line of each recipient.
@@ -371,8 +384,4 @@ impl Attempt {
             }
         }
     }
-}
-
-fn no_route() -> Diagnosis {
-    Diagnosis { status: NO_ROUTE, host: None, text: "no [relay] smarthost is configured".to_owned() }
 }

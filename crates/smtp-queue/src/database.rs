@@ -6,7 +6,7 @@
 mod operator;
 mod row;
 
-use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,7 +48,6 @@ const SCHEMA: &str = "
         original TEXT,
         PRIMARY KEY (message, position)
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX recipient_due ON recipient (next_attempt) WHERE next_attempt IS NOT NULL;
     PRAGMA user_version = 2;
 ";
 /// From format 1, which knew of no requests.
@@ -58,6 +57,11 @@ const UPGRADE: &str = "
     ALTER TABLE recipient ADD COLUMN notify TEXT;
     ALTER TABLE recipient ADD COLUMN original TEXT;
     PRAGMA user_version = 2;
+";
+/// What is due is found in it alone, without a look at the table. Older versions had one without the address.
+const INDEX: &str = "
+    CREATE INDEX IF NOT EXISTS recipient_due_at ON recipient (next_attempt, address) WHERE next_attempt IS NOT NULL;
+    DROP INDEX IF EXISTS recipient_due;
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -96,15 +100,6 @@ pub(crate) enum Recorded {
     Gone,
 }
 
-/// What there is to do.
-#[derive(Debug, Default)]
-pub(crate) struct Due {
-    /// Messages to be tried now, longest due first.
-    pub(crate) messages: Vec<QueueId>,
-    /// When to look again.
-    pub(crate) next: Option<Timestamp>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Database {
     connection: Connection,
@@ -120,6 +115,7 @@ impl Database {
         if found > FORMAT {
             return Err(QueueError::NewerFormat { path: path.to_owned(), found });
         }
+        index(&connection).map_err(failed)?;
         Ok(Self { connection, path: path.to_owned() })
     }
 
@@ -169,35 +165,36 @@ impl Database {
         })
     }
 
-    /// Up to `limit` messages to be tried at `now`, none of `busy`.
+    /// Shows `offer` the message and the address of each recipient that is to be tried at `now`, longest due first, until it breaks
+    /// off. Returns when the next one will be, if it was asked for all.
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        limit: usize,
-        busy: &HashSet<QueueId>,
-    ) -> Result<Due, QueueError> {
-        self.read_due(now, limit, busy).map_err(|source| self.failed(source))
+        offer: impl FnMut(&str, &str) -> ControlFlow<()>,
+    ) -> Result<Option<Timestamp>, QueueError> {
+        self.read_due(now, offer).map_err(|source| self.failed(source))
     }
 
-    fn read_due(&self, now: Timestamp, limit: usize, busy: &HashSet<QueueId>) -> rusqlite::Result<Due> {
+    fn read_due(
+        &self,
+        now: Timestamp,
+        mut offer: impl FnMut(&str, &str) -> ControlFlow<()>,
+    ) -> rusqlite::Result<Option<Timestamp>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT next_attempt, message FROM recipient WHERE next_attempt IS NOT NULL ORDER BY next_attempt",
+            "SELECT next_attempt, message, address FROM recipient WHERE next_attempt IS NOT NULL
+             ORDER BY next_attempt",
         )?;
         let mut rows = statement.query([])?;
-        let (mut due, mut seen) = (Due::default(), HashSet::new());
         while let Some(row) = rows.next()? {
-            let (moment, id) = (timestamp(row, 0)?, QueueId(row.get(1)?));
-            if busy.contains(&id) || seen.contains(&id) {
-                continue;
+            let moment = timestamp(row, 0)?;
+            if moment > now {
+                return Ok(Some(moment));
             }
-            if moment > now || due.messages.len() >= limit {
-                due.next = Some(moment);
+            if offer(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?).is_break() {
                 break;
             }
-            seen.insert(id.clone());
-            due.messages.push(id);
         }
-        Ok(due)
+        Ok(None)
     }
 
     pub(crate) fn contains(&self, id: &QueueId) -> Result<bool, QueueError> {
@@ -242,6 +239,15 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
     }
     let made = format(&transaction)?;
     transaction.commit().map(|()| made)
+}
+
+/// Writes only where something is to be changed.
+fn index(connection: &Connection) -> rusqlite::Result<()> {
+    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_at'";
+    if connection.query_row(count, [], |row| row.get::<_, i64>(0))? == 0 {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
+    }
+    Ok(())
 }
 
 fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Result<()> {

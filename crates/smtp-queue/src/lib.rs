@@ -9,12 +9,16 @@
 mod attempt;
 mod client;
 mod database;
+mod destinations;
 mod dsn;
 mod error;
+mod exchanges;
 mod local;
 mod message;
 mod message_file;
+mod pick;
 mod queue;
+mod routes;
 mod run;
 mod schedule;
 mod wakeup;

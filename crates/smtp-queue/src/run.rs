@@ -1,6 +1,6 @@
 //! The queue process: one per queue, it finds what is due and has it tried.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -15,16 +15,20 @@ use server_core::{BoundListener, Drain, ServerContext};
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 use tracing::{Instrument as _, error, info, info_span};
 
-use crate::attempt::{Deliverer, NO_ROUTE};
-use crate::client::Relay;
-use crate::database::Due;
+use crate::attempt::Deliverer;
+use crate::client::{NO_ROUTE, Relay};
+use crate::destinations::Destinations;
 use crate::local::Local;
+use crate::pick::{Picker, Piece};
+use crate::routes::Destination;
 use crate::schedule::Schedule;
 use crate::wakeup::Wakeup;
-use crate::{Queue, QueueError, QueueId};
+use crate::{Queue, QueueError};
 
 /// How old a file without a row must be to be swept; longer than any message takes to arrive.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
+/// How often connections are looked after.
+const TIDY: Duration = Duration::from_secs(1);
 /// How often a waiting process asks whether the one before it has ended.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -33,7 +37,7 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 /// The queue has no sockets of its own; `sockets` is empty.
 ///
 /// # Errors
-/// If the queue, the directory or the store can't be opened, or the relay's certificates can't be read.
+/// If the queue, the directory or the store can't be opened, a smarthost's certificates can't be read, or the DNS can't be asked.
 pub async fn run(
     context: ServerContext,
     sockets: Vec<BoundListener>,
@@ -48,8 +52,14 @@ pub async fn run(
         deliverer: Arc::new(deliverer),
         jobs: JoinSet::new(),
         busy: HashMap::new(),
+        ready: VecDeque::new(),
+        left: HashSet::new(),
+        look: true,
+        next: None,
+        destinations: Destinations::new(context.config.queue.max_per_destination),
         max_concurrent: context.config.queue.max_concurrent.max(1),
         swept: None,
+        tidied: Instant::now(),
     };
     runner.start().await?;
     runner.work(&context.drain).await;
@@ -69,10 +79,7 @@ fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + 
         quota: config.quota.clone(),
     };
     let hostname = config.hostname.clone();
-    let relay = match config.relay.smarthost.clone() {
-        Some(smarthost) => Some(Relay::new(smarthost, hostname.to_ascii())?),
-        None => None,
-    };
+    let relay = Relay::new(config)?;
     Ok((Deliverer { queue, local, relay, schedule: Schedule::new(&config.queue), hostname }, lock_file))
 }
 
@@ -98,41 +105,81 @@ async fn lock(path: PathBuf, drain: &Drain) -> Result<Option<File>, QueueError> 
     }
 }
 
+/// What a look at the queue found.
+struct Found {
+    pieces: Vec<Piece>,
+    left: HashSet<Destination>,
+    /// There may be more.
+    broke_off: bool,
+    next: Option<Timestamp>,
+}
+
+impl Deliverer {
+    /// Looks for what is due, and neither `busy` nor `waiting`. Blocks.
+    fn find_due(&self, busy: HashSet<Piece>, waiting: &[Piece]) -> Result<Found, QueueError> {
+        let here = self.local.directory.domains().unwrap_or_else(|error| {
+            error!(%error, "the directory can't be asked");
+            Vec::new()
+        });
+        let mut picker = Picker::new(&self.relay.routes, here, busy, waiting);
+        let mut broke_off = false;
+        let next = self.queue.due(Timestamp::now(), |message, recipient| {
+            let went_on = picker.offer(message, recipient);
+            broke_off = went_on.is_break();
+            went_on
+        })?;
+        Ok(Found { pieces: picker.picked, left: picker.left, broke_off, next })
+    }
+}
+
 struct Runner {
     deliverer: Arc<Deliverer>,
     wakeup: Wakeup,
-    jobs: JoinSet<()>,
+    /// Each tells whether its destination was reached.
+    jobs: JoinSet<bool>,
     /// What is under way.
-    busy: HashMap<Id, QueueId>,
+    busy: HashMap<Id, Piece>,
+    /// What is due, found at the last look.
+    ready: VecDeque<Piece>,
+    /// Destinations for which the last look left more than it took.
+    left: HashSet<Destination>,
+    /// There may be something new.
+    look: bool,
+    /// When something will be due.
+    next: Option<Timestamp>,
+    destinations: Destinations,
     max_concurrent: usize,
     swept: Option<Instant>,
+    tidied: Instant,
 }
 
 impl Runner {
-    /// What waited for a smarthost is tried as soon as there is one.
+    /// What waited for a way is tried as soon as there is one.
     async fn start(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
         let deliverer = Arc::clone(&self.deliverer);
         let summary = spawn_blocking(move || {
-            if deliverer.relay.is_some() {
+            if deliverer.relay.routes.lead_everywhere() {
                 deliverer.queue.retry_status(NO_ROUTE)?;
             }
             deliverer.queue.summary()
         })
         .await??;
-        let smarthost = self.deliverer.relay.is_some();
-        info!(messages = summary.messages, octets = summary.octets, smarthost, "the queue is open");
+        let smarthosts = self.deliverer.relay.routes.smarthosts().len();
+        info!(messages = summary.messages, octets = summary.octets, smarthosts, "the queue is open");
         Ok(())
     }
 
     async fn work(&mut self, drain: &Drain) {
         while !drain.is_draining() {
             self.sweep().await;
-            let next = self.start_due().await;
+            self.close_idle();
+            self.start_due().await;
+            let next = self.next.map_or(Duration::MAX, until).min(self.wakeup.patience());
             tokio::select! {
                 () = drain.begun() => {}
                 Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended),
-                () = self.wakeup.changed(), if self.is_free() => {}
-                () = tokio::time::sleep(next), if self.is_free() => self.close_idle(false).await,
+                () = self.wakeup.changed(), if self.is_free() => self.look = true,
+                () = tokio::time::sleep(next), if self.is_free() => self.look = true,
             }
         }
     }
@@ -141,46 +188,58 @@ impl Runner {
         self.jobs.len() < self.max_concurrent
     }
 
-    /// Starts an attempt at what is due, as far as there is room. Returns how long there will be nothing new.
-    async fn start_due(&mut self) -> Duration {
-        let room = self.max_concurrent.saturating_sub(self.jobs.len());
-        if room == 0 {
-            return self.wakeup.patience();
+    /// Starts attempts at what is due, as far as there is room.
+    async fn start_due(&mut self) {
+        self.start_ready();
+        while self.is_free() && std::mem::take(&mut self.look) {
+            self.find_due().await;
+            self.start_ready();
         }
-        let busy: HashSet<QueueId> = self.busy.values().cloned().collect();
-        let queue = Arc::clone(&self.deliverer.queue);
-        let due = match spawn_blocking(move || queue.due(Timestamp::now(), room, &busy)).await {
-            Ok(Ok(due)) => due,
-            Ok(Err(error)) => {
-                error!(%error, "the queue can't be read");
-                Due::default()
-            }
-            Err(error) => {
-                error!(%error, "reading the queue failed unexpectedly");
-                Due::default()
-            }
-        };
-        due.messages.into_iter().for_each(|id| self.start_attempt(id));
-        let patience = self.wakeup.patience();
-        due.next.map_or(patience, |next| until(next).min(patience))
     }
 
-    fn start_attempt(&mut self, id: QueueId) {
-        let span = info_span!("queue", %id);
-        let attempt = Arc::clone(&self.deliverer).attempt(id.clone());
+    fn start_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(piece) = self.ready.pop_front() else { return };
+            if self.is_free() && self.destinations.has_room(&piece.destination) {
+                self.start_attempt(piece);
+            } else {
+                self.ready.push_back(piece);
+            }
+        }
+    }
+
+    async fn find_due(&mut self) {
+        let deliverer = Arc::clone(&self.deliverer);
+        let waiting: Vec<Piece> = self.ready.iter().cloned().collect();
+        let busy = self.busy.values().chain(&waiting).cloned().collect();
+        match spawn_blocking(move || deliverer.find_due(busy, &waiting)).await {
+            Ok(Ok(found)) => {
+                self.ready.extend(found.pieces);
+                (self.left, self.next, self.look) = (found.left, found.next, found.broke_off);
+            }
+            Ok(Err(error)) => error!(%error, "the queue can't be read"),
+            Err(error) => error!(%error, "reading the queue failed unexpectedly"),
+        }
+    }
+
+    fn start_attempt(&mut self, piece: Piece) {
+        self.destinations.begin(&piece.destination);
+        let span = info_span!("queue", id = %piece.id);
+        let attempt = Arc::clone(&self.deliverer).attempt(piece.clone());
         let job = self.jobs.spawn(attempt.instrument(span));
-        self.busy.insert(job.id(), id);
+        self.busy.insert(job.id(), piece);
     }
 
-    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let job = match &ended {
-            Ok((job, ())) => *job,
-            Err(error) => {
-                error!(%error, "a delivery ended unexpectedly");
-                error.id()
-            }
-        };
-        self.busy.remove(&job);
+    fn ended(&mut self, ended: Result<(Id, bool), JoinError>) {
+        let (job, reached) = ended.unwrap_or_else(|error| {
+            error!(%error, "a delivery ended unexpectedly");
+            (error.id(), false)
+        });
+        let Some(Piece { destination, .. }) = self.busy.remove(&job) else { return };
+        self.destinations.end(&destination, reached);
+        // More is known to be due there, once what was found is used up.
+        let used_up = || self.ready.iter().all(|piece| piece.destination != destination);
+        self.look |= self.left.contains(&destination) && used_up();
     }
 
     /// Clears away, at the start and then now and then, what interrupted steps left.
@@ -198,9 +257,12 @@ impl Runner {
         }
     }
 
-    async fn close_idle(&self, all: bool) {
-        if let Some(relay) = &self.deliverer.relay {
-            relay.close_idle(all).await;
+    /// Now and then, beside the work.
+    fn close_idle(&mut self) {
+        if self.tidied.elapsed() >= TIDY {
+            self.tidied = Instant::now();
+            let deliverer = Arc::clone(&self.deliverer);
+            tokio::spawn(async move { deliverer.relay.close_idle(false).await });
         }
     }
 
@@ -211,7 +273,7 @@ impl Runner {
             info!(messages = self.jobs.len(), "deliveries in flight are cut off");
             self.jobs.shutdown().await;
         }
-        self.close_idle(true).await;
+        self.deliverer.relay.close_idle(true).await;
     }
 }
 

@@ -114,7 +114,7 @@ fn config(folder: &Path, certificate: &TestCertificate, hostname: &Domain, user:
          certificate = {certificate}\n\
          key = {key}\n\
          \n\
-         # Mail for other domains goes by this host.\n\
+         # Mail for other domains goes straight to their mail hosts; where the provider blocks port 25, by this one:\n\
          # [relay]\n\
          # smarthost = \"smtp.example.net:587\"\n",
         hostname = quoted(&hostname.to_ascii()),

@@ -91,6 +91,7 @@ pub(crate) struct Connection {
     codec: LineCodec,
     buffer: BytesMut,
     host: String,
+    server_name: String,
     extensions: Extensions,
     timeouts: Timeouts,
     /// A transaction was left open.
@@ -111,6 +112,8 @@ pub(crate) struct Delivered {
     pub(crate) connection: Option<Connection>,
     /// The server had closed the connection before the message; nothing was tried.
     pub(crate) stale: bool,
+    /// The connection broke when the message was on its way: it may have been taken. RFC 5321 §4.5.3.2.6, RFC 1047.
+    pub(crate) in_doubt: bool,
 }
 
 impl Connection {
@@ -127,6 +130,7 @@ impl Connection {
             codec: LineCodec::lenient(MAX_LINE),
             buffer: BytesMut::new(),
             host: policy.host.clone(),
+            server_name: policy.server_name.clone(),
             extensions: Extensions::default(),
             timeouts,
             open: false,
@@ -179,8 +183,8 @@ impl Connection {
         }
         let trust = trust.ok_or_else(|| Broken::Tls(io::Error::other("no trust store")))?;
         let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
-        let secured = timeout(self.timeouts.tls, trust.connect(plain)).await;
-        let secured = secured.map_err(|_| Broken::Timeout(self.timeouts.tls))?;
+        let secured = timeout(self.timeouts.tls, trust.connect(&self.server_name, plain)).await;
+        let secured = secured.map_err(|_| Broken::Tls(io::ErrorKind::TimedOut.into()))?;
         self.stream = Box::new(secured.map_err(Broken::Tls)?);
         Ok(())
     }
@@ -188,13 +192,16 @@ impl Connection {
     /// Sends one message, `file` standing at its first octet.
     pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: File) -> Delivered {
         let mut transaction = Transaction::new(&self.host, outgoing, &self.extensions, self.open);
+        let mut in_doubt = false;
         if let Err(broken) = self.run(&mut transaction, outgoing.size, file).await {
             self.hear_last_words(&mut transaction).await;
+            in_doubt = transaction.is_at_body() && transaction.is_waiting();
             transaction.abandon(self.lost(&broken));
         }
         self.open = transaction.is_open();
         Delivered {
             stale: !transaction.is_answered() && !transaction.is_usable(),
+            in_doubt,
             connection: transaction.is_usable().then_some(self),
             outcomes: transaction.finish(),
         }

@@ -3,6 +3,7 @@
 mod connection;
 mod extensions;
 mod outgoing;
+mod pending;
 mod relay;
 mod session;
 #[cfg(test)]
@@ -11,5 +12,5 @@ mod tls;
 mod transaction;
 
 pub(crate) use outgoing::Outgoing;
-pub(crate) use relay::Relay;
+pub(crate) use relay::{NO_ROUTE, Relay};
 pub(crate) use transaction::Outcome;

@@ -1,131 +1,271 @@
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mail_config::{RelayTls, Smarthost};
+use mail_config::{Config, RelayTls, Smarthost};
+use mail_dns::DnsError;
+use mail_types::Secret;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::{Connection, Refusal, Timeouts};
 use super::outgoing::Outgoing;
+use super::pending::Pending;
 use super::session::Policy;
 use super::tls::{Trust, TrustError};
 use super::transaction::Outcome;
+use crate::exchanges::{Candidate, Exchanges};
 use crate::message_file::MessageFile;
+use crate::routes::{Destination, Routes};
 use crate::{Diagnosis, Status};
 
+/// Nothing says where mail for elsewhere is to go. RFC 3463 §3.5.
+pub(crate) const NO_ROUTE: Status = Status::new(4, 4, 4);
 /// Recipients of one transaction; every server takes as many: RFC 5321 §4.5.3.1.8.
 const MAX_RECIPIENTS: usize = 100;
 /// How long a connection is kept for the next message.
 const IDLE: Duration = Duration::from_secs(5);
+/// How old a connection may become, so that a better host gets its turn again.
+const MAX_AGE: Duration = Duration::from_secs(300);
+/// Addresses tried for one message at a time. RFC 5321 §5.1 wants at least two.
+const MAX_ADDRESSES: usize = 10;
+/// Hosts that may defer a recipient at a time.
+const MAX_SESSIONS: usize = 2;
 
-/// The way to the smarthost, with its open connections.
+/// Mail can't be handed to other hosts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RelayError {
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+}
+
+/// What came of a message.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// In the order of the recipients.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// Whether a host was spoken to, or the DNS answered that there is none.
+    pub(crate) reached: bool,
+}
+
+/// The ways to other hosts, with the open connections.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    smarthost: Smarthost,
+    pub(crate) routes: Routes,
     hostname: String,
+    exchanges: Exchanges,
+    /// By the place of the smarthost.
+    smarthosts: Vec<Terms>,
+    mail_hosts: Terms,
+    pub(super) timeouts: Timeouts,
+    idle: Mutex<HashMap<Destination, Vec<Idle>>>,
+}
+
+/// How the hosts of a destination are spoken to.
+#[derive(Debug)]
+struct Terms {
+    tls: RelayTls,
     trust: Option<Trust>,
-    timeouts: Timeouts,
-    idle: Mutex<Vec<(Connection, Instant)>>,
+    credentials: Option<(String, Secret<String>)>,
+    /// The port that needs not be said.
+    usual_port: Option<u16>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    address: SocketAddr,
+    opened: Instant,
+    kept: Instant,
+}
+
+impl Terms {
+    /// Blocks.
+    fn of(smarthost: &Smarthost) -> Result<Self, TrustError> {
+        let trust = match smarthost.tls {
+            RelayTls::None => None,
+            RelayTls::Opportunistic | RelayTls::Required | RelayTls::Implicit => {
+                Some(Trust::load(smarthost)?)
+            }
+        };
+        let credentials = smarthost.credentials.clone();
+        Ok(Self { tls: smarthost.tls, trust, credentials, usual_port: None })
+    }
+
+    /// Opportunistic: rather in the clear than not at all (RFC 7435 §3), but never a password.
+    const fn may_fall_back(&self) -> bool {
+        matches!(self.tls, RelayTls::Opportunistic) && self.credentials.is_none()
+    }
+
+    /// For diagnoses.
+    fn shown(&self, candidate: &Candidate) -> String {
+        let port = candidate.address.port();
+        if self.usual_port == Some(port) {
+            candidate.host.clone()
+        } else {
+            format!("{}:{port}", candidate.host)
+        }
+    }
 }
 
 impl Relay {
     /// Blocks.
-    pub(crate) fn new(smarthost: Smarthost, hostname: String) -> Result<Self, TrustError> {
-        let trust = match smarthost.tls {
-            RelayTls::None => None,
-            RelayTls::Opportunistic | RelayTls::Required | RelayTls::Implicit => {
-                Some(Trust::load(&smarthost)?)
-            }
+    pub(crate) fn new(config: &Config) -> Result<Self, RelayError> {
+        let routes = Routes::new(&config.relay);
+        let smarthosts = routes.smarthosts().iter().map(Terms::of).collect::<Result<_, _>>()?;
+        let mail_hosts = Terms {
+            tls: RelayTls::Opportunistic,
+            trust: Some(Trust::anyone()?),
+            credentials: None,
+            usual_port: Some(25),
         };
-        Ok(Self { smarthost, hostname, trust, timeouts: Timeouts::RFC, idle: Mutex::default() })
+        Ok(Self {
+            routes,
+            hostname: config.hostname.to_ascii(),
+            exchanges: Exchanges::new(config)?,
+            smarthosts,
+            mail_hosts,
+            timeouts: Timeouts::RFC,
+            idle: Mutex::default(),
+        })
     }
 
-    /// Sends a message to all of its recipients, in as many transactions as it takes.
-    ///
-    /// The outcomes stand in the order of the recipients.
-    pub(crate) async fn send(&self, outgoing: &Outgoing, message: &MessageFile) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(outgoing.recipients.len());
-        for recipients in outgoing.recipients.chunks(MAX_RECIPIENTS) {
-            let part = Outgoing { recipients: recipients.to_vec(), ..outgoing.clone() };
-            outcomes.extend(self.send_part(&part, message).await);
-        }
-        outcomes
-    }
-
-    async fn send_part(&self, outgoing: &Outgoing, message: &MessageFile) -> Vec<Outcome> {
-        // A kept connection may have been closed meanwhile: then a fresh one is made.
-        while let Some(connection) = self.take_idle() {
-            match self.deliver(connection, outgoing, message).await {
-                (_, true) => {}
-                (outcomes, false) => return outcomes,
-            }
-        }
-        match self.connect().await {
-            Ok(connection) => self.deliver(connection, outgoing, message).await.0,
-            Err(diagnosis) => vec![Outcome::Deferred(diagnosis); outgoing.recipients.len()],
-        }
-    }
-
-    /// The outcomes, and whether the connection had been closed before.
-    async fn deliver(
+    /// Sends a message to all of its recipients, who are at `destination`, in as many transactions as it takes.
+    pub(crate) async fn send(
         &self,
-        connection: Connection,
+        destination: &Destination,
         outgoing: &Outgoing,
         message: &MessageFile,
-    ) -> (Vec<Outcome>, bool) {
+    ) -> Sent {
+        let mut sent = Sent { outcomes: Vec::with_capacity(outgoing.recipients.len()), reached: true };
+        for recipients in outgoing.recipients.chunks(MAX_RECIPIENTS) {
+            let part = Outgoing { recipients: recipients.to_vec(), ..outgoing.clone() };
+            let Sent { outcomes, reached } = self.send_part(destination, &part, message).await;
+            sent.outcomes.extend(outcomes);
+            sent.reached &= reached;
+        }
+        sent
+    }
+
+    async fn send_part(&self, destination: &Destination, outgoing: &Outgoing, message: &MessageFile) -> Sent {
+        let mut pending = Pending::new(outgoing);
+        let used = self.reuse(destination, &mut pending, message).await;
+        let (mut sessions, mut reached) = (usize::from(used.is_some()), used.is_some());
+        if pending.outgoing().is_none() {
+            return Sent { outcomes: pending.finish(), reached };
+        }
+        let (terms, candidates) = match self.candidates(destination).await {
+            Ok(found) => found,
+            Err(outcome) => {
+                reached |= matches!(outcome, Outcome::Failed(_));
+                let count = outgoing.recipients.len();
+                pending.sent(vec![outcome; count], true);
+                return Sent { outcomes: pending.finish(), reached };
+            }
+        };
+        let fresh = candidates.iter().filter(|candidate| Some(candidate.address) != used);
+        for candidate in fresh.take(MAX_ADDRESSES) {
+            let Some(rest) = pending.outgoing().filter(|_| sessions < MAX_SESSIONS) else { break };
+            match self.connect(candidate, terms).await {
+                Ok(connection) => {
+                    (sessions, reached) = (sessions + 1, true);
+                    let idle = Idle::new(connection, candidate.address);
+                    self.deliver(destination, idle, &rest, &mut pending, message).await;
+                }
+                Err(diagnosis) => pending.trouble(diagnosis),
+            }
+        }
+        Sent { outcomes: pending.finish(), reached }
+    }
+
+    /// Sends over a kept connection, if there is one that was not closed meanwhile. Returns where it leads to.
+    async fn reuse(
+        &self,
+        destination: &Destination,
+        pending: &mut Pending<'_>,
+        message: &MessageFile,
+    ) -> Option<SocketAddr> {
+        let outgoing = pending.outgoing()?;
+        while let Some(idle) = self.take_idle(destination) {
+            let address = idle.address;
+            if self.deliver(destination, idle, &outgoing, pending, message).await {
+                return Some(address);
+            }
+        }
+        None
+    }
+
+    /// False if the connection had been closed before.
+    async fn deliver(
+        &self,
+        destination: &Destination,
+        idle: Idle,
+        outgoing: &Outgoing,
+        pending: &mut Pending<'_>,
+        message: &MessageFile,
+    ) -> bool {
         let message = match message.reopen().await {
             Ok(message) => message,
             Err(error) => {
-                self.keep(connection);
-                return (vec![Outcome::Deferred(unreadable(&error)); outgoing.recipients.len()], false);
+                self.keep(destination, idle);
+                let outcome = Outcome::Deferred(unreadable(&error));
+                pending.sent(vec![outcome; outgoing.recipients.len()], true);
+                return true;
             }
         };
+        let Idle { connection, address, opened, .. } = idle;
         let delivered = connection.deliver(outgoing, message).await;
         if let Some(connection) = delivered.connection {
-            self.keep(connection);
+            self.keep(destination, Idle { connection, address, opened, kept: Instant::now() });
         }
-        (delivered.outcomes, delivered.stale)
+        if !delivered.stale {
+            pending.sent(delivered.outcomes, delivered.in_doubt);
+        }
+        !delivered.stale
     }
 
-    /// Connects to the first address that answers.
-    async fn connect(&self) -> Result<Connection, Diagnosis> {
-        let mut last = self.failed(Status::new(4, 4, 4), "the name has no address");
-        for address in self.addresses().await? {
-            match self.connect_to(address, self.smarthost.tls).await {
-                Ok(connection) => return Ok(connection),
-                // Opportunistic: rather in the clear than not at all, but never a password.
-                Err(refusal) if refusal.tls_failed && self.may_fall_back() => {
-                    match self.connect_to(address, RelayTls::None).await {
-                        Ok(connection) => return Ok(connection),
-                        Err(refusal) => last = refusal.diagnosis,
-                    }
-                }
-                Err(refusal) => last = refusal.diagnosis,
+    /// Where to try, in this order, and how to speak there.
+    async fn candidates(&self, destination: &Destination) -> Result<(&Terms, Vec<Candidate>), Outcome> {
+        match destination {
+            Destination::MailHosts(domain) => {
+                Ok((&self.mail_hosts, self.exchanges.candidates(domain).await?))
             }
-        }
-        Err(last)
-    }
-
-    fn may_fall_back(&self) -> bool {
-        self.smarthost.tls == RelayTls::Opportunistic && self.smarthost.credentials.is_none()
-    }
-
-    async fn addresses(&self) -> Result<Vec<SocketAddr>, Diagnosis> {
-        let host = self.smarthost.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        match tokio::net::lookup_host((host, self.smarthost.port)).await {
-            Ok(addresses) => Ok(addresses.collect()),
-            Err(error) => Err(self.failed(Status::new(4, 4, 3), &format!("can't be looked up: {error}"))),
+            Destination::Smarthost(place) => {
+                let found = self.smarthosts.get(*place).zip(self.routes.smarthosts().get(*place));
+                let (terms, smarthost) = found.ok_or_else(no_route)?;
+                Ok((terms, addresses(smarthost).await.map_err(Outcome::Deferred)?))
+            }
+            Destination::Here | Destination::Nowhere => Err(no_route()),
         }
     }
 
-    async fn connect_to(&self, address: SocketAddr, tls: RelayTls) -> Result<Connection, Refusal> {
+    async fn connect(&self, candidate: &Candidate, terms: &Terms) -> Result<Connection, Diagnosis> {
+        match self.connect_with(candidate, terms, terms.tls).await {
+            Err(refusal) if refusal.tls_failed && terms.may_fall_back() => {
+                tracing::debug!(host = candidate.host, why = %refusal.diagnosis, "without TLS");
+                self.connect_with(candidate, terms, RelayTls::None).await
+            }
+            result => result,
+        }
+        .map_err(|refusal| refusal.diagnosis)
+    }
+
+    async fn connect_with(
+        &self,
+        candidate: &Candidate,
+        terms: &Terms,
+        tls: RelayTls,
+    ) -> Result<Connection, Refusal> {
+        let Candidate { host, address } = candidate;
         let connected = timeout(self.timeouts.connect, TcpStream::connect(address)).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = connected.map_err(|error| Refusal {
-            diagnosis: self.failed(Status::new(4, 4, 1), &format!("can't connect to {address}: {error}")),
-            tls_failed: false,
+        let stream = connected.map_err(|error| {
+            let text = format!("{}: can't connect to {address}: {error}", terms.shown(candidate));
+            Refusal { diagnosis: ours(Status::new(4, 4, 1), text), tls_failed: false }
         })?;
         // Commands are written whole; none must wait for the reply to the one before.
         if let Err(error) = stream.set_nodelay(true) {
@@ -133,47 +273,74 @@ impl Relay {
         }
         let policy = Policy {
             hostname: self.hostname.clone(),
-            host: self.host(),
+            host: terms.shown(candidate),
+            server_name: host.clone(),
             tls,
-            credentials: self.smarthost.credentials.clone(),
+            credentials: terms.credentials.clone(),
             loopback: address.ip().to_canonical().is_loopback(),
         };
         let implicit = tls == RelayTls::Implicit;
-        Connection::start(stream, policy, implicit, self.trust.as_ref(), self.timeouts).await
+        Connection::start(stream, policy, implicit, terms.trust.as_ref(), self.timeouts).await
     }
 
-    fn host(&self) -> String {
-        format!("{}:{}", self.smarthost.host, self.smarthost.port)
+    fn keep(&self, destination: &Destination, idle: Idle) {
+        if idle.opened.elapsed() < MAX_AGE {
+            self.idle().entry(destination.clone()).or_default().push(idle);
+        } else {
+            tokio::spawn(idle.connection.quit());
+        }
     }
 
-    fn failed(&self, status: Status, text: &str) -> Diagnosis {
-        Diagnosis { status, host: None, text: format!("{}: {text}", self.host()) }
-    }
-
-    fn keep(&self, connection: Connection) {
-        self.idle().push((connection, Instant::now()));
-    }
-
-    fn take_idle(&self) -> Option<Connection> {
-        self.idle().pop().map(|(connection, _)| connection)
+    fn take_idle(&self, destination: &Destination) -> Option<Idle> {
+        self.idle().get_mut(destination)?.pop()
     }
 
     /// Takes leave of connections that nobody needed for a while; of all of them when `all`.
     pub(crate) async fn close_idle(&self, all: bool) {
-        let closing: Vec<Connection> = {
-            let mut idle = self.idle();
-            let keep = |since: &Instant| !all && since.elapsed() < IDLE;
-            idle.extract_if(.., |(_, since)| !keep(since)).map(|(connection, _)| connection).collect()
-        };
-        futures_util::future::join_all(closing.into_iter().map(Connection::quit)).await;
+        let mut closing = Vec::new();
+        self.idle().retain(|_, kept| {
+            closing.extend(kept.extract_if(.., |idle| all || idle.kept.elapsed() >= IDLE));
+            !kept.is_empty()
+        });
+        futures_util::future::join_all(closing.into_iter().map(|idle| idle.connection.quit())).await;
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Connection, Instant)>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Destination, Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Idle {
+    fn new(connection: Connection, address: SocketAddr) -> Self {
+        Self { connection, address, opened: Instant::now(), kept: Instant::now() }
+    }
+}
+
+/// As this machine knows the name, which may be one of its own.
+async fn addresses(smarthost: &Smarthost) -> Result<Vec<Candidate>, Diagnosis> {
+    let Smarthost { host, port, .. } = smarthost;
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    match tokio::net::lookup_host((bare, *port)).await {
+        Ok(found) => {
+            let found: Vec<_> = found.map(|address| Candidate { host: host.clone(), address }).collect();
+            if found.is_empty() {
+                return Err(ours(Status::new(4, 4, 4), format!("{host}:{port}: the name has no address")));
+            }
+            Ok(found)
+        }
+        Err(error) => Err(ours(Status::new(4, 4, 3), format!("{host}:{port}: can't be looked up: {error}"))),
+    }
+}
+
+fn no_route() -> Outcome {
+    let text = "no [relay] smarthost is configured, and direct delivery is switched off";
+    Outcome::Deferred(ours(NO_ROUTE, text.to_owned()))
+}
+
 fn unreadable(error: &io::Error) -> Diagnosis {
-    let text = format!("the message file can't be read: {error}");
-    Diagnosis { status: Status::new(4, 3, 0), host: None, text }
+    ours(Status::new(4, 3, 0), format!("the message file can't be read: {error}"))
+}
+
+fn ours(status: Status, text: String) -> Diagnosis {
+    Diagnosis { status, host: None, text }
 }

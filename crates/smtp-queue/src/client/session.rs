@@ -29,6 +29,8 @@ pub(crate) struct Policy {
     pub(crate) hostname: String,
     /// The server's, for diagnoses.
     pub(crate) host: String,
+    /// The server's without a port, for TLS.
+    pub(crate) server_name: String,
     pub(crate) tls: RelayTls,
     pub(crate) credentials: Option<(String, Secret<String>)>,
     /// A password may go in the clear, since it does not leave the machine.
@@ -182,7 +184,14 @@ mod tests {
 
     fn session(tls: RelayTls, password: bool, loopback: bool) -> Session {
         let credentials = password.then(|| ("bob".to_owned(), Secret::new("hunter2".to_owned())));
-        let policy = Policy { hostname: "us".to_owned(), host: "mx".to_owned(), tls, credentials, loopback };
+        let policy = Policy {
+            hostname: "us".to_owned(),
+            host: "mx".to_owned(),
+            server_name: "mx".to_owned(),
+            tls,
+            credentials,
+            loopback,
+        };
         Session::new(policy, tls == RelayTls::Implicit)
     }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use mail_config::{RelayTls, Smarthost};
+use mail_config::{Config, RelayTls, Smarthost};
 use mail_types::Secret;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::relay::Relay;
 use super::{Outcome, Outgoing};
 use crate::message_file::MessageFile;
+use crate::routes::Destination;
 
 const MESSAGE: &[u8] = b"Return-Path: <alice@example.org>\r\nSubject: x\r\n\r\n.dot\r\n";
 const STUFFED: &str = "Subject: x\r\n\r\n..dot\r\n.\r\n";
@@ -105,16 +106,24 @@ async fn send_message(relay: &Relay, message: &MessageFile, recipients: &[&str])
         smtputf8: false,
         eight_bit: false,
     };
-    let outcomes = relay.send(&outgoing, message).await.into_iter().map(|outcome| match outcome {
-        Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
-        Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
-        Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
-    });
+    let outcomes = relay.send(&Destination::Smarthost(0), &outgoing, message).await.outcomes.into_iter().map(
+        |outcome| match outcome {
+            Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
+            Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
+            Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
+        },
+    );
     outcomes.collect()
 }
 
 fn relay(smarthost: Smarthost) -> Relay {
-    Relay::new(smarthost, "us.example.org".to_owned()).unwrap()
+    Relay::new(&config(smarthost)).unwrap()
+}
+
+fn config(smarthost: Smarthost) -> Config {
+    let mut config = Config::new("us.example.org".parse().unwrap(), "/nowhere".into());
+    config.relay.smarthost = Some(smarthost);
+    config
 }
 
 /// A server's certificate for localhost, and the file of the CA that signed it.
@@ -334,6 +343,6 @@ async fn a_dead_server_defers_and_says_why() {
 fn a_ca_file_that_is_none_is_said_at_the_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let host = Smarthost { ca_file: Some(file.path().to_owned()), ..smarthost(25, RelayTls::Required) };
-    let error = Relay::new(host, "us".to_owned()).unwrap_err().to_string();
+    let error = Relay::new(&config(host)).unwrap_err().to_string();
     assert!(error.starts_with("[relay] ca_file: "), "{error}");
 }

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-/// Why connections to the smarthost can't be secured. The text tells the operator what to do.
+/// Why connections to a smarthost can't be secured. The text tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrustError {
     #[error("[relay] ca_file: {path} holds no usable CA certificate: {problem}")]
@@ -21,11 +21,12 @@ pub(crate) enum TrustError {
     Tls(#[from] rustls::Error),
 }
 
-/// How to secure connections to one server.
+/// How to secure connections.
 #[derive(Clone)]
 pub(crate) struct Trust {
     connector: TlsConnector,
-    name: ServerName<'static>,
+    /// The server's, where it is always the same one.
+    name: Option<ServerName<'static>>,
 }
 
 impl std::fmt::Debug for Trust {
@@ -38,29 +39,48 @@ impl Trust {
     /// Trusts the system's CAs and those in `ca_file`; with [`RelayTls::Opportunistic`] anyone, unless a password is to be
     /// sent. Blocks.
     pub(crate) fn load(smarthost: &Smarthost) -> Result<Self, TrustError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
         let config = match smarthost.tls {
-            RelayTls::None | RelayTls::Opportunistic if smarthost.credentials.is_none() => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
-                .with_no_client_auth(),
+            RelayTls::None | RelayTls::Opportunistic if smarthost.credentials.is_none() => of_anyone()?,
             RelayTls::None | RelayTls::Opportunistic | RelayTls::Required | RelayTls::Implicit => {
+                let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                    .with_safe_default_protocol_versions()?;
                 builder.with_root_certificates(roots(smarthost)?).with_no_client_auth()
             }
         };
         let host = smarthost.host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| TrustError::Name(host))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: Some(name) })
     }
 
-    pub(crate) async fn connect<S>(&self, stream: S) -> io::Result<tokio_rustls::client::TlsStream<S>>
+    /// Trusts any server, whatever its name.
+    pub(crate) fn anyone() -> Result<Self, TrustError> {
+        Ok(Self { connector: TlsConnector::from(Arc::new(of_anyone()?)), name: None })
+    }
+
+    /// `host` is the server's name or address.
+    pub(crate) async fn connect<S>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> io::Result<tokio_rustls::client::TlsStream<S>>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     {
-        self.connector.connect(self.name.clone(), stream).await
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+        };
+        self.connector.connect(name, stream).await
     }
+}
+
+fn of_anyone() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous();
+    let verifier = Arc::new(TrustAnyone(provider));
+    Ok(builder.with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 fn roots(smarthost: &Smarthost) -> Result<RootCertStore, TrustError> {

@@ -247,6 +247,11 @@ impl Transaction {
         !self.awaited.is_empty()
     }
 
+    /// True if the message was being sent, or is.
+    pub(crate) fn is_at_body(&self) -> bool {
+        self.phase == Phase::Body
+    }
+
     /// True if the server has answered anything but that it is closing.
     pub(crate) const fn is_answered(&self) -> bool {
         self.answered

@@ -33,6 +33,8 @@ impl Host {
     pub(crate) fn open(folder: &Path, smarthost: Option<Smarthost>) -> Self {
         let mut config = Config::new("mail.example.org".parse().unwrap(), folder.to_owned());
         config.relay.smarthost = smarthost;
+        // Nothing is asked of the world outside.
+        config.relay.direct = false;
         let directory = Directory::open(&config.directory_file()).unwrap();
         if directory.add_domain(&"example.org".parse().unwrap()).is_ok() {
             let password = Secret::new("correct horse battery".to_owned());

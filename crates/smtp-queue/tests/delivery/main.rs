@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod crash;
+mod direct;
 mod host;
 mod peer;
 
@@ -200,7 +201,7 @@ async fn without_a_smarthost_mail_waits_and_says_so_until_there_is_one() {
     host.wait(&id, |message| message.unwrap().recipients[0].attempts == 1).await;
     let message = host.queue.show(&id).unwrap().unwrap();
     let why = message.recipients[0].diagnosis.as_ref().unwrap().to_string();
-    assert_eq!(why, "4.4.4 no [relay] smarthost is configured");
+    assert_eq!(why, "4.4.4 no [relay] smarthost is configured, and direct delivery is switched off");
     running.stop().await;
 
     let mut peer = Peer::start().await;

@@ -1,5 +1,5 @@
 use mail_config::{RelayTls, Smarthost};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
@@ -14,20 +14,54 @@ pub(crate) struct Received {
     pub(crate) text: String,
 }
 
-/// A server that takes everything, but refuses `no@` for good and `later@` for now, and never answers `stall@`.
+/// A server that (if it is willing) takes everything, but refuses `no@` for good and `later@` for now, and never answers `stall@`.
 pub(crate) struct Peer {
     pub(crate) port: u16,
     received: UnboundedReceiver<Received>,
 }
 
+/// What else a peer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Willing,
+    /// Answers the connection with 421.
+    Busy,
+    /// Defers every recipient.
+    Grudging,
+    /// Offers TLS and breaks it off.
+    Clumsy,
+    /// Takes connections and says nothing.
+    Silent,
+    /// Closes the connection without a word on the message it got.
+    Vanishing,
+}
+
+/// One listener at each of these addresses, all at the same port.
+pub(crate) async fn listeners(addresses: &[&str]) -> Vec<TcpListener> {
+    'ports: loop {
+        let mut listeners: Vec<TcpListener> = Vec::new();
+        for address in addresses {
+            let port = listeners.first().map_or(0, |first| first.local_addr().unwrap().port());
+            match TcpListener::bind(format!("{address}:{port}")).await {
+                Ok(listener) => listeners.push(listener),
+                Err(_) => continue 'ports,
+            }
+        }
+        return listeners;
+    }
+}
+
 impl Peer {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), Manner::Willing)
+    }
+
+    pub(crate) fn at(listener: TcpListener, manner: Manner) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (sender, received) = unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, sender.clone()));
+                tokio::spawn(serve(stream, manner, sender.clone()));
             }
         });
         Self { port, received }
@@ -52,16 +86,29 @@ impl Peer {
     }
 }
 
-async fn serve(stream: TcpStream, received: UnboundedSender<Received>) -> Option<()> {
+async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Received>) -> Option<()> {
     let mut stream = BufStream::new(stream);
     let mut message = Received { from: String::new(), to: Vec::new(), text: String::new() };
-    answer(&mut stream, "220 peer").await?;
+    match manner {
+        Manner::Silent => std::future::pending().await,
+        Manner::Busy => return answer(&mut stream, "421 4.3.2 too busy").await,
+        Manner::Willing | Manner::Grudging | Manner::Clumsy | Manner::Vanishing => {
+            answer(&mut stream, "220 peer").await?;
+        }
+    }
     loop {
         let line = read_line(&mut stream).await?;
         let (verb, argument) = line.split_once(['<', ' ']).unwrap_or((&line, ""));
         let path = argument.split(['<', '>']).find(|it| it.contains('@')).unwrap_or_default().to_owned();
         let reply = match verb {
+            "EHLO" if manner == Manner::Clumsy => "250-peer\r\n250 STARTTLS",
             "EHLO" => "250-peer\r\n250 PIPELINING",
+            "STARTTLS" => {
+                answer(&mut stream, "220 go").await?;
+                stream.read_u8().await.ok()?;
+                return answer(&mut stream, "no TLS after all").await;
+            }
+            "RCPT" if manner == Manner::Grudging => "451 4.7.1 come back later",
             "MAIL" => {
                 (message.from, message.to) = (path, Vec::new());
                 "250 ok"
@@ -79,6 +126,9 @@ async fn serve(stream: TcpStream, received: UnboundedSender<Received>) -> Option
                 message.text = read_message(&mut stream).await?;
                 let next = Received { from: String::new(), to: Vec::new(), text: String::new() };
                 received.send(std::mem::replace(&mut message, next)).ok()?;
+                if manner == Manner::Vanishing {
+                    return None;
+                }
                 "250 2.0.0 taken"
             }
             _ => "250 ok",

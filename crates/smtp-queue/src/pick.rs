@@ -1,0 +1,123 @@
+//! What of the queue is tried next: a message's recipients at one destination at a time. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use mail_types::{Address, Domain};
+
+use crate::QueueId;
+use crate::routes::{Destination, Routes};
+
+/// What one delivery is about: the recipients of one message that are at one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Piece {
+    pub(crate) id: QueueId,
+    pub(crate) destination: Destination,
+}
+
+/// Pieces found at one look at the queue, and of them as many for one destination, so that those behind are seen too.
+pub(crate) const MAX_PICKED: usize = 512;
+pub(crate) const MAX_PICKED_OF_ONE: usize = 64;
+
+/// Chooses among what is due.
+#[derive(Debug)]
+pub(crate) struct Picker<'a> {
+    routes: &'a Routes,
+    /// Our domains.
+    here: HashSet<Domain>,
+    /// Under way, or about to be.
+    busy: HashSet<Piece>,
+    /// Destinations by domain, as far as they were met.
+    known: HashMap<String, Destination>,
+    counts: HashMap<Destination, usize>,
+    pub(crate) picked: Vec<Piece>,
+    /// Destinations for which more is due than was picked.
+    pub(crate) left: HashSet<Destination>,
+}
+
+impl<'a> Picker<'a> {
+    /// `waiting` are pieces picked before and not begun.
+    pub(crate) fn new(
+        routes: &'a Routes,
+        here: impl IntoIterator<Item = Domain>,
+        busy: HashSet<Piece>,
+        waiting: &[Piece],
+    ) -> Self {
+        let mut counts = HashMap::new();
+        for piece in waiting {
+            *counts.entry(piece.destination.clone()).or_default() += 1;
+        }
+        let here = here.into_iter().collect();
+        Self { routes, here, busy, known: HashMap::new(), counts, picked: Vec::new(), left: HashSet::new() }
+    }
+
+    /// Looks at a recipient that is due, the longest due first.
+    pub(crate) fn offer(&mut self, message: &str, recipient: &str) -> ControlFlow<()> {
+        if self.picked.len() >= MAX_PICKED {
+            return ControlFlow::Break(());
+        }
+        let domain = recipient.rsplit_once('@').map_or(recipient, |(_, domain)| domain);
+        if !self.known.contains_key(domain) {
+            // What can't be read is told as any failure of a local delivery is.
+            let address = recipient.parse::<Address>().ok();
+            let destination = address.map_or(Destination::Here, |address| self.destination(address.domain()));
+            self.known.insert(domain.to_owned(), destination);
+        }
+        let Some(destination) = self.known.get(domain) else { return ControlFlow::Continue(()) };
+        if self.counts.get(destination).is_some_and(|count| *count >= MAX_PICKED_OF_ONE) {
+            if !self.left.contains(destination) {
+                self.left.insert(destination.clone());
+            }
+            return ControlFlow::Continue(());
+        }
+        let piece = Piece { id: QueueId(message.to_owned()), destination: destination.clone() };
+        if self.busy.insert(piece.clone()) {
+            *self.counts.entry(piece.destination.clone()).or_default() += 1;
+            self.picked.push(piece);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn destination(&self, domain: &Domain) -> Destination {
+        if self.here.contains(domain) { Destination::Here } else { self.routes.to(domain) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mail_config::RelayConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_backlog_for_one_destination_leaves_the_others_their_turn() {
+        let routes = Routes::new(&RelayConfig::default());
+        let ours: Domain = "example.org".parse().unwrap();
+        let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[]);
+        for number in 0..10_000 {
+            assert!(picker.offer(&format!("m{number}"), "bob@dead.test").is_continue());
+        }
+        assert!(picker.offer("m1", "eve@live.test").is_continue());
+        assert!(picker.offer("m1", "mallory@LIVE.test").is_continue());
+        assert!(picker.offer("m1", "alice@example.org").is_continue());
+        let behind: Vec<_> = picker.picked.iter().skip(MAX_PICKED_OF_ONE).map(|it| &it.destination).collect();
+        let live = Destination::MailHosts("live.test".parse().unwrap());
+        assert_eq!(behind, [&live, &Destination::Here]);
+        assert_eq!(picker.left, HashSet::from([Destination::MailHosts("dead.test".parse().unwrap())]));
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_picked_again() {
+        let routes = Routes::new(&RelayConfig::default());
+        let destination = Destination::MailHosts("x.test".parse().unwrap());
+        let busy = Piece { id: QueueId("m1".to_owned()), destination };
+        let mut picker = Picker::new(&routes, [], HashSet::from([busy]), &[]);
+        for (message, recipient) in
+            [("m1", "a@x.test"), ("m1", "a@y.test"), ("m2", "a@x.test"), ("m2", "b@x.test")]
+        {
+            assert!(picker.offer(message, recipient).is_continue());
+        }
+        let picked: Vec<_> = picker.picked.iter().map(|it| it.id.0.as_str()).collect();
+        assert_eq!(picked, ["m1", "m2"]);
+    }
+}

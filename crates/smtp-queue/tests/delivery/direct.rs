@@ -1,0 +1,178 @@
+//! Straight to the mail hosts of each domain, as a real DNS server names them.
+
+use std::time::{Duration, Instant};
+
+use mail_config::Route;
+use smtp_queue::QueuedMessage;
+use testkit::TestDns;
+use tokio::net::TcpListener;
+
+use crate::host::Host;
+use crate::peer::{Manner, Peer, listeners};
+
+/// `one`, `two` and `three` are hosts at 127.0.0.2, 3 and 4; `gone` is an address where nobody listens.
+const ZONE: &str = "
+one.test. A 127.0.0.2
+two.test. A 127.0.0.3
+three.test. A 127.0.0.4
+gone.test. A 127.0.0.5
+a.test. MX 10 one.test.
+b.test. MX 10 two.test.
+c.test. MX 10 three.test.
+first.test. MX 10 gone.test.
+first.test. MX 20 one.test.
+first.test. MX 30 two.test.
+null.test. MX 0 .
+";
+
+/// A host that delivers straight, and listeners at one, two and three.
+async fn direct() -> (TestDns, Host, [TcpListener; 3]) {
+    let dns = tokio::task::spawn_blocking(|| TestDns::start(ZONE)).await.unwrap().unwrap();
+    let listeners = listeners(&["127.0.0.2", "127.0.0.3", "127.0.0.4"]).await;
+    let mut host = Host::new(None);
+    host.config.dns = dns.config();
+    host.config.relay.direct = true;
+    host.config.relay.port = listeners[0].local_addr().unwrap().port();
+    (dns, host, listeners.try_into().unwrap())
+}
+
+fn why(message: Option<&QueuedMessage>, recipient: usize) -> String {
+    message
+        .and_then(|it| it.recipients[recipient].diagnosis.as_ref())
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+fn tried(message: Option<&QueuedMessage>) -> bool {
+    message.is_some_and(|message| message.recipients[0].attempts == 1)
+}
+
+#[tokio::test]
+async fn each_domain_gets_its_recipients_in_one_transaction() {
+    let (_dns, host, [one, two, _]) = direct().await;
+    let (mut one, mut two) = (Peer::at(one, Manner::Willing), Peer::at(two, Manner::Willing));
+    let running = host.run();
+    let to = ["x@a.test", "x@b.test", "y@A.test", "alice@example.org"];
+    let id = host.add(Some("alice@example.org"), &to);
+    assert_eq!(one.next().await.to, ["x@a.test", "y@a.test"]);
+    assert_eq!(two.next().await.to, ["x@b.test"]);
+    host.mail().await;
+    host.wait(&id, |message| message.is_none()).await;
+    running.stop().await;
+    assert!(one.received_already().is_none() && two.received_already().is_none());
+}
+
+#[tokio::test]
+async fn the_next_host_is_tried_when_one_is_down_busy_or_defers() {
+    for manner in [Manner::Busy, Manner::Grudging] {
+        let (_dns, host, [one, two, _]) = direct().await;
+        let (mut one, mut two) = (Peer::at(one, manner), Peer::at(two, Manner::Willing));
+        let running = host.run();
+        let id = host.add(Some("alice@example.org"), &["x@first.test"]);
+        assert_eq!(two.next().await.to, ["x@first.test"], "{manner:?}");
+        host.wait(&id, |message| message.is_none()).await;
+        running.stop().await;
+        assert!(one.received_already().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_not_taken_to_the_next_host() {
+    let (_dns, host, [one, two, _]) = direct().await;
+    let (_one, mut two) = (Peer::at(one, Manner::Willing), Peer::at(two, Manner::Willing));
+    let running = host.run();
+    let id = host.add(Some("alice@example.org"), &["no@first.test"]);
+    let bounce = host.mail().await;
+    assert!(
+        bounce.contains("Status: 5.1.1\r\n") && bounce.contains("Remote-MTA: dns; one.test\r\n"),
+        "{bounce}"
+    );
+    host.wait(&id, |message| message.is_none()).await;
+    running.stop().await;
+    assert!(two.received_already().is_none());
+}
+
+/// RFC 1047: it may have been taken, so that no other host gets it in the same breath.
+#[tokio::test]
+async fn a_message_that_may_have_been_taken_is_not_given_to_the_next_host() {
+    let (_dns, host, [one, two, _]) = direct().await;
+    let (mut one, mut two) = (Peer::at(one, Manner::Vanishing), Peer::at(two, Manner::Willing));
+    let running = host.run();
+    let id = host.add(Some("alice@example.org"), &["x@first.test"]);
+    assert_eq!(one.next().await.to, ["x@first.test"]);
+    host.wait(&id, tried).await;
+    assert!(why(host.queue.show(&id).unwrap().as_ref(), 0).starts_with("4.4.2 one.test"));
+    running.stop().await;
+    assert!(two.received_already().is_none());
+}
+
+/// RFC 7435 §3.
+#[tokio::test]
+async fn a_host_whose_tls_does_not_work_gets_its_mail_without() {
+    let (_dns, host, [one, ..]) = direct().await;
+    let mut one = Peer::at(one, Manner::Clumsy);
+    let running = host.run();
+    host.add(Some("alice@example.org"), &["x@a.test"]);
+    assert_eq!(one.next().await.to, ["x@a.test"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_domain_that_takes_no_mail_bounces_at_once_and_dns_trouble_waits() {
+    let (_dns, host, _listeners) = direct().await;
+    let running = host.run();
+    let to = ["x@null.test", "x@there-is-none.test", "x@anything.broken", "x@gone.test"];
+    let id = host.add(Some("carol@anything.broken"), &to);
+    host.wait(&id, |message| message.is_some_and(|it| it.recipients.iter().all(|it| it.attempts == 1))).await;
+    let message = host.queue.show(&id).unwrap();
+    let states: Vec<_> =
+        message.iter().flat_map(|it| it.recipients.iter().map(|it| it.state.as_str())).collect();
+    assert_eq!(states, ["failed", "failed", "pending", "pending"]);
+    for (place, expected) in ["5.1.10 ", "5.1.2 ", "4.4.3 ", "4.4.1 gone.test"].iter().enumerate() {
+        assert!(why(message.as_ref(), place).starts_with(expected), "{}", why(message.as_ref(), place));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_takes_its_domains_to_a_smarthost_and_the_smarthost_takes_the_rest_but_for_mx() {
+    let (_dns, mut host, [one, ..]) = direct().await;
+    let (mut one, mut routed, mut smarthost) =
+        (Peer::at(one, Manner::Willing), Peer::start().await, Peer::start().await);
+    let route = |domain: &str, smarthost| Route { domains: vec![domain.parse().unwrap()], smarthost };
+    host.config.relay.smarthost = Some(smarthost.smarthost());
+    host.config.relay.routes = vec![route("b.test", Some(routed.smarthost())), route("a.test", None)];
+    let running = host.run();
+    host.add(Some("alice@example.org"), &["x@a.test", "x@b.test", "x@c.test", "x@d.test"]);
+    assert_eq!(one.next().await.to, ["x@a.test"]);
+    assert_eq!(routed.next().await.to, ["x@b.test"]);
+    assert_eq!(smarthost.next().await.to, ["x@c.test", "x@d.test"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_destination_that_says_nothing_delays_no_other() {
+    let (_dns, mut host, [one, two, _]) = direct().await;
+    host.config.queue.max_concurrent = 4;
+    let (_silent, mut two) = (Peer::at(one, Manner::Silent), Peer::at(two, Manner::Willing));
+    for _ in 0..200 {
+        host.add(Some("alice@example.org"), &["x@a.test"]);
+    }
+    let both = host.add(Some("alice@example.org"), &["x@a.test", "x@b.test"]);
+    host.config.limits.drain_timeout = Duration::from_millis(50);
+    let running = host.run();
+    let begun = Instant::now();
+    for _ in 0..50 {
+        host.add(Some("alice@example.org"), &["y@b.test"]);
+    }
+    let mut got = Vec::new();
+    for _ in 0..51 {
+        got.extend(two.next().await.to);
+    }
+    assert!(got.contains(&"x@b.test".to_owned()), "{got:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    host.wait(&both, |message| message.is_some_and(|it| it.recipients[1].state.as_str() == "delivered"))
+        .await;
+    running.stop().await;
+    assert_eq!(host.queue.summary().unwrap().messages, 201);
+}
