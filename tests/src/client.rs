@@ -28,7 +28,7 @@ impl Client {
     /// The program `name`, found on the PATH.
     pub fn new(name: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", "60"]).arg(name).env("LC_ALL", "C.UTF-8");
+        command.args(["--kill-after=5", "180"]).arg(name).env("LC_ALL", "C.UTF-8");
         Self { command, input: Vec::new() }
     }
 
@@ -63,7 +63,7 @@ impl Client {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// With all it said, if it can't be started, takes longer than a minute or ends with another code than 0.
+    /// With all it said, if it can't be started, takes longer than three minutes or ends with another code than 0.
     pub fn run(self) -> Result<Finished> {
         let shown = format!("{:?}", self.command);
         let (code, finished) = self.run_to_code()?;
