@@ -16,6 +16,7 @@ mod mbsync;
 mod mutt;
 mod offlineimap;
 mod postfix;
+mod proxy;
 mod python_libraries;
 mod relay;
 mod supervisor;

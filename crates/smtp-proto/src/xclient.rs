@@ -12,6 +12,10 @@ pub struct Xclient {
     pub address: Option<IpAddr>,
     /// `PORT`
     pub port: Option<u16>,
+    /// `DESTADDR`: what the client has called.
+    pub called: Option<IpAddr>,
+    /// `DESTPORT`
+    pub called_port: Option<u16>,
     /// `HELO`: how the client greeted.
     pub helo: Option<String>,
     /// `LOGIN`: as whom the client has logged in at the proxy.
@@ -19,8 +23,9 @@ pub struct Xclient {
 }
 
 impl Xclient {
-    /// `XCLIENT 1*( SP attribute-name "=" attribute-value )`, the values in xtext. What the DNS says of the client we ask ourselves, and how
-    /// it came to the proxy means nothing here: NAME, PROTO, DESTADDR and DESTPORT are passed over.
+    /// `XCLIENT 1*( SP attribute-name "=" attribute-value )`, the values in xtext.
+    ///
+    /// Deviates: NAME is not believed, since the DNS is asked here, nor PROTO, since the dialogue begins anew.
     pub(crate) fn parse(arguments: &str) -> Result<Self, ParseError> {
         let mut client = Self::default();
         if arguments.is_empty() {
@@ -32,16 +37,22 @@ impl Xclient {
             let is_known = !["[UNAVAILABLE]", "[TEMPUNAVAIL]"].contains(&text.to_ascii_uppercase().as_str());
             match (name.to_ascii_uppercase().as_str(), is_known) {
                 ("ADDR", true) => client.address = Some(address(&text).ok_or(ParseError::Arguments)?),
-                ("PORT", true) => client.port = Some(text.parse().map_err(|_| ParseError::Arguments)?),
+                ("PORT", true) => client.port = Some(port(&text)?),
+                ("DESTADDR", true) => client.called = Some(address(&text).ok_or(ParseError::Arguments)?),
+                ("DESTPORT", true) => client.called_port = Some(port(&text)?),
                 ("HELO", true) => client.helo = Some(host(&text)?),
                 ("LOGIN", true) if !text.is_empty() => client.login = Some(text),
-                ("ADDR" | "PORT" | "HELO" | "LOGIN", false)
-                | ("NAME" | "PROTO" | "DESTADDR" | "DESTPORT", _) => {}
+                ("ADDR" | "PORT" | "HELO" | "LOGIN" | "DESTADDR" | "DESTPORT", false)
+                | ("NAME" | "PROTO", _) => {}
                 _ => return Err(ParseError::Arguments),
             }
         }
         Ok(client)
     }
+}
+
+fn port(text: &str) -> Result<u16, ParseError> {
+    text.parse().map_err(|_| ParseError::Arguments)
 }
 
 /// `192.0.2.1` or `IPV6:2001:db8::1`.
@@ -57,13 +68,20 @@ fn address(text: &str) -> Option<IpAddr> {
 impl fmt::Display for Xclient {
     /// Each attribute behind a space.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(IpAddr::V4(address)) => write!(f, " ADDR={address}")?,
-            Some(IpAddr::V6(address)) => write!(f, " ADDR=IPV6:{address}")?,
-            None => f.write_str(" ADDR=[UNAVAILABLE]")?,
+        if *self == Self::default() {
+            return f.write_str(" ADDR=[UNAVAILABLE]");
         }
-        if let Some(port) = self.port {
-            write!(f, " PORT={port}")?;
+        for (name, address) in [("ADDR", self.address), ("DESTADDR", self.called)] {
+            match address {
+                Some(IpAddr::V4(address)) => write!(f, " {name}={address}")?,
+                Some(IpAddr::V6(address)) => write!(f, " {name}=IPV6:{address}")?,
+                None => {}
+            }
+        }
+        for (name, port) in [("PORT", self.port), ("DESTPORT", self.called_port)] {
+            if let Some(port) = port {
+                write!(f, " {name}={port}")?;
+            }
         }
         for (name, text) in [("HELO", &self.helo), ("LOGIN", &self.login)] {
             if let Some(text) = text {
@@ -94,7 +112,7 @@ mod tests {
                 address: "2001:db8::1".parse().ok(),
                 port: Some(54321),
                 helo: Some("a+b".to_owned()),
-                login: None,
+                ..Xclient::default()
             },
         );
         check(
@@ -102,6 +120,10 @@ mod tests {
             Xclient { address, login: Some("alice@example.org".to_owned()), ..Xclient::default() },
         );
         check("ADDR=[UNAVAILABLE] NAME=[unavailable]", Xclient::default());
+        check(
+            "DESTADDR=168.100.189.2 DESTPORT=25",
+            Xclient { called: address, called_port: Some(25), ..Xclient::default() },
+        );
     }
 
     #[test]

@@ -37,8 +37,15 @@ fn rcpt_parameters() -> impl Strategy<Value = RcptParameters> {
 
 fn client() -> impl Strategy<Value = Xclient> {
     let name = || prop::option::of("[!-~é]{1,20}".prop_filter("not known", |it| !it.starts_with('[')));
-    (any::<Option<std::net::IpAddr>>(), any::<Option<u16>>(), name(), name())
-        .prop_map(|(address, port, helo, login)| Xclient { address, port, helo, login })
+    let end = || (any::<Option<std::net::IpAddr>>(), any::<Option<u16>>());
+    (end(), end(), name(), name()).prop_map(|((address, port), (called, called_port), helo, login)| Xclient {
+        address,
+        port,
+        called,
+        called_port,
+        helo,
+        login,
+    })
 }
 
 fn command() -> impl Strategy<Value = Command> {

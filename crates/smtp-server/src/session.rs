@@ -196,7 +196,7 @@ impl Session {
         ];
         if self.policy.speaks_for.is_some() {
             let login = if self.policy.role == SmtpRole::Submission { " LOGIN" } else { "" };
-            lines.push(format!("XCLIENT ADDR PORT HELO{login}"));
+            lines.push(format!("XCLIENT NAME ADDR PORT HELO DESTADDR DESTPORT{login}"));
         }
         if self.policy.may_start_tls {
             lines.push("STARTTLS".to_owned());

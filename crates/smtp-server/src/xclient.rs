@@ -1,6 +1,7 @@
 //! XCLIENT, by which a proxy that the config names speaks for its clients: Postfix's `XCLIENT_README`.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use mail_directory::Resolution;
 use mail_types::Address;
@@ -30,12 +31,8 @@ impl Dialogue {
         if client.address.is_some_and(|address| !self.connection.guard.reassign(address)) {
             return self.too_many().await;
         }
-        if let Some(address) = client.address {
-            self.connection.peer.set_ip(address);
-        }
-        if let Some(port) = client.port {
-            self.connection.peer.set_port(port);
-        }
+        set(&mut self.connection.peer, client.address, client.port);
+        set(&mut self.connection.local, client.called, client.called_port);
         info!(peer = %self.connection.peer, login = client.login, "a proxy speaks for its client");
         let speaks_for = self.session.speaks_for(client.helo);
         self.session = Session::new(policy(&self.connection, &self.shared, speaks_for));
@@ -60,5 +57,15 @@ impl Dialogue {
             }
             Resolution::UnknownUser | Resolution::Foreign => None,
         })
+    }
+}
+
+/// Sets what is known.
+const fn set(end: &mut SocketAddr, address: Option<IpAddr>, port: Option<u16>) {
+    if let Some(address) = address {
+        end.set_ip(address);
+    }
+    if let Some(port) = port {
+        end.set_port(port);
     }
 }
