@@ -183,7 +183,9 @@ impl Deliverer {
             smtputf8: attempt.needs.smtputf8,
             eight_bit: attempt.needs.eight_bit,
         };
-        let sent = self.relay.send(&attempt.destination, &outgoing, file).await;
+        let due =
+            positions.iter().filter_map(|position| message.recipients.get(*position)?.next_attempt).max();
+        let sent = self.relay.send(&attempt.destination, &outgoing, file, due.unwrap_or_default()).await;
         attempt.outcomes.extend(positions.into_iter().zip(sent.outcomes));
         sent.reached
     }

@@ -211,6 +211,7 @@ impl Runner {
     async fn find_due(&mut self) {
         let deliverer = Arc::clone(&self.deliverer);
         let waiting: Vec<Piece> = self.ready.iter().cloned().collect();
+        self.next = None;
         let busy = self.busy.values().chain(&waiting).cloned().collect();
         match spawn_blocking(move || deliverer.find_due(busy, &waiting)).await {
             Ok(Ok(found)) => {

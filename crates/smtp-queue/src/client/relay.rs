@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use mail_config::{Config, RelayTls, Smarthost};
 use mail_dns::DnsError;
 use mail_types::Secret;
@@ -29,6 +30,8 @@ const MAX_RECIPIENTS: usize = 100;
 const IDLE: Duration = Duration::from_secs(5);
 /// How old a connection may become, so that a better host gets its turn again.
 const MAX_AGE: Duration = Duration::from_secs(300);
+/// How long it is known that a destination could not be reached: until what was due then has been gone through.
+const UNREACHABLE: SignedDuration = SignedDuration::from_hours(1);
 /// Addresses tried for one message at a time. RFC 5321 §5.1 wants at least two.
 const MAX_ADDRESSES: usize = 10;
 /// Hosts that may defer a recipient at a time.
@@ -63,6 +66,8 @@ pub(crate) struct Relay {
     mail_hosts: Terms,
     pub(super) timeouts: Timeouts,
     idle: Mutex<HashMap<Destination, Vec<Idle>>>,
+    /// When a destination could last not be reached, and why.
+    unreachable: Mutex<HashMap<Destination, (Timestamp, Diagnosis)>>,
 }
 
 /// How the hosts of a destination are spoken to.
@@ -131,11 +136,38 @@ impl Relay {
             mail_hosts,
             timeouts: Timeouts::RFC,
             idle: Mutex::default(),
+            unreachable: Mutex::default(),
         })
     }
 
-    /// Sends a message to all of its recipients, who are at `destination`, in as many transactions as it takes.
+    /// Sends a message, due since then, to all of its recipients, who are at `destination`, in as many transactions as it takes.
+    ///
+    /// What was due already when the destination was last found out of reach shares that outcome, so that a backlog for a dead
+    /// destination is not a queue of time-outs.
     pub(crate) async fn send(
+        &self,
+        destination: &Destination,
+        outgoing: &Outgoing,
+        message: &MessageFile,
+        due: Timestamp,
+    ) -> Sent {
+        let known = self.unreachable().get(destination).cloned();
+        if let Some((_, diagnosis)) = known.filter(|(found, _)| due <= *found) {
+            let outcome = Outcome::Deferred(diagnosis);
+            return Sent { outcomes: vec![outcome; outgoing.recipients.len()], reached: false };
+        }
+        let sent = self.send_parts(destination, outgoing, message).await;
+        match sent.outcomes.first() {
+            // What a host says concerns this connection only.
+            Some(Outcome::Deferred(diagnosis)) if !sent.reached && diagnosis.host.is_none() => {
+                self.unreachable().insert(destination.clone(), (Timestamp::now(), diagnosis.clone()));
+            }
+            Some(_) | None => drop(self.unreachable().remove(destination)),
+        }
+        sent
+    }
+
+    async fn send_parts(
         &self,
         destination: &Destination,
         outgoing: &Outgoing,
@@ -295,14 +327,20 @@ impl Relay {
         self.idle().get_mut(destination)?.pop()
     }
 
-    /// Takes leave of connections that nobody needed for a while; of all of them when `all`.
+    /// Forgets what is of no use any more, and takes leave of connections that nobody needed for a while; of all of them when `all`.
     pub(crate) async fn close_idle(&self, all: bool) {
+        let now = Timestamp::now();
+        self.unreachable().retain(|_, (found, _)| now.duration_since(*found) < UNREACHABLE);
         let mut closing = Vec::new();
         self.idle().retain(|_, kept| {
             closing.extend(kept.extract_if(.., |idle| all || idle.kept.elapsed() >= IDLE));
             !kept.is_empty()
         });
         futures_util::future::join_all(closing.into_iter().map(|idle| idle.connection.quit())).await;
+    }
+
+    fn unreachable(&self) -> std::sync::MutexGuard<'_, HashMap<Destination, (Timestamp, Diagnosis)>> {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Destination, Vec<Idle>>> {

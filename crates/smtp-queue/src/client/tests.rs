@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use mail_config::{Config, RelayTls, Smarthost};
 use mail_types::Secret;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -106,13 +107,16 @@ async fn send_message(relay: &Relay, message: &MessageFile, recipients: &[&str])
         smtputf8: false,
         eight_bit: false,
     };
-    let outcomes = relay.send(&Destination::Smarthost(0), &outgoing, message).await.outcomes.into_iter().map(
-        |outcome| match outcome {
+    let outcomes = relay
+        .send(&Destination::Smarthost(0), &outgoing, message, Timestamp::now())
+        .await
+        .outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
             Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
             Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
             Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
-        },
-    );
+        });
     outcomes.collect()
 }
 

@@ -176,3 +176,30 @@ async fn a_destination_that_says_nothing_delays_no_other() {
     running.stop().await;
     assert_eq!(host.queue.summary().unwrap().messages, 201);
 }
+
+#[tokio::test]
+async fn a_backlog_for_a_dead_destination_shares_one_outcome_and_a_retry_is_a_real_one() {
+    let (_dns, mut host, [one, ..]) = direct().await;
+    host.config.queue.max_per_destination = 1;
+    // Takes one connection, keeps it for a moment, then nobody listens any more.
+    let (connected, accepted) = tokio::sync::oneshot::channel();
+    let (address, first) = (one.local_addr().unwrap(), async move {
+        let (stream, _) = one.accept().await.unwrap();
+        connected.send((stream, one)).unwrap();
+    });
+    tokio::spawn(first);
+    let ids: Vec<_> = (0..300).map(|_| host.add(Some("alice@example.org"), &["x@a.test"])).collect();
+    let running = host.run();
+    let (stream, listener) = accepted.await.unwrap();
+    drop((stream, listener));
+    for id in &ids {
+        host.wait(id, tried).await;
+    }
+    let shared = |id| why(host.queue.show(id).unwrap().as_ref(), 0);
+    assert!(ids.iter().all(|id| shared(id) == shared(&ids[0])), "{}", shared(&ids[299]));
+    assert!(shared(&ids[0]).contains("the connection was closed"), "{}", shared(&ids[0]));
+    let mut one = Peer::at(TcpListener::bind(address).await.unwrap(), Manner::Willing);
+    host.queue.retry(Some(&ids[7])).unwrap();
+    assert_eq!(one.next().await.to, ["x@a.test"]);
+    running.stop().await;
+}
