@@ -1,7 +1,8 @@
 //! Which accounts have given rights to others, so that nobody looks through all accounts for the mailboxes that he may see.
 //!
 //! A cache of what stands in the mailboxes' own lists: for each account that shares something, a file in `.shares` with the
-//! identifiers that have any right, one a line. Without the folder it is made anew of all accounts.
+//! identifiers that have any right, one a line. Without the folder it is made anew of all accounts. Sessions that listen watch
+//! the folder, so a change of rights writes the file anew even if the same identifiers have some.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
