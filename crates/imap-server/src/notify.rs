@@ -118,7 +118,7 @@ impl Notify {
     pub(crate) fn begin(access: Access, groups: Vec<Group>, most: usize) -> Result<Self, Unheard> {
         // First: what changes while the names are read is heard.
         let notices = access.account().listen();
-        let directory = Directory::read(&access)?;
+        let directory = Directory::read(&access, hear_of_others(&groups))?;
         let mut notify = Self { access, groups, most, notices, told: BTreeMap::new(), directory };
         for (name, known) in notify.attend()? {
             known.into_iter().for_each(|known| {
@@ -157,7 +157,7 @@ impl Notify {
         }
         self.notices.retain(&names);
         self.told.retain(|name, _| names.contains(name));
-        if self.hears_of_others() {
+        if hear_of_others(&self.groups) {
             self.notices.listen_to_others(self.access.store(), &self.directory.others());
         }
         let mut new = Vec::new();
@@ -171,12 +171,6 @@ impl Notify {
             }
         }
         Ok(new)
-    }
-
-    /// True if it may concern the client what others share with it.
-    fn hears_of_others(&self) -> bool {
-        let of_own = |group: &Group| matches!(group.filter, MailboxFilter::Personal | MailboxFilter::Inboxes);
-        !self.groups.iter().all(of_own)
     }
 
     /// Waits until there is something to tell.
@@ -248,7 +242,7 @@ impl Notify {
     }
 
     fn tell_names(&mut self, session: &Session, out: &mut Output) -> Result<(), Unheard> {
-        let now = Directory::read(&self.access)?;
+        let now = Directory::read(&self.access, hear_of_others(&self.groups))?;
         let differences = self.directory.differences(&now);
         self.follow(&differences.renamed);
         let before = std::mem::replace(&mut self.directory, now).subscribed;
@@ -274,7 +268,7 @@ impl Notify {
 
     /// The client itself changed these names: it is not told of that (RFC 5465 §5). Blocks.
     pub(crate) fn knows_names(&mut self, is_known: impl Fn(&MailboxName) -> bool) {
-        match Directory::read(&self.access) {
+        match Directory::read(&self.access, hear_of_others(&self.groups)) {
             Ok(now) => {
                 let mut renamed = self.directory.differences(&now).renamed;
                 renamed.retain(|(_, new)| is_known(new));
@@ -323,4 +317,10 @@ impl Notify {
         };
         self.notices.look_again(name);
     }
+}
+
+/// True if it may concern the client what others share with it.
+fn hear_of_others(groups: &[Group]) -> bool {
+    let is_of_own = |group: &Group| matches!(group.filter, MailboxFilter::Personal | MailboxFilter::Inboxes);
+    !groups.iter().all(is_of_own)
 }

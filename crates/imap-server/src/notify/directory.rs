@@ -32,12 +32,14 @@ pub(crate) struct Differences {
 }
 
 impl Directory {
-    pub(crate) fn read(access: &Access) -> Result<Self, Failure> {
+    /// Reads it; what others share only where that is heard of.
+    pub(crate) fn read(access: &Access, hears_of_others: bool) -> Result<Self, Failure> {
         // In the midst of a RENAME some mailboxes have their new names, and some have not.
         let (mailboxes, subscriptions) = access.account().names_at_rest()?;
+        let shared = if hears_of_others { access.shared()? } else { Vec::new() };
         Ok(Self {
             entries: mailboxes.into_iter().map(|it| (it.name.clone(), it)).collect(),
-            shared: access.shared()?.into_iter().collect(),
+            shared: shared.into_iter().collect(),
             subscribed: subscriptions.into_iter().collect(),
         })
     }
