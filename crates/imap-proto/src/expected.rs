@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Language, Localised, texts};
+use mail_types::{Language, Localised, texts};
 
 texts! {
     /// What a client's author would call a rule of the grammar.

@@ -31,7 +31,7 @@ pub use encode::{astring, internal_date, nstring, quoted, string};
 pub use esearch::MailboxFilter;
 pub use expected::{Expected, Noun};
 pub use fetch::{FetchItem, Part, Section, SectionText, part_number};
-pub use language::{InLanguage, LanguageRange, Localised, language_response};
+pub use language::{LanguageRange, language_response};
 pub use list::{ListRequest, ListReturn, ListSelect};
 pub use mail_types::Language;
 pub use metadata::{MetadataDepth, MetadataOptions, metadata_changed, metadata_response};

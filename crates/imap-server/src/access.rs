@@ -5,10 +5,10 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use imap_proto::{Language, Localised as _};
+use imap_proto::Language;
 use mail_directory::{DirectoryError, Resolution};
 use mail_store::{Account, Asker, Identifier, Known, Store, StoreError, View};
-use mail_types::{Address, MailboxName, Quota, Rights};
+use mail_types::{Address, Localised as _, MailboxName, Quota, Rights};
 use tracing::{debug, error};
 
 use crate::answer::Failure;

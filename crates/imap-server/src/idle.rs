@@ -2,9 +2,9 @@
 
 use std::io;
 
-use imap_proto::Localised as _;
 use line_codec::imap::Event;
 use mail_store::StoreError;
+use mail_types::Localised as _;
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use imap_proto::{Expected, Language, Localised, texts};
+use imap_proto::Expected;
 use mail_store::Refusal;
-use mail_types::MailboxNameError;
+use mail_types::{Language, Localised, MailboxNameError, texts};
 
 texts! {
     /// What a response says to people.

@@ -272,8 +272,12 @@ pub struct QueueConfig {
     pub retry_min: Duration,
     /// The longest wait between attempts.
     pub retry_max: Duration,
+    /// Age at which the sender is told that a message is late; zero for never.
+    pub warn_after: Duration,
     /// Age at which a message is given up and bounced.
     pub expire_after: Duration,
+    /// Of reports, where a message does not say in which language its sender reads.
+    pub language: Language,
     /// Deliveries at one time.
     pub max_concurrent: usize,
     /// Of these, to one destination: a smarthost, or the mail hosts of a domain.
@@ -492,7 +496,9 @@ impl Default for QueueConfig {
             enabled: true,
             retry_min: 5 * MINUTE,
             retry_max: 240 * MINUTE,
+            warn_after: 240 * MINUTE,
             expire_after: 5 * DAY,
+            language: Language::English,
             max_concurrent: 200,
             max_per_destination: 20,
         }

@@ -142,7 +142,9 @@ fn queue(reader: &mut Reader<'_, '_>) -> QueueConfig {
         enabled: reader.bool("enabled", standard.enabled),
         retry_min: reader.duration("retry_min", SECOND, standard.retry_min),
         retry_max: reader.duration("retry_max", SECOND, standard.retry_max),
+        warn_after: reader.duration("warn_after", Duration::ZERO, standard.warn_after),
         expire_after: reader.duration("expire_after", SECOND, standard.expire_after),
+        language: language(reader, standard.language),
         max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),
         max_per_destination: reader.number("max_per_destination", 1, standard.max_per_destination),
     };
@@ -180,9 +182,7 @@ fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
         max_annotations: reader.number("max_annotations", 10, standard.max_annotations),
         comment: reader.string("comment").filter(|text| !text.is_empty()),
         admin: reader.parsed("admin", "a URI such as \"mailto:postmaster@example.org\"", uri).flatten(),
-        language: reader
-            .parsed("language", "\"en\", \"pt\" or \"es\"", language)
-            .unwrap_or(standard.language),
+        language: language(reader, standard.language),
         progress_interval: reader.duration("progress_interval", SECOND, standard.progress_interval),
         masks: reader.tables("mask", mask).unwrap_or_default(),
     }
@@ -214,8 +214,9 @@ fn command_limits(reader: &mut Reader<'_, '_>) -> CommandLimits {
 }
 
 /// One that people speak.
-fn language(tag: &str) -> Option<Language> {
-    Language::tagged(tag).filter(|language| *language != Language::Unchosen)
+fn language(reader: &mut Reader<'_, '_>, standard: Language) -> Language {
+    let spoken = |tag: &str| Language::tagged(tag).filter(|language| *language != Language::Unchosen);
+    reader.parsed("language", "\"en\", \"pt\" or \"es\"", spoken).unwrap_or(standard)
 }
 
 /// A scheme, a colon, and something behind it, all of it visible ASCII (RFC 3986 §3), or the empty string for none.

@@ -15,6 +15,7 @@ mod number_set;
 mod quota;
 mod rights;
 mod secret;
+mod texts;
 
 pub use address::{Address, AddressError, Domain};
 pub use channel_bindings::ChannelBindings;
@@ -29,3 +30,4 @@ pub use number_set::{Bound, Number, NumberSet, SeqSet, UidSet};
 pub use quota::{Quota, Usage};
 pub use rights::{Rights, RightsError};
 pub use secret::Secret;
+pub use texts::{InLanguage, Localised};

@@ -410,7 +410,7 @@ mod tests {
                     Recipient::Address(address("bob@x.org")),
                     RcptParameters {
                         notify: Some(Notify::Never),
-                        original: OriginalRecipient::of(&address("Bob@x.org")),
+                        original: Some(OriginalRecipient::of(&address("Bob@x.org"))),
                     },
                 ),
             ),

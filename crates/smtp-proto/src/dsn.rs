@@ -1,6 +1,6 @@
 //! The parameters by which a sender asks for delivery status notifications: RFC 3461 §4.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use mail_types::Address;
@@ -63,6 +63,29 @@ impl Notify {
         matches!(self, Self::On { failure: true, .. })
     }
 
+    /// True if a delivery is to be reported.
+    #[must_use]
+    pub const fn of_success(self) -> bool {
+        matches!(self, Self::On { success: true, .. })
+    }
+
+    /// True if a delay is to be reported.
+    #[must_use]
+    pub const fn of_delay(self) -> bool {
+        matches!(self, Self::On { delay: true, .. })
+    }
+
+    /// The same without reports of deliveries.
+    #[must_use]
+    pub const fn without_success(self) -> Self {
+        match self {
+            Self::On { failure, delay, .. } if failure || delay => {
+                Self::On { success: false, failure, delay }
+            }
+            Self::On { .. } | Self::Never => Self::Never,
+        }
+    }
+
     /// What two of them want together; `None` for who has not said, and wants to hear of failures.
     #[must_use]
     pub fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
@@ -115,38 +138,105 @@ impl fmt::Display for Notify {
 pub struct OriginalRecipient {
     /// `addr-type`, such as `rfc822` or `utf-8` (RFC 6533 §3).
     pub kind: String,
-    /// The address, decoded; printable ASCII.
+    /// The address, decoded: printable ASCII, of the kind `utf-8` any printable text.
     pub address: String,
 }
 
+/// The kind of addresses that are not ASCII. RFC 6533 §3.
+const UTF8: &str = "utf-8";
+
 impl OriginalRecipient {
-    /// An address of the internet; `None` for one that has no form in ASCII.
+    /// An address of the internet.
     #[must_use]
-    pub fn of(address: &Address) -> Option<Self> {
+    pub fn of(address: &Address) -> Self {
         let address = address.to_string();
-        address.is_ascii().then(|| Self { kind: "rfc822".to_owned(), address })
+        let kind = if address.is_ascii() { "rfc822" } else { UTF8 };
+        Self { kind: kind.to_owned(), address }
+    }
+
+    /// As a server gets it that takes UTF-8 in commands (`utf-8-addr-unitext`); all others get what [`Self`] shows. RFC 6533 §3.
+    #[must_use]
+    pub fn in_utf8(&self) -> String {
+        if self.is_utf8() {
+            format!("{};{}", self.kind, unitext(&self.address, false))
+        } else {
+            self.to_string()
+        }
+    }
+
+    /// As a field of a report has it, which may hold UTF-8 or not. RFC 3464 §2.3.1, RFC 6533 §4.1.
+    #[must_use]
+    pub fn in_report(&self, utf8: bool) -> String {
+        let address = match (self.is_utf8(), utf8) {
+            (true, false) => unitext(&self.address, true),
+            (true, true) | (false, _) => self.address.clone(),
+        };
+        format!("{}; {address}", self.kind)
+    }
+
+    fn is_utf8(&self) -> bool {
+        self.kind.eq_ignore_ascii_case(UTF8)
     }
 }
 
 impl FromStr for OriginalRecipient {
     type Err = ParseError;
 
-    /// `addr-type ";" xtext`
+    /// `addr-type ";" xtext`, or behind `utf-8` the `utf-8-enc-addr` of RFC 6533 §3.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let (kind, address) = text.split_once(';').ok_or(ParseError::Arguments)?;
         let is_atom = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c);
         if kind.is_empty() || !kind.bytes().all(is_atom) || "ORCPT=".len() + text.len() > MAX_ORCPT {
             return Err(ParseError::Arguments);
         }
-        let address = printable(address).filter(|address| !address.is_empty());
+        let is_utf8 = kind.eq_ignore_ascii_case(UTF8);
+        let address = if is_utf8 { of_unitext(address) } else { printable(address) };
+        let address = address.filter(|address| !address.is_empty());
         Ok(Self { kind: kind.to_owned(), address: address.ok_or(ParseError::Arguments)? })
     }
 }
 
 impl fmt::Display for OriginalRecipient {
+    /// In ASCII, as any server takes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{};{}", self.kind, xtext::encode(&self.address))
+        let address =
+            if self.is_utf8() { unitext(&self.address, true) } else { xtext::encode(&self.address) };
+        write!(f, "{};{address}", self.kind)
     }
+}
+
+/// `utf-8-addr-xtext`, which is ASCII, or `utf-8-addr-unitext`. RFC 6533 §3.
+fn unitext(address: &str, ascii: bool) -> String {
+    let mut text = String::with_capacity(address.len());
+    for c in address.chars() {
+        match c {
+            '\\' | '+' | '=' | ' ' => {
+                // Writing to a String can't fail.
+                let _ = write!(text, "\\x{{{:02X}}}", u32::from(c));
+            }
+            other if ascii && !other.is_ascii() => {
+                let _ = write!(text, "\\x{{{:02X}}}", u32::from(other));
+            }
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+/// What `utf-8-enc-addr` stands for, if that has no control characters. RFC 6533 §3.
+fn of_unitext(encoded: &str) -> Option<String> {
+    let (mut text, mut rest) = (String::with_capacity(encoded.len()), encoded);
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        let (digits, behind) = escape.strip_prefix("x{")?.split_once('}')?;
+        let is_point = (2..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
+        let c = char::from_u32(u32::from_str_radix(digits, 16).ok().filter(|_| is_point)?)?;
+        text.push_str(plain);
+        text.push(c);
+        rest = behind;
+    }
+    text.push_str(rest);
+    let is_plain = !encoded.contains(['+', '=', ' ']);
+    (is_plain && !text.chars().any(char::is_control)).then_some(text)
 }
 
 /// What xtext stands for, if that is printable ASCII, as a notification has no other.
@@ -211,6 +301,38 @@ mod tests {
         assert_eq!(Notify::both(None, wants("NEVER")), wants("FAILURE"));
         assert_eq!(Notify::both(wants("SUCCESS"), wants("DELAY")), wants("SUCCESS,DELAY"));
         assert_eq!(Notify::both(None, None), None);
+    }
+
+    #[test]
+    fn without_deliveries_the_rest_is_wanted_or_nothing() {
+        for (text, expected) in [("SUCCESS", "NEVER"), ("SUCCESS,DELAY", "DELAY"), ("NEVER", "NEVER")] {
+            assert_eq!(text.parse::<Notify>().unwrap().without_success().to_string(), expected);
+        }
+    }
+
+    /// RFC 6533 §3: what is sent to others, with UTF-8 and without, and what a report shows.
+    #[test]
+    fn an_address_that_is_not_ascii_has_a_form_in_ascii() {
+        for text in ["utf-8;j\\x{FC}rg\\x{2B}x@b\\x{FC}cher.example", "UTF-8;jürg\\x{2B}x@bücher.example"] {
+            let original = text.parse::<OriginalRecipient>().unwrap();
+            assert_eq!(original.address, "jürg+x@bücher.example");
+            let ascii = "j\\x{FC}rg\\x{2B}x@b\\x{FC}cher.example";
+            assert_eq!(original.to_string(), format!("{};{ascii}", original.kind));
+            assert_eq!(original.in_utf8(), format!("{};jürg\\x{{2B}}x@bücher.example", original.kind));
+            assert_eq!(original.in_report(false), format!("{}; {ascii}", original.kind));
+            assert_eq!(original.in_report(true), format!("{}; jürg+x@bücher.example", original.kind));
+        }
+        for wrong in [
+            "utf-8;",
+            "utf-8;a+2Bb",
+            "utf-8;a=b",
+            "utf-8;a\\b",
+            "utf-8;\\x{0A}",
+            "utf-8;\\x{D800}",
+            "utf-8;\\x{A}",
+        ] {
+            assert!(wrong.parse::<OriginalRecipient>().is_err(), "{wrong}");
+        }
     }
 
     /// RFC 3461 §4.2, §4.4

@@ -29,8 +29,9 @@ fn rcpt_parameters() -> impl Strategy<Value = RcptParameters> {
             (false, false, false) => Notify::Never,
             (success, failure, delay) => Notify::On { success, failure, delay },
         });
-    let original =
-        ("[a-z0-9-]{1,9}", "[ -~]{1,30}").prop_map(|(kind, address)| OriginalRecipient { kind, address });
+    let of_others = ("[a-tv-z][a-z0-9-]{1,9}", "[ -~]{1,30}");
+    let original = prop_oneof![of_others, (Just("utf-8".to_owned()), "[ -~é✉]{1,30}")]
+        .prop_map(|(kind, address)| OriginalRecipient { kind, address });
     (prop::option::of(wanted), prop::option::of(original))
         .prop_map(|(notify, original)| RcptParameters { notify, original })
 }

@@ -1,33 +1,28 @@
 //! One attempt at a message's recipients at one destination: deliver, record what came of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mail_types::{Address, Domain};
-use smtp_proto::{Notify, OriginalRecipient, RcptParameters};
+use mail_types::{Address, Domain, Language};
+use smtp_proto::{OriginalRecipient, RcptParameters};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use crate::client::{Outcome, Outgoing, Relay};
-use crate::database::{NewMessage, Progress, Recorded};
-use crate::dsn::{Failure, Report, Returned};
+use crate::client::{Outcome, Outgoing, Recipient, Relay};
+use crate::database::Progress;
+use crate::dsn::Action;
 use crate::local::{Local, Route, delivered_locally};
 use crate::message_file::{MessageFile, Needs};
 use crate::pick::Piece;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
-use crate::{
-    Diagnosis, Envelope, Queue, QueueError, QueueId, QueuedMessage, QueuedRecipient, RecipientState,
-    Requests, Status,
-};
+use crate::{Diagnosis, Queue, QueueError, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Status};
 
-/// RFC 3463 §3.5: delivery time expired.
-const EXPIRED: Status = Status::new(5, 4, 7);
 /// How long to wait when the queue itself fails, at first and at most.
-const TROUBLE: Duration = Duration::from_secs(1);
-const MAX_TROUBLE: Duration = Duration::from_secs(300);
+pub(crate) const TROUBLE: Duration = Duration::from_secs(1);
+pub(crate) const MAX_TROUBLE: Duration = Duration::from_secs(300);
 
 /// What attempts need.
 #[derive(Debug)]
@@ -37,6 +32,8 @@ pub(crate) struct Deliverer {
     pub(crate) relay: Relay,
     pub(crate) schedule: Schedule,
     pub(crate) hostname: Domain,
+    /// Of reports where the message does not say in which its sender reads.
+    pub(crate) language: Language,
 }
 
 /// A recipient's position, the accounts whose INBOX gets the message, and the addresses that it goes on to.
@@ -44,18 +41,18 @@ type LocalRecipient = (usize, Vec<Address>, Vec<Address>);
 
 /// A message under way.
 #[derive(Debug)]
-struct Attempt {
-    message: QueuedMessage,
+pub(crate) struct Attempt {
+    pub(crate) message: QueuedMessage,
     destination: Destination,
-    file: Option<MessageFile>,
+    pub(crate) file: Option<MessageFile>,
     /// What it needs elsewhere.
     needs: Needs,
     /// By the recipient's position.
-    outcomes: Vec<(usize, Outcome)>,
+    pub(crate) outcomes: Vec<(usize, Outcome)>,
     /// Positions of those to be sent to another host.
     elsewhere: Vec<usize>,
     /// Addresses that aliases lead to, and accounts whose INBOX failed while others' did not.
-    forwards: Vec<(Address, RcptParameters)>,
+    pub(crate) forwards: Vec<(Address, RcptParameters)>,
 }
 
 impl Deliverer {
@@ -158,9 +155,12 @@ impl Deliverer {
                 _ => {
                     // What is done is not done again: the rest goes on as a message of its own.
                     let parameters = attempt.forwarded(position);
+                    let (action, notify) =
+                        Action::of_recipient(done.len(), failed.len() + remote.len(), parameters.notify);
+                    let parameters = RcptParameters { notify, ..parameters };
                     let forwards = failed.into_iter().chain(remote);
                     attempt.forwards.extend(forwards.map(|address| (address, parameters.clone())));
-                    attempt.outcomes.push((position, Outcome::Delivered(delivered_locally())));
+                    attempt.outcomes.push((position, Outcome::Delivered(delivered_locally(), action)));
                 }
             }
         }
@@ -174,7 +174,7 @@ impl Deliverer {
         let recipients = positions
             .iter()
             .filter_map(|position| message.recipients.get(*position))
-            .map(|recipient| recipient.address.clone())
+            .map(|it| Recipient { address: it.address.clone(), parameters: it.parameters.clone() })
             .collect();
         let outgoing = Outgoing {
             sender: message.sender.clone(),
@@ -182,155 +182,14 @@ impl Deliverer {
             size: file.size(),
             smtputf8: attempt.needs.smtputf8,
             eight_bit: attempt.needs.eight_bit,
+            ret: message.ret,
+            envelope_id: message.envelope_id.clone(),
         };
         let due =
             positions.iter().filter_map(|position| message.recipients.get(*position)?.next_attempt).max();
         let sent = self.relay.send(&attempt.destination, &outgoing, file, due.unwrap_or_default()).await;
         attempt.outcomes.extend(positions.into_iter().zip(sent.outcomes));
         sent.reached
-    }
-
-    /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
-    /// be written down.
-    async fn conclude(self: Arc<Self>, attempt: Attempt) {
-        let attempt = Arc::new(attempt);
-        let mut trouble = TROUBLE;
-        loop {
-            let (this, work) = (Arc::clone(&self), Arc::clone(&attempt));
-            match spawn_blocking(move || this.record(&work)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error!(id = %attempt.message.id, %error, "a delivery can't be recorded"),
-                Err(error) => {
-                    error!(id = %attempt.message.id, %error, "recording a delivery failed unexpectedly")
-                }
-            }
-            tokio::time::sleep(trouble).await;
-            trouble = trouble.saturating_mul(2).min(MAX_TROUBLE);
-        }
-    }
-
-    /// Blocks.
-    fn record(&self, attempt: &Attempt) -> Result<(), QueueError> {
-        let now = Timestamp::now();
-        let expired = self.schedule.is_expired(attempt.message.arrived, now);
-        let (mut progress, mut failures) = (Vec::new(), Vec::new());
-        for (position, outcome) in &attempt.outcomes {
-            let Some(recipient) = attempt.message.recipients.get(*position) else { continue };
-            let step = self.judge(attempt, *position, outcome, expired, now);
-            // RFC 3461 §4.1: failures are reported unless the sender wants something else.
-            let is_wanted = recipient.parameters.notify.is_none_or(Notify::of_failure);
-            if let (RecipientState::Failed, true, Some(diagnosis)) = (step.state, is_wanted, &step.diagnosis)
-            {
-                failures.push(Failure {
-                    recipient: recipient.address.clone(),
-                    original: recipient.parameters.original.clone(),
-                    diagnosis: diagnosis.clone(),
-                    expired: matches!(outcome, Outcome::Deferred(_)),
-                });
-            }
-            progress.push(step);
-        }
-        let offspring = self.offspring(attempt, &failures, now)?;
-        match self.queue.record(&attempt.message.id, &progress, &offspring)? {
-            Recorded::Kept | Recorded::Finished => attempt.tell(&progress),
-            Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
-        }
-        Ok(())
-    }
-
-    /// What an outcome makes of a recipient.
-    fn judge(
-        &self,
-        attempt: &Attempt,
-        position: usize,
-        outcome: &Outcome,
-        expired: bool,
-        now: Timestamp,
-    ) -> Progress {
-        let attempts = attempt.message.recipients.get(position).map_or(0, |it| it.attempts).saturating_add(1);
-        let (state, next_attempt, diagnosis) = match outcome {
-            Outcome::Delivered(diagnosis) => (RecipientState::Delivered, None, diagnosis.clone()),
-            Outcome::Failed(diagnosis) => (RecipientState::Failed, None, diagnosis.clone()),
-            Outcome::Deferred(diagnosis) if expired => {
-                (RecipientState::Failed, None, Diagnosis { status: EXPIRED, ..diagnosis.clone() })
-            }
-            Outcome::Deferred(diagnosis) => {
-                // Without a random number the attempts of many messages are merely less spread.
-                let chance = getrandom::u32().unwrap_or_default();
-                let next = self.schedule.next_attempt(attempts, attempt.message.arrived, now, chance);
-                (RecipientState::Pending, Some(next), diagnosis.clone())
-            }
-        };
-        Progress { position, state, last_attempt: now, next_attempt, diagnosis: Some(diagnosis) }
-    }
-
-    /// The messages that come of this attempt, their files durable: a bounce, and what goes on to other addresses.
-    fn offspring(
-        &self,
-        attempt: &Attempt,
-        failures: &[Failure],
-        now: Timestamp,
-    ) -> Result<Vec<NewMessage>, QueueError> {
-        let mut offspring = Vec::new();
-        if !attempt.forwards.is_empty() {
-            offspring.push(self.forward(attempt)?);
-        }
-        match &attempt.message.sender {
-            Some(sender) if !failures.is_empty() => {
-                offspring.push(self.bounce(attempt, sender, failures, now)?);
-            }
-            // RFC 5321 §6.1: a message from nobody is not bounced.
-            None if !failures.is_empty() => {
-                warn!(id = %attempt.message.id, "a bounce or report can't be delivered and is dropped");
-            }
-            Some(_) | None => {}
-        }
-        Ok(offspring)
-    }
-
-    fn forward(&self, attempt: &Attempt) -> Result<NewMessage, QueueError> {
-        let message = &attempt.message;
-        let mut recipients = BTreeMap::<Address, RcptParameters>::new();
-        for (address, parameters) in &attempt.forwards {
-            match recipients.get_mut(address) {
-                Some(known) => known.notify = Notify::both(known.notify, parameters.notify),
-                None => drop(recipients.insert(address.clone(), parameters.clone())),
-            }
-        }
-        let envelope = Envelope {
-            sender: message.sender.clone(),
-            recipients: recipients.keys().cloned().collect(),
-            smtputf8: message.smtputf8,
-            eight_bit: message.eight_bit,
-            requests: Requests { ret: message.ret, envelope_id: message.envelope_id.clone(), recipients },
-        };
-        self.queue.persist_file(&self.queue.path(&message.id), &envelope)
-    }
-
-    fn bounce(
-        &self,
-        attempt: &Attempt,
-        sender: &Address,
-        failures: &[Failure],
-        now: Timestamp,
-    ) -> Result<NewMessage, QueueError> {
-        let mut writer = self.queue.add()?;
-        let returned = attempt.file.as_ref().and_then(|file| Returned::read(file, attempt.message.ret).ok());
-        let report = Report {
-            hostname: &self.hostname,
-            sender,
-            queue_id: &attempt.message.id,
-            envelope_id: attempt.message.envelope_id.as_deref(),
-            arrived: attempt.message.arrived,
-            now,
-            failures,
-            returned: returned.as_ref(),
-            unique: &writer.id().0.clone(),
-        };
-        let message = report.compose();
-        let envelope = report.envelope(&message);
-        writer.write_message(&message)?;
-        writer.persist(&envelope)
     }
 }
 
@@ -348,7 +207,7 @@ impl Attempt {
     /// What goes with a recipient to where it leads: RFC 3461 §5.2.7. The sender knows only whom it has named.
     fn forwarded(&self, position: usize) -> RcptParameters {
         let Some(recipient) = self.message.recipients.get(position) else { return RcptParameters::default() };
-        let original = || OriginalRecipient::of(&recipient.address);
+        let original = || Some(OriginalRecipient::of(&recipient.address));
         let RcptParameters { notify, original: named } = recipient.parameters.clone();
         RcptParameters { notify, original: named.or_else(original) }
     }
@@ -372,7 +231,7 @@ impl Attempt {
     }
 
     /// The log line of each recipient.
-    fn tell(&self, progress: &[Progress]) {
+    pub(crate) fn tell(&self, progress: &[Progress]) {
         let id = &self.message.id;
         for step in progress {
             let recipient = self.message.recipients.get(step.position).map(|it| it.address.to_string());

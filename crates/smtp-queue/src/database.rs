@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use smtp_proto::OriginalRecipient;
 
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
 use crate::{QueueError, Status};
@@ -20,7 +21,7 @@ use crate::{QueueError, Status};
 pub(crate) use operator::Selection;
 use row::{state_code, timestamp};
 
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 const SCHEMA: &str = "
     CREATE TABLE message (
         id TEXT PRIMARY KEY,
@@ -46,18 +47,18 @@ const SCHEMA: &str = "
         text TEXT,
         notify TEXT,
         original TEXT,
+        warned INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (message, position)
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 2;
 ";
-/// From format 1, which knew of no requests.
-const UPGRADE: &str = "
-    ALTER TABLE message ADD COLUMN ret TEXT;
-    ALTER TABLE message ADD COLUMN envelope_id TEXT;
-    ALTER TABLE recipient ADD COLUMN notify TEXT;
-    ALTER TABLE recipient ADD COLUMN original TEXT;
-    PRAGMA user_version = 2;
-";
+/// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings.
+const UPGRADES: [&str; 2] = [
+    "ALTER TABLE message ADD COLUMN ret TEXT;
+     ALTER TABLE message ADD COLUMN envelope_id TEXT;
+     ALTER TABLE recipient ADD COLUMN notify TEXT;
+     ALTER TABLE recipient ADD COLUMN original TEXT;",
+    "ALTER TABLE recipient ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;",
+];
 /// What is due is found in it alone, without a look at the table. Older versions had one without the address.
 const INDEX: &str = "
     CREATE INDEX IF NOT EXISTS recipient_due_at ON recipient (next_attempt, address) WHERE next_attempt IS NOT NULL;
@@ -87,6 +88,8 @@ pub(crate) struct Progress {
     /// For pending ones.
     pub(crate) next_attempt: Option<Timestamp>,
     pub(crate) diagnosis: Option<Diagnosis>,
+    /// The message is late.
+    pub(crate) warned: bool,
 }
 
 /// What became of a message when an attempt was recorded.
@@ -232,10 +235,12 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been first.
-    match format(&transaction)? {
-        0 => transaction.execute_batch(SCHEMA)?,
-        1 => transaction.execute_batch(UPGRADE)?,
-        _ => {}
+    match usize::try_from(format(&transaction)?).unwrap_or_default().checked_sub(1) {
+        None => transaction.execute_batch(SCHEMA)?,
+        Some(known) => UPGRADES.iter().skip(known).try_for_each(|step| transaction.execute_batch(step))?,
+    }
+    if format(&transaction)? < FORMAT {
+        transaction.pragma_update(None, "user_version", FORMAT)?;
     }
     let made = format(&transaction)?;
     transaction.commit().map(|()| made)
@@ -279,7 +284,8 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             address.to_string(),
             first_attempt.as_millisecond(),
             parameters.and_then(|it| it.notify).map(|notify| notify.to_string()),
-            parameters.and_then(|it| it.original.as_ref()).map(ToString::to_string),
+            // Never longer than it came, so that it can be read again.
+            parameters.and_then(|it| it.original.as_ref()).map(OriginalRecipient::in_utf8),
         ])?;
     }
     Ok(())
@@ -290,7 +296,7 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
     transaction
         .prepare_cached(
             "UPDATE recipient SET state = ?3, attempts = attempts + 1, last_attempt = ?4, next_attempt = ?5,
-             status = ?6, host = ?7, text = ?8 WHERE message = ?1 AND position = ?2 AND state = 0",
+             status = ?6, host = ?7, text = ?8, warned = ?9 WHERE message = ?1 AND position = ?2 AND state = 0",
         )?
         .execute(params![
             id.0,
@@ -301,6 +307,7 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
             diagnosis.map(|it| it.status.to_string()),
             diagnosis.and_then(|it| it.host.as_deref()),
             diagnosis.map(|it| it.text.as_str()),
+            step.warned,
         ])
         .map(|_| ())
 }

@@ -1,114 +1,142 @@
-//! Bounces: delivery status notifications, RFC 3464, in a multipart/report, RFC 6522. Pure.
+//! Delivery status notifications, RFC 3464, each in a multipart/report, RFC 6522. Pure.
+
+mod returned;
+mod text;
 
 use std::fmt::Write as _;
-use std::io::{self, Read as _};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mail_types::{Address, Domain};
-use smtp_proto::{OriginalRecipient, Return};
+use mail_types::{Address, Domain, Language, Localised as _};
+use smtp_proto::{Notify, OriginalRecipient, RcptParameters};
 
-use crate::message_file::MessageFile;
+use crate::encoding::{encoded_words, quoted_printable};
 use crate::{Diagnosis, Envelope, QueueId, Requests};
 
-/// Messages up to this size are returned whole, of longer ones the header.
-const MAX_WHOLE: u64 = 50 * 1024;
+pub(crate) use returned::Returned;
+use text::Text;
+
 /// Where lines are folded: RFC 5322 §2.1.1.
 const WIDTH: usize = 78;
 /// The most of one word: a line has at most 998 octets.
 const MAX_WORD: usize = 900;
 
-/// What a bounce reports.
+/// What is reported of a recipient. RFC 3464 §2.3.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It will not get the message.
+    Failed,
+    /// It has not got the message yet.
+    Delayed,
+    /// The message is in its mailbox.
+    Delivered,
+    /// The message went to a host that reports nothing itself.
+    Relayed,
+    /// The message went on to all that the address leads to.
+    Expanded,
+}
+
+impl Action {
+    /// What is to be told of a recipient that leads to so many accounts here and so many addresses elsewhere, and with how much of what its
+    /// sender wants to hear the message goes on to those. RFC 3461 §5.2.3, §5.2.7.2, §5.2.7.3 (c).
+    #[must_use]
+    pub fn of_recipient(
+        accounts: usize,
+        elsewhere: usize,
+        notify: Option<Notify>,
+    ) -> (Option<Self>, Option<Notify>) {
+        match (accounts, elsewhere) {
+            (_, 0) => (Some(Self::Delivered), notify),
+            (0, 1) => (None, notify),
+            (_, _) => (Some(Self::Expanded), notify.map(Notify::without_success)),
+        }
+    }
+
+    /// As the field has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delayed => "delayed",
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+            Self::Expanded => "expanded",
+        }
+    }
+
+    const fn subject(self) -> Text<'static> {
+        match self {
+            Self::Failed => Text::SubjectFailed,
+            Self::Delayed => Text::SubjectDelayed,
+            Self::Delivered => Text::SubjectDelivered,
+            Self::Relayed | Self::Expanded => Text::SubjectRelayed,
+        }
+    }
+
+    const fn heading(self) -> Text<'static> {
+        match self {
+            Self::Failed => Text::Failed,
+            Self::Delayed => Text::Delayed,
+            Self::Delivered => Text::Delivered,
+            Self::Relayed => Text::Relayed,
+            Self::Expanded => Text::Expanded,
+        }
+    }
+
+    /// It says that something went wrong, and what.
+    const fn is_trouble(self) -> bool {
+        matches!(self, Self::Failed | Self::Delayed)
+    }
+}
+
+/// What a notification reports.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     /// Ours.
     pub(crate) hostname: &'a Domain,
     /// Whom it tells.
     pub(crate) sender: &'a Address,
-    pub(crate) queue_id: &'a QueueId,
+    /// By which our log knows the message; `None` for one that was never queued.
+    pub(crate) queue_id: Option<&'a QueueId>,
     /// By which the sender knows the message.
     pub(crate) envelope_id: Option<&'a str>,
     pub(crate) arrived: Timestamp,
     pub(crate) now: Timestamp,
-    /// At least one.
-    pub(crate) failures: &'a [Failure],
+    /// Until when it is tried.
+    pub(crate) until: Option<Timestamp>,
+    /// The same for all recipients but that deliveries and the like stand together.
+    pub(crate) recipients: &'a [Reported],
     /// `None` if the message can't be read any more.
     pub(crate) returned: Option<&'a Returned>,
+    /// Its sender takes UTF-8 in headers: RFC 6531.
+    pub(crate) utf8: bool,
+    /// Where the message does not say in which language its sender reads.
+    pub(crate) language: Language,
     /// A name never used before: boundary and Message-ID.
     pub(crate) unique: &'a str,
 }
 
-/// A recipient that will not get the message.
+/// What is to be told of a recipient.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Reported {
     pub(crate) recipient: Address,
     /// Whom the sender has named.
     pub(crate) original: Option<OriginalRecipient>,
+    pub(crate) action: Action,
     pub(crate) diagnosis: Diagnosis,
     /// It was tried for too long, not refused.
     pub(crate) expired: bool,
 }
 
-/// What is returned of the message.
-#[derive(Debug)]
-pub(crate) struct Returned {
-    octets: Vec<u8>,
-    header: usize,
-    whole: bool,
-}
-
-impl Returned {
-    /// Reads the message, or only its header if it is long or the sender wants no more. Blocks.
-    pub(crate) fn read(message: &MessageFile, ret: Option<Return>) -> io::Result<Self> {
-        let mut octets = Vec::new();
-        message.rewound()?.take(MAX_WHOLE).read_to_end(&mut octets)?;
-        let header = header_length(&octets);
-        let whole = message.size() <= MAX_WHOLE && ret != Some(Return::Headers);
-        if !whole {
-            octets.truncate(header);
-        }
-        Ok(Self { octets, header, whole })
-    }
-
-    fn header(&self) -> &[u8] {
-        self.octets.get(..self.header).unwrap_or_default()
-    }
-
-    /// RFC 6522 §4 and, where the header is not ASCII, RFC 6533 §4.
-    fn media_type(&self) -> &'static str {
-        match (self.whole, self.header().is_ascii()) {
-            (true, true) => "message/rfc822",
-            (true, false) => "message/global",
-            (false, true) => "text/rfc822-headers",
-            (false, false) => "message/global-headers",
-        }
-    }
-
-    fn message_id(&self) -> Option<&str> {
-        let header = std::str::from_utf8(self.header()).ok()?;
-        let field = header.split("\r\n").find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("Message-ID").then_some(value.trim())
-        })?;
-        (field.starts_with('<') && field.ends_with('>') && field.is_ascii() && field.len() <= 250)
-            .then_some(field)
-    }
-}
-
-/// The header with the last field's line end, without the empty line.
-fn header_length(message: &[u8]) -> usize {
-    memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |end| end.saturating_add(2))
-}
-
 impl Report<'_> {
-    /// The bounce's own envelope: from nobody, so that it is never bounced. RFC 5321 §6.1.
+    /// The report's own envelope: from nobody, so that it is never reported on. RFC 5321 §6.1, RFC 3461 §6.1.
     pub(crate) fn envelope(&self, message: &[u8]) -> Envelope {
+        let nothing = RcptParameters { notify: Some(Notify::Never), original: None };
         Envelope {
             sender: None,
             recipients: vec![self.sender.clone()],
             smtputf8: !self.sender.local_part().is_ascii(),
             eight_bit: !message.is_ascii(),
-            requests: Requests::default(),
+            requests: Requests { recipients: [(self.sender.clone(), nothing)].into(), ..Requests::default() },
         }
     }
 
@@ -117,7 +145,8 @@ impl Report<'_> {
         let boundary = format!("={}=", self.unique);
         let mut body = Vec::new();
         part(&mut body, &boundary, "text/plain; charset=utf-8", self.text().as_bytes());
-        part(&mut body, &boundary, "message/delivery-status", self.status().as_bytes());
+        let status = self.status();
+        part(&mut body, &boundary, status_type(&status), status.as_bytes());
         if let Some(returned) = self.returned {
             part(&mut body, &boundary, returned.media_type(), &returned.octets);
         }
@@ -133,7 +162,7 @@ impl Report<'_> {
         field(&mut header, "Date", &date(self.now));
         field(&mut header, "From", &format!("Mail Delivery System <MAILER-DAEMON@{host}>"));
         field(&mut header, "To", &format!("<{}>", crate::message::with_ascii_domain(self.sender)));
-        field(&mut header, "Subject", "Undelivered: your message could not be delivered");
+        field(&mut header, "Subject", &encoded_words(&self.say(self.action().subject())));
         field(&mut header, "Message-ID", &format!("<{}@{host}>", self.unique));
         if let Some(id) = self.returned.and_then(Returned::message_id) {
             field(&mut header, "In-Reply-To", id);
@@ -141,6 +170,7 @@ impl Report<'_> {
         }
         // RFC 3834 §5: nobody's vacation program is to answer.
         field(&mut header, "Auto-Submitted", "auto-replied");
+        field(&mut header, "Content-Language", self.language().tag());
         field(&mut header, "MIME-Version", "1.0");
         let media_type = format!("multipart/report; report-type=delivery-status; boundary=\"{boundary}\"");
         field(&mut header, "Content-Type", &media_type);
@@ -149,37 +179,82 @@ impl Report<'_> {
         header.into_bytes()
     }
 
+    /// The action that the subject tells.
+    fn action(&self) -> Action {
+        self.recipients.first().map_or(Action::Failed, |it| it.action)
+    }
+
+    fn language(&self) -> Language {
+        let chosen = self.returned.and_then(Returned::language).unwrap_or(self.language);
+        if chosen == Language::Unchosen { Language::English } else { chosen }
+    }
+
+    fn say(&self, text: Text<'_>) -> String {
+        text.within(self.language()).to_string()
+    }
+
     /// For people.
     fn text(&self) -> String {
-        let mut text = format!("This is the mail system at {}.\r\n\r\n", self.hostname);
-        text.push_str("Your message could not be delivered to:\r\n");
-        for Failure { recipient, original, diagnosis, expired } in self.failures {
-            let named = original.as_ref().map(|original| original.address.as_str());
-            let _ = match named.filter(|named| *named != recipient.to_string()) {
-                Some(named) => write!(text, "\r\n  {recipient} (for {named})\r\n"),
-                None => write!(text, "\r\n  {recipient}\r\n"),
-            };
-            let why = diagnosis_for_people(diagnosis);
-            wrap(&mut text, "    ", &if *expired { format!("{}{why}", self.in_vain()) } else { why });
+        let mut text = String::new();
+        wrap(&mut text, "", &self.say(Text::Us { host: &self.hostname.to_string() }));
+        let mut heading = None;
+        for reported in self.recipients {
+            if heading.replace(reported.action) != Some(reported.action) {
+                text.push_str("\r\n");
+                wrap(&mut text, "", &self.say(reported.action.heading()));
+            }
+            self.tell(&mut text, reported);
         }
-        text.push_str("\r\nIt will not be tried again.");
-        text.push_str(match self.returned {
-            Some(Returned { whole: true, .. }) => " Your message is attached.\r\n",
-            Some(Returned { whole: false, .. }) => " The header of your message is attached.\r\n",
-            None => "\r\n",
-        });
+        text.push_str("\r\n");
+        wrap(&mut text, "", &self.prospects());
         text
+    }
+
+    fn tell(&self, text: &mut String, reported: &Reported) {
+        let recipient = reported.recipient.to_string();
+        let named = reported.original.as_ref().map(|original| original.address.as_str());
+        let shown = match named.filter(|named| *named != recipient) {
+            Some(named) => self.say(Text::ForNamed { recipient: &recipient, named }),
+            None => recipient,
+        };
+        let _ = write!(text, "\r\n  {shown}\r\n");
+        if !reported.action.is_trouble() {
+            return;
+        }
+        if let Some(meaning) = Text::of(reported.diagnosis.status) {
+            wrap(text, "    ", &self.say(meaning));
+        }
+        let said = match &reported.diagnosis.host {
+            Some(host) => self.say(Text::HostSaid { host, said: &reported.diagnosis.text }),
+            None => reported.diagnosis.text.clone(),
+        };
+        wrap(text, "    ", &if reported.expired { format!("{} {said}", self.in_vain()) } else { said });
+    }
+
+    /// What comes next, and what is attached.
+    fn prospects(&self) -> String {
+        let until = self.until.map(date);
+        let next = match (self.action(), &until) {
+            (Action::Failed, _) => Some(Text::NotTriedAgain),
+            (Action::Delayed, Some(until)) => Some(Text::TriedUntil { until }),
+            (Action::Delayed | Action::Delivered | Action::Relayed | Action::Expanded, _) => None,
+        };
+        let attached = self.returned.map(|returned| match returned.whole {
+            true => Text::MessageAttached,
+            false => Text::HeaderAttached,
+        });
+        let sentences: Vec<String> = next.into_iter().chain(attached).map(|text| self.say(text)).collect();
+        sentences.join(" ")
     }
 
     /// How long it was tried.
     fn in_vain(&self) -> String {
-        let hours = self.now.duration_since(self.arrived).as_hours();
-        let span = match hours {
-            0 => "less than an hour".to_owned(),
-            1..48 => format!("{hours} hours"),
-            _ => format!("{} days", hours / 24),
-        };
-        format!("It was tried for {span} without success. The last attempt: ")
+        let hours = u64::try_from(self.now.duration_since(self.arrived).as_hours()).unwrap_or_default();
+        self.say(match hours {
+            0 => Text::TriedInVain,
+            1..48 => Text::HoursInVain { hours },
+            _ => Text::DaysInVain { days: hours / 24 },
+        })
     }
 
     /// For programs: RFC 3464 §2.1.
@@ -189,22 +264,29 @@ impl Report<'_> {
             field(&mut status, "Original-Envelope-Id", id);
         }
         field(&mut status, "Reporting-MTA", &format!("dns; {}", self.hostname.to_ascii()));
-        field(&mut status, "X-Mailstead-Queue-ID", &self.queue_id.0);
+        if let Some(id) = self.queue_id {
+            field(&mut status, "X-Mailstead-Queue-ID", &id.0);
+        }
         field(&mut status, "Arrival-Date", &date(self.arrived));
-        for failure in self.failures {
+        for reported in self.recipients {
             status.push_str("\r\n");
-            self.recipient(&mut status, failure);
+            self.recipient(&mut status, reported);
         }
         status
     }
 
     /// RFC 3464 §2.3
-    fn recipient(&self, status: &mut String, Failure { recipient, original, diagnosis, .. }: &Failure) {
-        if let Some(OriginalRecipient { kind, address }) = original {
-            field(status, "Original-Recipient", &format!("{kind}; {address}"));
+    fn recipient(&self, status: &mut String, reported: &Reported) {
+        let Reported { recipient, original, diagnosis, action, .. } = reported;
+        if let Some(original) = original {
+            address_field(status, "Original-Recipient", &original.in_report(self.utf8));
         }
-        field(status, "Final-Recipient", &typed_address(recipient));
-        field(status, "Action", "failed");
+        let recipient = match recipient.local_part().is_ascii() {
+            true => format!("rfc822; {}", crate::message::with_ascii_domain(recipient)),
+            false => OriginalRecipient::of(recipient).in_report(self.utf8),
+        };
+        address_field(status, "Final-Recipient", &recipient);
+        field(status, "Action", action.as_str());
         field(status, "Status", &diagnosis.status.to_string());
         if let Some(host) = &diagnosis.host {
             let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
@@ -212,14 +294,15 @@ impl Report<'_> {
             field(status, "Diagnostic-Code", &format!("smtp; {}", diagnosis.text));
         }
         field(status, "Last-Attempt-Date", &date(self.now));
+        if let (Action::Delayed, Some(until)) = (action, self.until) {
+            field(status, "Will-Retry-Until", &date(until));
+        }
     }
 }
 
-fn diagnosis_for_people(diagnosis: &Diagnosis) -> String {
-    match diagnosis.host {
-        Some(_) => diagnosis.to_string(),
-        None => diagnosis.text.clone(),
-    }
+/// RFC 6533 §4.1
+fn status_type(status: &str) -> &'static str {
+    if status.is_ascii() { "message/delivery-status" } else { "message/global-delivery-status" }
 }
 
 /// A multipart has that of the parts within it: RFC 2045 §6.4.
@@ -227,13 +310,21 @@ fn encoding(content: &[u8]) -> &'static str {
     if content.is_ascii() { "7bit" } else { "8bit" }
 }
 
+/// Writes a part, in ASCII unless it is a whole message of the old kind, which must not be encoded: RFC 2046 §5.2.1, RFC 6533 §4.5.
 fn part(message: &mut Vec<u8>, boundary: &str, media_type: &str, content: &[u8]) {
-    let encoding = encoding(content);
+    let is_quoted = !content.is_ascii() && media_type != "message/rfc822";
+    let encoding = if is_quoted { "quoted-printable" } else { encoding(content) };
     let head = format!(
         "--{boundary}\r\nContent-Type: {media_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
     );
     message.extend_from_slice(head.as_bytes());
-    message.extend_from_slice(content);
+    if is_quoted {
+        let mut quoted = String::new();
+        quoted_printable(content, &mut quoted);
+        message.extend_from_slice(quoted.as_bytes());
+    } else {
+        message.extend_from_slice(content);
+    }
     message.extend_from_slice(b"\r\n");
 }
 
@@ -243,8 +334,13 @@ fn field(out: &mut String, name: &str, value: &str) {
         "To" => value.to_owned(),
         _ => value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect(),
     };
+    address_field(out, name, &value);
+}
+
+/// A field whose value is as it is to be.
+fn address_field(out: &mut String, name: &str, value: &str) {
     let mut lines = String::new();
-    wrap(&mut lines, " ", &value);
+    wrap(&mut lines, " ", value);
     let _ = write!(out, "{name}:{lines}");
 }
 
@@ -268,150 +364,10 @@ fn wrap(out: &mut String, indent: &str, text: &str) {
     out.push_str("\r\n");
 }
 
-/// `rfc822;` or, in the 7-bit form `utf-8-addr-xtext`, `utf-8;`. RFC 6533 §3.
-fn typed_address(address: &Address) -> String {
-    if address.local_part().is_ascii() {
-        return format!("rfc822; {}", crate::message::with_ascii_domain(address));
-    }
-    let mut text = String::from("utf-8; ");
-    for c in address.to_string().chars() {
-        match c {
-            '!'..='~' if !matches!(c, '\\' | '+' | '=') => text.push(c),
-            other => {
-                let _ = write!(text, "\\x{{{:02X}}}", u32::from(other));
-            }
-        }
-    }
-    text
-}
-
 fn date(moment: Timestamp) -> String {
     // Only years beyond 9999 can't be written.
     jiff::fmt::rfc2822::to_string(&moment.to_zoned(TimeZone::UTC)).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use mail_parser::{MessageParser, MimeHeaders as _, PartType};
-
-    use super::*;
-    use crate::Status;
-
-    const ORIGINAL: &[u8] =
-        b"Return-Path: <alice@example.org>\r\nSubject: lunch\r\nMessage-ID: <1@example.org>\r\n\r\nAt noon?\r\n";
-
-    fn returned(message: &[u8]) -> Returned {
-        let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, message).unwrap();
-        io::Seek::rewind(&mut file).unwrap();
-        Returned::read(&MessageFile::new(file).unwrap(), None).unwrap()
-    }
-
-    fn failure(recipient: &str, host: Option<&str>, text: &str, expired: bool) -> Failure {
-        let diagnosis =
-            Diagnosis { status: Status::new(5, 1, 1), host: host.map(str::to_owned), text: text.to_owned() };
-        Failure { recipient: recipient.parse().unwrap(), original: None, diagnosis, expired }
-    }
-
-    fn compose(sender: &str, failures: &[Failure], returned: Option<&Returned>) -> (Vec<u8>, Envelope) {
-        let report = Report {
-            hostname: &"mail.example.org".parse().unwrap(),
-            sender: &sender.parse().unwrap(),
-            queue_id: &QueueId("ABC123".to_owned()),
-            envelope_id: None,
-            arrived: Timestamp::from_second(1_700_000_000).unwrap(),
-            now: Timestamp::from_second(1_700_000_060).unwrap(),
-            failures,
-            returned,
-            unique: "unique",
-        };
-        let message = report.compose();
-        let envelope = report.envelope(&message);
-        (message, envelope)
-    }
-
-    #[test]
-    fn a_bounce_reads_as_a_delivery_status_notification() {
-        let failures = [
-            failure(
-                "bob@example.net",
-                Some("mx.example.net:25"),
-                "550 5.1.1 <bob@example.net> who is that?",
-                false,
-            ),
-            failure("eve@bücher.example", None, "mx: can't connect", true),
-        ];
-        let (bytes, envelope) = compose("alice@example.org", &failures, Some(&returned(ORIGINAL)));
-        let message = MessageParser::new().parse(&bytes).unwrap();
-        assert_eq!(
-            message.from().unwrap().first().unwrap().address(),
-            Some("MAILER-DAEMON@mail.example.org")
-        );
-        assert_eq!(message.to().unwrap().first().unwrap().address(), Some("alice@example.org"));
-        assert_eq!(message.header_raw("Auto-Submitted").unwrap().trim(), "auto-replied");
-        assert_eq!(message.in_reply_to().as_text(), Some("1@example.org"));
-        let media_type = message.content_type().unwrap();
-        assert_eq!((media_type.ctype(), media_type.subtype()), ("multipart", Some("report")));
-        assert_eq!(media_type.attribute("report-type"), Some("delivery-status"));
-
-        let text = message.body_text(0).unwrap();
-        assert!(text.contains("bob@example.net") && text.contains("who is that?"), "{text}");
-        assert!(text.contains("It was tried for less than an hour without success."), "{text}");
-        let status = String::from_utf8(message.parts[2].contents().to_vec()).unwrap();
-        assert!(status.starts_with("Reporting-MTA: dns; mail.example.org\r\n"), "{status}");
-        for line in [
-            "Arrival-Date: Tue, 14 Nov 2023 22:13:20 +0000",
-            "\r\n\r\nFinal-Recipient: rfc822; bob@example.net",
-            "Action: failed",
-            "Status: 5.1.1",
-            "Remote-MTA: dns; mx.example.net",
-            "Diagnostic-Code: smtp; 550 5.1.1 <bob@example.net> who is that?",
-            "\r\n\r\nFinal-Recipient: rfc822; eve@xn--bcher-kva.example",
-        ] {
-            assert!(status.contains(&format!("{line}\r\n")), "{line} is not in {status}");
-        }
-        let PartType::Message(original) = &message.parts[3].body else { panic!() };
-        assert_eq!(original.subject(), Some("lunch"));
-        assert!(original.header_raw("Return-Path").is_none());
-        assert_eq!(envelope.sender, None);
-        assert!(!envelope.smtputf8);
-    }
-
-    #[test]
-    fn of_a_long_message_only_the_header_is_returned() {
-        let long = [ORIGINAL, &b"x".repeat(80 * 1024)].concat();
-        let (bytes, envelope) =
-            compose("alice@example.org", &[failure("b@x.org", None, "no", false)], Some(&returned(&long)));
-        assert!(bytes.len() < 4096 && !envelope.eight_bit);
-        let message = MessageParser::new().parse(&bytes).unwrap();
-        assert_eq!(message.parts[3].content_type().unwrap().subtype(), Some("rfc822-headers"));
-        assert!(message.parts[3].text_contents().unwrap().contains("Subject: lunch"));
-    }
-
-    #[test]
-    fn internationalized_mail_bounces_in_its_own_types() {
-        let original = returned("Subject: Grüße\r\n\r\nhallo\r\n".as_bytes());
-        let (bytes, envelope) =
-            compose("josé@example.org", &[failure("jürg+x@x.org", None, "no", false)], Some(&original));
-        let text = String::from_utf8(bytes).unwrap();
-        assert!(text.contains("Final-Recipient: utf-8; j\\x{FC}rg\\x{2B}x@x.org\r\n"), "{text}");
-        assert!(
-            text.contains("Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n"),
-            "{text}"
-        );
-        assert!(
-            text.split("\r\n\r\n").next().unwrap().contains("\r\nContent-Transfer-Encoding: 8bit"),
-            "{text}"
-        );
-        assert!(envelope.smtputf8 && envelope.eight_bit);
-    }
-
-    #[test]
-    fn hostile_text_stays_within_its_line() {
-        let text = format!("550 {} {}", "é".repeat(600), "word ".repeat(300));
-        let failures = [failure("b@x.org", Some("mx"), &text, false)];
-        let (bytes, _) = compose("alice@example.org", &failures, None);
-        assert!(bytes.split(|octet| *octet == b'\n').all(|line| line.len() <= 998));
-        assert!(MessageParser::new().parse(&bytes).unwrap().parts.len() == 3);
-    }
-}
+mod tests;

@@ -6,11 +6,13 @@
 //! A message is queued when its row is committed, and its file is durable before that: so a row never lacks its file, and
 //! a file without a row is the rest of an interrupted step, which the deliverer sweeps away.
 
+mod arrival;
 mod attempt;
 mod client;
 mod database;
 mod destinations;
 mod dsn;
+mod encoding;
 mod error;
 mod exchanges;
 mod local;
@@ -18,12 +20,15 @@ mod message;
 mod message_file;
 mod pick;
 mod queue;
+mod record;
 mod routes;
 mod run;
 mod schedule;
 mod wakeup;
 mod writer;
 
+pub use arrival::{Arrival, Receipt};
+pub use dsn::Action;
 pub use error::QueueError;
 pub use message::{
     Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Requests, Summary,

@@ -127,6 +127,8 @@ pub struct QueuedRecipient {
     pub diagnosis: Option<Diagnosis>,
     /// What its sender wants to hear of it.
     pub parameters: RcptParameters,
+    /// It was late already at an attempt, which its sender was told if it wants to hear that.
+    pub warned: bool,
 }
 
 /// A queued message, whole.

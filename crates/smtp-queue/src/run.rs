@@ -80,7 +80,8 @@ fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + 
     };
     let hostname = config.hostname.clone();
     let relay = Relay::new(config)?;
-    Ok((Deliverer { queue, local, relay, schedule: Schedule::new(&config.queue), hostname }, lock_file))
+    let (schedule, language) = (Schedule::new(&config.queue), config.queue.language);
+    Ok((Deliverer { queue, local, relay, schedule, hostname, language }, lock_file))
 }
 
 /// Waits to be the only one that delivers from this queue; `None` if told to stop meanwhile.

@@ -11,12 +11,15 @@ pub(crate) struct Schedule {
     retry_min: Duration,
     retry_max: Duration,
     expire_after: Duration,
+    /// `None` for never.
+    warn_after: Option<Duration>,
 }
 
 impl Schedule {
     pub(crate) fn new(config: &QueueConfig) -> Self {
         let retry_max = config.retry_max.max(config.retry_min);
-        Self { retry_min: config.retry_min, retry_max, expire_after: config.expire_after }
+        let warn_after = (!config.warn_after.is_zero()).then_some(config.warn_after);
+        Self { retry_min: config.retry_min, retry_max, expire_after: config.expire_after, warn_after }
     }
 
     /// True if a message that `arrived` then is not to be tried again after `now`.
@@ -24,8 +27,13 @@ impl Schedule {
         now >= self.expiry(arrived)
     }
 
+    /// True if the sender of a message that `arrived` then is to know at `now` that it is late.
+    pub(crate) fn is_late(&self, arrived: Timestamp, now: Timestamp) -> bool {
+        self.warning(arrived).is_some_and(|moment| now >= moment)
+    }
+
     /// When to try again after `attempts` failed ones (at least 1). `chance`, any number, spreads the attempts of many
-    /// messages by a fifth of the wait to either side. The last attempt falls on the expiry, so that the bounce is not late.
+    /// messages by a fifth of the wait to either side. An attempt falls on the warning, the last one on the expiry, so that no report is late.
     pub(crate) fn next_attempt(
         &self,
         attempts: u32,
@@ -38,11 +46,17 @@ impl Schedule {
         let factor = 0.8 + 0.4 * f64::from(chance) / f64::from(u32::MAX);
         let spread = Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(self.retry_max);
         let spread = spread.clamp(self.retry_min, self.retry_max);
-        later(now, spread).min(self.expiry(arrived)).max(now)
+        let warning = self.warning(arrived).filter(|moment| *moment > now).unwrap_or(Timestamp::MAX);
+        later(now, spread).min(self.expiry(arrived)).min(warning).max(now)
     }
 
-    fn expiry(&self, arrived: Timestamp) -> Timestamp {
+    /// When a message is given up.
+    pub(crate) fn expiry(&self, arrived: Timestamp) -> Timestamp {
         later(arrived, self.expire_after)
+    }
+
+    fn warning(&self, arrived: Timestamp) -> Option<Timestamp> {
+        self.warn_after.map(|wait| later(arrived, wait))
     }
 }
 
@@ -58,7 +72,12 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn schedule() -> Schedule {
-        Schedule { retry_min: MINUTE, retry_max: 60 * MINUTE, expire_after: 5 * 24 * 60 * MINUTE }
+        Schedule {
+            retry_min: MINUTE,
+            retry_max: 60 * MINUTE,
+            expire_after: 5 * 24 * 60 * MINUTE,
+            warn_after: Some(4 * 60 * MINUTE),
+        }
     }
 
     fn waits(chance: u32) -> Vec<i64> {
@@ -80,19 +99,23 @@ mod tests {
     #[test]
     fn weeks_of_retries_end_at_the_expiry() {
         let arrived = Timestamp::UNIX_EPOCH;
-        let (mut now, mut attempts) = (arrived, 0);
+        let (mut now, mut attempts, mut late) = (arrived, 0, Vec::new());
         while !schedule().is_expired(arrived, now) {
             attempts += 1;
+            if schedule().is_late(arrived, now) && late.is_empty() {
+                late.push(now.as_second());
+            }
             now = schedule().next_attempt(attempts, arrived, now, attempts.wrapping_mul(2_654_435_761));
         }
         assert_eq!(now.as_second(), 5 * 24 * 3600);
+        assert_eq!(late, [4 * 3600], "an attempt falls on the warning");
         assert!((120..160).contains(&attempts), "{attempts}");
     }
 
     #[test]
     fn absurd_figures_do_not_overflow() {
-        let schedule =
-            Schedule { retry_min: Duration::MAX, retry_max: Duration::MAX, expire_after: Duration::MAX };
+        const MAX: Duration = Duration::MAX;
+        let schedule = Schedule { retry_min: MAX, retry_max: MAX, expire_after: MAX, warn_after: Some(MAX) };
         assert_eq!(schedule.next_attempt(u32::MAX, Timestamp::MAX, Timestamp::MAX, 0), Timestamp::MAX);
     }
 }

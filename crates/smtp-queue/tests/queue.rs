@@ -190,11 +190,12 @@ fn a_queue_of_the_first_format_goes_on() {
     let path = folder.path().join("data/queue");
     let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
         ALTER TABLE recipient DROP COLUMN notify; ALTER TABLE recipient DROP COLUMN original;
-        PRAGMA user_version = 1;";
+        ALTER TABLE recipient DROP COLUMN warned; PRAGMA user_version = 1;";
     rusqlite::Connection::open(path.join("queue.sqlite")).unwrap().execute_batch(before).unwrap();
     let queue = Queue::open(&path).unwrap();
     let message = queue.show(&id).unwrap().unwrap();
     assert_eq!((message.recipients.len(), message.ret), (2, None));
+    assert!(message.recipients.iter().all(|it| !it.warned));
     let second = add(&queue);
     assert!(queue.show(&second).unwrap().is_some());
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mail_directory::DirectoryError;
 use mail_store::{Delivery, Store, StoreError};
-use mail_types::Address;
-use smtp_queue::{Envelope, Queue, QueueError, QueueWriter, Requests};
+use mail_types::{Address, Domain, Language};
+use smtp_queue::{Arrival, Envelope, Queue, QueueError, QueueWriter, Requests};
 use tracing::{error, warn};
 
 use crate::policy::{Outcome, Verdict};
@@ -21,6 +21,34 @@ const GRACE: Duration = Duration::from_secs(300);
 pub(crate) struct Destinations {
     pub(crate) store: Arc<Store>,
     pub(crate) queue: Arc<Queue>,
+    /// Ours, for reports.
+    pub(crate) hostname: Domain,
+    /// Of reports, where a message does not say another.
+    pub(crate) language: Language,
+}
+
+impl Destinations {
+    /// Tells the sender of a stored message what it wants to hear. Blocks.
+    pub(crate) fn report(&self, transaction: &Transaction, trace: &Trace, header: &[u8]) {
+        // RFC 3461 §6.1: nothing is reported to nobody.
+        let Some(sender) = transaction.from.as_ref().filter(|_| !transaction.receipts.is_empty()) else {
+            return;
+        };
+        let arrival = Arrival {
+            hostname: &self.hostname,
+            language: self.language,
+            sender,
+            envelope_id: transaction.parameters.envelope_id.as_deref(),
+            smtputf8: transaction.parameters.smtputf8,
+            arrived: trace.at,
+            message: header,
+            receipts: &transaction.receipts,
+        };
+        // The message is stored: to refuse it now would double it.
+        if let Err(error) = self.queue.report(&arrival) {
+            error!(id = trace.id, %error, "the report of a delivery can't be queued");
+        }
+    }
 }
 
 /// A message that can't be stored.
@@ -151,7 +179,8 @@ mod tests {
     fn destinations(folder: &Path) -> Destinations {
         let store = Store::open(&folder.join("mail")).unwrap();
         let queue = Queue::open(&folder.join("queue")).unwrap();
-        Destinations { store, queue }
+        let hostname = "mail.example.org".parse().unwrap();
+        Destinations { store, queue, hostname, language: Language::English }
     }
 
     /// Writes a message to these accounts and to one address elsewhere.

@@ -39,6 +39,8 @@ pub(crate) struct Incoming {
     header: HeaderFilter,
     /// The header as it goes to disk, held until it is whole or longer than a piece.
     held: Vec<u8>,
+    /// Its beginning, for a report of the delivery.
+    returned: Vec<u8>,
     files: Option<Files>,
     size: u64,
     last_octet: u8,
@@ -78,6 +80,7 @@ impl Incoming {
             piece: BytesMut::new(),
             header,
             held: Vec::new(),
+            returned: Vec::new(),
             files: None,
             size: 0,
             last_octet: b'\n',
@@ -206,6 +209,9 @@ impl Incoming {
     fn release(&mut self) -> Result<(), FileError> {
         let held = self.header.drain(&mut self.held);
         self.files()?.write(&held)?;
+        if self.returned.is_empty() && !self.transaction.receipts.is_empty() {
+            self.returned = held;
+        }
         self.bring_back()
     }
 
@@ -281,7 +287,22 @@ impl Incoming {
             return Ok(());
         }
         let eight_bit = self.is_eight_bit || self.transaction.says_eight_bit();
-        self.files.take().map_or(Ok(()), |files| files.commit(&self.transaction, eight_bit))
+        self.files.take().map_or(Ok(()), |files| files.commit(&self.transaction, eight_bit))?;
+        self.report();
+        Ok(())
+    }
+
+    /// Reports the delivery to who wants to hear of it.
+    ///
+    /// Deviates: not of what went to Junk. Its sender is most probably another than it says, and would hear of mail that it never sent.
+    fn report(&self) {
+        let is_junk = match &self.verdict {
+            Verdicted::Known { verdict, .. } => verdict.outcome == Outcome::Junk,
+            Verdicted::Never | Verdicted::Awaited { .. } => false,
+        };
+        if !is_junk {
+            self.to.report(&self.transaction, &self.trace, &self.returned);
+        }
     }
 }
 

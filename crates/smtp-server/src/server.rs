@@ -33,7 +33,11 @@ pub async fn run(
 fn open(config: Arc<mail_config::Config>) -> Result<Shared, Box<dyn Error + Send + Sync>> {
     let verdicts = Arc::new(Verdicts::new(&config)?);
     let directory = Arc::new(Directory::open(&config.directory_file())?);
-    let to =
-        Destinations { store: Store::open(&config.mail_dir())?, queue: Queue::open(&config.queue_dir())? };
+    let to = Destinations {
+        store: Store::open(&config.mail_dir())?,
+        queue: Queue::open(&config.queue_dir())?,
+        hostname: config.hostname.clone(),
+        language: config.queue.language,
+    };
     Ok(Shared { config, directory, to, verdicts })
 }

@@ -191,6 +191,7 @@ impl Session {
             "SMTPUTF8".to_owned(),
             "CHUNKING".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
+            "DSN".to_owned(),
             // RFC 9422.
             format!("LIMITS RCPTMAX={}", self.policy.max_recipients),
         ];

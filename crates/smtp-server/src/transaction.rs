@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mail_types::Address;
 use smtp_proto::{Body, MailParameters, Notify, OriginalRecipient, RcptParameters, ReversePath};
+use smtp_queue::{Action, Receipt};
 
 /// Accounts and addresses elsewhere that the aliases among a transaction's recipients may lead to at most.
 const MAX_REACHED: usize = 10_000;
@@ -17,12 +18,21 @@ pub(crate) struct Transaction {
     pub(crate) accounts: BTreeSet<Address>,
     /// Addresses elsewhere, and what the sender wants to hear of each.
     pub(crate) remote: BTreeMap<Address, RcptParameters>,
+    /// What the sender wants to be told once the message is stored.
+    pub(crate) receipts: Vec<Receipt>,
 }
 
 impl Transaction {
     /// Without recipients yet.
     pub(crate) const fn new(from: ReversePath, parameters: MailParameters) -> Self {
-        Self { from, parameters, recipients: Vec::new(), accounts: BTreeSet::new(), remote: BTreeMap::new() }
+        Self {
+            from,
+            parameters,
+            recipients: Vec::new(),
+            accounts: BTreeSet::new(),
+            remote: BTreeMap::new(),
+            receipts: Vec::new(),
+        }
     }
 
     /// Adds a recipient and whom it reaches; false if there would be too many of those.
@@ -37,8 +47,13 @@ impl Transaction {
         if reached.iter().sum::<usize>() > MAX_REACHED {
             return false;
         }
+        let (action, notify) = Action::of_recipient(accounts.len(), remote.len(), parameters.notify);
+        if let Some(action) = action.filter(|_| parameters.notify.is_some_and(Notify::of_success)) {
+            let original = parameters.original.clone();
+            self.receipts.push(Receipt { recipient: recipient.clone(), original, action });
+        }
         for address in remote {
-            self.add_remote(address, &recipient, parameters.clone());
+            self.add_remote(address, &recipient, RcptParameters { notify, ..parameters.clone() });
         }
         self.recipients.push(recipient);
         self.accounts.extend(accounts);
@@ -48,7 +63,7 @@ impl Transaction {
     /// Adds an address elsewhere. One to which an alias leads keeps the name by which the sender knows it: RFC 3461 §5.2.7.
     fn add_remote(&mut self, address: Address, named: &Address, mut parameters: RcptParameters) {
         if address != *named && parameters.original.is_none() {
-            parameters.original = OriginalRecipient::of(named);
+            parameters.original = Some(OriginalRecipient::of(named));
         }
         match self.remote.get_mut(&address) {
             Some(known) => known.notify = Notify::both(known.notify, parameters.notify),

@@ -16,6 +16,8 @@ use smtp_queue::Queue;
 struct Server {
     folder: tempfile::TempDir,
     submission: SocketAddr,
+    mx: SocketAddr,
+    lmtp: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -27,17 +29,22 @@ fn listener(name: &str, role: SmtpRole) -> Listener {
 fn server() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::new("mail.example.org".parse().unwrap(), folder.path().to_owned());
-    config.smtp.listeners = vec![listener("submission", SmtpRole::Submission)];
+    config.smtp.listeners = vec![
+        listener("submission", SmtpRole::Submission),
+        listener("smtp", SmtpRole::Mx),
+        listener("lmtp", SmtpRole::Lmtp),
+    ];
     let directory = Directory::open(&config.directory_file()).unwrap();
     directory.add_domain(&"example.org".parse().unwrap()).unwrap();
     directory.add_account(&"bob@example.org".parse().unwrap(), &Secret::new("secret".to_owned())).unwrap();
     let sockets = bind(&config.smtp.listeners).unwrap();
-    let submission = sockets.first().unwrap().socket.local_addr().unwrap();
+    let addresses: Vec<_> = sockets.iter().map(|it| it.socket.local_addr().unwrap()).collect();
+    let [submission, mx, lmtp] = addresses.try_into().unwrap();
     let limits = Limits::new(&config.limits);
     let context = ServerContext { config: Arc::new(config), tls: None, limits, drain: Drain::new() };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.spawn(smtp_server::run(context, sockets));
-    Server { folder, submission, _runtime: runtime }
+    Server { folder, submission, mx, lmtp, _runtime: runtime }
 }
 
 /// Sends everything at once (PIPELINING), ends with QUIT, and returns the codes of all replies.
@@ -71,6 +78,71 @@ fn what_the_sender_wants_to_hear_is_queued_with_the_message() {
     assert_eq!((message.ret, message.envelope_id.as_deref()), (Some(Return::Headers), Some("a+b")));
     let kept: Vec<_> = message.recipients.iter().map(|it| it.parameters.to_string()).collect();
     assert_eq!(kept, [" NOTIFY=NEVER", " NOTIFY=FAILURE,DELAY ORCPT=rfc822;all@example.org"]);
+}
+
+/// The text of what is queued, oldest first.
+fn queued(queue: &Queue) -> Vec<String> {
+    let text = |message: &smtp_queue::QueuedMessage| {
+        let mut text = String::new();
+        queue.open_message(&message.id).unwrap().read_to_string(&mut text).unwrap();
+        text
+    };
+    queue.list(None, 10).unwrap().iter().map(text).collect()
+}
+
+/// RFC 3461 §5.2.3, §6.1, §6.2: by SMTP and by LMTP, for who asked, and to nobody that there is none.
+#[test]
+fn a_delivery_is_reported_to_who_asked_for_it() {
+    let server = server();
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let rcpt = "RCPT TO:<bob+x@example.org> NOTIFY=SUCCESS ORCPT=rfc822;Robert@example.org\r\n";
+    let data = "DATA\r\nSubject: a\r\nContent-Language: es\r\n\r\nbody\r\n.\r\n";
+    for (address, greeting) in [(server.mx, "EHLO"), (server.lmtp, "LHLO")] {
+        let mail = "MAIL FROM:<carol@example.net> RET=FULL ENVID=E1\r\n";
+        let replies = codes(address, &format!("{greeting} x\r\n{mail}{rcpt}{data}"));
+        assert_eq!(replies.get(1..6).unwrap(), ["250", "250", "250", "354", "250"]);
+        let [report] = queued(&queue).try_into().unwrap();
+        let listed = queue.list(None, 10).unwrap();
+        let message = listed.first().unwrap();
+        assert_eq!((message.sender.as_ref(), message.eight_bit), (None, false));
+        let to: Vec<_> =
+            message.recipients.iter().map(|it| format!("{}{}", it.address, it.parameters)).collect();
+        assert_eq!(to, ["carol@example.net NOTIFY=NEVER"]);
+        let group = "\r\nOriginal-Recipient: rfc822; Robert@example.org\r\n\
+            Final-Recipient: rfc822; bob+x@example.org\r\nAction: delivered\r\nStatus: 2.1.5\r\n";
+        assert!(report.contains(group) && report.contains("Original-Envelope-Id: E1\r\n"), "{report}");
+        assert!(report.contains("text/rfc822-headers") && report.contains("Subject: a\r\n"), "{report}");
+        assert!(!report.contains("body") && report.contains("Content-Language: es\r\n"), "{report}");
+        queue.remove(None).unwrap();
+    }
+    // From nobody, and from who asked for something else.
+    for mail in
+        ["MAIL FROM:<>\r\n", "MAIL FROM:<carol@example.net>\r\nRCPT TO:<bob@example.org> NOTIFY=NEVER\r\n"]
+    {
+        let rcpt = if mail.contains("<>") { rcpt } else { "" };
+        let replies = codes(server.mx, &format!("EHLO x\r\n{mail}{rcpt}{data}"));
+        assert_eq!(replies.get(1..6).unwrap(), ["250", "250", "250", "354", "250"]);
+        assert!(queued(&queue).is_empty());
+    }
+}
+
+/// RFC 3461 §5.2.7.3 (c)
+#[test]
+fn an_alias_of_several_is_expanded_and_they_report_no_delivery() {
+    let server = server();
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let directory = Directory::open(&server.folder.path().join("directory.sqlite")).unwrap();
+    let targets = ["bob@example.org", "e@f.org"].map(|it| it.parse().unwrap());
+    directory.add_alias(&"all@example.org".parse().unwrap(), &targets).unwrap();
+    let mail = "MAIL FROM:<carol@example.net>\r\nRCPT TO:<all@example.org> NOTIFY=SUCCESS,FAILURE\r\n";
+    codes(server.mx, &format!("EHLO x\r\n{mail}DATA\r\nSubject: a\r\n\r\n.\r\n"));
+    let listed = queue.list(None, 10).unwrap();
+    let to: Vec<_> = listed.iter().flat_map(|it| &it.recipients).collect();
+    let to: Vec<_> = to.iter().map(|it| format!("{}{}", it.address, it.parameters)).collect();
+    let on = "e@f.org NOTIFY=FAILURE ORCPT=rfc822;all@example.org";
+    assert_eq!(to, [on, "carol@example.net NOTIFY=NEVER"]);
+    let report = queued(&queue).pop().unwrap();
+    assert!(report.contains("Final-Recipient: rfc822; all@example.org\r\nAction: expanded\r\n"), "{report}");
 }
 
 #[test]

@@ -6,13 +6,14 @@ use std::path::Path;
 use smtp_proto::Status;
 
 /// What EHLO is answered with.
-const EXTENSIONS: [&str; 10] = [
+const EXTENSIONS: [&str; 11] = [
     "PIPELINING",
     "SIZE",
     "8BITMIME",
     "SMTPUTF8",
     "CHUNKING",
     "ENHANCEDSTATUSCODES",
+    "DSN",
     "LIMITS",
     "XCLIENT",
     "STARTTLS",

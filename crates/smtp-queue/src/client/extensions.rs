@@ -14,6 +14,8 @@ pub(crate) struct Extensions {
     pub(crate) eight_bit_mime: bool,
     /// RFC 6531
     pub(crate) smtputf8: bool,
+    /// RFC 3461
+    pub(crate) dsn: bool,
     /// RFC 1870; the limit, 0 where none is told.
     pub(crate) size: Option<u64>,
     /// RFC 4954
@@ -41,6 +43,7 @@ impl Extensions {
             "CHUNKING" => self.chunking = true,
             "8BITMIME" => self.eight_bit_mime = true,
             "SMTPUTF8" => self.smtputf8 = true,
+            "DSN" => self.dsn = true,
             "SIZE" => self.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0)),
             "AUTH" => words.for_each(|mechanism| {
                 self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
@@ -62,14 +65,22 @@ mod tests {
 
     #[test]
     fn extensions_are_read_whatever_their_case() {
-        let lines =
-            ["mx PIPELINING", "pipelining", "Size 100", "AUTH=LOGIN", "AUTH  DIGEST-MD5 plain", "X-NEW"];
+        let lines = [
+            "mx PIPELINING",
+            "pipelining",
+            "Size 100",
+            "AUTH=LOGIN",
+            "AUTH  DIGEST-MD5 plain",
+            "DSN",
+            "X-NEW",
+        ];
         let reply = Reply::lines(250, lines.map(str::to_owned).to_vec());
         let extensions = Extensions::parse(&reply);
         assert_eq!(
             extensions,
             Extensions {
                 pipelining: true,
+                dsn: true,
                 size: Some(100),
                 auth_plain: true,
                 auth_login: true,

@@ -11,6 +11,6 @@ mod tests;
 mod tls;
 mod transaction;
 
-pub(crate) use outgoing::Outgoing;
+pub(crate) use outgoing::{Outgoing, Recipient};
 pub(crate) use relay::{NO_ROUTE, Relay};
 pub(crate) use transaction::Outcome;

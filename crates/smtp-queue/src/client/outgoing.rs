@@ -1,4 +1,5 @@
 use mail_types::Address;
+use smtp_proto::{MailParameters, RcptParameters, Return};
 
 use super::extensions::Extensions;
 use crate::message::with_ascii_domain;
@@ -8,13 +9,43 @@ use crate::{Diagnosis, Status};
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     pub(crate) sender: Option<Address>,
-    pub(crate) recipients: Vec<Address>,
+    pub(crate) recipients: Vec<Recipient>,
     /// Octets on the wire, before dot-stuffing.
     pub(crate) size: u64,
     /// The message needs SMTPUTF8, whatever its addresses need.
     pub(crate) smtputf8: bool,
     /// The message needs 8BITMIME.
     pub(crate) eight_bit: bool,
+    /// How much comes back with the report of a failure.
+    pub(crate) ret: Option<Return>,
+    /// By which the sender knows the message.
+    pub(crate) envelope_id: Option<String>,
+}
+
+/// One of those whom it is sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recipient {
+    pub(crate) address: Address,
+    /// What the sender wants to hear of it.
+    pub(crate) parameters: RcptParameters,
+}
+
+impl Recipient {
+    /// RCPT, with what is asked for where the server reports: RFC 3461 §5.2.1, and else without it: §5.2.2.
+    pub(super) fn command(&self, extensions: &Extensions, utf8: bool) -> String {
+        let mut command = format!("RCPT TO:<{}>", path(&self.address, utf8));
+        if extensions.dsn {
+            let RcptParameters { notify, original } = &self.parameters;
+            if let Some(notify) = notify {
+                command.push_str(&format!(" NOTIFY={notify}"));
+            }
+            if let Some(original) = original {
+                let original = if utf8 { original.in_utf8() } else { original.to_string() };
+                command.push_str(&format!(" ORCPT={original}"));
+            }
+        }
+        command + "\r\n"
+    }
 }
 
 impl Outgoing {
@@ -39,7 +70,7 @@ impl Outgoing {
     pub(super) fn needs_smtputf8(&self) -> bool {
         self.smtputf8
             || self.sender.as_ref().is_some_and(needs_smtputf8)
-            || self.recipients.iter().any(needs_smtputf8)
+            || self.recipients.iter().any(|recipient| needs_smtputf8(&recipient.address))
     }
 
     /// MAIL with the parameters that the server knows.
@@ -55,12 +86,16 @@ impl Outgoing {
         if utf8 {
             command.push_str(" SMTPUTF8");
         }
+        if extensions.dsn {
+            let requests = MailParameters {
+                ret: self.ret,
+                envelope_id: self.envelope_id.clone(),
+                ..MailParameters::default()
+            };
+            command.push_str(&requests.to_string());
+        }
         command + "\r\n"
     }
-}
-
-pub(super) fn rcpt_command(recipient: &Address, utf8: bool) -> String {
-    format!("RCPT TO:<{}>\r\n", path(recipient, utf8))
 }
 
 /// RFC 6531 §3.5
@@ -76,4 +111,22 @@ fn needs_smtputf8(address: &Address) -> bool {
 
 fn path(address: &Address, utf8: bool) -> String {
     if utf8 { address.to_string() } else { with_ascii_domain(address) }
+}
+
+#[cfg(test)]
+impl Outgoing {
+    /// A message that needs nothing, from nobody if `sender` is empty.
+    pub(crate) fn plain(sender: &str, recipients: &[&str], size: u64) -> Self {
+        let recipient =
+            |it: &&str| Recipient { address: it.parse().unwrap(), parameters: RcptParameters::default() };
+        Self {
+            sender: sender.parse().ok(),
+            recipients: recipients.iter().map(recipient).collect(),
+            size,
+            smtputf8: false,
+            eight_bit: false,
+            ret: None,
+            envelope_id: None,
+        }
+    }
 }

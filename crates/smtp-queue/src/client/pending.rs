@@ -1,6 +1,4 @@
-use mail_types::Address;
-
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Recipient};
 use super::transaction::Outcome;
 use crate::{Diagnosis, Status};
 
@@ -28,7 +26,7 @@ impl<'a> Pending<'a> {
 
     /// What is still to be sent; `None` if nothing is.
     pub(super) fn outgoing(&self) -> Option<Outgoing> {
-        let recipients: Vec<Address> = self
+        let recipients: Vec<Recipient> = self
             .outgoing
             .recipients
             .iter()
@@ -44,7 +42,7 @@ impl<'a> Pending<'a> {
         for (place, outcome) in self.places.iter_mut().filter(|place| place.is_open()).zip(outcomes) {
             *place = match outcome {
                 Outcome::Deferred(diagnosis) if !in_doubt => Place::Deferred(diagnosis),
-                Outcome::Deferred(_) | Outcome::Delivered(_) | Outcome::Failed(_) => Place::Settled(outcome),
+                Outcome::Deferred(_) | Outcome::Delivered(..) | Outcome::Failed(_) => Place::Settled(outcome),
             };
         }
     }
@@ -84,22 +82,16 @@ mod tests {
 
     #[test]
     fn the_next_host_gets_who_was_deferred_unless_the_message_may_have_been_taken() {
-        let recipients: Vec<Address> = ["a@x", "b@x", "c@x"].iter().map(|it| it.parse().unwrap()).collect();
-        let outgoing = Outgoing {
-            sender: None,
-            recipients: recipients.clone(),
-            size: 1,
-            smtputf8: false,
-            eight_bit: false,
-        };
+        let outgoing = Outgoing::plain("", &["a@x", "b@x", "c@x"], 1);
+        let recipients = outgoing.recipients.clone();
         let mut pending = Pending::new(&outgoing);
         let later = Outcome::Deferred(diagnosis("later"));
-        pending.sent(vec![later.clone(), Outcome::Delivered(diagnosis("done")), later.clone()], false);
+        pending.sent(vec![later.clone(), Outcome::Delivered(diagnosis("done"), None), later.clone()], false);
         assert_eq!(pending.outgoing().unwrap().recipients, [recipients[0].clone(), recipients[2].clone()]);
         pending.trouble(diagnosis("down"));
         let lost = Outcome::Deferred(diagnosis("lost"));
         pending.sent(vec![lost.clone(), later.clone()], true);
         assert!(pending.outgoing().is_none());
-        assert_eq!(pending.finish(), [lost, Outcome::Delivered(diagnosis("done")), later]);
+        assert_eq!(pending.finish(), [lost, Outcome::Delivered(diagnosis("done"), None), later]);
     }
 }

@@ -100,20 +100,14 @@ async fn send(relay: &Relay, recipients: &[&str]) -> Vec<String> {
 }
 
 async fn send_message(relay: &Relay, message: &MessageFile, recipients: &[&str]) -> Vec<String> {
-    let outgoing = Outgoing {
-        sender: Some("alice@example.org".parse().unwrap()),
-        recipients: recipients.iter().map(|it| it.parse().unwrap()).collect(),
-        size: message.size(),
-        smtputf8: false,
-        eight_bit: false,
-    };
+    let outgoing = Outgoing::plain("alice@example.org", recipients, message.size());
     let outcomes = relay
         .send(&Destination::Smarthost(0), &outgoing, message, Timestamp::now())
         .await
         .outcomes
         .into_iter()
         .map(|outcome| match outcome {
-            Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
+            Outcome::Delivered(diagnosis, _) => format!("+ {}", diagnosis.text),
             Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
             Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
         });

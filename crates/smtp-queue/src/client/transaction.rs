@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use smtp_proto::Reply;
 
 use super::extensions::Extensions;
-use super::outgoing::{Outgoing, no_smtputf8, rcpt_command};
+use super::outgoing::{Outgoing, no_smtputf8};
+use crate::dsn::Action;
 use crate::{Diagnosis, Status};
 
 /// What came of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Delivered(Diagnosis),
+    /// With what is to be reported, if nobody behind us reports it.
+    Delivered(Diagnosis, Option<Action>),
     Deferred(Diagnosis),
     Failed(Diagnosis),
 }
@@ -65,6 +67,8 @@ pub(crate) struct Transaction {
     pipelining: bool,
     chunking: bool,
     outcomes: Vec<Option<Outcome>>,
+    /// The server reports: RFC 3461 §5.2.1.
+    reports: bool,
     /// Accepted by RCPT; their outcome is the last reply's.
     accepted: Vec<usize>,
     unsent: VecDeque<(Awaited, String)>,
@@ -86,6 +90,7 @@ impl Transaction {
             pipelining: extensions.pipelining,
             chunking: extensions.chunking,
             outcomes: vec![None; outgoing.recipients.len()],
+            reports: extensions.dsn,
             accepted: Vec::new(),
             unsent: VecDeque::new(),
             awaited: VecDeque::new(),
@@ -112,8 +117,8 @@ impl Transaction {
         }
         self.unsent.push_back((Awaited::Mail, outgoing.mail_command(extensions, utf8)));
         for (place, recipient) in outgoing.recipients.iter().enumerate() {
-            if utf8 || recipient.local_part().is_ascii() {
-                self.unsent.push_back((Awaited::Recipient(place), rcpt_command(recipient, utf8)));
+            if utf8 || recipient.address.local_part().is_ascii() {
+                self.unsent.push_back((Awaited::Recipient(place), recipient.command(extensions, utf8)));
             } else {
                 self.settle(place, Outcome::Failed(no_smtputf8()));
             }
@@ -190,7 +195,7 @@ impl Transaction {
     }
 
     fn mail_refused(&mut self, reply: &Reply) {
-        self.settle_all(&outcome(reply, &self.host));
+        self.settle_all(&self.outcome(reply));
         self.unsent.clear();
     }
 
@@ -208,14 +213,25 @@ impl Transaction {
                 let status = diagnosis.status.with_class(4);
                 self.settle(place, Outcome::Deferred(Diagnosis { status, ..diagnosis }));
             }
-            (_, _) => self.settle(place, outcome(reply, &self.host)),
+            (_, _) => self.settle(place, self.outcome(reply)),
         }
     }
 
     fn settle_accepted(&mut self, reply: &Reply) {
-        let outcome = outcome(reply, &self.host);
+        let outcome = self.outcome(reply);
         for place in std::mem::take(&mut self.accepted) {
             self.settle(place, outcome.clone());
+        }
+    }
+
+    fn outcome(&self, reply: &Reply) -> Outcome {
+        let diagnosis = Diagnosis::said(&self.host, reply);
+        match reply.class() {
+            // RFC 3461 §5.2.2 (b)
+            2 => Outcome::Delivered(diagnosis, (!self.reports).then_some(Action::Relayed)),
+            5 => Outcome::Failed(diagnosis),
+            // A class that makes no sense here is the server's confusion.
+            _ => Outcome::Deferred(Diagnosis { status: diagnosis.status.with_class(4), ..diagnosis }),
         }
     }
 
@@ -271,16 +287,6 @@ impl Transaction {
     pub(crate) fn finish(self) -> Vec<Outcome> {
         let unknown = Diagnosis { status: Status::new(4, 5, 0), host: None, text: "not tried".to_owned() };
         self.outcomes.into_iter().map(|it| it.unwrap_or_else(|| Outcome::Deferred(unknown.clone()))).collect()
-    }
-}
-
-fn outcome(reply: &Reply, host: &str) -> Outcome {
-    let diagnosis = Diagnosis::said(host, reply);
-    match reply.class() {
-        2 => Outcome::Delivered(diagnosis),
-        5 => Outcome::Failed(diagnosis),
-        // A class that makes no sense here is the server's confusion.
-        _ => Outcome::Deferred(Diagnosis { status: diagnosis.status.with_class(4), ..diagnosis }),
     }
 }
 

@@ -61,7 +61,7 @@ impl Database {
             .query_map(params![id, limit], message)?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let mut recipients = snapshot.prepare_cached(
-            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text, notify, original
+            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text, notify, original, warned
              FROM recipient WHERE message = ?1 ORDER BY position",
         )?;
         for message in &mut messages {

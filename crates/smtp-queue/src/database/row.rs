@@ -36,6 +36,7 @@ pub(super) fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
         next_attempt: row.get::<_, Option<i64>>(4)?.map(|it| moment(it, 4)).transpose()?,
         diagnosis: diagnosis(row)?,
         parameters: RcptParameters { notify: parsed(row, 8)?, original: parsed(row, 9)? },
+        warned: row.get(10)?,
     })
 }
 

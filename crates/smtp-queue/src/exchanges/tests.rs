@@ -58,7 +58,7 @@ async fn found(exchanges: &Exchanges, domain: &str) -> Vec<String> {
         Ok(candidates) => candidates.iter().map(|it| format!("{} {}", it.host, it.address)).collect(),
         Err(Outcome::Failed(diagnosis)) => vec![format!("- {}", diagnosis.status)],
         Err(Outcome::Deferred(diagnosis)) => vec![format!("~ {}", diagnosis.status)],
-        Err(Outcome::Delivered(_)) => panic!("{domain}"),
+        Err(Outcome::Delivered(..)) => panic!("{domain}"),
     }
 }
 

@@ -15,7 +15,7 @@ use smtp_proto::{RcptParameters, Return};
 use smtp_queue::{Queue, QueuedMessage, Requests};
 
 use host::{Host, address};
-use peer::Peer;
+use peer::{Manner, Peer, listeners};
 
 fn gone(message: Option<&QueuedMessage>) -> bool {
     message.is_none()
@@ -107,6 +107,91 @@ async fn a_bounce_reports_what_the_sender_wants_to_hear() {
     let id = host.add_with(Some("carol@example.com"), &["no@x.org"], requests);
     host.wait(&id, gone).await;
     assert_eq!(host.queue.summary().unwrap().messages, 0);
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+}
+
+/// RFC 3461 §5.2.2 (b), §5.2.3, §5.2.1
+#[tokio::test]
+async fn a_delivery_is_reported_to_who_wants_to_hear_of_it_unless_the_next_host_does() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    let requests = Requests {
+        ret: Some(Return::Full),
+        envelope_id: Some("E1".to_owned()),
+        recipients: [
+            (address("b@x.org"), parameters("SUCCESS", Some("rfc822;Robert@x.org"))),
+            (address("c@x.org"), parameters("FAILURE,DELAY", None)),
+            (address("alice@example.org"), parameters("SUCCESS,FAILURE", None)),
+        ]
+        .into(),
+    };
+    let to = ["b@x.org", "c@x.org", "d@x.org", "alice@example.org"];
+    let running = host.run();
+    let id = host.add_with(Some("carol@example.com"), &to, requests.clone());
+    host.wait(&id, gone).await;
+    let mut texts = [peer.next().await, peer.next().await, peer.next().await];
+    texts.sort_by_key(|it| it.to.len());
+    let (reports, message) = texts.split_at(2);
+    assert_eq!(message[0].to, ["b@x.org", "c@x.org", "d@x.org"]);
+    let relayed = reports.iter().find(|it| it.text.contains("Action: relayed")).unwrap();
+    let group = "\r\nOriginal-Recipient: rfc822; Robert@x.org\r\nFinal-Recipient: rfc822; b@x.org\r\n\
+        Action: relayed\r\nStatus: 2.0.0\r\nRemote-MTA: dns; 127.0.0.1\r\nDiagnostic-Code: smtp; 250 2.0.0 taken\r\n";
+    assert!(
+        relayed.text.contains(group) && relayed.text.contains("Original-Envelope-Id: E1\r\n"),
+        "{relayed:?}"
+    );
+    assert!(!relayed.text.contains("c@x.org") && !relayed.text.contains("d@x.org"), "{relayed:?}");
+    let delivered = reports.iter().find(|it| it.text.contains("Action: delivered")).unwrap();
+    assert!(delivered.text.contains("\r\nFinal-Recipient: rfc822; alice@example.org\r\n"), "{delivered:?}");
+    for report in reports {
+        assert_eq!((report.from.as_str(), &report.to[..]), ("", &["carol@example.com".to_owned()][..]));
+        // RFC 3461 §6.2: the header alone, whatever RET says.
+        assert!(report.text.contains("text/rfc822-headers") && !report.text.contains("dot"), "{report:?}");
+    }
+    running.stop().await;
+
+    // One that reports itself is asked to, and nobody else tells.
+    let mut peer = Peer::at(listeners(&["127.0.0.1"]).await.remove(0), Manner::Reporting);
+    host.config.relay.smarthost = Some(peer.smarthost());
+    let running = host.run();
+    let id = host.add_with(Some("carol@example.com"), &["b@x.org", "d@x.org"], requests);
+    let text = peer.next().await.text;
+    let asked = "RCPT TO:<b@x.org> NOTIFY=SUCCESS ORCPT=rfc822;Robert@x.org\nRCPT TO:<d@x.org>\n";
+    assert!(text.starts_with(asked), "{text}");
+    host.wait(&id, gone).await;
+    host.wait_until_empty().await;
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+}
+
+/// RFC 3461 §4.1, §5.2.5; RFC 3464 §2.3.9
+#[tokio::test]
+async fn who_wants_to_hear_of_delays_is_warned_once() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.warn_after = Duration::from_millis(1);
+    let requests = Requests {
+        recipients: [
+            (address("later@y.org"), parameters("FAILURE,SUCCESS", None)),
+            (address("later@z.org"), parameters("DELAY", None)),
+        ]
+        .into(),
+        ..Requests::default()
+    };
+    let running = host.run();
+    let id =
+        host.add_with(Some("carol@example.com"), &["later@x.org", "later@y.org", "later@z.org"], requests);
+    let warning = peer.next().await.text;
+    for recipient in ["later@x.org", "later@z.org"] {
+        let group = format!("Final-Recipient: rfc822; {recipient}\r\nAction: delayed\r\nStatus: 4.2.0\r\n");
+        assert!(warning.contains(&group), "{warning}");
+    }
+    assert!(!warning.contains("later@y.org") && warning.contains("Will-Retry-Until: "), "{warning}");
+    host.queue.retry(Some(&id)).unwrap();
+    let tried_again = |message: &QueuedMessage| message.recipients.iter().all(|it| it.attempts == 2);
+    host.wait(&id, |message| tried_again(message.unwrap())).await;
+    assert_eq!(host.queue.summary().unwrap().messages, 1, "no second warning");
     running.stop().await;
     assert!(peer.received_already().is_none());
 }

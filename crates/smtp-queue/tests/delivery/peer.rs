@@ -24,6 +24,8 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     Willing,
+    /// Willing, and reports deliveries itself (DSN): shows what RCPT asks for before the message's text.
+    Reporting,
     /// Answers the connection with 421.
     Busy,
     /// Defers every recipient.
@@ -92,7 +94,7 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
     match manner {
         Manner::Silent => std::future::pending().await,
         Manner::Busy => return answer(&mut stream, "421 4.3.2 too busy").await,
-        Manner::Willing | Manner::Grudging | Manner::Clumsy | Manner::Vanishing => {
+        Manner::Willing | Manner::Reporting | Manner::Grudging | Manner::Clumsy | Manner::Vanishing => {
             answer(&mut stream, "220 peer").await?;
         }
     }
@@ -102,6 +104,7 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
         let path = argument.split(['<', '>']).find(|it| it.contains('@')).unwrap_or_default().to_owned();
         let reply = match verb {
             "EHLO" if manner == Manner::Clumsy => "250-peer\r\n250 STARTTLS",
+            "EHLO" if manner == Manner::Reporting => "250-peer\r\n250-PIPELINING\r\n250 DSN",
             "EHLO" => "250-peer\r\n250 PIPELINING",
             "STARTTLS" => {
                 answer(&mut stream, "220 go").await?;
@@ -117,13 +120,16 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
             "RCPT" if path.starts_with("later@") => "451 4.2.0 come back later",
             "RCPT" if path.starts_with("stall@") => std::future::pending().await,
             "RCPT" => {
+                if manner == Manner::Reporting {
+                    message.text.push_str(&format!("{line}\n"));
+                }
                 message.to.push(path);
                 "250 ok"
             }
             "DATA" if message.to.is_empty() => "554 5.5.1 no recipients",
             "DATA" => {
                 answer(&mut stream, "354 go").await?;
-                message.text = read_message(&mut stream).await?;
+                message.text.push_str(&read_message(&mut stream).await?);
                 let next = Received { from: String::new(), to: Vec::new(), text: String::new() };
                 received.send(std::mem::replace(&mut message, next)).ok()?;
                 if manner == Manner::Vanishing {

@@ -1,13 +1,9 @@
+use smtp_proto::{RcptParameters, Return};
+
 use super::*;
 
 fn outgoing(recipients: &[&str]) -> Outgoing {
-    Outgoing {
-        sender: Some("alice@example.org".parse().unwrap()),
-        recipients: recipients.iter().map(|it| it.parse().unwrap()).collect(),
-        size: 100,
-        smtputf8: false,
-        eight_bit: false,
-    }
+    Outgoing::plain("alice@example.org", recipients, 100)
 }
 
 fn all() -> Extensions {
@@ -45,7 +41,7 @@ fn play(outgoing: &Outgoing, extensions: &Extensions, replies: &[&str]) -> (Stri
     }
     assert_eq!(replies.next(), None, "a reply was not awaited");
     let outcomes = transaction.finish().into_iter().map(|outcome| match outcome {
-        Outcome::Delivered(diagnosis) => format!("+ {}", diagnosis.text),
+        Outcome::Delivered(diagnosis, _) => format!("+ {}", diagnosis.text),
         Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
         Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
     });
@@ -128,6 +124,27 @@ fn extensions_are_used_where_they_are_offered() {
     assert!(sent.contains("RCPT TO:<b@xn--bcher-kva.example>"), "{sent}");
     let bounce = Outgoing { sender: None, ..outgoing(&["b@x.org"]) };
     assert!(play(&bounce, &all(), &["250 ok", "250 ok", "250 ok"]).0.starts_with("MAIL FROM:<> SIZE=100|"));
+}
+
+/// RFC 3461 §5.2.1, §5.2.2
+#[test]
+fn what_the_sender_wants_to_hear_goes_to_servers_that_report() {
+    let mut message = outgoing(&["b@x.org", "c@x.org"]);
+    (message.ret, message.envelope_id) = (Some(Return::Headers), Some("a=b".to_owned()));
+    message.recipients[0].parameters =
+        RcptParameters { notify: "SUCCESS,DELAY".parse().ok(), original: "rfc822;B+40x.org".parse().ok() };
+    let dsn = Extensions { dsn: true, ..plain() };
+    let (sent, _) = play(&message, &dsn, &["250 ok", "250 ok", "250 ok", "354 go", "250 ok"]);
+    let expected = "MAIL FROM:<alice@example.org> RET=HDRS ENVID=a+3Db|\
+        RCPT TO:<b@x.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;B@x.org|RCPT TO:<c@x.org>|DATA|[Dotted]";
+    assert_eq!(sent, expected);
+    let (sent, _) = play(&message, &plain(), &["250 ok", "250 ok", "250 ok", "354 go", "250 ok"]);
+    assert_eq!(sent, "MAIL FROM:<alice@example.org>|RCPT TO:<b@x.org>|RCPT TO:<c@x.org>|DATA|[Dotted]");
+    for (extensions, action) in [(dsn, None), (plain(), Some(Action::Relayed))] {
+        let transaction = Transaction::new("mx", &message, &extensions, false);
+        let outcome = transaction.outcome(&Reply::parse(&["250 ok"]).unwrap());
+        assert!(matches!(outcome, Outcome::Delivered(_, found) if found == action), "{outcome:?}");
+    }
 }
 
 #[test]

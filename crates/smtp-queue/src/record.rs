@@ -1,0 +1,182 @@
+//! What came of an attempt: recorded, and told to the sender as far as it wants to hear it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use mail_types::Address;
+use smtp_proto::{Notify, RcptParameters, Return};
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
+
+use crate::attempt::{Attempt, Deliverer, MAX_TROUBLE, TROUBLE};
+use crate::client::Outcome;
+use crate::database::{NewMessage, Progress, Recorded};
+use crate::dsn::{Action, Report, Reported, Returned};
+use crate::{Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status};
+
+/// RFC 3463 §3.5: delivery time expired.
+const EXPIRED: Status = Status::new(5, 4, 7);
+
+impl Deliverer {
+    /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
+    /// be written down.
+    pub(crate) async fn conclude(self: Arc<Self>, attempt: Attempt) {
+        let attempt = Arc::new(attempt);
+        let mut trouble = TROUBLE;
+        loop {
+            let (this, work) = (Arc::clone(&self), Arc::clone(&attempt));
+            match spawn_blocking(move || this.record(&work)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error!(id = %attempt.message.id, %error, "a delivery can't be recorded"),
+                Err(error) => {
+                    error!(id = %attempt.message.id, %error, "recording a delivery failed unexpectedly")
+                }
+            }
+            tokio::time::sleep(trouble).await;
+            trouble = trouble.saturating_mul(2).min(MAX_TROUBLE);
+        }
+    }
+
+    /// Blocks.
+    fn record(&self, attempt: &Attempt) -> Result<(), QueueError> {
+        let now = Timestamp::now();
+        let (mut progress, mut news) = (Vec::new(), Vec::new());
+        for (position, outcome) in &attempt.outcomes {
+            let Some(recipient) = attempt.message.recipients.get(*position) else { continue };
+            let step = self.judge(attempt, *position, outcome, now);
+            news.extend(tidings(recipient, outcome, &step));
+            progress.push(step);
+        }
+        let offspring = self.offspring(attempt, news, now)?;
+        match self.queue.record(&attempt.message.id, &progress, &offspring)? {
+            Recorded::Kept | Recorded::Finished => attempt.tell(&progress),
+            Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
+        }
+        Ok(())
+    }
+
+    /// What an outcome makes of a recipient.
+    fn judge(&self, attempt: &Attempt, position: usize, outcome: &Outcome, now: Timestamp) -> Progress {
+        let (recipient, arrived) = (attempt.message.recipients.get(position), attempt.message.arrived);
+        let attempts = recipient.map_or(0, |it| it.attempts).saturating_add(1);
+        let was_warned = recipient.is_some_and(|it| it.warned);
+        let (state, next_attempt, diagnosis) = match outcome {
+            Outcome::Delivered(diagnosis, _) => (RecipientState::Delivered, None, diagnosis.clone()),
+            Outcome::Failed(diagnosis) => (RecipientState::Failed, None, diagnosis.clone()),
+            Outcome::Deferred(diagnosis) if self.schedule.is_expired(arrived, now) => {
+                (RecipientState::Failed, None, Diagnosis { status: EXPIRED, ..diagnosis.clone() })
+            }
+            Outcome::Deferred(diagnosis) => {
+                // Without a random number the attempts of many messages are merely less spread.
+                let chance = getrandom::u32().unwrap_or_default();
+                let next = self.schedule.next_attempt(attempts, arrived, now, chance);
+                (RecipientState::Pending, Some(next), diagnosis.clone())
+            }
+        };
+        let warned = was_warned || self.schedule.is_late(arrived, now);
+        Progress { position, state, last_attempt: now, next_attempt, diagnosis: Some(diagnosis), warned }
+    }
+
+    /// The messages that come of this attempt, their files durable: reports, and what goes on to other addresses.
+    fn offspring(
+        &self,
+        attempt: &Attempt,
+        news: Vec<Reported>,
+        now: Timestamp,
+    ) -> Result<Vec<NewMessage>, QueueError> {
+        let mut offspring = Vec::new();
+        if !attempt.forwards.is_empty() {
+            offspring.push(self.forward(attempt)?);
+        }
+        let Some(sender) = &attempt.message.sender else {
+            // RFC 5321 §6.1: of a message from nobody nothing is reported.
+            if news.iter().any(|it| it.action == Action::Failed) {
+                warn!(id = %attempt.message.id, "a bounce or report can't be delivered and is dropped");
+            }
+            return Ok(offspring);
+        };
+        let (failed, others): (Vec<_>, Vec<_>) = news.into_iter().partition(|it| it.action == Action::Failed);
+        let (delayed, arrived): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|it| it.action == Action::Delayed);
+        for recipients in [failed, delayed, arrived].iter().filter(|recipients| !recipients.is_empty()) {
+            offspring.push(self.report(attempt, sender, recipients, now)?);
+        }
+        Ok(offspring)
+    }
+
+    fn forward(&self, attempt: &Attempt) -> Result<NewMessage, QueueError> {
+        let message = &attempt.message;
+        let mut recipients = BTreeMap::<Address, RcptParameters>::new();
+        for (address, parameters) in &attempt.forwards {
+            match recipients.get_mut(address) {
+                Some(known) => known.notify = Notify::both(known.notify, parameters.notify),
+                None => drop(recipients.insert(address.clone(), parameters.clone())),
+            }
+        }
+        let envelope = Envelope {
+            sender: message.sender.clone(),
+            recipients: recipients.keys().cloned().collect(),
+            smtputf8: message.smtputf8,
+            eight_bit: message.eight_bit,
+            requests: Requests { ret: message.ret, envelope_id: message.envelope_id.clone(), recipients },
+        };
+        self.queue.persist_file(&self.queue.path(&message.id), &envelope)
+    }
+
+    fn report(
+        &self,
+        attempt: &Attempt,
+        sender: &Address,
+        recipients: &[Reported],
+        now: Timestamp,
+    ) -> Result<NewMessage, QueueError> {
+        let message = &attempt.message;
+        let mut writer = self.queue.add()?;
+        // RFC 3461 §6.2: of what has not failed only the header comes back.
+        let has_failed = recipients.iter().any(|it| it.action == Action::Failed);
+        let ret = if has_failed { message.ret } else { Some(Return::Headers) };
+        let returned = attempt.file.as_ref().and_then(|file| Returned::read(file, ret).ok());
+        let report = Report {
+            hostname: &self.hostname,
+            sender,
+            queue_id: Some(&message.id),
+            envelope_id: message.envelope_id.as_deref(),
+            arrived: message.arrived,
+            now,
+            until: Some(self.schedule.expiry(message.arrived)),
+            recipients,
+            returned: returned.as_ref(),
+            utf8: message.smtputf8,
+            language: self.language,
+            unique: &writer.id().0.clone(),
+        };
+        let text = report.compose();
+        let envelope = report.envelope(&text);
+        writer.write_message(&text)?;
+        writer.persist(&envelope)
+    }
+}
+
+/// What is to be told of a recipient after an attempt, if its sender wants to hear it. RFC 3461 §5.2.
+fn tidings(recipient: &QueuedRecipient, outcome: &Outcome, step: &Progress) -> Option<Reported> {
+    let notify = recipient.parameters.notify;
+    let (action, is_wanted) = match (step.state, outcome) {
+        // §4.1: who has not said hears of failures and, as many servers have it, of delays.
+        (RecipientState::Failed, _) => (Action::Failed, notify.is_none_or(Notify::of_failure)),
+        (RecipientState::Pending, _) if step.warned && !recipient.warned => {
+            (Action::Delayed, notify.is_none_or(Notify::of_delay))
+        }
+        (RecipientState::Delivered, Outcome::Delivered(_, Some(action))) => {
+            (*action, notify.is_some_and(Notify::of_success))
+        }
+        (RecipientState::Pending | RecipientState::Delivered, _) => return None,
+    };
+    is_wanted.then_some(Reported {
+        recipient: recipient.address.clone(),
+        original: recipient.parameters.original.clone(),
+        action,
+        diagnosis: step.diagnosis.clone()?,
+        expired: matches!(outcome, Outcome::Deferred(_)) && action == Action::Failed,
+    })
+}
