@@ -3,16 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 
 use crate::header::fields;
+use crate::transport::base64_lines;
 use crate::{BodyStructure, Content};
-
-/// Octets that make one line of base64. RFC 2045 §6.8.
-const OCTETS_A_LINE: usize = 57;
 
 /// The body of a part, as it was before it was encoded for transfer; multiparts and messages are never encoded (RFC 2045 §6.4).
 /// `None` if it is encoded in a way that is not known, or not as its encoding prescribes.
@@ -43,7 +39,7 @@ pub fn without_nuls(message: &[u8]) -> Option<Vec<u8>> {
         out.extend_from_slice(message.get(copied..at(field.range.start))?);
         out.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n");
         out.extend_from_slice(message.get(at(field.range.end)..part.body.start)?);
-        encode(message.get(part.body.clone())?, &mut out);
+        base64_lines(message.get(part.body.clone())?, &mut out);
         copied = part.body.end;
     }
     out.extend_from_slice(message.get(copied..)?);
@@ -66,15 +62,6 @@ fn binary_parts(part: &BodyStructure) -> Vec<BinaryPart> {
             let leaf = BinaryPart { header: part.header.clone(), body: part.body.clone() };
             is_binary.then_some(leaf).into_iter().collect()
         }
-    }
-}
-
-fn encode(body: &[u8], out: &mut Vec<u8>) {
-    for (position, line) in body.chunks(OCTETS_A_LINE).enumerate() {
-        if position > 0 {
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(STANDARD.encode(line).as_bytes());
     }
 }
 

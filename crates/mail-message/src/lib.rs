@@ -20,6 +20,7 @@ pub mod search;
 mod structure;
 mod subject;
 mod text;
+pub mod transport;
 
 pub use casemap::casemap;
 pub use digest::{Digest, DigestText, MessageIdHash, ThreadKey};

@@ -22,14 +22,27 @@ pub enum Recipient {
     Postmaster,
 }
 
-/// `BODY=`. RFC 6152 §2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// `BODY=`, each with what those before it have. RFC 6152 §2, RFC 3030 §3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Body {
     /// 7BIT
     #[default]
     SevenBit,
     /// 8BITMIME
     EightBit,
+    /// BINARYMIME: octets that are no lines.
+    Binary,
+}
+
+impl Body {
+    /// The parameter, behind a space; nothing for what is understood anyway.
+    const fn parameter(self) -> &'static str {
+        match self {
+            Self::SevenBit => "",
+            Self::EightBit => " BODY=8BITMIME",
+            Self::Binary => " BODY=BINARYMIME",
+        }
+    }
 }
 
 /// What may stand behind the path in MAIL.
@@ -209,9 +222,7 @@ impl fmt::Display for MailParameters {
         if let Some(size) = self.size {
             write!(f, " SIZE={size}")?;
         }
-        if self.body == Body::EightBit {
-            f.write_str(" BODY=8BITMIME")?;
-        }
+        f.write_str(self.body.parameter())?;
         if self.smtputf8 {
             f.write_str(" SMTPUTF8")?;
         }
@@ -288,6 +299,7 @@ fn body_value(text: &str) -> Result<Body, ParseError> {
     match text.to_ascii_uppercase().as_str() {
         "7BIT" => Ok(Body::SevenBit),
         "8BITMIME" => Ok(Body::EightBit),
+        "BINARYMIME" => Ok(Body::Binary),
         _ => Err(ParseError::Arguments),
     }
 }
@@ -387,6 +399,10 @@ mod tests {
             (
                 "MAIL FROM:<bob@x.org> SIZE=99999999999999999999",
                 mail(Some("bob@x.org"), MailParameters { size: Some(u64::MAX), ..plain() }),
+            ),
+            (
+                "MAIL FROM:<bob@x.org> BODY=BinaryMime",
+                mail(Some("bob@x.org"), MailParameters { body: Body::Binary, ..plain() }),
             ),
             ("MAIL FROM:<bob@[192.0.2.1]>", mail(Some("bob@[192.0.2.1]"), plain())),
             ("MAIL FROM:<bob@[IPv6:2001:db8::1]>", mail(Some("bob@[IPv6:2001:db8::1]"), plain())),
@@ -494,7 +510,7 @@ mod tests {
             ("MAILFROM:<bob@x.org>", ParseError::UnknownCommand),
             (" NOOP", ParseError::UnknownCommand),
             ("DATA\0", ParseError::UnknownCommand),
-            ("MAIL FROM:<bob@x.org> BODY=BINARYMIME", ParseError::Arguments),
+            ("MAIL FROM:<bob@x.org> BODY=BINARY", ParseError::Arguments),
             ("MAIL FROM:<bob@x.org> RET=HALF", ParseError::Arguments),
             ("MAIL FROM:<bob@x.org> RET", ParseError::Arguments),
             ("MAIL FROM:<bob@x.org> RET=FULL RET=FULL", ParseError::Arguments),

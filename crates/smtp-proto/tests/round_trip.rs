@@ -16,7 +16,7 @@ fn address() -> impl Strategy<Value = Address> {
 }
 
 fn parameters() -> impl Strategy<Value = MailParameters> {
-    let body = prop_oneof![Just(Body::SevenBit), Just(Body::EightBit)];
+    let body = prop_oneof![Just(Body::SevenBit), Just(Body::EightBit), Just(Body::Binary)];
     let ret = prop::option::of(prop_oneof![Just(Return::Full), Just(Return::Headers)]);
     (any::<Option<u64>>(), body, any::<bool>(), ret, prop::option::of("[ -~]{1,30}")).prop_map(
         |(size, body, smtputf8, ret, envelope_id)| MailParameters { size, body, smtputf8, ret, envelope_id },

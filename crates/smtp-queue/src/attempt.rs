@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_types::{Address, Domain, Language};
-use smtp_proto::{OriginalRecipient, RcptParameters};
+use smtp_proto::{Body, OriginalRecipient, RcptParameters};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
@@ -85,7 +85,7 @@ impl Deliverer {
         };
         let mut attempt = Attempt {
             file: None,
-            needs: Needs { smtputf8: message.smtputf8, eight_bit: message.eight_bit },
+            needs: Needs { smtputf8: message.smtputf8, body: message.body },
             outcomes: Vec::new(),
             elsewhere: Vec::new(),
             forwards: Vec::new(),
@@ -133,7 +133,7 @@ impl Deliverer {
         if !local.is_empty() {
             self.deliver_locally(attempt, local, &file);
         }
-        if !attempt.elsewhere.is_empty() && (attempt.needs.smtputf8 || attempt.needs.eight_bit) {
+        if !attempt.elsewhere.is_empty() && attempt.needs != Needs::default() {
             attempt.look_closer(&file);
         }
         attempt.file = Some(file);
@@ -181,7 +181,7 @@ impl Deliverer {
             recipients,
             size: file.size(),
             smtputf8: attempt.needs.smtputf8,
-            eight_bit: attempt.needs.eight_bit,
+            body: attempt.needs.body,
             ret: message.ret,
             envelope_id: message.envelope_id.clone(),
         };
@@ -217,7 +217,10 @@ impl Attempt {
         match file.needs() {
             Ok(needs) => {
                 self.needs.smtputf8 &= needs.smtputf8;
-                self.needs.eight_bit &= needs.eight_bit;
+                // What is declared binary may say so of its parts, which only a host that takes that may see: RFC 2045 §6.2.
+                if self.needs.body == Body::EightBit {
+                    self.needs.body = needs.body;
+                }
             }
             Err(error) => warn!(id = %self.message.id, %error, "the message file can't be read"),
         }

@@ -19,7 +19,7 @@ use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
 use crate::{QueueError, Status};
 
 pub(crate) use operator::Selection;
-use row::{state_code, timestamp};
+use row::{body_code, state_code, timestamp};
 
 const FORMAT: i64 = 3;
 const SCHEMA: &str = "
@@ -268,7 +268,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             i64::try_from(*size).unwrap_or(i64::MAX),
             arrived.as_millisecond(),
             envelope.smtputf8,
-            envelope.eight_bit,
+            body_code(envelope.body),
             envelope.requests.ret.map(|ret| ret.to_string()),
             envelope.requests.envelope_id,
         ])?;

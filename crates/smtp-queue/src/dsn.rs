@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mail_message::transport::quoted_printable;
 use mail_types::{Address, Domain, Language, Localised as _};
-use smtp_proto::{Notify, OriginalRecipient, RcptParameters};
+use smtp_proto::{Body, Notify, OriginalRecipient, RcptParameters};
 
-use crate::encoding::{encoded_words, quoted_printable};
+use crate::encoding::encoded_words;
 use crate::{Diagnosis, Envelope, QueueId, Requests};
 
 pub(crate) use returned::Returned;
@@ -135,7 +136,7 @@ impl Report<'_> {
             sender: None,
             recipients: vec![self.sender.clone()],
             smtputf8: !self.sender.local_part().is_ascii(),
-            eight_bit: !message.is_ascii(),
+            body: if message.is_ascii() { Body::SevenBit } else { Body::EightBit },
             requests: Requests { recipients: [(self.sender.clone(), nothing)].into(), ..Requests::default() },
         }
     }

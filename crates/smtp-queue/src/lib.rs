@@ -35,5 +35,5 @@ pub use message::{
 };
 pub use queue::Queue;
 pub use run::run;
-pub use smtp_proto::{RcptParameters, Status};
+pub use smtp_proto::{Body, RcptParameters, Status};
 pub use writer::QueueWriter;

@@ -3,7 +3,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use mail_types::Address;
-use smtp_proto::{RcptParameters, Reply, Return, Status};
+use smtp_proto::{Body, RcptParameters, Reply, Return, Status};
 
 /// How much of a reply's text is kept.
 const MAX_TEXT: usize = 1024;
@@ -17,8 +17,8 @@ pub struct Envelope {
     pub recipients: Vec<Address>,
     /// The message needs SMTPUTF8 (RFC 6531) on its way.
     pub smtputf8: bool,
-    /// The message holds octets above 127 (BODY=8BITMIME).
-    pub eight_bit: bool,
+    /// What octets the message holds.
+    pub body: Body,
     /// What the sender wants to hear of it.
     pub requests: Requests,
 }
@@ -146,8 +146,8 @@ pub struct QueuedMessage {
     pub held: bool,
     /// The message needs SMTPUTF8.
     pub smtputf8: bool,
-    /// The message holds octets above 127.
-    pub eight_bit: bool,
+    /// What octets the message holds.
+    pub body: Body,
     /// How much comes back with the report of a failure.
     pub ret: Option<Return>,
     /// By which the sender knows it.

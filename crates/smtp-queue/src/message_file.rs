@@ -1,6 +1,8 @@
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 
+use mail_message::transport::seven_bit;
+use smtp_proto::Body;
 use tokio::io::AsyncSeekExt as _;
 
 /// Octets in which a Return-Path field at a file's start must end.
@@ -10,12 +12,12 @@ const HEAD: u64 = 4096;
 const BLOCK: usize = 64 * 1024;
 
 /// Extensions that a message needs on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Needs {
     /// Its header is not ASCII. RFC 6532.
     pub(crate) smtputf8: bool,
-    /// It is not ASCII. RFC 6152.
-    pub(crate) eight_bit: bool,
+    /// It is not ASCII (RFC 6152), or no lines (RFC 3030).
+    pub(crate) body: Body,
 }
 
 /// A queued message, open for reading, without the Return-Path that a local delivery may have put at its start.
@@ -42,9 +44,21 @@ impl MessageFile {
         self.size
     }
 
-    /// What a server must offer so that the message can be sent to it as it is. Blocks.
+    /// The message in 7-bit MIME; `None` if it can't be converted without a loss. Blocks, and has all of it in memory.
+    pub(crate) fn in_seven_bit(&self) -> io::Result<Option<Self>> {
+        let mut message = Vec::new();
+        self.rewound()?.read_to_end(&mut message)?;
+        let Some(converted) = seven_bit(&message) else { return Ok(None) };
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&converted)?;
+        file.rewind()?;
+        let size = converted.len() as u64;
+        Ok(Some(Self { file, start: 0, size }))
+    }
+
+    /// What a server must offer so that the message, if it is made of lines, can be sent to it as it is. Blocks.
     pub(crate) fn needs(&self) -> io::Result<Needs> {
-        let mut needs = Needs { smtputf8: false, eight_bit: false };
+        let mut needs = Needs::default();
         let (mut in_header, mut line) = (true, Vec::new());
         let mut message = BufReader::with_capacity(BLOCK, self.rewound()?);
         while in_header {
@@ -54,16 +68,17 @@ impl MessageFile {
             needs.smtputf8 |= !line.is_ascii();
             in_header = length > 0 && !matches!(line.as_slice(), b"\r\n" | b"\n");
         }
-        needs.eight_bit = needs.smtputf8;
-        while !needs.eight_bit {
+        let mut is_eight_bit = needs.smtputf8;
+        while !is_eight_bit {
             let block = message.fill_buf()?;
             let length = block.len();
-            needs.eight_bit = !block.is_ascii();
+            is_eight_bit = !block.is_ascii();
             message.consume(length);
             if length == 0 {
                 break;
             }
         }
+        needs.body = if is_eight_bit { Body::EightBit } else { Body::SevenBit };
         Ok(needs)
     }
 
@@ -71,6 +86,11 @@ impl MessageFile {
     pub(crate) fn rewound(&self) -> io::Result<&File> {
         (&self.file).seek(SeekFrom::Start(self.start))?;
         Ok(&self.file)
+    }
+
+    /// The same file; the two share their position.
+    pub(crate) fn again(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, start: self.start, size: self.size })
     }
 
     /// At the message's first octet, for reading without blocking. One at a time: they share their position.
@@ -115,7 +135,8 @@ mod tests {
         io::Write::write_all(&mut file, message.as_bytes()).unwrap();
         file.rewind().unwrap();
         let file = MessageFile::new(file).unwrap();
-        assert_eq!(file.needs().unwrap(), Needs { smtputf8, eight_bit }, "{message:.40}");
+        let body = if eight_bit { Body::EightBit } else { Body::SevenBit };
+        assert_eq!(file.needs().unwrap(), Needs { smtputf8, body }, "{message:.40}");
     }
 
     #[test]

@@ -329,14 +329,14 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::Requests;
+    use crate::{Body, Requests};
 
     fn envelope() -> Envelope {
         Envelope {
             sender: None,
             recipients: vec!["bob@example.net".parse().unwrap()],
             smtputf8: false,
-            eight_bit: false,
+            body: Body::SevenBit,
             requests: Requests::default(),
         }
     }

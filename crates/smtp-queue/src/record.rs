@@ -118,7 +118,7 @@ impl Deliverer {
             sender: message.sender.clone(),
             recipients: recipients.keys().cloned().collect(),
             smtputf8: message.smtputf8,
-            eight_bit: message.eight_bit,
+            body: message.body,
             requests: Requests { ret: message.ret, envelope_id: message.envelope_id.clone(), recipients },
         };
         self.queue.persist_file(&self.queue.path(&message.id), &envelope)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mail_types::Address;
 use smtp_proto::Return;
-use smtp_queue::{Envelope, Queue, QueueError, QueueId, RcptParameters, RecipientState, Requests};
+use smtp_queue::{Body, Envelope, Queue, QueueError, QueueId, RcptParameters, RecipientState, Requests};
 use tempfile::TempDir;
 
 const MESSAGE: &[u8] = b"Subject: hello\r\n\r\n.dots\r\nand \xe4 octets\r\n";
@@ -22,7 +22,7 @@ fn envelope() -> Envelope {
         sender: Some(address("\"a b\"@example.org")),
         recipients: vec![address("bob@example.net"), address("josé@bücher.example")],
         smtputf8: true,
-        eight_bit: true,
+        body: Body::Binary,
         requests: Requests::default(),
     }
 }
@@ -58,7 +58,7 @@ fn a_committed_message_is_there_after_a_restart() {
     let message = queue.show(&id).unwrap().unwrap();
     assert_eq!(message.sender, envelope().sender);
     assert_eq!(message.size, MESSAGE.len() as u64);
-    assert!(message.smtputf8 && message.eight_bit && !message.held);
+    assert!(message.smtputf8 && message.body == Body::Binary && !message.held);
     let recipients: Vec<_> = message.recipients.iter().map(|it| it.address.clone()).collect();
     assert_eq!(recipients, envelope().recipients);
     assert!(message.recipients.iter().all(|it| it.state == RecipientState::Pending && it.attempts == 0));

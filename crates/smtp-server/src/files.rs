@@ -5,7 +5,7 @@ use std::time::Duration;
 use mail_directory::DirectoryError;
 use mail_store::{Delivery, Store, StoreError};
 use mail_types::{Address, Domain, Language};
-use smtp_queue::{Arrival, Envelope, Queue, QueueError, QueueWriter, Requests};
+use smtp_queue::{Arrival, Body, Envelope, Queue, QueueError, QueueWriter, Requests};
 use tracing::{error, warn};
 
 use crate::policy::{Outcome, Verdict};
@@ -124,12 +124,12 @@ impl Files {
 
     /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
     /// nothing.
-    pub(crate) fn commit(self, transaction: &Transaction, eight_bit: bool) -> Result<(), FileError> {
+    pub(crate) fn commit(self, transaction: &Transaction, body: Body) -> Result<(), FileError> {
         let envelope = Envelope {
             sender: transaction.from.clone(),
             recipients: transaction.remote.keys().cloned().collect(),
             smtputf8: transaction.needs_utf8(),
-            eight_bit,
+            body,
             requests: Requests {
                 ret: transaction.parameters.ret,
                 envelope_id: transaction.parameters.envelope_id.clone(),
@@ -201,7 +201,7 @@ mod tests {
             is_submission: false,
             own_results: None,
         };
-        Files::open(to, &transaction, &trace, None)?.commit(&transaction, false)
+        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit)
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {

@@ -3,7 +3,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
-use smtp_proto::Reply;
+use smtp_proto::{Body, Reply};
 use tracing::{error, info};
 
 use crate::files::{Destinations, FileError, Files};
@@ -249,7 +249,7 @@ impl Incoming {
     /// Makes the message durable, and says so: nothing else may say 250 to it. Blocks.
     pub(crate) fn finish(mut self) -> Reply {
         self.spill();
-        if self.has_bare || self.last_octet == b'\r' {
+        if (self.has_bare || self.last_octet == b'\r') && !self.transaction.is_binary() {
             self.refuse(bare_cr_or_lf());
         }
         if self.refusal.is_none() {
@@ -286,8 +286,9 @@ impl Incoming {
             self.refuse(self.quotas.full());
             return Ok(());
         }
-        let eight_bit = self.is_eight_bit || self.transaction.says_eight_bit();
-        self.files.take().map_or(Ok(()), |files| files.commit(&self.transaction, eight_bit))?;
+        let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
+        let body = found.max(self.transaction.parameters.body);
+        self.files.take().map_or(Ok(()), |files| files.commit(&self.transaction, body))?;
         self.report();
         Ok(())
     }

@@ -190,6 +190,7 @@ impl Session {
             "8BITMIME".to_owned(),
             "SMTPUTF8".to_owned(),
             "CHUNKING".to_owned(),
+            "BINARYMIME".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
             "DSN".to_owned(),
             // RFC 9422.
@@ -333,6 +334,10 @@ impl Session {
 
     fn data(&mut self) -> Step {
         match std::mem::replace(&mut self.state, State::Greeted) {
+            State::Mail(transaction) if transaction.is_binary() => {
+                self.state = State::Mail(transaction);
+                out_of_order("Binary mail comes by BDAT, not DATA")
+            }
             State::Mail(transaction) if !transaction.recipients.is_empty() => Step::ReceiveData(transaction),
             other @ (State::Connected | State::Greeted | State::Mail(_) | State::Chunks) => {
                 self.state = other;

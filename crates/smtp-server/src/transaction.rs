@@ -77,8 +77,9 @@ impl Transaction {
             || self.from.iter().chain(&self.recipients).chain(self.remote.keys()).any(needs_utf8)
     }
 
-    pub(crate) const fn says_eight_bit(&self) -> bool {
-        matches!(self.parameters.body, Body::EightBit)
+    /// The message is to come in chunks, and need not be lines. RFC 3030 §3.
+    pub(crate) const fn is_binary(&self) -> bool {
+        matches!(self.parameters.body, Body::Binary)
     }
 
     /// The sender as the log shows it.

@@ -11,7 +11,7 @@ use mail_directory::Directory;
 use mail_types::Secret;
 use server_core::{Drain, Limits, ServerContext, bind};
 use smtp_proto::Return;
-use smtp_queue::Queue;
+use smtp_queue::{Body, Queue};
 
 struct Server {
     folder: tempfile::TempDir,
@@ -104,7 +104,7 @@ fn a_delivery_is_reported_to_who_asked_for_it() {
         let [report] = queued(&queue).try_into().unwrap();
         let listed = queue.list(None, 10).unwrap();
         let message = listed.first().unwrap();
-        assert_eq!((message.sender.as_ref(), message.eight_bit), (None, false));
+        assert_eq!((message.sender.as_ref(), message.body), (None, Body::SevenBit));
         let to: Vec<_> =
             message.recipients.iter().map(|it| format!("{}{}", it.address, it.parameters)).collect();
         assert_eq!(to, ["carol@example.net NOTIFY=NEVER"]);
@@ -123,6 +123,27 @@ fn a_delivery_is_reported_to_who_asked_for_it() {
         let replies = codes(server.mx, &format!("EHLO x\r\n{mail}{rcpt}{data}"));
         assert_eq!(replies.get(1..6).unwrap(), ["250", "250", "250", "354", "250"]);
         assert!(queued(&queue).is_empty());
+    }
+}
+
+/// RFC 3030 §3
+#[test]
+fn binary_mail_is_stored_and_queued_octet_by_octet() {
+    let server = server();
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let body = "Content-Type: application/x\r\nContent-Transfer-Encoding: binary\r\n\r\n\n\0\r.\r\n.\r\n\n";
+    let header = "MIME-Version: 1.0\r\nSubject: a\r\n";
+    let size = header.len() + body.len();
+    let mail =
+        "MAIL FROM:<bob@example.org> BODY=BINARYMIME\r\nRCPT TO:<bob@example.org>\r\nRCPT TO:<c@d.org>\r\n";
+    let replies = codes(server.submission, &format!("{LOGIN}{mail}BDAT {size} LAST\r\n{header}{body}"));
+    assert_eq!(replies.get(3..7).unwrap(), ["250", "250", "250", "250"]);
+    let listed = queue.list(None, 10).unwrap();
+    assert_eq!(listed.first().unwrap().body, Body::Binary);
+    let new = server.folder.path().join("mail/example.org/bob/Maildir/new");
+    let file = std::fs::read_dir(new).unwrap().next().unwrap().unwrap().path();
+    for text in [queued(&queue).pop().unwrap(), std::fs::read_to_string(file).unwrap()] {
+        assert!(text.ends_with(&format!("{header}{body}")), "{text:?}");
     }
 }
 

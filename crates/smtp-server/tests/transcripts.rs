@@ -6,12 +6,13 @@ use std::path::Path;
 use smtp_proto::Status;
 
 /// What EHLO is answered with.
-const EXTENSIONS: [&str; 11] = [
+const EXTENSIONS: [&str; 12] = [
     "PIPELINING",
     "SIZE",
     "8BITMIME",
     "SMTPUTF8",
     "CHUNKING",
+    "BINARYMIME",
     "ENHANCEDSTATUSCODES",
     "DSN",
     "LIMITS",

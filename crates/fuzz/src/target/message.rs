@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use mail_message::search::{Needle, SearchedMessage};
 use mail_message::{
-    BaseSubject, BodyStructure, Content, Digest, DigestText, Envelope, binary, header, preview,
+    BaseSubject, BodyStructure, Content, Digest, DigestText, Envelope, binary, header, preview, transport,
 };
 
 /// Whatever is read of any octets lies in them and is bounded.
@@ -21,6 +21,9 @@ pub(crate) fn message(octets: &[u8]) {
     every_part(&structure, octets);
     if let Some(encoded) = binary::without_nuls(octets) {
         assert!(!encoded.contains(&0));
+    }
+    if let Some(encoded) = transport::seven_bit(octets) {
+        assert!(transport::is_lines_of_ascii(&encoded));
     }
     assert!(preview(octets, &structure).chars().count() <= 256);
     let digest = Digest::write(head, false);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use line_codec::line::{Line, LineCodec};
 use line_codec::mail_data::DotStuffer;
-use smtp_proto::{Reply, ReplyError};
+use smtp_proto::{Body, Reply, ReplyError};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ use super::extensions::Extensions;
 use super::outgoing::Outgoing;
 use super::session::{self, Policy, Session};
 use super::tls::Trust;
-use super::transaction::{self, Awaited, Body, Outcome, Transaction};
+use super::transaction::{self, Awaited, Form, Outcome, Transaction};
 use crate::{Diagnosis, Status};
 
 /// RFC 5321 §4.5.3.2
@@ -189,6 +189,11 @@ impl Connection {
         Ok(())
     }
 
+    /// True if the server takes a message of such octets as it is.
+    pub(crate) const fn takes(&self, body: Body) -> bool {
+        self.extensions.take(body)
+    }
+
     /// Sends one message, `file` standing at its first octet.
     pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: File) -> Delivered {
         let mut transaction = Transaction::new(&self.host, outgoing, &self.extensions, self.open);
@@ -227,7 +232,7 @@ impl Connection {
                     tracing::debug!(?awaited, code = reply.code(), "reply");
                     transaction.replied(&reply);
                 }
-                transaction::Step::SendBody(body) => self.send_body(body, size, file.take()).await?,
+                transaction::Step::SendBody(form) => self.send_body(form, size, file.take()).await?,
                 transaction::Step::Done => return Ok(()),
             }
         }
@@ -241,14 +246,14 @@ impl Connection {
         }
     }
 
-    async fn send_body(&mut self, body: Body, size: u64, file: Option<File>) -> Result<(), Broken> {
-        match (body, file) {
-            (Body::Dotted, Some(file)) => self.send_dotted(file).await,
-            (Body::Chunk, Some(file)) => {
+    async fn send_body(&mut self, form: Form, size: u64, file: Option<File>) -> Result<(), Broken> {
+        match (form, file) {
+            (Form::Dotted, Some(file)) => self.send_dotted(file).await,
+            (Form::Chunk, Some(file)) => {
                 self.write(format!("BDAT {size} LAST\r\n").as_bytes()).await?;
                 self.send_chunk(file, size).await
             }
-            (Body::Empty, _) | (_, None) => self.write(b".\r\n").await,
+            (Form::Empty, _) | (_, None) => self.write(b".\r\n").await,
         }
     }
 

@@ -1,4 +1,4 @@
-use smtp_proto::Reply;
+use smtp_proto::{Body, Reply};
 
 /// What a server offered in its reply to EHLO. RFC 5321 §4.1.1.1.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -10,6 +10,8 @@ pub(crate) struct Extensions {
     pub(crate) pipelining: bool,
     /// RFC 3030
     pub(crate) chunking: bool,
+    /// RFC 3030
+    pub(crate) binary_mime: bool,
     /// RFC 6152
     pub(crate) eight_bit_mime: bool,
     /// RFC 6531
@@ -41,6 +43,7 @@ impl Extensions {
             "STARTTLS" => self.starttls = true,
             "PIPELINING" => self.pipelining = true,
             "CHUNKING" => self.chunking = true,
+            "BINARYMIME" => self.binary_mime = true,
             "8BITMIME" => self.eight_bit_mime = true,
             "SMTPUTF8" => self.smtputf8 = true,
             "DSN" => self.dsn = true,
@@ -50,6 +53,15 @@ impl Extensions {
                 self.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
             }),
             _ => {}
+        }
+    }
+
+    /// True if a message of such octets can be sent as it is. RFC 3030 §3: binary ones in chunks only.
+    pub(crate) const fn take(&self, body: Body) -> bool {
+        match body {
+            Body::SevenBit => true,
+            Body::EightBit => self.eight_bit_mime,
+            Body::Binary => self.binary_mime && self.chunking,
         }
     }
 

@@ -1,5 +1,5 @@
 use mail_types::Address;
-use smtp_proto::{MailParameters, RcptParameters, Return};
+use smtp_proto::{Body, MailParameters, RcptParameters, Return};
 
 use super::extensions::Extensions;
 use crate::message::with_ascii_domain;
@@ -14,8 +14,8 @@ pub(crate) struct Outgoing {
     pub(crate) size: u64,
     /// The message needs SMTPUTF8, whatever its addresses need.
     pub(crate) smtputf8: bool,
-    /// The message needs 8BITMIME.
-    pub(crate) eight_bit: bool,
+    /// What octets the message holds.
+    pub(crate) body: Body,
     /// How much comes back with the report of a failure.
     pub(crate) ret: Option<Return>,
     /// By which the sender knows the message.
@@ -57,10 +57,10 @@ impl Outgoing {
             let text = format!("the message has {} octets, the server takes at most {limit}", self.size);
             return ours(Status::new(5, 3, 4), text);
         }
-        if self.eight_bit && !extensions.eight_bit_mime {
-            // RFC 6152 §3: not to be sent as it is.
-            let text = "the message has 8-bit content, which the server does not take".to_owned();
-            return ours(Status::new(5, 6, 3), text);
+        if !extensions.take(self.body) {
+            // RFC 6152 §3, RFC 3030 §3: not to be sent as it is.
+            let text = "the message has 8-bit or binary content, which the server does not take, and can't be converted";
+            return ours(Status::new(5, 6, 3), text.to_owned());
         }
         let sender_needs = self.sender.as_ref().is_some_and(needs_smtputf8);
         ((self.smtputf8 || sender_needs) && !extensions.smtputf8).then(no_smtputf8)
@@ -76,25 +76,15 @@ impl Outgoing {
     /// MAIL with the parameters that the server knows.
     pub(super) fn mail_command(&self, extensions: &Extensions, utf8: bool) -> String {
         let sender = self.sender.as_ref().map(|it| path(it, utf8)).unwrap_or_default();
-        let mut command = format!("MAIL FROM:<{sender}>");
-        if extensions.size.is_some() {
-            command.push_str(&format!(" SIZE={}", self.size));
-        }
-        if self.eight_bit {
-            command.push_str(" BODY=8BITMIME");
-        }
-        if utf8 {
-            command.push_str(" SMTPUTF8");
-        }
-        if extensions.dsn {
-            let requests = MailParameters {
-                ret: self.ret,
-                envelope_id: self.envelope_id.clone(),
-                ..MailParameters::default()
-            };
-            command.push_str(&requests.to_string());
-        }
-        command + "\r\n"
+        let requests = extensions.dsn;
+        let parameters = MailParameters {
+            size: extensions.size.map(|_| self.size),
+            body: self.body,
+            smtputf8: utf8,
+            ret: self.ret.filter(|_| requests),
+            envelope_id: self.envelope_id.clone().filter(|_| requests),
+        };
+        format!("MAIL FROM:<{sender}>{parameters}\r\n")
     }
 }
 
@@ -124,7 +114,7 @@ impl Outgoing {
             recipients: recipients.iter().map(recipient).collect(),
             size,
             smtputf8: false,
-            eight_bit: false,
+            body: Body::SevenBit,
             ret: None,
             envelope_id: None,
         }

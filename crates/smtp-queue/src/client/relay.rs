@@ -8,7 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use mail_config::{Config, RelayTls, Smarthost};
 use mail_dns::DnsError;
 use mail_types::Secret;
+use smtp_proto::Body;
+use tokio::fs::File;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::connection::{Connection, Refusal, Timeouts};
@@ -66,6 +70,8 @@ pub(crate) struct Relay {
     mail_hosts: Terms,
     pub(super) timeouts: Timeouts,
     idle: Mutex<HashMap<Destination, Vec<Idle>>>,
+    /// One at a time.
+    conversions: Semaphore,
     /// When a destination could last not be reached, and why.
     unreachable: Mutex<HashMap<Destination, (Timestamp, Diagnosis)>>,
 }
@@ -136,6 +142,7 @@ impl Relay {
             mail_hosts,
             timeouts: Timeouts::RFC,
             idle: Mutex::default(),
+            conversions: Semaphore::new(1),
             unreachable: Mutex::default(),
         })
     }
@@ -240,17 +247,19 @@ impl Relay {
         pending: &mut Pending<'_>,
         message: &MessageFile,
     ) -> bool {
-        let message = match message.reopen().await {
-            Ok(message) => message,
-            Err(error) => {
-                self.keep(destination, idle);
-                let outcome = Outcome::Deferred(unreadable(&error));
-                pending.sent(vec![outcome; outgoing.recipients.len()], true);
-                return true;
-            }
-        };
+        let count = outgoing.recipients.len();
+        let (outgoing, message) =
+            match self.fitting(idle.connection.takes(outgoing.body), outgoing, message).await {
+                Ok(fitting) => fitting,
+                Err(error) => {
+                    self.keep(destination, idle);
+                    let outcome = Outcome::Deferred(unreadable(&error));
+                    pending.sent(vec![outcome; count], true);
+                    return true;
+                }
+            };
         let Idle { connection, address, opened, .. } = idle;
-        let delivered = connection.deliver(outgoing, message).await;
+        let delivered = connection.deliver(&outgoing, message).await;
         if let Some(connection) = delivered.connection {
             self.keep(destination, Idle { connection, address, opened, kept: Instant::now() });
         }
@@ -258,6 +267,27 @@ impl Relay {
             pending.sent(delivered.outcomes, delivered.in_doubt);
         }
         !delivered.stale
+    }
+
+    /// The message as the server takes it: converted where that must and can be. RFC 6152 §3, RFC 3030 §3.
+    async fn fitting(
+        &self,
+        as_it_is: bool,
+        outgoing: &Outgoing,
+        message: &MessageFile,
+    ) -> io::Result<(Outgoing, File)> {
+        if !as_it_is {
+            // A conversion has the whole message in memory.
+            let _permit = self.conversions.acquire().await.map_err(io::Error::other)?;
+            let message = message.again()?;
+            let converted =
+                spawn_blocking(move || message.in_seven_bit()).await.map_err(io::Error::other)??;
+            if let Some(converted) = converted {
+                let (size, body) = (converted.size(), Body::SevenBit);
+                return Ok((Outgoing { size, body, ..outgoing.clone() }, converted.reopen().await?));
+            }
+        }
+        Ok((outgoing.clone(), message.reopen().await?))
     }
 
     /// Where to try, in this order, and how to speak there.

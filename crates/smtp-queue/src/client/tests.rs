@@ -8,6 +8,7 @@ use mail_config::{Config, RelayTls, Smarthost};
 use mail_types::Secret;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
+use smtp_proto::Body;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream,
 };
@@ -100,7 +101,11 @@ async fn send(relay: &Relay, recipients: &[&str]) -> Vec<String> {
 }
 
 async fn send_message(relay: &Relay, message: &MessageFile, recipients: &[&str]) -> Vec<String> {
-    let outgoing = Outgoing::plain("alice@example.org", recipients, message.size());
+    send_body(relay, message, recipients, Body::SevenBit).await
+}
+
+async fn send_body(relay: &Relay, message: &MessageFile, recipients: &[&str], body: Body) -> Vec<String> {
+    let outgoing = Outgoing { body, ..Outgoing::plain("alice@example.org", recipients, message.size()) };
     let outcomes = relay
         .send(&Destination::Smarthost(0), &outgoing, message, Timestamp::now())
         .await
@@ -221,6 +226,64 @@ async fn mail_goes_in_pipelined_chunks_under_verified_tls_after_login() {
     });
     assert_eq!(send(&relay, &["a@x.org", "b@x.org"]).await, ["- 5.1.1 550 5.1.1 who?", "+ 250 done"]);
     server.end().await;
+}
+
+/// RFC 3030 §3, RFC 6152 §3
+#[tokio::test]
+async fn what_a_host_does_not_take_is_converted_or_fails() {
+    let binary = "MIME-Version: 1.0\r\nContent-Type: a/b\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\n.";
+    let encoded = "MIME-Version: 1.0\r\nContent-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\nAAou";
+    let eight_bit = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\né\r\n";
+    let quoted = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\
+        Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A9\r\n";
+    let signed =
+        "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\né\r\n--b--\r\n";
+    let plain = "> 250 mx";
+    let all = "> 250-mx\r\n250-8BITMIME\r\n250-BINARYMIME\r\n250-CHUNKING\r\n250 SIZE";
+    let chunk = |text: &str| [format!("< BDAT {} LAST", text.len()), format!("= {text}")];
+    let dotted =
+        |text: &str| ["< DATA".to_owned(), "> 354 go".to_owned(), format!("= {text}{}.\r\n", ending(text))];
+    for (message, body, offered, mail, content) in [
+        (
+            binary,
+            Body::Binary,
+            all,
+            format!(" SIZE={} BODY=BINARYMIME", binary.len()),
+            chunk(binary).to_vec(),
+        ),
+        (
+            eight_bit,
+            Body::EightBit,
+            all,
+            format!(" SIZE={} BODY=8BITMIME", eight_bit.len()),
+            chunk(eight_bit).to_vec(),
+        ),
+        (binary, Body::Binary, plain, String::new(), dotted(encoded).to_vec()),
+        (eight_bit, Body::EightBit, plain, String::new(), dotted(quoted).to_vec()),
+    ] {
+        let mut whole = script(&["> 220 mx", "< EHLO us.example.org", offered]);
+        whole.push(format!("< MAIL FROM:<alice@example.org>{mail}"));
+        whole.extend(script(&["> 250 ok", "< RCPT TO:<bob@x.org>", "> 250 ok"]));
+        whole.extend(content);
+        whole.push("> 250 done".to_owned());
+        let server = Server::start(None, vec![whole]).await;
+        let relay = relay(smarthost(server.port, RelayTls::None));
+        assert_eq!(
+            send_body(&relay, &self::message(message.as_bytes()), &["bob@x.org"], body).await,
+            ["+ 250 done"]
+        );
+        server.end().await;
+    }
+    let server = Server::start(None, vec![script(&["> 220 mx", "< EHLO us.example.org", plain])]).await;
+    let relay = relay(smarthost(server.port, RelayTls::None));
+    let outcomes = send_body(&relay, &message(signed.as_bytes()), &["bob@x.org"], Body::EightBit).await;
+    assert!(outcomes[0].starts_with("- 5.6.3 "), "{outcomes:?}");
+    server.end().await;
+}
+
+/// What a text lacks to end in a line end.
+fn ending(text: &str) -> &'static str {
+    if text.ends_with("\r\n") { "" } else { "\r\n" }
 }
 
 #[tokio::test]

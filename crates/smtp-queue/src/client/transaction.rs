@@ -20,7 +20,7 @@ pub(crate) enum Outcome {
 
 /// How the message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Body {
+pub(crate) enum Form {
     /// Dot-stuffed, ended by a dot.
     Dotted,
     /// As it is, after `BDAT size LAST`.
@@ -49,7 +49,7 @@ pub(crate) enum Step {
     /// Read a reply, then call [`Transaction::replied`].
     Read(Awaited),
     /// Send the message.
-    SendBody(Body),
+    SendBody(Form),
     /// See [`Transaction::finish`].
     Done,
 }
@@ -158,9 +158,9 @@ impl Transaction {
             self.phase = Phase::Body;
             self.awaited.push_back(Awaited::Body);
             return Step::SendBody(match (self.accepted.is_empty(), self.chunking) {
-                (true, _) => Body::Empty,
-                (false, true) => Body::Chunk,
-                (false, false) => Body::Dotted,
+                (true, _) => Form::Empty,
+                (false, true) => Form::Chunk,
+                (false, false) => Form::Dotted,
             });
         }
         if !self.accepted.is_empty() && !self.pipelining {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::Row;
 use rusqlite::types::Type;
-use smtp_proto::RcptParameters;
+use smtp_proto::{Body, RcptParameters};
 
 use crate::message::{Diagnosis, QueueId, QueuedMessage, QueuedRecipient, RecipientState};
 
@@ -20,7 +20,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
         arrived: timestamp(row, 3)?,
         held: row.get(4)?,
         smtputf8: row.get(5)?,
-        eight_bit: row.get(6)?,
+        body: body(row, 6)?,
         ret: parsed(row, 7)?,
         envelope_id: row.get(8)?,
         recipients: Vec::new(),
@@ -67,6 +67,24 @@ pub(super) const fn state_code(state: RecipientState) -> i64 {
         RecipientState::Pending => 0,
         RecipientState::Delivered => 1,
         RecipientState::Failed => 2,
+    }
+}
+
+/// The column was once of two values only, and is named for that.
+pub(super) const fn body_code(body: Body) -> i64 {
+    match body {
+        Body::SevenBit => 0,
+        Body::EightBit => 1,
+        Body::Binary => 2,
+    }
+}
+
+fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
+    match row.get::<_, i64>(column)? {
+        0 => Ok(Body::SevenBit),
+        1 => Ok(Body::EightBit),
+        2 => Ok(Body::Binary),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
     }
 }
 

@@ -96,7 +96,7 @@ fn of_a_long_message_only_the_header_is_returned() {
     let long = [ORIGINAL, &b"x".repeat(80 * 1024)].concat();
     let (bytes, envelope) =
         compose("alice@example.org", &[failure("b@x.org", None, "no", false)], Some(&returned(&long)));
-    assert!(bytes.len() < 4096 && !envelope.eight_bit);
+    assert!(bytes.len() < 4096 && envelope.body == Body::SevenBit);
     let message = MessageParser::new().parse(&bytes).unwrap();
     assert_eq!(message.parts[3].content_type().unwrap().subtype(), Some("rfc822-headers"));
     assert!(message.parts[3].text_contents().unwrap().contains("Subject: lunch"));
@@ -123,7 +123,7 @@ fn internationalized_mail_bounces_in_its_own_types() {
     let (bytes, envelope) = compose("alice@example.org", &[failure("jürg+x@x.org", None, "no", false)], None);
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.contains("Final-Recipient: utf-8; j\\x{FC}rg\\x{2B}x@x.org\r\n"), "{text}");
-    assert!(text.is_ascii() && !envelope.smtputf8 && !envelope.eight_bit, "{text}");
+    assert!(text.is_ascii() && !envelope.smtputf8 && envelope.body == Body::SevenBit, "{text}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, process, thread};
 
-use smtp_queue::{Envelope, Queue, QueueId, QueuedMessage, Requests};
+use smtp_queue::{Body, Envelope, Queue, QueueId, QueuedMessage, Requests};
 
 use crate::host::{Host, address};
 use crate::peer::Peer;
@@ -94,7 +94,7 @@ fn adds_messages_until_it_is_killed() {
         sender: Some(address("alice@example.org")),
         recipients: vec![address("bob@example.net"), address("eve@example.net")],
         smtputf8: false,
-        eight_bit: false,
+        body: Body::SevenBit,
         requests: Requests::default(),
     };
     thread::scope(|scope| {

@@ -8,7 +8,7 @@ use mail_config::{Config, Smarthost};
 use mail_directory::Directory;
 use mail_types::{Address, Secret};
 use server_core::{Drain, Limits, ServerContext};
-use smtp_queue::{Envelope, Queue, QueueId, QueuedMessage, Requests};
+use smtp_queue::{Body, Envelope, Queue, QueueId, QueuedMessage, Requests};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -65,7 +65,9 @@ impl Host {
         writer.write_all(b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n.dot\r\n").unwrap();
         let recipients = recipients.iter().map(|it| address(it)).collect();
         let sender = sender.map(address);
-        writer.commit(&Envelope { sender, recipients, smtputf8: false, eight_bit: false, requests }).unwrap()
+        writer
+            .commit(&Envelope { sender, recipients, smtputf8: false, body: Body::SevenBit, requests })
+            .unwrap()
     }
 
     /// Waits until the queue holds the message in such a state.

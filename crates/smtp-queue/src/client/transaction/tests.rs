@@ -1,4 +1,4 @@
-use smtp_proto::{RcptParameters, Return};
+use smtp_proto::{Body, RcptParameters, Return};
 
 use super::*;
 
@@ -115,7 +115,7 @@ fn only_the_reply_to_the_message_itself_is_a_delivery() {
 #[test]
 fn extensions_are_used_where_they_are_offered() {
     let mut message = outgoing(&["josé@bücher.example"]);
-    message.eight_bit = true;
+    message.body = Body::EightBit;
     let (sent, _) = play(&message, &all(), &["250 ok", "250 ok", "250 ok"]);
     assert!(sent.starts_with("MAIL FROM:<alice@example.org> SIZE=100 BODY=8BITMIME SMTPUTF8|"), "{sent}");
     assert!(sent.contains("RCPT TO:<josé@bücher.example>"), "{sent}");
@@ -156,7 +156,7 @@ fn what_the_server_can_not_take_fails_without_a_try() {
     };
     let one = outgoing(&["b@x.org"]);
     assert_eq!(refused(&Outgoing { size: 1001, ..one.clone() }, &all()), ["- 5.3.4"]);
-    assert_eq!(refused(&Outgoing { eight_bit: true, ..one.clone() }, &plain()), ["- 5.6.3"]);
+    assert_eq!(refused(&Outgoing { body: Body::EightBit, ..one.clone() }, &plain()), ["- 5.6.3"]);
     assert_eq!(refused(&Outgoing { smtputf8: true, ..one }, &plain()), ["- 5.6.7"]);
     assert_eq!(refused(&outgoing(&["josé@x.org"]), &plain()), ["- 5.6.7"]);
     let (sent, outcomes) =
