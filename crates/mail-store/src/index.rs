@@ -84,8 +84,15 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens or makes it. One that is damaged is set aside.
+    /// Opens or makes it. One that is damaged is set aside; where somebody removes it meanwhile, another is made.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        match Self::open_what_is_there(path) {
+            Err(error) if is_moved(&error) => Self::open_what_is_there(path),
+            result => result,
+        }
+    }
+
+    fn open_what_is_there(path: &Path) -> Result<Self, StoreError> {
         // A log that a removed index has left would be taken for that of the new one. Where another process has made a new one,
         // what lies beside it is that one's.
         if !path.try_exists().context("looking at", path)? {
@@ -127,6 +134,8 @@ impl Index {
     fn try_open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Index { path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(failed)?;
+        #[cfg(test)]
+        meanwhile();
         connection.busy_timeout(BUSY).map_err(failed)?;
         let tuning = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
         connection.execute_batch(tuning).map_err(failed)?;
@@ -145,6 +154,8 @@ impl Index {
 
     fn of(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(64);
+        #[cfg(test)]
+        meanwhile();
         let inode = std::fs::metadata(path).context("looking at", path)?.ino();
         Ok(Self { path: path.to_owned(), inode, connection, changes: Cell::default() })
     }
@@ -506,6 +517,15 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// True if it failed because the file was removed or replaced after it was opened.
+fn is_moved(error: &StoreError) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_FSTAT, SQLITE_READONLY_DBMOVED};
+    if let StoreError::Index { source: rusqlite::Error::SqliteFailure(failure, _), .. } = error {
+        return [SQLITE_IOERR_FSTAT, SQLITE_READONLY_DBMOVED].contains(&failure.extended_code);
+    }
+    error.is_not_found()
+}
+
 /// True if it is shorter than any database. Its length alone is looked at: to open it beside SQLite and close it would end
 /// the locks that this process has on it.
 fn is_cut_off(path: &Path) -> bool {
@@ -531,4 +551,15 @@ fn discard_logs(path: &Path) {
         name.push(suffix);
         crate::disk::discard(Path::new(&name));
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What another program does while this thread opens an index.
+    pub(crate) static MEANWHILE: std::cell::RefCell<Option<Box<dyn FnMut()>>> = const { std::cell::RefCell::new(None) };
+}
+
+#[cfg(test)]
+fn meanwhile() {
+    MEANWHILE.with_borrow_mut(|act| act.iter_mut().for_each(|act| act()));
 }

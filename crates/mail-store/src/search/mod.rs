@@ -137,13 +137,9 @@ impl Search {
         needle: &Needle,
         within: Within,
     ) -> TextAnswer {
-        let answer = self.read(&self.reader, |database| {
+        self.read_or_nothing(|database| {
             let look = self.look(database, rows, needle.mapped(), within)?;
             Ok(look.map(Look::answer).unwrap_or_default())
-        });
-        answer.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the messages themselves are searched");
-            TextAnswer::default()
         })
     }
 
@@ -154,15 +150,9 @@ impl Search {
         needle: &FuzzyNeedle,
         within: Within,
     ) -> FuzzyAnswer {
-        let answer = self.read(&self.reader, |database| {
-            match self.look(database, rows, needle.exact().mapped(), within)? {
-                Some(look) => fuzzy::answer(database, &look, needle, within),
-                None => Ok(FuzzyAnswer::default()),
-            }
-        });
-        answer.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the messages themselves are searched");
-            FuzzyAnswer::default()
+        self.read_or_nothing(|database| match self.look(database, rows, needle.exact().mapped(), within)? {
+            Some(look) => fuzzy::answer(database, &look, needle, within),
+            None => Ok(FuzzyAnswer::default()),
         })
     }
 
@@ -208,6 +198,14 @@ impl Search {
                 None => {}
             }
             Ok(look)
+        })
+    }
+
+    /// What the index says; nothing, if it can't be read.
+    fn read_or_nothing<T: Default>(&self, act: impl FnOnce(&Database) -> Result<T, StoreError>) -> T {
+        self.read(&self.reader, act).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the messages themselves are searched");
+            T::default()
         })
     }
 

@@ -9,6 +9,7 @@ use mail_types::InternalDate;
 use super::soak::setting;
 use super::*;
 use crate::StoreError;
+use crate::index::{Index, MEANWHILE};
 
 /// UIDVALIDITY, and UID, flags, date, size and content of each message.
 type Shown = (u32, Vec<(u32, String, i64, u64, String)>);
@@ -217,4 +218,59 @@ fn a_row_that_is_not_as_it_was_written_is_damage() {
         assert_eq!(now.highest_mod_seq() == mod_seq, is_log, "{change}");
         assert_eq!(mailbox.expunged_since(mod_seq.value() - 2, &now), None, "{change}");
     }
+}
+
+#[test]
+fn an_index_removed_while_it_is_opened_is_made_anew_at_once() {
+    for moment in 0..2 {
+        let dir = fast_dir();
+        begin(dir.path());
+        let before = look(&inbox(&Store::open(dir.path()).unwrap())).unwrap();
+        let path = dir.path().join("example.org/bob/index.sqlite");
+        let (removed, mut left) = (path.clone(), moment);
+        MEANWHILE.set(Some(Box::new(move || {
+            if left == 0 {
+                std::fs::remove_file(&removed).unwrap();
+            }
+            left -= 1;
+        })));
+        let account = Store::open(dir.path()).unwrap().account(&bob());
+        MEANWHILE.set(None);
+        let mailbox = account.unwrap().open(&MailboxName::inbox()).unwrap();
+        assert_eq!(look(&mailbox).unwrap(), before, "{moment}");
+        assert!(path.exists(), "{moment}");
+    }
+}
+
+thread_local! {
+    static CHECKPOINTED: std::cell::RefCell<Option<(Index, Vec<bool>)>> = const { std::cell::RefCell::new(None) };
+}
+
+/// SQLite calls this once it has the lock of checkpoints and waits for the one who writes.
+fn checkpoint_beside(_attempts: i32) -> bool {
+    CHECKPOINTED.with_borrow_mut(|it| {
+        let (index, done) = it.as_mut().unwrap();
+        done.push(index.checkpoint().unwrap());
+    });
+    false
+}
+
+#[test]
+fn a_checkpoint_that_another_one_is_in_the_way_of_is_not_done() {
+    let dir = fast_dir();
+    let path = dir.path().join("index.sqlite");
+    let index = Index::open(&path).unwrap();
+    index.begin().unwrap();
+    index.put_commits(1).unwrap();
+    index.commit().unwrap();
+    CHECKPOINTED.set(Some((index, Vec::new())));
+    let (writing, mut other) =
+        (rusqlite::Connection::open(&path).unwrap(), rusqlite::Connection::open(&path).unwrap());
+    writing.execute_batch("BEGIN IMMEDIATE").unwrap();
+    other.busy_handler(Some(checkpoint_beside)).unwrap();
+    let is_busy: bool = other.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0)).unwrap();
+    writing.execute_batch("ROLLBACK").unwrap();
+    let (index, done) = CHECKPOINTED.take().unwrap();
+    assert_eq!((is_busy, done), (true, vec![false]));
+    assert!(index.checkpoint().unwrap());
 }
