@@ -20,7 +20,7 @@ use crate::text::Text;
 const OTHER_USERS: &str = "Other Users";
 
 /// Said of what the user may not do to a mailbox that he sees. RFC 5530.
-const NO_PERMISSION: Failure = Failure::no(Text::NoPermission.coded("NOPERM"));
+pub(crate) const NO_PERMISSION: Failure = Failure::no(Text::NoPermission.coded("NOPERM"));
 
 /// The mailboxes that a user can name: his own, and those of others as far as they let him.
 #[derive(Debug, Clone)]
@@ -228,6 +228,11 @@ impl Place {
     /// True if it is the user's.
     pub(crate) const fn is_own(&self) -> bool {
         self.owner.is_none()
+    }
+
+    /// The user, if it is another's.
+    pub(crate) fn reader(&self) -> Option<&Address> {
+        self.owner.as_ref().map(|_| &self.access.user.address)
     }
 
     /// The name by which the user knows it.

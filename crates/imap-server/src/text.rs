@@ -255,9 +255,6 @@ texts! {
             "Não tem permissão para fazer isto", "No tiene permiso para hacer esto";
         NoPermissionForFlags: "You have no right to change these flags",
             "Não tem permissão para alterar estes sinalizadores", "No tiene permiso para cambiar estos indicadores";
-        NoPrivateAnnotations: "Another's mailbox has no private annotations",
-            "A caixa de correio de outra conta não tem anotações privadas",
-            "El buzón de otro usuario no tiene anotaciones privadas";
         NoSuchIdentifier: "There is no account or alias of this name",
             "Não existe conta nem alias com este nome", "No existe ninguna cuenta ni alias con este nombre";
         NoSuchQuotaRoot: "No such quota root", "Essa raiz de quota não existe", "Esa raíz de cuota no existe";

@@ -317,7 +317,7 @@ pub struct ImapConfig {
     pub uid_only: bool,
     /// Octets of an annotation's value (RFC 5464).
     pub max_annotation: usize,
-    /// Annotations of one mailbox, and of an account's own ones of the server.
+    /// Annotations of one mailbox, beside them what one other user has there privately, and an account's own ones of the server.
     pub max_annotations: usize,
     /// What clients are told of the server, `/shared/comment`.
     pub comment: Option<String>,

@@ -372,7 +372,7 @@ impl Account {
         disk::create_dir(&folder)?;
         // A file left by an attempt that was cut short is replaced: its UIDs were never shown.
         MailboxFile::new(self.new_uid_validity()?, special_use).write(&folder)?;
-        self.discard_metadata(name);
+        self.discard_metadata(name)?;
         index.forget(&name.to_maildir())?;
         self.inherit_acl(name)?;
         create_maildir(&folder)

@@ -1,16 +1,19 @@
-//! `mailstead-metadata`: the annotations of a mailbox, or a user's own ones of the server. RFC 5464.
+//! `mailstead-metadata`: the annotations of a mailbox, or a user's own ones of the server. RFC 5464. What is private in another's
+//! mailbox stands beside it, in a file for each user.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use mail_types::MetadataEntry;
+use mail_types::{MetadataEntry, MetadataScope};
 
 use crate::disk;
 use crate::error::StoreError;
 
 /// In the folder of a mailbox, whose fate it shares.
 pub(crate) const OF_MAILBOX: &str = "mailstead-metadata";
+/// The names of the files begin so that have the private ones of others than the owner.
+pub(crate) const OF_READER: &str = "mailstead-metadata-";
 /// In the Maildir, for the server.
 pub(crate) const OF_SERVER: &str = "mailstead-server-metadata";
 
@@ -45,6 +48,13 @@ impl Metadata {
             None => self.values.remove(entry),
         };
         before.as_deref() != octets
+    }
+
+    /// What everybody sees, and of what is private that which is in `personal`.
+    pub(crate) fn seen_with(mut self, personal: Self) -> Self {
+        self.values.retain(|entry, _| entry.scope() == MetadataScope::Shared);
+        self.values.extend(personal.values);
+        self
     }
 
     /// No file is no annotations. A damaged one is an error, so that nobody writes over what may be mended.

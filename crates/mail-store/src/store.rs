@@ -190,3 +190,9 @@ pub(crate) fn encode(text: &str) -> String {
     }
     name
 }
+
+/// The name of a user's file in the folder of another's mailbox, which begins so. None ends as those that are only temporary.
+pub(crate) fn file_of(kind: &str, user: &Address) -> String {
+    let name = format!("{kind}{}", encode(&user.to_lowercase().to_string()));
+    name.strip_suffix(".tmp").map(|start| format!("{start}%2Etmp")).unwrap_or(name)
+}

@@ -126,13 +126,14 @@ fn outcome(world: &mut World, is_selected: bool, command: &str, given: Rights) -
 }
 
 /// Each command, whether it is one of the selected state, and the rights that it takes. RFC 4314 §4.
-const COMMANDS: [(&str, bool, &str); 38] = [
+const COMMANDS: [(&str, bool, &str); 39] = [
     ("SELECT %", false, "r"),
     ("EXAMINE %", false, "r"),
     ("STATUS % (MESSAGES)", false, "r"),
     ("GETQUOTAROOT %", false, "r"),
-    ("GETMETADATA % /shared/comment", false, "lr"),
+    ("GETMETADATA % /shared/comment", false, "l"),
     ("SETMETADATA % (/shared/comment \"x\")", false, "lw"),
+    ("SETMETADATA % (/private/comment \"x\")", false, "l"),
     ("CREATE %/new\"", false, "k"),
     ("CREATE %/below/new\"", false, "k"),
     ("DELETE %", false, "x"),
@@ -189,8 +190,12 @@ fn every_command_takes_the_rights_of_the_standard_and_no_others() {
                 );
             }
         }
-        // MYRIGHTS takes any right.
-        let least = if command.starts_with("MYRIGHTS") { Rights::LOOKUP } else { needed };
+        // MYRIGHTS takes any right, and annotations take any of the content's beside `l`.
+        let least = match command {
+            "MYRIGHTS %" => Rights::LOOKUP,
+            _ if command.contains("METADATA") => needed.union(Rights::SEEN),
+            _ => needed,
+        };
         let outcome = outcome(&mut world, is_selected, command, least);
         assert!(outcome.starts_with("OK"), "{command} with {}: {outcome}", least.letters());
     }
@@ -316,22 +321,47 @@ fn copied_and_appended_messages_get_the_flags_that_may_be_set() {
     }
 }
 
-/// RFC 5464 §3.3, §4.3: what is private in another's mailbox is his.
+/// RFC 5464 §3.2, §3.3: what is private in a mailbox each user has for himself.
 #[test]
-fn private_annotations_are_the_owners() {
+fn private_annotations_are_each_users_own() {
     let mut world = World::new();
-    let mailbox = world.mailbox(Rights::ALL);
-    answered(
-        &mut world.session("alice"),
-        &format!("SETMETADATA {mailbox} (/private/comment \"p\" /shared/comment \"s\")"),
-    );
-    let mut session = world.session("bob");
+    let mailbox = world.mailbox(rights("lrw"));
     let shown = format!("\"Other Users/alice@example.org/{mailbox}\"");
-    let (before, _) =
-        answered(&mut session, &format!("GETMETADATA {shown} (DEPTH infinity) (/private /shared)"));
-    assert_eq!(before, format!("* METADATA {shown} (/shared/comment \"s\")"));
-    let (_, last) = answered(&mut session, &format!("SETMETADATA {shown} (/private/comment \"q\")"));
-    assert!(last.starts_with("NO [METADATA NOPRIVATE]"), "{last}");
+    let (mut alice, mut bob) = (world.session("alice"), world.session("bob"));
+    answered(&mut alice, &format!("SETMETADATA {mailbox} (/private/comment \"a\" /shared/comment \"s\")"));
+    let all = |session: &mut Session, name: &str| {
+        let (before, _) =
+            answered(session, &format!("GETMETADATA {name} (DEPTH infinity) (/private /shared)"));
+        before.replace(&format!("* METADATA {name} "), "")
+    };
+    assert_eq!(all(&mut bob, &shown), "(/shared/comment \"s\")");
+    let (_, last) =
+        answered(&mut bob, &format!("SETMETADATA {shown} (/private/comment \"b\" /shared/comment \"t\")"));
+    assert!(last.starts_with("OK"), "{last}");
+    assert_eq!(all(&mut bob, &shown), "(/private/comment \"b\" /shared/comment \"t\")");
+    let own = format!("\"{mailbox}\"");
+    assert_eq!(all(&mut alice, &own), "(/private/comment \"a\" /shared/comment \"t\")");
+    let (listed, _) = answered(&mut bob, &format!("LIST \"\" {shown} RETURN (METADATA (/private/comment))"));
+    assert!(listed.ends_with("(/private/comment \"b\")"), "{listed}");
+    answered(&mut bob, &format!("SETMETADATA {shown} (/private/comment NIL)"));
+    assert_eq!(all(&mut bob, &shown), "(/shared/comment \"t\")");
+    assert_eq!(all(&mut alice, &own), "(/private/comment \"a\" /shared/comment \"t\")");
+    let (_, last) = answered(&mut bob, &format!("SETMETADATA {shown} (/private/specialuse \"\\\\Sent\")"));
+    assert!(last.starts_with("NO [USEATTR]"), "{last}");
+}
+
+/// RFC 5464 §3.3: with `l` and any one of `r`, `s`, `w`, `i` and `p`.
+#[test]
+fn annotations_take_lookup_and_any_right_to_the_content() {
+    let mut world = World::new();
+    for right in Rights::ALL.without(Rights::LOOKUP).iter() {
+        let is_of_content = rights("rswip").contains(right);
+        for command in ["GETMETADATA % /shared/comment", "SETMETADATA % (/private/comment \"x\")"] {
+            let outcome = outcome(&mut world, false, command, Rights::LOOKUP.union(right));
+            let expected = if is_of_content { "OK" } else { "NO [NOPERM]" };
+            assert!(outcome.starts_with(expected), "{command} with l{}: {outcome}", right.letters());
+        }
+    }
 }
 
 /// What is in another's mailbox counts for him.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use imap_proto::{MetadataOptions, metadata_changed, metadata_response};
-use mail_store::{Account, Metadata, MetadataChange, MetadataChanges, StoreError};
+use mail_store::{Account, MetadataChange, MetadataChanges, StoreError};
 use mail_types::{MailboxName, MetadataEntry, MetadataScope, Rights, SpecialUse};
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use crate::access::Place;
+use crate::access::{NO_PERMISSION, Place};
 use crate::answer::{Failure, Output};
 use crate::filters;
 use crate::server::Shared;
@@ -19,6 +19,9 @@ use crate::text::{RespText, Text};
 /// Of the server, as the config says.
 const COMMENT: &str = "/shared/comment";
 const ADMIN: &str = "/shared/admin";
+/// One of these it takes, beside [`Rights::LOOKUP`].
+const OF_CONTENT: Rights =
+    Rights::READ.union(Rights::SEEN).union(Rights::WRITE).union(Rights::INSERT).union(Rights::POST);
 /// Of a mailbox, as LIST tells it. RFC 6154 §4.
 const SPECIAL_USE: &str = "/private/specialuse";
 
@@ -113,22 +116,26 @@ impl Session {
         self.owner.as_ref().map(|owner| &*owner.shared).ok_or_else(|| Failure::bad(Text::LogInFirst))
     }
 
+    /// Finds a mailbox of which the user may see and set annotations. RFC 5464 §3.3.
+    fn annotated(&self, name: &MailboxName) -> Result<Place, Failure> {
+        let place = self.check(name, Rights::LOOKUP)?;
+        if place.rights().intersects(OF_CONTENT) { Ok(place) } else { Err(NO_PERMISSION) }
+    }
+
     /// All annotations of a mailbox or the server that the client may see.
     pub(crate) fn metadata(
         &self,
         of: Option<&MailboxName>,
     ) -> Result<BTreeMap<MetadataEntry, Vec<u8>>, Failure> {
-        let (kept, is_own): (Metadata, bool) = match of {
+        let kept = match of {
             Some(name) => {
-                let place = self.check(name, Rights::LOOKUP.union(Rights::READ))?;
-                (place.account().metadata(Some(place.name()))?, place.is_own())
+                let place = self.annotated(name)?;
+                place.account().metadata(Some(place.name()), place.reader())?
             }
-            None => (self.account()?.metadata(None)?, true),
+            None => self.account()?.metadata(None, None)?,
         };
-        // What is private is the owner's. RFC 5464 §3.3.
-        let may_see = |entry: &MetadataEntry| is_own || entry.scope() == MetadataScope::Shared;
-        let seen = kept.iter().filter(|(entry, _)| may_see(entry));
-        let mut all: BTreeMap<_, _> = seen.map(|(entry, value)| (entry.clone(), value.to_vec())).collect();
+        let mut all: BTreeMap<_, _> =
+            kept.iter().map(|(entry, value)| (entry.clone(), value.to_vec())).collect();
         if of.is_none() {
             let config = &self.shared()?.config.imap;
             for (name, value) in [(COMMENT, &config.comment), (ADMIN, &config.admin)] {
@@ -216,20 +223,22 @@ pub(crate) fn set_metadata(
     if of.is_none() && changes.iter().any(|(entry, value)| !filters::may_be_kept(entry, value.as_deref())) {
         return Err(Failure::no(Text::NoSearchForFilter.coded("CANNOT")));
     }
-    let place = of.map(|name| session.check(name, Rights::LOOKUP.union(Rights::WRITE))).transpose()?;
-    let is_own = place.as_ref().is_none_or(Place::is_own);
-    if !is_own && changes.iter().any(|(entry, _)| entry.scope() == MetadataScope::Private) {
-        return Err(Failure::no(Text::NoPrivateAnnotations.coded("METADATA NOPRIVATE")));
+    let place = of.map(|name| session.annotated(name)).transpose()?;
+    if changes.iter().any(|(entry, _)| entry.scope() == MetadataScope::Shared) {
+        // What others see takes more than what only the user does.
+        place.iter().try_for_each(|place| place.needs(Rights::WRITE))?;
     }
+    let is_own = place.as_ref().is_none_or(Place::is_own);
     let mut special_use = None;
     let mut values = Vec::with_capacity(changes.len());
     for (entry, value) in changes {
         match of.filter(|_| entry.as_str() == SPECIAL_USE) {
-            Some(name) => special_use = Some(use_of(name, value.as_deref())?),
+            Some(name) => special_use = Some(use_of(name, is_own, value.as_deref())?),
             None => values.push((entry.clone(), value.clone())),
         }
     }
-    let changes = MetadataChanges { values: &values, special_use, most };
+    let reader = place.as_ref().and_then(Place::reader);
+    let changes = MetadataChanges { values: &values, special_use, most, reader };
     let own = match &place {
         Some(place) => place.account().set_metadata(Some(place.name()), changes)?,
         None => session.account()?.set_metadata(None, changes)?,
@@ -241,11 +250,16 @@ pub(crate) fn set_metadata(
     Ok(Text::Done.into())
 }
 
-/// The special use that a value names. RFC 6154 §4; INBOX has none, and no mailbox is a view of all mail.
-fn use_of(name: &MailboxName, value: Option<&[u8]>) -> Result<Option<SpecialUse>, Failure> {
+/// The special use that a value names. RFC 6154 §4; INBOX has none, and no mailbox is a view of all mail. What another's mailbox
+/// is for he alone says.
+fn use_of(name: &MailboxName, is_own: bool, value: Option<&[u8]>) -> Result<Option<SpecialUse>, Failure> {
+    let refused = || Failure::no(Text::NotOfThisUse.coded("USEATTR"));
+    if !is_own {
+        return Err(refused());
+    }
     let Some(value) = value else { return Ok(None) };
     let named = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     let possible =
         named.filter(|it| !name.is_inbox() && !matches!(it, SpecialUse::All | SpecialUse::Flagged));
-    possible.map(Some).ok_or_else(|| Failure::no(Text::NotOfThisUse.coded("USEATTR")))
+    possible.map(Some).ok_or_else(refused)
 }

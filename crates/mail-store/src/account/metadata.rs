@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mail_types::{MailboxName, MetadataEntry, SpecialUse};
+use mail_types::{Address, MailboxName, MetadataEntry, MetadataScope, SpecialUse};
 use tokio::sync::watch;
 
 use super::Account;
 use crate::disk;
-use crate::error::StoreError;
+use crate::error::{IoContext as _, StoreError};
 use crate::index::Index;
 use crate::mailbox::now_nanos;
 use crate::mailbox_file::MailboxFile;
-use crate::metadata::{Metadata, OF_MAILBOX, OF_SERVER};
+use crate::metadata::{Metadata, OF_MAILBOX, OF_READER, OF_SERVER};
+use crate::store::file_of;
 
 /// The folder's name in the index for annotations of the server: no mailbox's, which begins with a dot.
 const SERVER: &str = "server";
@@ -41,17 +42,65 @@ pub struct MetadataChanges<'a> {
     pub values: &'a [(MetadataEntry, Option<Vec<u8>>)],
     /// What the mailbox is to be for, if that changes.
     pub special_use: Option<Option<SpecialUse>>,
-    /// How many annotations one mailbox or the server may have.
+    /// How many annotations one mailbox or the server may have, and beside them one user privately in another's mailbox.
     pub most: usize,
+    /// Who changes them, if not the owner: then what is private is his.
+    pub reader: Option<&'a Address>,
+}
+
+/// A file of annotations as it is and as it is to be.
+struct Draft {
+    path: PathBuf,
+    before: Metadata,
+    now: Metadata,
+    changed: Vec<MetadataEntry>,
+}
+
+impl Draft {
+    fn of<'a>(
+        path: PathBuf,
+        values: impl Iterator<Item = &'a (MetadataEntry, Option<Vec<u8>>)>,
+        most: usize,
+    ) -> Result<Self, StoreError> {
+        let before = Metadata::read(&path)?;
+        let mut now = before.clone();
+        let set = values.filter(|(entry, octets)| now.set(entry, octets.as_deref()));
+        let changed = set.map(|(entry, _)| entry.clone()).collect();
+        if now.len() > most.max(before.len()) {
+            return Err(StoreError::TooManyAnnotations);
+        }
+        Ok(Self { path, before, now, changed })
+    }
+
+    fn write(&self) -> Result<(), StoreError> {
+        if self.changed.is_empty() { Ok(()) } else { self.now.write(&self.path) }
+    }
+
+    fn take_back(&self) {
+        if !self.changed.is_empty()
+            && let Err(error) = self.before.write(&self.path)
+        {
+            tracing::warn!(%error, "annotations stay although others could not be set with them");
+        }
+    }
 }
 
 impl Account {
-    /// The annotations of a mailbox or, without one, of the server. Doesn't wait for who changes the account.
+    /// The annotations of a mailbox or, without one, of the server, as the owner sees them or, with a `reader`, as another user does:
+    /// what is private is his own. Doesn't wait for who changes the account.
     ///
     /// # Errors
     /// [`StoreError::NoSuchMailbox`], [`StoreError::Io`].
-    pub fn metadata(&self, of: Option<&MailboxName>) -> Result<Metadata, StoreError> {
-        let mut metadata = Metadata::read(&self.metadata_path(of)?)?;
+    pub fn metadata(
+        &self,
+        of: Option<&MailboxName>,
+        reader: Option<&Address>,
+    ) -> Result<Metadata, StoreError> {
+        let path = self.metadata_path(of)?;
+        let mut metadata = Metadata::read(&path)?;
+        if let Some(reader) = reader {
+            return Ok(metadata.seen_with(Metadata::read(&path_of_reader(&path, reader))?));
+        }
         if let Some(name) = of
             && let Some(special_use) =
                 MailboxFile::read(&self.folder(name))?.and_then(|file| file.special_use)
@@ -65,6 +114,8 @@ impl Account {
     /// Changes the annotations of a mailbox or the server durably, all as they are told or none. The numbers of these changes come
     /// back, for the session that made them not to be told of them. A special use is taken from the mailbox that had it.
     ///
+    /// Of a process that dies while a reader sets private and shared ones together, only the private ones may be left.
+    ///
     /// # Errors
     /// [`StoreError::NoSuchMailbox`], [`StoreError::TooManyAnnotations`], [`StoreError::Io`], [`StoreError::Index`].
     pub fn set_metadata(
@@ -77,23 +128,26 @@ impl Account {
         }
         let own = self.locked(|index| {
             let path = self.metadata_path(of)?;
-            let mut metadata = Metadata::read(&path)?;
-            let (before, mut changed) = (metadata.clone(), Vec::new());
-            for (entry, octets) in changes.values {
-                if metadata.set(entry, octets.as_deref()) {
-                    changed.push(entry.clone());
+            let (personal, others): (Vec<_>, Vec<_>) =
+                changes.values.iter().partition(|(entry, _)| changes.is_personal(entry));
+            let drafts = match changes.reader {
+                Some(reader) => {
+                    let of_reader = path_of_reader(&path, reader);
+                    vec![
+                        Draft::of(of_reader, personal.into_iter(), changes.most)?,
+                        Draft::of(path, others.into_iter(), changes.most)?,
+                    ]
                 }
-            }
-            if metadata.len() > changes.most.max(before.len()) {
-                return Err(StoreError::TooManyAnnotations);
-            }
-            if !changed.is_empty() {
-                metadata.write(&path)?;
-            }
+                None => vec![Draft::of(path, others.into_iter(), changes.most)?],
+            };
+            // All or none.
+            let undo = |_: &StoreError| drafts.iter().for_each(Draft::take_back);
+            drafts.iter().try_for_each(Draft::write).inspect_err(undo)?;
+            // What is private is no news to the owner.
+            let told = drafts.iter().flat_map(|draft| &draft.changed).filter(|it| !changes.is_personal(it));
+            let mut changed: Vec<MetadataEntry> = told.cloned().collect();
             if let (Some(name), Some(special_use)) = (of, changes.special_use) {
-                let used = self.change_special_use(index, name, special_use);
-                // All or none.
-                changed.extend(used.inspect_err(|_| drop(before.write(&path)))?);
+                changed.extend(self.change_special_use(index, name, special_use).inspect_err(undo)?);
             }
             note(index, &key(of), &changed)
         })?;
@@ -135,17 +189,22 @@ impl Account {
         Ok(Some(entry))
     }
 
-    /// The annotations of the INBOX stay, and the mailbox to which its messages went has them too. RFC 5464 §4.1.
+    /// The annotations of the INBOX stay, and the mailbox to which its messages went has them too, those of other users as well.
+    /// RFC 5464 §4.1.
     pub(super) fn copy_metadata(&self, from: &MailboxName, to: &MailboxName) -> Result<(), StoreError> {
         self.locked(|_| {
-            let metadata = Metadata::read(&self.metadata_path(Some(from))?)?;
-            if metadata.len() == 0 { Ok(()) } else { metadata.write(&self.metadata_path(Some(to))?) }
+            for path in metadata_files(&self.folder(from))? {
+                let target = self.folder(to).join(path.file_name().unwrap_or_default());
+                Metadata::read(&path)?.write(&target)?;
+            }
+            Ok(())
         })
     }
 
     /// Takes away what an earlier mailbox of this name has left in its folder.
-    pub(super) fn discard_metadata(&self, name: &MailboxName) {
-        disk::discard(&self.folder(name).join(OF_MAILBOX));
+    pub(super) fn discard_metadata(&self, name: &MailboxName) -> Result<(), StoreError> {
+        metadata_files(&self.folder(name))?.iter().for_each(|path| disk::discard(path));
+        Ok(())
     }
 
     /// The number of the last change of an annotation.
@@ -185,6 +244,32 @@ impl Account {
     pub fn watch_metadata(&self) -> watch::Receiver<()> {
         self.metadata_changed.subscribe()
     }
+}
+
+impl MetadataChanges<'_> {
+    /// True for what only the user sees who changes it, and the owner does not.
+    fn is_personal(&self, entry: &MetadataEntry) -> bool {
+        self.reader.is_some() && entry.scope() == MetadataScope::Private
+    }
+}
+
+/// Beside a mailbox's own file, that of a user who is not the owner.
+fn path_of_reader(path: &Path, reader: &Address) -> PathBuf {
+    path.with_file_name(file_of(OF_READER, reader))
+}
+
+/// The files of annotations in a mailbox's folder, those of all users.
+fn metadata_files(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).context("reading the folder", folder)? {
+        let name = entry.context("reading the folder", folder)?.file_name();
+        let octets = name.as_encoded_bytes();
+        let is_of_reader = octets.starts_with(OF_READER.as_bytes()) && !octets.ends_with(b".tmp");
+        if name == OF_MAILBOX || is_of_reader {
+            files.push(folder.join(name));
+        }
+    }
+    Ok(files)
 }
 
 fn key(of: Option<&MailboxName>) -> String {

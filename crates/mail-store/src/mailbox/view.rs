@@ -13,6 +13,7 @@ use crate::error::StoreError;
 use crate::mailbox::flags::{Condition, FlagChange, Stored};
 use crate::shares::SEEN;
 use crate::snapshot::Snapshot;
+use crate::store::file_of;
 
 /// Messages copied to another account at once: each holds a file open.
 const AT_ONCE: usize = 256;
@@ -260,7 +261,7 @@ impl View {
 
 impl Mailbox {
     fn reader(&self, address: &Address) -> Arc<Reader> {
-        let name = format!("{SEEN}{}", crate::store::encode(&address.to_lowercase().to_string()));
+        let name = file_of(SEEN, address);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = readers.get(&name).and_then(Weak::upgrade) {
             return reader;
