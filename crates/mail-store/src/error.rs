@@ -84,6 +84,11 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData)
     }
 
+    /// True if a file was to be renamed to another file system.
+    pub(crate) fn is_of_other_device(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::CrossesDevices)
+    }
+
     /// True if a file or folder was not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)

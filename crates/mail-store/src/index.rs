@@ -183,6 +183,11 @@ impl Index {
         Ok(())
     }
 
+    /// True if its file has this path.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     /// True if an error lies in the file: what it holds is lost.
     pub(crate) fn is_lost(&self, error: &rusqlite::Error) -> bool {
         is_damage(error) || is_cut_off(&self.path)

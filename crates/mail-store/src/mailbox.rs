@@ -2,6 +2,7 @@
 
 mod append;
 mod changes;
+mod far;
 mod flags;
 mod listing;
 mod measure;

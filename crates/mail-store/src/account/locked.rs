@@ -1,7 +1,8 @@
 //! Work under the account's lock.
 
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, TryLockError};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -13,6 +14,20 @@ use crate::index::Index;
 use crate::mailbox_file::MailboxFile;
 use crate::names::FileName;
 use crate::shares;
+
+/// An account that no other thread or process changes as long as this lives.
+struct Held<'a> {
+    account: &'a Account,
+    index: MutexGuard<'a, Index>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.account.unlock() {
+            tracing::error!(%error, "an account stays locked");
+        }
+    }
+}
 
 impl Account {
     /// Acts in one transaction while no other process changes the account. A damaged index is rebuilt, once.
@@ -34,6 +49,53 @@ impl Account {
         self.unlock()?;
         let outcome = outcome.map(then);
         self.search.wake();
+        outcome
+    }
+
+    fn hold(&self) -> Result<Held<'_>, StoreError> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        self.flock(FlockOperation::LockExclusive).context("locking", &self.home.join("lock"))?;
+        Ok(Held { account: self, index })
+    }
+
+    /// Acts while no other process changes this account or the `other`, in one transaction of each; that of the other is committed
+    /// first. Where it fails, `undo` mends the disk before others see it; once both are committed, `then` tells of it.
+    pub(crate) fn locked_with<T, R>(
+        &self,
+        other: &Self,
+        act: impl Fn(&Index, &Index) -> Result<T, StoreError>,
+        undo: impl Fn(),
+        then: impl FnOnce(T) -> R,
+    ) -> Result<R, StoreError> {
+        // In the order of their folders, so that two who do this never wait for each other.
+        let is_first = self.home < other.home;
+        let mut first = if is_first { self.hold()? } else { other.hold()? };
+        let mut second = if is_first { other.hold()? } else { self.hold()? };
+        let (mine, others) = if is_first { (&mut first, &mut second) } else { (&mut second, &mut first) };
+        let (others, is_committed) = (RefCell::new(others), Cell::new(false));
+        let attempt = |index: &Index| {
+            undo(); // what an attempt on a damaged index has left
+            let act = |there: &Index| {
+                if is_committed.get() {
+                    there.distrust()?;
+                }
+                act(index, there).inspect_err(|_| undo())
+            };
+            let done = other.in_transaction(&mut others.borrow_mut().index, &act)?;
+            is_committed.set(true);
+            Ok(done)
+        };
+        let outcome = self.in_transaction(&mut mine.index, &attempt);
+        if outcome.is_err() {
+            undo();
+            if is_committed.get() {
+                // What is committed there was taken back: the folders decide.
+                let _ = other.in_transaction(&mut others.borrow_mut().index, &Index::distrust);
+            }
+        }
+        let outcome = outcome.map(then);
+        self.search.wake();
+        other.search.wake();
         outcome
     }
 
@@ -95,7 +157,7 @@ impl Account {
             outcome
         };
         let outcome = match attempt(index) {
-            Err(StoreError::Index { source, .. }) if index.is_lost(&source) => {
+            Err(StoreError::Index { path, source }) if index.is_at(&path) && index.is_lost(&source) => {
                 index.recover(&source)?;
                 attempt(index)
             }
@@ -232,5 +294,5 @@ impl Drop for Account {
 #[cfg(test)]
 thread_local! {
     /// How often this thread has waited for an account's lock, by which tests see what a look costs.
-    pub(crate) static TIMES_LOCKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    pub(crate) static TIMES_LOCKED: Cell<usize> = const { Cell::new(0) };
 }

@@ -13,9 +13,8 @@ use super::work::Work;
 use super::{Mailbox, Outcome};
 use crate::delivery::TmpFile;
 use crate::disk;
-use crate::error::{IoContext as _, StoreError};
+use crate::error::StoreError;
 use crate::index::{Index, MessageRow};
-use crate::message_file::MessageFile;
 use crate::meter::Meter;
 use crate::names::FileName;
 use crate::quota::Count;
@@ -112,12 +111,6 @@ impl Append {
         let Some(reader) = messages.iter().find_map(|it| it.seen_by.as_ref()) else { return Ok(()) };
         let seen = messages.iter().zip(uids).filter(|(message, _)| message.seen_by.is_some());
         reader.add_seen(work, &seen.map(|(_, uid)| *uid).collect::<Vec<_>>())
-    }
-
-    /// Writes what another message holds.
-    pub(super) fn copy_of(&mut self, file: MessageFile) -> Result<(), StoreError> {
-        let octets = file.read().context("reading", &self.tmp.path)?;
-        self.tmp.write_all(&octets).context("writing", &self.tmp.path)
     }
 
     /// Brings all contents to the disk, many of them side by side: then they share what the disk does to make one durable.

@@ -1,7 +1,7 @@
 //! COPY and MOVE within an account.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mail_types::{Flags, Uid, Usage};
@@ -17,12 +17,20 @@ use crate::names::{self, FileName};
 use crate::quota;
 
 /// A message to be copied: a link to it in the target's `tmp/`.
-struct Linked {
+pub(super) struct Linked {
     tmp: PathBuf,
     base: String,
-    row: MessageRow,
-    flags: Flags,
-    usage: Usage,
+    pub(super) row: MessageRow,
+    pub(super) flags: Flags,
+    pub(super) usage: Usage,
+}
+
+/// What a message that is moved has where it comes to.
+pub(super) struct Arrival {
+    pub(super) flags: Flags,
+    pub(super) base: String,
+    /// When it came, if the base doesn't say.
+    pub(super) saved: Option<i64>,
 }
 
 impl Mailbox {
@@ -35,18 +43,21 @@ impl Mailbox {
         self.is_neighbour(target)?;
         self.place.account.check_room(self.usage_of(uids))?;
         Meter::expect(uids.len());
-        let placed = RefCell::new(Vec::new());
+        let (links, placed) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         let copy = |index: &Index| {
             target.place.time("cur")?; // a source that is gone would look the same
             let mut source = self.work(index)?;
-            let linked = source.link_all(uids, target, &mut placed.borrow_mut())?;
+            let linked = source.link_all(uids, target, &mut links.borrow_mut())?;
             let here = self.finish(source)?;
             let count = self.place.account.count_more(linked.iter().map(|it| it.usage).sum())?;
             let mut work = target.work(index)?;
-            let pairs = work.adopt_links(&linked, &self.place.key, &mut placed.borrow_mut())?;
+            let pairs = work.adopt_links(&linked, Some(&self.place.key), &mut placed.borrow_mut())?;
             Ok((count, (pairs, here, target.finish(work)?)))
         };
-        let undo = || placed.borrow_mut().drain(..).for_each(|path: PathBuf| disk::discard(&path));
+        let undo = || {
+            take_back(&placed);
+            discard_all(&links);
+        };
         self.or_undo(copy, undo, |(mut count, done)| {
             count.keep();
             self.show_both(target, done)
@@ -69,7 +80,8 @@ impl Mailbox {
             // A count of all must not miss what is on its way from one folder to another.
             let _count = self.place.account.count();
             let (mut source, mut work) = (self.work(index)?, target.work(index)?);
-            let pairs = source.move_all(uids, &mut work, &mut moved.borrow_mut())?;
+            let stays = |work: &Work<'_>, row: &MessageRow| Some(Arrival::of_neighbour(work, row));
+            let pairs = source.move_all(uids, &mut work, &stays, &mut moved.borrow_mut())?;
             Ok((pairs, self.finish(source)?, target.finish(work)?))
         };
         self.or_undo(move_all, || take_back(&moved), |done| self.show_both(target, done))
@@ -111,7 +123,7 @@ impl Mailbox {
     }
 
     /// About how much these messages are.
-    fn usage_of(&self, uids: &[Uid]) -> Usage {
+    pub(super) fn usage_of(&self, uids: &[Uid]) -> Usage {
         let now = self.snapshot();
         let sizes = uids.iter().filter_map(|uid| now.get(now.position(*uid)?));
         sizes.map(|message| Usage::message(message.size)).sum()
@@ -125,6 +137,11 @@ impl Mailbox {
     }
 }
 
+/// Removes links that came to nothing.
+pub(super) fn discard_all(links: &RefCell<Vec<PathBuf>>) {
+    links.borrow_mut().drain(..).for_each(|path| disk::discard(&path));
+}
+
 /// Renames back what was moved; what can't be is found by the next comparison where it is.
 pub(super) fn take_back(moved: &RefCell<Vec<(PathBuf, PathBuf)>>) {
     for (from, to) in moved.borrow_mut().drain(..).rev() {
@@ -136,11 +153,11 @@ pub(super) fn take_back(moved: &RefCell<Vec<(PathBuf, PathBuf)>>) {
 
 impl Work<'_> {
     /// Links messages into the target's `tmp/`, where no other program touches them.
-    fn link_all(
+    pub(super) fn link_all(
         &mut self,
         uids: &[Uid],
         target: &Mailbox,
-        placed: &mut Vec<PathBuf>,
+        links: &mut Vec<PathBuf>,
     ) -> Result<Vec<Linked>, StoreError> {
         let folder = target.place.path("tmp");
         let mut linked = Vec::with_capacity(uids.len());
@@ -148,7 +165,7 @@ impl Work<'_> {
             let link = self.on_file(*uid, |work, row| {
                 let base = copied_base(&row);
                 let tmp = folder.join(&base);
-                placed.push(tmp.clone());
+                links.push(tmp.clone());
                 disk::link_or_copy(&work.path(&row), &folder.join(names::unique()), &tmp)?;
                 let usage = Usage::message(quota::octets(&base, &tmp)?.unwrap_or_default());
                 Ok(Linked { tmp, base, flags: work.flags(&row), row, usage })
@@ -158,12 +175,12 @@ impl Work<'_> {
         Ok(linked)
     }
 
-    /// Gives the links their UIDs and places, durably.
-    fn adopt_links(
+    /// Gives the links their UIDs and places, durably. What is known of their contents comes from a mailbox `source` of the same account.
+    pub(super) fn adopt_links(
         &mut self,
         linked: &[Linked],
-        source: &str,
-        placed: &mut Vec<PathBuf>,
+        source: Option<&str>,
+        placed: &mut Vec<(PathBuf, PathBuf)>,
     ) -> Result<Vec<(Uid, Uid)>, StoreError> {
         self.place.account.note_placing(&self.place.key, linked.iter().map(|it| it.base.as_str()));
         let mut pairs = Vec::with_capacity(linked.len());
@@ -171,11 +188,13 @@ impl Work<'_> {
         for Linked { tmp, base, row, flags, .. } in linked {
             let copy = self.copy_of(row, flags, (base.clone(), None), &mut mod_seq)?;
             let path = self.path(&copy);
-            placed.push(path.clone());
             self.touched = true;
             disk::rename_new(tmp, &path)?;
+            placed.push((tmp.clone(), path));
             self.add(&copy)?;
-            self.index.copy_summary((source, row.uid), (&self.place.key, copy.uid))?;
+            if let Some(source) = source {
+                self.index.copy_summary((source, row.uid), (&self.place.key, copy.uid))?;
+            }
             pairs.extend(pair(row, &copy));
         }
         if !pairs.is_empty() {
@@ -184,24 +203,28 @@ impl Work<'_> {
         Ok(pairs)
     }
 
-    fn move_all(
+    /// Renames messages to their UIDs in the target, durably, as `arrival` says, without those of which it says nothing.
+    pub(super) fn move_all(
         &mut self,
         uids: &[Uid],
         target: &mut Work<'_>,
+        arrival: &dyn Fn(&Work<'_>, &MessageRow) -> Option<Arrival>,
         moved: &mut Vec<(PathBuf, PathBuf)>,
     ) -> Result<Vec<(Uid, Uid)>, StoreError> {
         let mut pairs = Vec::with_capacity(uids.len());
         let (mut gone_at, mut come_at) = (None, None);
         for uid in uids {
             let pair = self.on_file(*uid, |source, row| {
-                let flags = source.flags(&row);
-                let copy = target.copy_of(&row, &flags, moved_now(&row), &mut come_at)?;
+                let Some(Arrival { flags, base, saved }) = arrival(source, &row) else { return Ok(None) };
+                let copy = target.copy_of(&row, &flags, (base, saved), &mut come_at)?;
                 let (from, to) = (source.path(&row), target.path(&copy));
                 (source.touched, target.touched) = (true, true);
                 disk::rename_new(&from, &to)?;
                 moved.push((from, to));
                 target.add(&copy)?;
-                target.index.copy_summary((&source.place.key, row.uid), (&target.place.key, copy.uid))?;
+                if Arc::ptr_eq(&source.place.account, &target.place.account) {
+                    target.index.copy_summary((&source.place.key, row.uid), (&target.place.key, copy.uid))?;
+                }
                 let mod_seq = source.change(&mut gone_at)?;
                 source.forget(&row, mod_seq)?;
                 Ok(pair(&row, &copy))
@@ -225,8 +248,8 @@ impl Work<'_> {
         let mut mod_seq = None;
         for uid in uids {
             let pair = self.on_file(*uid, |work, row| {
-                let flags = work.flags(&row);
-                let copy = work.copy_of(&row, &flags, moved_now(&row), &mut mod_seq)?;
+                let Arrival { flags, base, saved } = Arrival::of_neighbour(work, &row);
+                let copy = work.copy_of(&row, &flags, (base, saved), &mut mod_seq)?;
                 let (from, to) = (work.path(&row), work.path(&copy));
                 work.touched = true;
                 disk::rename_new(&from, &to)?;
@@ -258,15 +281,26 @@ impl Work<'_> {
     }
 }
 
-/// A base of its own for a copy, with the sizes and the hash.
-fn copied_base(row: &MessageRow) -> String {
-    let of = FileName::parse(&row.base);
-    of.size.map_or_else(names::unique, |size| names::sealed(&names::unique(), size, row.wire, of.hash))
+impl Arrival {
+    /// Of a message that stays in its account: the base stays too.
+    fn of_neighbour(work: &Work<'_>, row: &MessageRow) -> Self {
+        let saved = Some(now_nanos() / 1_000_000_000);
+        Self { flags: work.flags(row), base: row.base.clone(), saved }
+    }
 }
 
-/// The base that a moved message keeps, and that it came only now.
-fn moved_now(row: &MessageRow) -> (String, Option<i64>) {
-    (row.base.clone(), Some(now_nanos() / 1_000_000_000))
+/// How much was moved to these files.
+pub(super) fn usage_of_files<'a>(mut paths: impl Iterator<Item = &'a Path>) -> Result<Usage, StoreError> {
+    paths.try_fold(Usage::default(), |sum, path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(sum + Usage::message(quota::octets(&name, path)?.unwrap_or_default()))
+    })
+}
+
+/// A base of its own for a copy, with the sizes and the hash.
+pub(super) fn copied_base(row: &MessageRow) -> String {
+    let of = FileName::parse(&row.base);
+    of.size.map_or_else(names::unique, |size| names::sealed(&names::unique(), size, row.wire, of.hash))
 }
 
 fn pair(from: &MessageRow, to: &MessageRow) -> Option<(Uid, Uid)> {

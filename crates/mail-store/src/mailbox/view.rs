@@ -15,15 +15,12 @@ use crate::shares::SEEN;
 use crate::snapshot::Snapshot;
 use crate::store::file_of;
 
-/// Messages copied to another account at once: each holds a file open.
-const AT_ONCE: usize = 256;
-
 /// A mailbox as a user sees it.
 #[derive(Debug, Clone)]
 pub struct View {
-    mailbox: Arc<Mailbox>,
+    pub(super) mailbox: Arc<Mailbox>,
     /// `None` for the owner.
-    reader: Option<Arc<Reader>>,
+    pub(super) reader: Option<Arc<Reader>>,
 }
 
 impl View {
@@ -158,8 +155,8 @@ impl View {
     }
 
     /// Copies messages to another mailbox, or moves them there, as far as that user's rights there allow with their flags; pairs
-    /// each UID here with its UID there. Within an account it is as [`Mailbox::copy`] and [`Mailbox::move_to`]; between two
-    /// the messages are copied, all or none, and only then removed here.
+    /// each UID here with its UID there. It is as [`Mailbox::copy`] and [`Mailbox::move_to`], between accounts too; but to another
+    /// file system messages are copied, all or none, and only then removed here.
     ///
     /// # Errors
     /// As [`Mailbox::copy`].
@@ -206,56 +203,6 @@ impl View {
             self.store(&uids, &FlagChange::Replace(flags))?;
         }
         Ok(())
-    }
-
-    fn transfer_far(
-        &self,
-        uids: &[Uid],
-        target: &Self,
-        rights: Rights,
-        is_move: bool,
-    ) -> Result<Vec<(Uid, Uid)>, StoreError> {
-        let now = self.sync()?;
-        let mut pairs = Vec::with_capacity(uids.len());
-        for some in uids.chunks(AT_ONCE) {
-            let copied = self.copy_far(some, &now, target, rights);
-            pairs.extend(copied.inspect_err(|_| target.take_back(&pairs))?);
-        }
-        if is_move {
-            let uids: Vec<Uid> = pairs.iter().map(|(from, _)| *from).collect();
-            self.mailbox.expunge(&uids)?;
-        }
-        Ok(pairs)
-    }
-
-    fn copy_far(
-        &self,
-        uids: &[Uid],
-        now: &Snapshot,
-        target: &Self,
-        rights: Rights,
-    ) -> Result<Vec<(Uid, Uid)>, StoreError> {
-        let (mut found, mut appends) = (Vec::new(), Vec::new());
-        for uid in uids {
-            let Some(message) = now.position(*uid).and_then(|at| now.get(at)) else { continue };
-            let file = match self.mailbox.open_message(*uid) {
-                Err(StoreError::MessageGone(_)) => continue,
-                file => file?,
-            };
-            let mut append = target.append(&rights.of_flags(&message.flags), Some(message.internal_date))?;
-            append.copy_of(file)?;
-            found.push(*uid);
-            appends.push(append);
-        }
-        Ok(found.into_iter().zip(Append::commit_all(appends)?).collect())
-    }
-
-    /// Removes the copies again that were made before it failed.
-    fn take_back(&self, pairs: &[(Uid, Uid)]) {
-        let uids: Vec<Uid> = pairs.iter().map(|(_, to)| *to).collect();
-        if let Err(error) = self.mailbox.expunge(&uids) {
-            tracing::warn!(%error, "copies stay although the copying failed");
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whatever is cut short, at whatever step: what was acknowledged is there once, with its UID, and nothing is there by half.
 
+mod far;
 mod taken_back;
 
 use std::collections::BTreeMap;

@@ -126,7 +126,8 @@ fn one_mailbox_has_a_special_use_and_keeps_its_uids() {
     let it = account(dir.path());
     it.create(&name("Mine"), None).unwrap();
     let uid_validity = it.open(&name("Mine")).unwrap().uid_validity();
-    let changes = MetadataChanges { values: &[], special_use: Some(Some(SpecialUse::Sent)), most: 10, reader: None };
+    let changes =
+        MetadataChanges { values: &[], special_use: Some(Some(SpecialUse::Sent)), most: 10, reader: None };
     it.set_metadata(Some(&name("Mine")), changes).unwrap();
     let sent: Vec<_> =
         it.mailboxes().unwrap().into_iter().filter(|it| it.special_use == Some(SpecialUse::Sent)).collect();
@@ -167,7 +168,9 @@ fn private_annotations_of_others_share_the_fate_of_the_mailbox() {
     let it = account(dir.path());
     it.create(&name("A"), None).unwrap();
     let private = |text: &str| vec![("/private/comment".to_owned(), text.as_bytes().to_vec())];
-    for (reader, mailbox) in [("ana@example.org", "A"), ("ana@example.tmp", "A"), ("ana@example.org", "INBOX")] {
+    for (reader, mailbox) in
+        [("ana@example.org", "A"), ("ana@example.tmp", "A"), ("ana@example.org", "INBOX")]
+    {
         set_as(&it, reader, mailbox, &[("/private/comment", reader.as_bytes())], 10).unwrap();
     }
     let since = it.last_metadata_change().unwrap();
@@ -196,8 +199,14 @@ fn what_one_user_may_keep_privately_is_bounded_for_himself() {
     let dir = fast_dir();
     let it = account(dir.path());
     set(&it, Some("INBOX"), &[("/private/comment", Some(b"x")), ("/shared/comment", Some(b"x"))]).unwrap();
-    set_as(&it, "ana@example.org", "INBOX", &[("/private/vendor/a/1", b"x"), ("/private/vendor/a/2", b"x")], 2)
-        .unwrap();
+    set_as(
+        &it,
+        "ana@example.org",
+        "INBOX",
+        &[("/private/vendor/a/1", b"x"), ("/private/vendor/a/2", b"x")],
+        2,
+    )
+    .unwrap();
     let more = set_as(
         &it,
         "ana@example.org",

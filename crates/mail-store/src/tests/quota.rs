@@ -1,11 +1,11 @@
 //! What an account holds is counted right, whoever adds and removes, and no more is taken than it may hold.
 
-use mail_types::{Quota, Usage};
+use mail_types::{Quota, Rights, Usage};
 
 use super::*;
 use crate::disk::fault::{self, Strike};
 use crate::quota::count_folder;
-use crate::{Account, StoreError};
+use crate::{Account, StoreError, View};
 
 const WIDE: Quota = Quota { storage: Some(1 << 30), messages: Some(1000) };
 
@@ -76,6 +76,39 @@ fn every_operation_is_counted_and_no_folder_is_read_for_it() {
     assert_eq!(account.usage().unwrap().messages, 3);
     account.delete(&"Bin".parse().unwrap()).unwrap();
     check(0, 0);
+}
+
+#[test]
+fn what_goes_to_another_account_counts_there_and_no_more_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let here = account(&store, WIDE);
+    let ana: Address = "ana@example.org".parse().unwrap();
+    let there = store.account(&ana).unwrap();
+    there.set_quota(at_most(30));
+    let (mine, hers) = (inbox(&store), there.open(&MailboxName::inbox()).unwrap());
+    let (mine, hers) = (View::of_owner(mine), View::of_reader(hers, &bob()));
+    for _ in 0..3 {
+        put(mine.mailbox(), "12345678\r\n").unwrap();
+    }
+    let check = |octets, messages, octets_there, messages_there| {
+        assert_eq!(here.usage().unwrap(), usage(octets, messages));
+        assert_eq!(there.usage().unwrap(), usage(octets_there, messages_there));
+        let lines = [(octets, messages)].map(|(one, two)| (one as i64, two as i64));
+        assert_eq!((truth(dir.path()), noted(dir.path())), (usage(octets, messages), Some(lines[0])));
+    };
+    check(30, 3, 0, 0);
+    mine.transfer(&[uid(1), uid(2)], &hers, Rights::ALL, true).unwrap();
+    check(10, 1, 20, 2);
+    mine.transfer(&[uid(3), uid(9)], &hers, Rights::ALL, false).unwrap();
+    check(10, 1, 30, 3);
+    for is_move in [false, true] {
+        let more = mine.transfer(&[uid(3)], &hers, Rights::ALL, is_move);
+        assert!(matches!(more, Err(StoreError::OverQuota)));
+        check(10, 1, 30, 3);
+    }
+    hers.transfer(&[uid(1)], &mine, Rights::ALL, true).unwrap();
+    check(20, 2, 20, 2);
 }
 
 #[test]

@@ -190,6 +190,74 @@ fn between_accounts_messages_go_with_the_flags_that_the_user_sees_and_may_set() 
     assert_eq!(inbox(&store).open_message(uid(4)).unwrap().read().unwrap(), b"x\r\n");
 }
 
+fn inode(mailbox: &Mailbox, maildir: &Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    mailbox.sync().unwrap();
+    let data = only_file(&maildir.join("cur")).metadata().unwrap();
+    (data.ino(), data.nlink())
+}
+
+#[test]
+fn between_accounts_a_move_renames_the_file_and_a_copy_links_it() {
+    let (dir, store) = with_messages(1);
+    let there = view(&store);
+    let own = View::of_owner(store.account(&ana()).unwrap().open(&MailboxName::inbox()).unwrap());
+    let maildirs = ["bob", "ana"].map(|user| dir.path().join("example.org").join(user).join("Maildir"));
+    let before = inode(there.mailbox(), &maildirs[0]);
+    assert_eq!(there.transfer(&[uid(1)], &own, Rights::ALL, true).unwrap(), [(uid(1), uid(1))]);
+    assert_eq!(inode(own.mailbox(), &maildirs[1]), before);
+    assert!(there.sync().unwrap().is_empty());
+    assert_eq!(own.transfer(&[uid(1)], &there, Rights::ALL, false).unwrap(), [(uid(1), uid(2))]);
+    assert_eq!(inode(there.mailbox(), &maildirs[0]), (before.0, 2));
+    for maildir in maildirs {
+        assert_eq!(std::fs::read_dir(maildir.join("tmp")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn to_another_file_system_messages_are_copied_and_removed() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (dir, store) = with_messages(2);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let device = |path: &Path| path.metadata().unwrap().dev();
+    if device(dir.path()) == device(elsewhere.path()) {
+        return; // the system has only one
+    }
+    std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("example.org/ana")).unwrap();
+    let own = View::of_owner(store.account(&ana()).unwrap().open(&MailboxName::inbox()).unwrap());
+    let there = view(&store);
+    let both = [(uid(1), uid(1)), (uid(2), uid(2))];
+    assert_eq!(there.transfer(&[uid(1), uid(2)], &own, Rights::ALL, true).unwrap(), both);
+    assert!(there.sync().unwrap().is_empty());
+    assert_eq!(own.mailbox().open_message(uid(2)).unwrap().read().unwrap(), b"x\r\n");
+    assert_eq!(std::fs::read_dir(elsewhere.path().join("Maildir/tmp")).unwrap().count(), 0);
+}
+
+/// Two who move in opposite directions don't wait for each other, and no message is lost or doubled, in one process or two.
+#[test]
+fn moves_between_accounts_in_both_directions_lose_and_double_nothing() {
+    let (dir, one) = with_messages(12);
+    let own = |store: &Arc<Store>| {
+        View::of_owner(store.account(&ana()).unwrap().open(&MailboxName::inbox()).unwrap())
+    };
+    let two = Store::open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        for (number, store) in [&one, &one, &two, &two].into_iter().enumerate() {
+            scope.spawn(move || {
+                let (there, own) = (view(store), own(store));
+                let (from, to) = if number % 2 == 0 { (&there, &own) } else { (&own, &there) };
+                for _ in 0..15 {
+                    let uids: Vec<Uid> =
+                        from.sync().unwrap().uids().to_vec().into_iter().step_by(2).collect();
+                    from.transfer(&uids, to, Rights::ALL, true).unwrap();
+                }
+            });
+        }
+    });
+    let left = view(&one).sync().unwrap().len() + own(&one).sync().unwrap().len();
+    assert_eq!(left, 12);
+}
+
 #[test]
 fn within_the_others_account_a_move_keeps_what_both_have_seen() {
     let (_dir, store) = with_messages(2);
