@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use imap_proto::Language;
-use mail_directory::{DirectoryError, Resolution};
+use mail_directory::DirectoryError;
 use mail_store::{Account, Asker, Identifier, Known, Store, StoreError, View};
 use mail_types::{Address, Localised as _, MailboxName, Quota, Rights};
 use tracing::{debug, error};
@@ -114,12 +114,9 @@ impl Access {
         Ok(shared.store.existing_account(owner)?)
     }
 
-    /// True if what is sent to `address` comes to `account`: it is its own address, or an alias that leads there.
+    /// True if `address` stands for `account`: it is its own address, or an alias that leads there.
     fn leads_to(&self, address: &Address, account: &Address) -> Result<bool, DirectoryError> {
-        Ok(match self.user.shared.directory.resolve(address, None)? {
-            Resolution::Ours { accounts, .. } => accounts.contains(account),
-            Resolution::UnknownUser | Resolution::Foreign => false,
-        })
+        Ok(self.user.shared.directory.accounts_of(address)?.contains(account))
     }
 
     /// Asks as the user. What the directory can't answer is an error, since an identifier may take rights away too.
@@ -183,10 +180,10 @@ impl Access {
     /// As [`Identifier::named`].
     pub(crate) fn identifier(&self, text: &str, owner: &Address) -> Result<Option<Identifier>, Failure> {
         let look_up = |address: &Address| {
-            Ok(match self.user.shared.directory.resolve(address, None)? {
-                Resolution::Ours { accounts, .. } if accounts.contains(address) => Some(Known::Account),
-                Resolution::Ours { .. } => Some(Known::Alias),
-                Resolution::UnknownUser | Resolution::Foreign => None,
+            Ok(match self.user.shared.directory.accounts_of(address)? {
+                accounts if accounts.contains(address) => Some(Known::Account),
+                accounts if accounts.is_empty() => None,
+                _ => Some(Known::Alias),
             })
         };
         Identifier::named(text, owner, look_up).map_err(unavailable)

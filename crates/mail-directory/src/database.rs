@@ -1,3 +1,5 @@
+mod refusals;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +20,7 @@ pub(crate) struct Database {
 const KEPT_OPEN: usize = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 const SCHEMA: &str = "
     CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
     CREATE TABLE account (
@@ -52,6 +54,17 @@ const SCHEMA_3: &str = "
     PRAGMA user_version = 3;
 ";
 
+/// Format 4: whether an account takes mail, and whose mail is refused; the empty account stands for all.
+const SCHEMA_4: &str = "
+    ALTER TABLE account ADD COLUMN receives INTEGER NOT NULL DEFAULT 1;
+    CREATE TABLE refusal (
+        account TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        PRIMARY KEY (account, sender)
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 4;
+";
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl Database {
@@ -69,6 +82,9 @@ impl Database {
             }
             if found < 3 {
                 transaction.execute_batch(SCHEMA_3)?;
+            }
+            if found < 4 {
+                transaction.execute_batch(SCHEMA_4)?;
             }
             transaction.commit()?;
             Ok(found)
@@ -113,6 +129,20 @@ impl Database {
         self.exists("SELECT 1 FROM account WHERE address = ?1", address)
     }
 
+    /// Whether an account takes mail; `None` if there is none.
+    pub(crate) fn receives(&self, account: &str) -> Result<Option<bool>> {
+        self.with(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT receives FROM account WHERE address = ?1")?;
+            statement.query_row([account], |row| row.get(0)).optional()
+        })
+    }
+
+    pub(crate) fn set_receives(&self, account: &str, receives: bool) -> Result<bool> {
+        let sql = "UPDATE account SET receives = ?2 WHERE address = ?1";
+        Ok(self.change(sql, params![account, receives])? > 0)
+    }
+
     pub(crate) fn is_used(&self, domain: &str) -> Result<bool> {
         self.exists(
             "SELECT 1 FROM account WHERE domain = ?1 UNION ALL SELECT 1 FROM alias WHERE domain = ?1",
@@ -128,8 +158,9 @@ impl Database {
         self.column("SELECT address FROM account ORDER BY domain, address", &[])
     }
 
+    /// The oldest one: before all of this domain, among these one that takes mail.
     pub(crate) fn first_account(&self, domain: &str) -> Result<Option<String>> {
-        let sql = "SELECT address FROM account WHERE domain = ?1 ORDER BY created, rowid LIMIT 1";
+        let sql = "SELECT address FROM account ORDER BY domain <> ?1, NOT receives, created, rowid LIMIT 1";
         Ok(self.column(sql, &[domain])?.into_iter().next())
     }
 
@@ -194,7 +225,13 @@ impl Database {
     }
 
     pub(crate) fn remove_account(&self, address: &str) -> Result<bool> {
-        Ok(self.change("DELETE FROM account WHERE address = ?1", [address])? > 0)
+        self.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            transaction.execute("DELETE FROM refusal WHERE account = ?1", [address])?;
+            let removed = transaction.execute("DELETE FROM account WHERE address = ?1", [address])?;
+            transaction.commit().map(|()| removed > 0)
+        })
     }
 
     pub(crate) fn set_password(&self, address: &str, password: &Stored) -> Result<bool> {

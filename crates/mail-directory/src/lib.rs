@@ -7,19 +7,23 @@ mod database;
 mod login;
 mod password;
 mod quota;
+mod refusals;
+mod resolve;
 pub mod sasl;
 mod scram;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use mail_types::{Address, Domain, Secret};
+use mail_types::{Address, AddressPattern, Domain, Secret};
 use tokio::sync::Semaphore;
 use tracing::error;
 
 use database::Database;
 use password::Passwords;
 pub use quota::{Limit, QuotaSetting};
+pub use refusals::Refusal;
+pub use resolve::{Reached, Resolution};
 pub use scram::ScramClaim;
 use scram::ScramKeys;
 
@@ -68,22 +72,6 @@ pub enum DirectoryError {
     Refused(String),
 }
 
-/// The answer to RCPT TO.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resolution {
-    /// Ours: deliver to these accounts and pass on to these foreign addresses (an alias may have several targets).
-    Ours {
-        /// Local accounts, each once.
-        accounts: Vec<Address>,
-        /// Addresses elsewhere, each once.
-        remote: Vec<Address>,
-    },
-    /// The domain is ours, the address is not known: 550 5.1.1.
-    UnknownUser,
-    /// Not our domain.
-    Foreign,
-}
-
 /// An open directory.
 #[derive(Debug)]
 pub struct Directory {
@@ -102,44 +90,6 @@ impl Directory {
         let passwords = Passwords::new().map_err(|error| DirectoryError::Hash(error.to_string()))?;
         let verifying = Semaphore::new(login::at_once());
         Ok(Self { database: Database::open(file)?, passwords, verifying })
-    }
-
-    /// Who gets mail for `address`. `delimiter` splits a detail off the local part (`bob+lists@`). `postmaster` of a
-    /// local domain, and the bare `postmaster`, always resolve (RFC 5321 §4.5.1).
-    ///
-    /// # Errors
-    /// [`DirectoryError::Database`], [`DirectoryError::LeadsTooFar`]: answer 451, not 550.
-    pub fn resolve(&self, address: &Address, delimiter: Option<char>) -> Result<Resolution, DirectoryError> {
-        if !self.database.is_domain(address.domain().as_str())? {
-            return Ok(Resolution::Foreign);
-        }
-        let reached = self.follow(address.to_lowercase(), delimiter)?;
-        if reached.accounts.is_empty() && reached.remote.is_empty() {
-            return Ok(Resolution::UnknownUser);
-        }
-        Ok(Resolution::Ours { accounts: reached.accounts, remote: reached.remote })
-    }
-
-    /// True if `account` may send mail as `from`: its own address, with or without a detail, and its aliases.
-    ///
-    /// # Errors
-    /// [`DirectoryError::Database`].
-    pub fn may_send_as(
-        &self,
-        account: &Address,
-        from: &Address,
-        delimiter: Option<char>,
-    ) -> Result<bool, DirectoryError> {
-        let account = account.to_lowercase();
-        if from.to_lowercase() == account
-            || without_detail(from, delimiter).is_some_and(|plain| plain == account)
-        {
-            return Ok(true);
-        }
-        match self.resolve(from, delimiter)? {
-            Resolution::Ours { accounts, .. } => Ok(accounts.contains(&account)),
-            Resolution::UnknownUser | Resolution::Foreign => Ok(false),
-        }
     }
 
     /// The local domains, sorted.
@@ -192,7 +142,7 @@ impl Directory {
     /// [`DirectoryError::Exists`] (also as an alias), [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`].
     pub fn add_account(&self, address: &Address, password: &Secret<String>) -> Result<(), DirectoryError> {
         let address = address.to_lowercase();
-        self.is_local(&address)?;
+        self.is_local(address.domain())?;
         let name = address.to_string();
         if !self.database.targets(&name)?.is_empty() {
             return Err(DirectoryError::Exists(format!("the alias {name}")));
@@ -211,6 +161,24 @@ impl Directory {
         found(self.database.remove_account(&name)?, &name)
     }
 
+    /// Whether an account takes mail.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
+    pub fn receives(&self, account: &Address) -> Result<bool, DirectoryError> {
+        let name = account.to_lowercase().to_string();
+        self.database.receives(&name)?.ok_or(DirectoryError::NotFound(name))
+    }
+
+    /// Has an account take mail from now on, or none.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
+    pub fn set_receives(&self, account: &Address, receives: bool) -> Result<(), DirectoryError> {
+        let name = account.to_lowercase().to_string();
+        found(self.database.set_receives(&name, receives)?, &name)
+    }
+
     /// Sets a new password.
     ///
     /// # Errors
@@ -224,8 +192,8 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError::Database`].
-    pub fn aliases(&self) -> Result<Vec<(Address, Vec<Address>)>, DirectoryError> {
-        let mut aliases: Vec<(Address, Vec<Address>)> = Vec::new();
+    pub fn aliases(&self) -> Result<Vec<(AddressPattern, Vec<Address>)>, DirectoryError> {
+        let mut aliases: Vec<(AddressPattern, Vec<Address>)> = Vec::new();
         for (alias, target) in self.database.aliases()? {
             let (Some(alias), Some(target)) = (parse(&alias), parse(&target)) else { continue };
             match aliases.last_mut() {
@@ -236,21 +204,24 @@ impl Directory {
         Ok(aliases)
     }
 
-    /// Adds an alias in a local domain, with one or more targets, or adds targets to it.
+    /// Adds an alias in a local domain, with one or more targets, or adds targets to it. That of a whole domain is its catch-all: it
+    /// takes the mail for every address of it that there isn't.
     ///
     /// # Errors
     /// [`DirectoryError::Exists`] as an account, [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`] for a loop.
-    pub fn add_alias(&self, alias: &Address, targets: &[Address]) -> Result<(), DirectoryError> {
+    pub fn add_alias(&self, alias: &AddressPattern, targets: &[Address]) -> Result<(), DirectoryError> {
         let alias = alias.to_lowercase();
-        self.is_local(&alias)?;
+        self.is_local(alias.domain())?;
         let name = alias.to_string();
         if self.database.is_account(&name)? {
             return Err(DirectoryError::Exists(format!("the account {name}")));
         }
         let targets = targets.iter().map(|target| self.normalised(target)).collect::<Result<Vec<_>, _>>()?;
-        for target in &targets {
-            if self.leads_to(target, &alias)? {
-                return Err(DirectoryError::Refused(format!("{target} leads back to {alias}")));
+        if let AddressPattern::Address(alias) = &alias {
+            for target in &targets {
+                if self.leads_to(target, alias)? {
+                    return Err(DirectoryError::Refused(format!("{target} leads back to {alias}")));
+                }
             }
         }
         let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
@@ -261,7 +232,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
-    pub fn remove_alias(&self, alias: &Address) -> Result<(), DirectoryError> {
+    pub fn remove_alias(&self, alias: &AddressPattern) -> Result<(), DirectoryError> {
         let name = alias.to_lowercase().to_string();
         found(self.database.remove_alias(&name)?, &name)
     }
@@ -273,7 +244,7 @@ impl Directory {
     /// [`DirectoryError::Database`].
     pub fn remove_targets(
         &self,
-        alias: &Address,
+        alias: &AddressPattern,
         targets: &[Address],
     ) -> Result<Vec<Address>, DirectoryError> {
         let name = alias.to_lowercase().to_string();
@@ -303,55 +274,6 @@ impl Directory {
         Ok(self.domains()?.into_iter().find_map(|domain| Address::new("postmaster", domain).ok()))
     }
 
-    /// Whom mail for a local address reaches in the end. No address is followed twice, so that loops end, and so that it does
-    /// not matter how many ways lead to it.
-    fn follow(&self, address: Address, delimiter: Option<char>) -> Result<Reached, DirectoryError> {
-        let (mut reached, mut seen) = (Reached::default(), HashSet::new());
-        let mut ahead = vec![address.clone()];
-        while let Some(next) = ahead.pop() {
-            if !seen.insert(next.clone()) {
-                continue;
-            }
-            if seen.len() > MAX_REACHED {
-                return Err(DirectoryError::LeadsTooFar(address));
-            }
-            if !self.database.is_domain(next.domain().as_str())? {
-                reached.remote.push(next);
-                continue;
-            }
-            // A target that was foreign when the alias was made stands as it was given.
-            match self.known(&next.to_lowercase(), delimiter)? {
-                Some(Known::Account(account)) => reached.add_account(account),
-                // In the order of the targets.
-                Some(Known::Alias(targets)) => ahead.extend(targets.into_iter().rev()),
-                None => {}
-            }
-        }
-        Ok(reached)
-    }
-
-    /// The account or alias that takes mail for a local address: by its full name, without its detail, or by its role.
-    fn known(&self, address: &Address, delimiter: Option<char>) -> Result<Option<Known>, DirectoryError> {
-        for name in std::iter::once(address.clone()).chain(without_detail(address, delimiter)) {
-            let text = name.to_string();
-            if self.database.is_account(&text)? {
-                return Ok(Some(Known::Account(name)));
-            }
-            let targets = self.database.targets(&text)?;
-            if !targets.is_empty() {
-                return Ok(Some(Known::Alias(parsed(targets))));
-            }
-        }
-        if !ROLE_NAMES.contains(&address.local_part()) {
-            return Ok(None);
-        }
-        let first = match self.database.first_account(address.domain().as_str())? {
-            Some(first) => Some(first),
-            None => self.database.accounts()?.into_iter().next(),
-        };
-        Ok(first.and_then(|first| parse(&first)).map(Known::Account))
-    }
-
     /// True if mail for `address` comes to the alias `wanted`.
     fn leads_to(&self, address: &Address, wanted: &Address) -> Result<bool, DirectoryError> {
         let (mut ahead, mut seen) = (vec![address.clone()], HashSet::new());
@@ -366,11 +288,8 @@ impl Directory {
         Ok(false)
     }
 
-    fn is_local(&self, address: &Address) -> Result<(), DirectoryError> {
-        found(
-            self.database.is_domain(address.domain().as_str())?,
-            &format!("the domain {}", address.domain()),
-        )
+    fn is_local(&self, domain: &Domain) -> Result<(), DirectoryError> {
+        found(self.database.is_domain(domain.as_str())?, &format!("the domain {domain}"))
     }
 
     /// In the form under which it is looked up, if it is local.
@@ -378,33 +297,6 @@ impl Directory {
         let local = self.database.is_domain(address.domain().as_str())?;
         Ok(if local { address.to_lowercase() } else { address.clone() })
     }
-}
-
-/// What a local address is.
-enum Known {
-    Account(Address),
-    Alias(Vec<Address>),
-}
-
-/// Whom an address reaches, each once.
-#[derive(Debug, Default)]
-struct Reached {
-    accounts: Vec<Address>,
-    remote: Vec<Address>,
-}
-
-impl Reached {
-    fn add_account(&mut self, account: Address) {
-        if !self.accounts.contains(&account) {
-            self.accounts.push(account);
-        }
-    }
-}
-
-/// `bob@…` for `bob+lists@…`.
-fn without_detail(address: &Address, delimiter: Option<char>) -> Option<Address> {
-    let (user, _) = address.local_part().split_once(delimiter?)?;
-    Address::new(user, address.domain().clone()).ok().map(|plain| plain.to_lowercase())
 }
 
 fn found(found: bool, name: &str) -> Result<(), DirectoryError> {

@@ -1,5 +1,5 @@
 use super::*;
-use mail_types::Quota;
+use mail_types::{LocalRecipient, Quota};
 
 struct Fixture {
     directory: Directory,
@@ -7,6 +7,10 @@ struct Fixture {
 }
 
 fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn pattern(text: &str) -> AddressPattern {
     text.parse().unwrap()
 }
 
@@ -22,10 +26,10 @@ fn fixture() -> Fixture {
     directory.add_account(&address("Bob@example.org"), &secret("bob's")).unwrap();
     directory.add_account(&address("carol@example.org"), &secret("carol's")).unwrap();
     directory
-        .add_alias(&address("info@example.org"), &["bob@example.org", "carol@example.org"].map(address))
+        .add_alias(&pattern("info@example.org"), &["bob@example.org", "carol@example.org"].map(address))
         .unwrap();
     directory
-        .add_alias(&address("out@example.org"), &["info@example.org", "x@example.net"].map(address))
+        .add_alias(&pattern("out@example.org"), &["info@example.org", "x@example.net"].map(address))
         .unwrap();
     Fixture { directory, folder }
 }
@@ -33,19 +37,26 @@ fn fixture() -> Fixture {
 #[track_caller]
 fn check(directory: &Directory, recipient: &str, accounts: &[&str], remote: &[&str]) {
     let list = |addresses: &[&str]| addresses.iter().map(|text| address(text)).collect::<Vec<_>>();
-    let expected = Resolution::Ours { accounts: list(accounts), remote: list(remote) };
-    assert_eq!(directory.resolve(&address(recipient), Some('+')).unwrap(), expected);
+    let Resolution::Ours(reached) = directory.resolve(&address(recipient), None, Some('+')).unwrap() else {
+        panic!("{recipient} reaches nobody");
+    };
+    let addresses: Vec<Address> = reached.accounts.iter().map(|it| it.address(Some('+'))).collect();
+    assert_eq!((addresses, reached.remote), (list(accounts), list(remote)), "{recipient}");
 }
 
 #[test]
 fn mail_reaches_accounts_and_what_aliases_lead_to_each_once() {
     let Fixture { directory, .. } = fixture();
     check(&directory, "BOB@Example.org", &["bob@example.org"], &[]);
-    check(&directory, "bob+lists@example.org", &["bob@example.org"], &[]);
+    check(&directory, "bob+Lists@example.org", &["bob+Lists@example.org"], &[]);
+    check(&directory, "bob+@example.org", &["bob@example.org"], &[]);
+    check(&directory, "info+x@example.org", &["bob@example.org", "carol@example.org"], &[]);
+    directory.add_alias(&pattern("shop@example.org"), &[address("bob+Shop@example.org")]).unwrap();
+    check(&directory, "shop@example.org", &["bob+shop@example.org"], &[]);
     check(&directory, "info@example.org", &["bob@example.org", "carol@example.org"], &[]);
     check(&directory, "out@example.org", &["bob@example.org", "carol@example.org"], &["x@example.net"]);
     check(&directory, "Postmaster@example.org", &["bob@example.org"], &[]);
-    let resolve = |text: &str| directory.resolve(&address(text), Some('+')).unwrap();
+    let resolve = |text: &str| directory.resolve(&address(text), None, Some('+')).unwrap();
     assert_eq!(resolve("nobody@example.org"), Resolution::UnknownUser);
     assert_eq!(resolve("bob@example.net"), Resolution::Foreign);
 }
@@ -53,7 +64,7 @@ fn mail_reaches_accounts_and_what_aliases_lead_to_each_once() {
 #[test]
 fn some_targets_of_an_alias_are_removed_and_with_the_last_the_alias() {
     let Fixture { directory, .. } = fixture();
-    let info = address("info@example.org");
+    let info = pattern("info@example.org");
     let remove = |targets: &[&str]| {
         let targets: Vec<Address> = targets.iter().map(|it| address(it)).collect();
         directory.remove_targets(&info, &targets)
@@ -74,7 +85,7 @@ fn some_targets_of_an_alias_are_removed_and_with_the_last_the_alias() {
 #[test]
 fn a_foreign_target_is_removed_as_it_was_given_or_in_any_case() {
     let Fixture { directory, .. } = fixture();
-    let out = address("out@example.org");
+    let out = pattern("out@example.org");
     directory.add_alias(&out, &[address("X@example.net"), address("Y@example.net")]).unwrap();
     let left = directory.remove_targets(&out, &[address("X@example.net"), address("y@example.net")]).unwrap();
     assert_eq!(left, ["info@example.org", "x@example.net"].map(address));
@@ -83,7 +94,7 @@ fn a_foreign_target_is_removed_as_it_was_given_or_in_any_case() {
 #[test]
 fn an_alias_must_not_lead_back_to_itself() {
     let Fixture { directory, .. } = fixture();
-    let refused = directory.add_alias(&address("info@example.org"), &[address("out@example.org")]);
+    let refused = directory.add_alias(&pattern("info@example.org"), &[address("out@example.org")]);
     assert!(matches!(refused, Err(DirectoryError::Refused(_))), "{refused:?}");
 }
 
@@ -107,7 +118,7 @@ fn a_change_by_another_process_is_seen_at_once() {
     assert!(directory.authenticate("bob", &secret("bob's")).unwrap().is_none());
     assert!(directory.authenticate("bob", &secret("new")).unwrap().is_some());
     other.remove_account(&address("bob@example.org")).unwrap();
-    assert_eq!(directory.resolve(&address("bob@example.org"), None).unwrap(), Resolution::UnknownUser);
+    assert_eq!(directory.resolve(&address("bob@example.org"), None, None).unwrap(), Resolution::UnknownUser);
 }
 
 #[test]
@@ -153,9 +164,10 @@ fn case_and_the_form_of_a_domain_make_no_difference() {
         Err(DirectoryError::Exists(_))
     ));
     directory.add_account(&address("JOSÉ@xn--bcher-kva.example"), &secret("j")).unwrap();
-    for form in ["josé@bücher.example", "José@BÜCHER.example", "JOSÉ+x@XN--BCHER-KVA.example."] {
+    for form in ["josé@bücher.example", "José@BÜCHER.example", "JOSÉ@XN--BCHER-KVA.example."] {
         check(&directory, form, &["josé@bücher.example"], &[]);
     }
+    check(&directory, "JOSÉ+x@xn--bcher-kva.example", &["josé+x@bücher.example"], &[]);
     let opened = directory.authenticate("José@xn--bcher-kva.example", &secret("j")).unwrap();
     assert_eq!(opened, Some(address("josé@bücher.example")));
     assert_eq!(directory.authenticate("bob", &secret("bob's")).unwrap(), None, "there are two domains");
@@ -164,7 +176,7 @@ fn case_and_the_form_of_a_domain_make_no_difference() {
 #[test]
 fn a_target_in_a_domain_that_becomes_ours_later_is_found_whatever_its_case() {
     let Fixture { directory, .. } = fixture();
-    directory.add_alias(&address("dave@example.org"), &[address("Dave@example.net")]).unwrap();
+    directory.add_alias(&pattern("dave@example.org"), &[address("Dave@example.net")]).unwrap();
     check(&directory, "dave@example.org", &[], &["Dave@example.net"]);
     directory.add_domain(&"example.net".parse().unwrap()).unwrap();
     directory.add_account(&address("dave@example.net"), &secret("d")).unwrap();
@@ -176,7 +188,7 @@ fn postmaster_is_reached_in_every_domain_as_soon_as_there_is_an_account() {
     let Fixture { directory, .. } = fixture();
     directory.add_domain(&"empty.example".parse().unwrap()).unwrap();
     check(&directory, "POSTMASTER@empty.example", &["bob@example.org"], &[]);
-    directory.add_alias(&address("postmaster@empty.example"), &[address("carol@example.org")]).unwrap();
+    directory.add_alias(&pattern("postmaster@empty.example"), &[address("carol@example.org")]).unwrap();
     check(&directory, "postmaster@empty.example", &["carol@example.org"], &[]);
     assert_eq!(directory.postmaster().unwrap(), Some(address("postmaster@empty.example")));
 }
@@ -184,10 +196,10 @@ fn postmaster_is_reached_in_every_domain_as_soon_as_there_is_an_account() {
 #[test]
 fn a_loop_through_details_ends() {
     let Fixture { directory, .. } = fixture();
-    let add = |alias: &str, target: &str| directory.add_alias(&address(alias), &[address(target)]);
+    let add = |alias: &str, target: &str| directory.add_alias(&pattern(alias), &[address(target)]);
     add("a@example.org", "b+1@example.org").unwrap();
     add("b@example.org", "a+1@example.org").unwrap();
-    let resolved = directory.resolve(&address("a@example.org"), Some('+')).unwrap();
+    let resolved = directory.resolve(&address("a@example.org"), None, Some('+')).unwrap();
     assert_eq!(resolved, Resolution::UnknownUser);
     add("b@example.org", "carol@example.org").unwrap();
     check(&directory, "a@example.org", &["carol@example.org"], &[]);
@@ -206,8 +218,8 @@ fn aliases_are_followed_once_however_many_ways_lead_to_them() {
         }
     }
     check(&directory, "0.0@example.org", &["bob@example.org"], &[]);
-    assert!(directory.add_alias(&address("8.0@example.org"), &[address("0.0@example.org")]).is_err());
-    assert!(directory.add_alias(&address("new@example.org"), &[address("0.0@example.org")]).is_ok());
+    assert!(directory.add_alias(&pattern("8.0@example.org"), &[address("0.0@example.org")]).is_err());
+    assert!(directory.add_alias(&pattern("new@example.org"), &[address("0.0@example.org")]).is_ok());
 }
 
 fn as_text(addresses: &[Address]) -> Vec<String> {
@@ -273,10 +285,10 @@ fn a_flood_of_logins_takes_no_thread_from_others_and_holds_up_nobody_who_is_reme
 fn an_alias_that_leads_to_a_whole_town_is_an_error_and_no_silent_loss() {
     let Fixture { directory, .. } = fixture();
     let town: Vec<_> = (0..MAX_REACHED).map(|n| address(&format!("{n}@example.net"))).collect();
-    directory.add_alias(&address("town@example.org"), &town[1..]).unwrap();
-    assert!(directory.resolve(&address("town@example.org"), None).is_ok());
-    directory.add_alias(&address("town@example.org"), &town[..1]).unwrap();
-    let refused = directory.resolve(&address("town@example.org"), None);
+    directory.add_alias(&pattern("town@example.org"), &town[1..]).unwrap();
+    assert!(directory.resolve(&address("town@example.org"), None, None).is_ok());
+    directory.add_alias(&pattern("town@example.org"), &town[..1]).unwrap();
+    let refused = directory.resolve(&address("town@example.org"), None, None);
     assert!(matches!(refused, Err(DirectoryError::LeadsTooFar(_))), "{refused:?}");
 }
 
@@ -322,7 +334,8 @@ fn of_format_2() -> Fixture {
     let Fixture { directory, folder } = fixture();
     drop(directory);
     let file = folder.path().join("directory.sqlite");
-    let older = "ALTER TABLE account DROP COLUMN scram; DROP TABLE secret; PRAGMA user_version = 2;";
+    let older = "ALTER TABLE account DROP COLUMN receives; DROP TABLE refusal;
+        ALTER TABLE account DROP COLUMN scram; DROP TABLE secret; PRAGMA user_version = 2;";
     rusqlite::Connection::open(&file).unwrap().execute_batch(older).unwrap();
     Fixture { directory: Directory::open(&file).unwrap(), folder }
 }
@@ -377,4 +390,71 @@ fn a_password_that_can_have_no_keys_still_opens_the_account() {
         assert!(directory.log_in("bob".to_owned(), secret(odd)).await.unwrap().is_some());
         assert!(directory.scram_claim("bob".to_owned()).await.unwrap().account.is_none());
     });
+}
+
+fn resolution(directory: &Directory, recipient: &str, sender: &str) -> Resolution {
+    let sender = Some(sender).filter(|it| !it.is_empty()).map(address);
+    directory.resolve(&address(recipient), sender.as_ref(), Some('+')).unwrap()
+}
+
+#[test]
+fn a_catch_all_takes_what_nothing_else_takes() {
+    let Fixture { directory, .. } = fixture();
+    directory.add_alias(&pattern("@example.org"), &[address("carol@example.org")]).unwrap();
+    check(&directory, "bob@example.org", &["bob@example.org"], &[]);
+    check(&directory, "bob+x@example.org", &["bob+x@example.org"], &[]);
+    check(&directory, "whoever@example.org", &["carol@example.org"], &[]);
+    check(&directory, "abuse@example.org", &["carol@example.org"], &[]);
+    assert_eq!(resolution(&directory, "whoever@example.net", ""), Resolution::Foreign);
+    let may = |account: &str, from: &str| {
+        directory.may_send_as(&address(account), &address(from), Some('+')).unwrap()
+    };
+    assert!(may("carol@example.org", "whoever@example.org"), "answers to what came by it");
+    assert!(!may("carol@example.org", "bob@example.org") && !may("bob@example.org", "whoever@example.org"));
+    assert!(directory.accounts_of(&address("whoever@example.org")).unwrap().is_empty());
+    // What leads nowhere ends.
+    directory.add_alias(&pattern("@example.org"), &[address("nobody@example.org")]).unwrap();
+    check(&directory, "other@example.org", &["carol@example.org"], &[]);
+    assert_eq!(directory.remove_alias(&pattern("@Example.org")).ok(), Some(()));
+    assert_eq!(resolution(&directory, "whoever@example.org", ""), Resolution::UnknownUser);
+}
+
+#[test]
+fn who_is_refused_by_one_still_reaches_the_others() {
+    let Fixture { directory, .. } = fixture();
+    let by_bob = Refusal { account: Some(address("Bob@example.org")), sender: pattern("Eve@example.net") };
+    let by_all = Refusal { account: None, sender: pattern("@spam.test") };
+    [&by_bob, &by_all].into_iter().for_each(|refusal| directory.refuse(refusal).unwrap());
+    assert!(matches!(directory.refuse(&by_bob), Err(DirectoryError::Exists(_))));
+    let refused = |recipient: &str, sender: &str| {
+        resolution(&directory, recipient, sender) == Resolution::SenderRefused
+    };
+    assert!(refused("bob@example.org", "eve@Example.net") && refused("bob+x@example.org", "EVE@example.net"));
+    assert!(refused("carol@example.org", "x@a.spam.test") && refused("nobody@example.org", "x@spam.test"));
+    assert!(!refused("bob@example.org", "other@example.net") && !refused("bob@example.org", ""));
+    assert!(!refused("postmaster@example.org", "x@spam.test"));
+    let Resolution::Ours(reached) = resolution(&directory, "info@example.org", "eve@example.net") else {
+        panic!("carol refuses nobody");
+    };
+    assert_eq!(reached.accounts, [LocalRecipient::from(address("carol@example.org"))]);
+    assert_eq!(directory.refusals().unwrap().len(), 2);
+    directory.stop_refusing(&by_all).unwrap();
+    assert!(!refused("carol@example.org", "x@spam.test"));
+    directory.remove_account(&address("bob@example.org")).unwrap();
+    assert_eq!(directory.refusals().unwrap(), []);
+}
+
+#[test]
+fn an_account_that_takes_no_mail_is_told_from_one_that_is_not_there() {
+    let Fixture { directory, .. } = fixture();
+    let (bob, carol) = (address("bob@example.org"), address("carol@example.org"));
+    directory.set_receives(&address("BOB@example.org"), false).unwrap();
+    assert_eq!(resolution(&directory, "bob+x@example.org", ""), Resolution::Disabled);
+    check(&directory, "info@example.org", &["carol@example.org"], &[]);
+    check(&directory, "postmaster@example.org", &["carol@example.org"], &[]);
+    assert!(directory.may_send_as(&bob, &bob, None).unwrap(), "it still sends");
+    directory.set_receives(&carol, false).unwrap();
+    assert_eq!(resolution(&directory, "info@example.org", ""), Resolution::Disabled);
+    assert!(matches!(resolution(&directory, "postmaster@example.org", ""), Resolution::Ours(_)));
+    assert!(matches!(directory.receives(&address("eve@example.org")), Err(DirectoryError::NotFound(_))));
 }

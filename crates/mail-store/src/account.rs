@@ -39,7 +39,7 @@ use crate::watch::{Notices, Watcher};
 #[cfg(test)]
 pub(crate) use locked::TIMES_LOCKED;
 pub use metadata::{MetadataChange, MetadataChanges};
-pub(crate) use special::folder_for;
+pub(crate) use special::{folder_for, folder_named};
 pub(crate) use subscriptions::subscriptions_of;
 
 /// One account's mailboxes.

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use mail_types::{Address, Quota, SpecialUse, Usage};
+use mail_types::{Address, LocalRecipient, Quota, SpecialUse, Usage};
 
-use crate::account::{Account, create_maildir, folder_for};
+use crate::account::{Account, create_maildir, folder_for, folder_named};
 use crate::acl::Identifier;
 use crate::delivery::{Delivery, Notes};
 use crate::disk;
@@ -145,18 +145,25 @@ impl Store {
         quota::usage(&self.home(owner).join("Maildir"), quota)
     }
 
-    /// Starts to deliver one message to the INBOXes of `recipients` (at least one). Never opens an index.
+    /// Starts to deliver one message to `recipients` (at least one): to the mailbox that the detail names, where there is such a one,
+    /// else to INBOX. Never opens an index.
+    ///
+    /// The name is that of a mailbox in UTF-8 or modified UTF-7, in this case or, if only one is meant, in any. Whoever writes the address
+    /// chooses it, so a mailbox with a special use, such as Sent, is never meant.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn deliver(&self, recipients: &[Address]) -> Result<Delivery, StoreError> {
+    pub fn deliver(&self, recipients: &[LocalRecipient]) -> Result<Delivery, StoreError> {
         let mut maildirs = Vec::with_capacity(recipients.len());
-        for recipient in recipients {
-            let maildir = self.home(recipient).join("Maildir");
+        for LocalRecipient { account, detail } in recipients {
+            let maildir = self.home(account).join("Maildir");
             if !maildir.join("cur").try_exists().context("looking at", &maildir)? {
-                self.make_home(&self.home(recipient))?;
+                self.make_home(&self.home(account))?;
             }
-            maildirs.push(maildir);
+            maildirs.push(match detail {
+                Some(detail) => folder_named(&maildir, detail)?,
+                None => maildir,
+            });
         }
         Delivery::start(maildirs, &self.notes)
     }

@@ -47,7 +47,7 @@ fn inbox(store: &Arc<Store>) -> Arc<Mailbox> {
 }
 
 fn deliver(store: &Store, text: &[u8]) {
-    let mut delivery = store.deliver(&[bob()]).unwrap();
+    let mut delivery = store.deliver(&[bob().into()]).unwrap();
     delivery.write_all(text).unwrap();
     delivery.commit().into_iter().for_each(|result| result.unwrap());
 }

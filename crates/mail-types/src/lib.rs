@@ -3,10 +3,12 @@
 //! Values are parsed once, at the edge, and carried as these types from there on.
 
 mod address;
+mod address_pattern;
 mod channel_bindings;
 mod flag;
 mod internal_date;
 mod language;
+mod local_recipient;
 mod mailbox_name;
 mod metadata_entry;
 mod network;
@@ -18,10 +20,12 @@ mod secret;
 mod texts;
 
 pub use address::{Address, AddressError, Domain};
+pub use address_pattern::AddressPattern;
 pub use channel_bindings::ChannelBindings;
 pub use flag::{Flag, Flags, Keyword, KeywordError};
 pub use internal_date::InternalDate;
 pub use language::Language;
+pub use local_recipient::LocalRecipient;
 pub use mailbox_name::{MailboxName, MailboxNameError, SpecialUse};
 pub use metadata_entry::{MetadataEntry, MetadataEntryError, MetadataScope};
 pub use network::{Network, NetworkError};

@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mail_config::parse_size;
 use mail_directory::Limit;
-use mail_types::{Address, Domain, MailboxName, Rights};
+use mail_types::{Address, AddressPattern, Domain, MailboxName, Rights};
 
 use crate::store::export::Format;
 
@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// Adds, lists, removes aliases
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// Adds, lists, removes senders whose mail is refused
+    #[command(subcommand)]
+    Refusal(RefusalCommand),
     /// Shows and changes who else may use an account's mailboxes
     #[command(subcommand)]
     Acl(AclCommand),
@@ -158,11 +161,30 @@ pub(crate) enum AccountCommand {
     },
     /// Shows how much mail an account may hold, or changes that; running servers see it at once
     Quota(QuotaArguments),
+    /// Has an account take mail or none (550 5.2.1), or shows which; running servers see it at once
+    ///
+    /// Its mail can still be read, and it can still send.
+    Receive {
+        /// Such as alice@example.org
+        address: Address,
+        /// From now on
+        switch: Option<Switch>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Sets a new password, which is asked for, or read from standard input
     Password {
         /// Such as alice@example.org
         address: Address,
     },
+}
+
+/// What holds from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]
@@ -222,11 +244,33 @@ pub(crate) enum DomainCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum RefusalCommand {
+    /// Has mail of senders refused, when they name their recipient (550 5.7.1); running servers see it at once
+    ///
+    /// What is sent to postmaster and abuse is not refused, so that somebody who is refused wrongly can say so.
+    Add(RefusalArguments),
+    /// Lists the senders whose mail is refused
+    List(ListArguments),
+    /// Takes mail of senders again
+    Remove(RefusalArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RefusalArguments {
+    /// Such as eve@example.net, or @example.net for a domain and all below it
+    #[arg(required = true)]
+    pub(crate) senders: Vec<AddressPattern>,
+    /// Only for this account [default: for all]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) account: Option<Address>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum AliasCommand {
     /// Adds an alias, or targets to it
     Add {
-        /// Such as sales@example.org
-        alias: Address,
+        /// Such as sales@example.org; @example.org for all mail to the domain that nothing else takes
+        alias: AddressPattern,
         /// Who gets its mail: accounts, other aliases, or addresses elsewhere
         #[arg(required = true)]
         targets: Vec<Address>,
@@ -236,7 +280,7 @@ pub(crate) enum AliasCommand {
     /// Removes an alias, or targets from it
     Remove {
         /// Such as sales@example.org
-        alias: Address,
+        alias: AddressPattern,
         /// Who no longer gets its mail; without any, the alias goes with all its targets
         targets: Vec<Address>,
     },

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mail_types::{Address, Domain, Language};
+use mail_directory::Reached;
+use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_proto::{Body, OriginalRecipient, RcptParameters};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
@@ -36,8 +37,8 @@ pub(crate) struct Deliverer {
     pub(crate) language: Language,
 }
 
-/// A recipient's position, the accounts whose INBOX gets the message, and the addresses that it goes on to.
-type LocalRecipient = (usize, Vec<Address>, Vec<Address>);
+/// A recipient's position, and whom it reaches.
+type Here = (usize, Reached);
 
 /// A message under way.
 #[derive(Debug)]
@@ -97,10 +98,8 @@ impl Deliverer {
             Ok(file) => self.prepare(&mut attempt, local, file),
             Err(error) => {
                 error!(id = %piece.id, %error, "the file of a queued message can't be read");
-                attempt.defer(
-                    local.into_iter().map(|(position, ..)| position),
-                    "the message file can't be read",
-                );
+                attempt
+                    .defer(local.into_iter().map(|(position, _)| position), "the message file can't be read");
             }
         }
         Ok(Some(attempt))
@@ -112,24 +111,24 @@ impl Deliverer {
     }
 
     /// Notes who is elsewhere, and returns who is here. What is due at another destination is not looked at.
-    fn route(&self, attempt: &mut Attempt, now: Timestamp) -> Vec<LocalRecipient> {
+    fn route(&self, attempt: &mut Attempt, now: Timestamp) -> Vec<Here> {
         let mut local = Vec::new();
         let here = attempt.destination == Destination::Here;
         for position in attempt.due(now) {
             let Some(recipient) = attempt.message.recipients.get(position) else { continue };
             let is_meant = here || self.relay.routes.to(recipient.address.domain()) == attempt.destination;
-            match self.local.route(&recipient.address) {
-                Route::Local { accounts, remote } if here => local.push((position, accounts, remote)),
+            match self.local.route(&recipient.address, attempt.message.sender.as_ref()) {
+                Route::Local(reached) if here => local.push((position, reached)),
                 Route::Elsewhere if is_meant && !here => attempt.elsewhere.push(position),
                 Route::Nowhere(outcome) if is_meant => attempt.outcomes.push((position, outcome)),
                 // The next look finds out where it goes.
-                Route::Local { .. } | Route::Elsewhere | Route::Nowhere(_) => {}
+                Route::Local(_) | Route::Elsewhere | Route::Nowhere(_) => {}
             }
         }
         local
     }
 
-    fn prepare(&self, attempt: &mut Attempt, local: Vec<LocalRecipient>, file: MessageFile) {
+    fn prepare(&self, attempt: &mut Attempt, local: Vec<Here>, file: MessageFile) {
         if !local.is_empty() {
             self.deliver_locally(attempt, local, &file);
         }
@@ -140,16 +139,18 @@ impl Deliverer {
     }
 
     /// One file for all accounts, each gets it once, however many recipients lead to it.
-    fn deliver_locally(&self, attempt: &mut Attempt, local: Vec<LocalRecipient>, file: &MessageFile) {
-        let mut accounts: Vec<Address> = local.iter().flat_map(|(_, accounts, _)| accounts.clone()).collect();
-        accounts.sort();
-        accounts.dedup();
-        let delivered = self.local.deliver(attempt.message.sender.as_ref(), &accounts, file);
-        let delivered: HashMap<Address, Result<(), Outcome>> = accounts.into_iter().zip(delivered).collect();
-        let undone = |account: &Address| delivered.get(account)?.as_ref().err();
-        for (position, accounts, remote) in local {
+    fn deliver_locally(&self, attempt: &mut Attempt, local: Vec<Here>, file: &MessageFile) {
+        let mut all: Vec<LocalRecipient> =
+            local.iter().flat_map(|(_, reached)| reached.accounts.clone()).collect();
+        all.sort();
+        all.dedup();
+        let delivered = self.local.deliver(attempt.message.sender.as_ref(), &all, file);
+        let delivered: HashMap<LocalRecipient, Result<(), Outcome>> =
+            all.into_iter().zip(delivered).collect();
+        let undone = |recipient: &LocalRecipient| delivered.get(recipient)?.as_ref().err();
+        for (position, Reached { accounts, remote }) in local {
             let (failed, done): (Vec<_>, Vec<_>) =
-                accounts.into_iter().partition(|account| undone(account).is_some());
+                accounts.into_iter().partition(|recipient| undone(recipient).is_some());
             match failed.first().and_then(undone) {
                 Some(outcome) if done.is_empty() => attempt.outcomes.push((position, outcome.clone())),
                 _ => {
@@ -158,7 +159,8 @@ impl Deliverer {
                     let (action, notify) =
                         Action::of_recipient(done.len(), failed.len() + remote.len(), parameters.notify);
                     let parameters = RcptParameters { notify, ..parameters };
-                    let forwards = failed.into_iter().chain(remote);
+                    let failed = failed.into_iter().map(|it| it.address(self.local.delimiter));
+                    let forwards = failed.chain(remote);
                     attempt.forwards.extend(forwards.map(|address| (address, parameters.clone())));
                     attempt.outcomes.push((position, Outcome::Delivered(delivered_locally(), action)));
                 }

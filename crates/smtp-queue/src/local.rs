@@ -2,9 +2,9 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use mail_config::{FullMailbox, QuotaConfig};
-use mail_directory::{Directory, Resolution};
+use mail_directory::{Directory, Reached, Resolution};
 use mail_store::Store;
-use mail_types::{Address, Usage};
+use mail_types::{Address, LocalRecipient, Usage};
 
 use crate::client::Outcome;
 use crate::message_file::MessageFile;
@@ -22,8 +22,8 @@ pub(crate) struct Local {
 /// Where a recipient's mail goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Into these INBOXes, and on to these addresses.
-    Local { accounts: Vec<Address>, remote: Vec<Address> },
+    /// To these here, and on to these addresses.
+    Local(Reached),
     /// To another host.
     Elsewhere,
     /// Nowhere, or not now.
@@ -31,12 +31,21 @@ pub(crate) enum Route {
 }
 
 impl Local {
-    pub(crate) fn route(&self, recipient: &Address) -> Route {
-        match self.directory.resolve(recipient, self.delimiter) {
-            Ok(Resolution::Ours { accounts, remote }) => Route::Local { accounts, remote },
+    /// Where mail of `sender` goes.
+    pub(crate) fn route(&self, recipient: &Address, sender: Option<&Address>) -> Route {
+        match self.directory.resolve(recipient, sender, self.delimiter) {
+            Ok(Resolution::Ours(reached)) => Route::Local(reached),
             Ok(Resolution::UnknownUser) => {
                 let text = format!("{} has no user {}", recipient.domain(), recipient.local_part());
                 Route::Nowhere(Outcome::Failed(diagnosis(Status::new(5, 1, 1), &text)))
+            }
+            Ok(Resolution::Disabled) => {
+                let text = format!("{recipient} takes no mail at present");
+                Route::Nowhere(Outcome::Failed(diagnosis(Status::new(5, 2, 1), &text)))
+            }
+            Ok(Resolution::SenderRefused) => {
+                let text = format!("{recipient} does not take mail of this sender");
+                Route::Nowhere(Outcome::Failed(diagnosis(Status::new(5, 7, 1), &text)))
             }
             Ok(Resolution::Foreign) => Route::Elsewhere,
             Err(error) => {
@@ -47,20 +56,20 @@ impl Local {
         }
     }
 
-    /// Delivers to each account that has room, once. Tells for each whether the message is there for good, or what comes of it.
+    /// Delivers to each recipient whose account has room, once. Tells for each whether the message is there for good, or what comes of it.
     pub(crate) fn deliver(
         &self,
         sender: Option<&Address>,
-        accounts: &[Address],
+        recipients: &[LocalRecipient],
         message: &MessageFile,
     ) -> Vec<Result<(), Outcome>> {
         let full: Vec<bool> =
-            accounts.iter().map(|account| !self.has_room(account, message.size())).collect();
-        let with_room: Vec<Address> = accounts
+            recipients.iter().map(|it| !self.has_room(&it.account, message.size())).collect();
+        let with_room: Vec<LocalRecipient> = recipients
             .iter()
             .zip(&full)
             .filter(|(_, full)| !**full)
-            .map(|(account, _)| account.clone())
+            .map(|(recipient, _)| recipient.clone())
             .collect();
         let mut delivered = self.write_all(sender, &with_room, message).into_iter();
         let mut outcome = |full: bool| match full {
@@ -89,11 +98,16 @@ impl Local {
         if class == 5 { Outcome::Failed(diagnosis) } else { Outcome::Deferred(diagnosis) }
     }
 
-    fn write_all(&self, sender: Option<&Address>, accounts: &[Address], message: &MessageFile) -> Vec<bool> {
-        if accounts.is_empty() {
+    fn write_all(
+        &self,
+        sender: Option<&Address>,
+        recipients: &[LocalRecipient],
+        message: &MessageFile,
+    ) -> Vec<bool> {
+        if recipients.is_empty() {
             return Vec::new();
         }
-        self.write(sender, accounts, message).unwrap_or_else(|error| {
+        self.write(sender, recipients, message).unwrap_or_else(|error| {
             tracing::error!(%error, "local delivery failed");
             Vec::new()
         })
@@ -102,17 +116,17 @@ impl Local {
     fn write(
         &self,
         sender: Option<&Address>,
-        accounts: &[Address],
+        recipients: &[LocalRecipient],
         message: &MessageFile,
     ) -> Result<Vec<bool>, Box<dyn std::error::Error>> {
-        let mut delivery = self.store.deliver(accounts)?;
+        let mut delivery = self.store.deliver(recipients)?;
         // RFC 5321 §4.4: the final delivery adds it.
         let sender = sender.map(ToString::to_string).unwrap_or_default();
         write!(delivery, "Return-Path: <{sender}>\r\n")?;
         io::copy(&mut message.rewound()?, &mut delivery)?;
         delivery.flush()?;
-        let results = delivery.commit().into_iter().zip(accounts);
-        Ok(results.map(|(result, account)| is_delivered(&result, account)).collect())
+        let results = delivery.commit().into_iter().zip(recipients);
+        Ok(results.map(|(result, recipient)| is_delivered(&result, &recipient.account)).collect())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mail_directory::DirectoryError;
 use mail_store::{Delivery, Store, StoreError};
-use mail_types::{Address, Domain, Language};
+use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_queue::{Arrival, Body, Envelope, Queue, QueueError, QueueWriter, Requests};
 use tracing::{error, warn};
 
@@ -97,10 +97,14 @@ impl Files {
     ) -> Result<Self, FileError> {
         let mut files = Self { queue: Arc::clone(&to.queue), delivery: None, queued: None };
         if !transaction.accounts.is_empty() {
-            let accounts: Vec<Address> = transaction.accounts.iter().cloned().collect();
+            let recipients: Vec<LocalRecipient> = transaction.accounts.iter().cloned().collect();
             let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
-            let mut delivery =
-                if is_junk { to.store.deliver_junk(&accounts)? } else { to.store.deliver(&accounts)? };
+            let mut delivery = if is_junk {
+                let accounts: Vec<Address> = recipients.into_iter().map(|it| it.account).collect();
+                to.store.deliver_junk(&accounts)?
+            } else {
+                to.store.deliver(&recipients)?
+            };
             delivery.write_all(Trace::return_path(transaction).as_bytes())?;
             files.delivery = Some(delivery);
         }
@@ -160,8 +164,8 @@ impl Files {
 
 fn deliver(delivery: Delivery, transaction: &Transaction) -> Result<(), FileError> {
     delivery.commit_all().map_err(|(position, error)| {
-        if let Some(account) = transaction.accounts.iter().nth(position) {
-            error!(%account, %error, "the message can't be delivered");
+        if let Some(recipient) = transaction.accounts.iter().nth(position) {
+            error!(account = %recipient.account, %error, "the message can't be delivered");
         }
         error.into()
     })
@@ -172,6 +176,7 @@ mod tests {
     use std::path::Path;
 
     use jiff::Timestamp;
+    use mail_directory::Reached;
     use smtp_proto::RcptParameters;
 
     use super::*;
@@ -187,9 +192,9 @@ mod tests {
     fn send(to: &Destinations, accounts: &[&str]) -> Result<(), FileError> {
         let mut transaction = Transaction::new(None, smtp_proto::MailParameters::default());
         let recipient: Address = "list@example.org".parse().unwrap();
-        let accounts = accounts.iter().map(|account| account.parse().unwrap()).collect();
-        let far = vec!["far@example.net".parse().unwrap()];
-        assert!(transaction.add(recipient, &RcptParameters::default(), accounts, far));
+        let accounts = accounts.iter().map(|account| account.parse::<Address>().unwrap().into()).collect();
+        let reached = Reached { accounts, remote: vec!["far@example.net".parse().unwrap()] };
+        assert!(transaction.add(recipient, &RcptParameters::default(), reached));
         let trace = Trace {
             id: "1".to_owned(),
             at: Timestamp::now(),

@@ -33,14 +33,15 @@ impl Dialogue {
         }
         let delimiter = self.shared.config.smtp.recipient_delimiter;
         let (quotas, size) = (self.quotas(), self.session.declared_size());
+        let sender = self.session.sender().cloned().flatten();
         let answer = self.ask(move |directory| {
             let address = match recipient {
                 Recipient::Address(address) => Some(address),
                 Recipient::Postmaster => directory.postmaster()?,
             };
             let Some(address) = address else { return Ok::<_, QuotaError>(None) };
-            let resolution = directory.resolve(&address, delimiter)?;
-            Ok(Some((address, quotas.with_room(resolution, size)?)))
+            let resolution = directory.resolve(&address, sender.as_ref(), delimiter)?;
+            Ok(Some((address, quotas.with_room(resolution, size, delimiter)?)))
         });
         match answer.await {
             Some(Some((address, Some(resolution)))) => {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use mail_config::{FullMailbox, QuotaConfig};
-use mail_directory::{Directory, DirectoryError, Resolution};
+use mail_directory::{Directory, DirectoryError, Reached, Resolution};
 use mail_store::{Store, StoreError};
-use mail_types::{Address, Usage};
+use mail_types::{LocalRecipient, Usage};
 use smtp_proto::Reply;
 
 /// Who may hold how much.
@@ -33,22 +33,25 @@ impl Quotas {
         &self,
         resolution: Resolution,
         size: Option<u64>,
+        delimiter: Option<char>,
     ) -> Result<Option<Resolution>, QuotaError> {
-        let Resolution::Ours { accounts, mut remote } = resolution else { return Ok(Some(resolution)) };
+        let Resolution::Ours(Reached { accounts, mut remote }) = resolution else {
+            return Ok(Some(resolution));
+        };
         let (mut with_room, mut full) = (Vec::new(), Vec::new());
-        for account in accounts {
-            let quota = self.directory.quota(&account, self.config.default)?;
-            if self.store.has_room(&account, quota, Usage::message(size.unwrap_or_default()))? {
-                with_room.push(account)
+        for recipient in accounts {
+            let quota = self.directory.quota(&recipient.account, self.config.default)?;
+            if self.store.has_room(&recipient.account, quota, Usage::message(size.unwrap_or_default()))? {
+                with_room.push(recipient)
             } else {
-                full.push(account)
+                full.push(recipient.address(delimiter))
             }
         }
         if with_room.is_empty() && remote.is_empty() && !full.is_empty() {
             return Ok(None);
         }
         remote.extend(full);
-        Ok(Some(Resolution::Ours { accounts: with_room, remote }))
+        Ok(Some(Resolution::Ours(Reached { accounts: with_room, remote })))
     }
 
     /// True if a message of so many octets may go to these accounts, for each of which there was room at RCPT.
@@ -57,11 +60,11 @@ impl Quotas {
     /// refused only if nobody has room: one may exceed the quota by one message so that others get theirs. Blocks.
     pub(crate) fn may_deliver<'a>(
         &self,
-        accounts: impl Iterator<Item = &'a Address>,
+        accounts: impl Iterator<Item = &'a LocalRecipient>,
         size: u64,
     ) -> Result<bool, QuotaError> {
         let mut is_refused = false;
-        for account in accounts {
+        for LocalRecipient { account, .. } in accounts {
             let (quota, more) = (self.directory.quota(account, self.config.default)?, Usage::message(size));
             if !quota.is_limited() {
                 return Ok(true); // nobody counts what has no limit
@@ -86,6 +89,8 @@ impl Quotas {
 
 #[cfg(test)]
 mod tests {
+    use mail_types::Address;
+
     use super::*;
 
     #[test]
@@ -99,6 +104,6 @@ mod tests {
         let new = dir.path().join("mail/example.org/bob/Maildir/new");
         std::fs::remove_dir(&new).unwrap();
         std::fs::write(&new, "who counts stumbles over a file in a folder's place").unwrap();
-        assert!(quotas.may_deliver([&bob].into_iter(), 4096).unwrap());
+        assert!(quotas.may_deliver([&bob.into()].into_iter(), 4096).unwrap());
     }
 }

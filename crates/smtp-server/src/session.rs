@@ -1,6 +1,6 @@
 use mail_config::SmtpRole;
-use mail_directory::Resolution;
 use mail_directory::sasl::Mechanism;
+use mail_directory::{Reached, Resolution};
 use mail_types::Address;
 use smtp_proto::{
     Command, MailParameters, ParseError, RcptParameters, Recipient, Reply, ReversePath, Xclient,
@@ -313,19 +313,28 @@ impl Session {
     ) -> Reply {
         let may_relay = self.login.is_some();
         let State::Mail(transaction) = &mut self.state else { return trouble() };
-        let (accounts, remote) = match resolution {
-            Some(Resolution::Ours { accounts, remote }) => (accounts, remote),
+        let reached = match resolution {
+            Some(Resolution::Ours(reached)) => reached,
             // RFC 6409 §4.2.
             Some(Resolution::Foreign) if may_relay && !is_fully_qualified(&address) => {
                 return Reply::new(554, "5.1.2", "The domain is not fully qualified");
             }
             // Only our own users may have mail sent elsewhere: never an open relay.
-            Some(Resolution::Foreign) if may_relay => (Vec::new(), vec![address.clone()]),
+            Some(Resolution::Foreign) if may_relay => {
+                Reached { remote: vec![address.clone()], ..Reached::default() }
+            }
             Some(Resolution::Foreign) => return Reply::new(550, "5.7.1", "Relaying denied"),
+            // RFC 3463 §3.3.
+            Some(Resolution::Disabled) => {
+                return Reply::new(550, "5.2.1", "The mailbox takes no mail at present");
+            }
+            Some(Resolution::SenderRefused) => {
+                return Reply::new(550, "5.7.1", "Mail of this sender is not wanted here");
+            }
             Some(Resolution::UnknownUser) => return Reply::new(550, "5.1.1", "No such user here"),
             None => return trouble(),
         };
-        if transaction.add(address, parameters, accounts, remote) {
+        if transaction.add(address, parameters, reached) {
             Reply::new(250, "2.1.5", "OK")
         } else {
             too_many_recipients()
@@ -517,7 +526,7 @@ mod tests {
         reply(&mut session, "EHLO x");
         reply(&mut session, "MAIL FROM:<>");
         let members = (0..20_000).map(|n| format!("m{n}@example.net").parse().unwrap()).collect();
-        let resolution = Resolution::Ours { accounts: Vec::new(), remote: members };
+        let resolution = Resolution::Ours(Reached { remote: members, ..Reached::default() });
         let list: Address = "list@example.org".parse().unwrap();
         assert_eq!(session.recipient_checked(list, &RcptParameters::default(), Some(resolution)).code(), 452);
     }

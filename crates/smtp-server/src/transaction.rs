@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use mail_types::Address;
+use mail_directory::Reached;
+use mail_types::{Address, LocalRecipient};
 use smtp_proto::{Body, MailParameters, Notify, OriginalRecipient, RcptParameters, ReversePath};
 use smtp_queue::{Action, Receipt};
 
@@ -14,8 +15,8 @@ pub(crate) struct Transaction {
     pub(crate) parameters: MailParameters,
     /// As the client named them.
     pub(crate) recipients: Vec<Address>,
-    /// Local accounts.
-    pub(crate) accounts: BTreeSet<Address>,
+    /// Those here.
+    pub(crate) accounts: BTreeSet<LocalRecipient>,
     /// Addresses elsewhere, and what the sender wants to hear of each.
     pub(crate) remote: BTreeMap<Address, RcptParameters>,
     /// What the sender wants to be told once the message is stored.
@@ -40,8 +41,7 @@ impl Transaction {
         &mut self,
         recipient: Address,
         parameters: &RcptParameters,
-        accounts: Vec<Address>,
-        remote: Vec<Address>,
+        Reached { accounts, remote }: Reached,
     ) -> bool {
         let reached = [self.accounts.len(), self.remote.len(), accounts.len(), remote.len()];
         if reached.iter().sum::<usize>() > MAX_REACHED {

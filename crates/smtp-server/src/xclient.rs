@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use mail_directory::Resolution;
+use mail_directory::DirectoryError;
 use mail_types::Address;
 use smtp_proto::{Reply, Xclient};
 use tracing::info;
@@ -50,13 +50,9 @@ impl Dialogue {
     /// The account of this name, which is no alias; `None` if the directory could not be asked.
     async fn account(&self, name: &str) -> Option<Option<Address>> {
         let Ok(named) = name.parse::<Address>() else { return Some(None) };
-        let resolution = self.ask(move |directory| directory.resolve(&named, None)).await?;
-        Some(match resolution {
-            Resolution::Ours { accounts, .. } => {
-                accounts.into_iter().find(|account| account.to_string().eq_ignore_ascii_case(name))
-            }
-            Resolution::UnknownUser | Resolution::Foreign => None,
-        })
+        let named = named.to_lowercase();
+        self.ask(move |directory| Ok::<_, DirectoryError>(directory.is_account(&named)?.then_some(named)))
+            .await
     }
 }
 

@@ -115,6 +115,15 @@ impl Fixture {
         Ok(self.directory.set_quota(&address(user)?, setting)?)
     }
 
+    /// Makes a mailbox. Blocks.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn add_mailbox(&self, user: &str, mailbox: &str) -> Result<()> {
+        let name = mailbox.parse::<MailboxName>().map_err(|error| anyhow!("{mailbox}: {error}"))?;
+        Ok(self.store.account(&address(user)?)?.create(&name, None)?)
+    }
+
     /// Puts a message into a mailbox. Blocks.
     ///
     /// # Errors
@@ -192,7 +201,10 @@ impl Fixture {
         let (user, mailbox) =
             user.split_once('/').map_or((user, None), |(user, mailbox)| (user, Some(mailbox)));
         let maildir = self.config.mail_dir().join("example.org").join(user).join("Maildir");
-        let new = mailbox.map_or(maildir.clone(), |mailbox| maildir.join(format!(".{mailbox}"))).join("new");
+        let new = match mailbox {
+            Some(mailbox) => maildir.join(mailbox.parse::<MailboxName>()?.to_maildir()).join("new"),
+            None => maildir.join("new"),
+        };
         let mut files =
             std::fs::read_dir(new)?.map(|entry| entry.map(|it| it.path())).collect::<Result<Vec<_>, _>>()?;
         files.sort();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use mail_directory::{Limit, QuotaSetting};
+use mail_directory::{Limit, QuotaSetting, Refusal};
 use mail_types::Network;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -18,10 +18,14 @@ use crate::{Fixture, Security, Server};
 #[derive(Debug, Clone, Default)]
 pub struct Transcript {
     users: Vec<String>,
+    mailboxes: Vec<(String, String)>,
     messages: Vec<GivenMessage>,
     aliases: Vec<(String, Vec<String>)>,
     settings: Vec<(String, String)>,
     quotas: Vec<(String, QuotaSetting)>,
+    /// By whom, and whose mail.
+    refusals: Vec<(Option<String>, String)>,
+    disabled: Vec<String>,
     dns: String,
     plain_only: bool,
     /// The client behind the proxy through which all come.
@@ -112,11 +116,23 @@ impl Transcript {
                 mailbox: (*mailbox).to_owned(),
                 text: Vec::new(),
             }),
+            ["mailbox", mailbox, "of", user] => {
+                self.mailboxes.push(((*user).to_owned(), (*mailbox).to_owned()));
+            }
             ["over", "plain"] => self.plain_only = true,
             ["through", "a", "proxy", "from", client] => self.proxied = Some(client.parse()?),
             ["alias", alias, "to", targets @ ..] => {
                 self.aliases.push(((*alias).to_owned(), targets.iter().map(|it| (*it).to_owned()).collect()));
             }
+            ["refusal", "of", sender, by @ ..] => {
+                let by = match by {
+                    [] => None,
+                    ["by", account] => Some((*account).to_owned()),
+                    _ => bail!("refusal of SENDER by ACCOUNT"),
+                };
+                self.refusals.push((by, (*sender).to_owned()));
+            }
+            ["no", "mail", "for", user] => self.disabled.push((*user).to_owned()),
             ["quota", "of", user, storage, "octets", messages, "messages"] => {
                 let setting = QuotaSetting { storage: limit(storage)?, messages: limit(messages)? };
                 self.quotas.push(((*user).to_owned(), setting));
@@ -139,12 +155,22 @@ impl Transcript {
         for user in self.users.iter().filter(|user| !["alice", "bob"].contains(&user.as_str())) {
             fixture.add_user(user)?;
         }
+        for (user, mailbox) in &self.mailboxes {
+            fixture.add_mailbox(user, mailbox)?;
+        }
         for message in &self.messages {
             fixture.add_message(&message.user, &message.mailbox, &message.text)?;
         }
         for (alias, targets) in &self.aliases {
             let targets = targets.iter().map(|it| it.parse()).collect::<Result<Vec<_>, _>>()?;
             fixture.directory.add_alias(&alias.parse()?, &targets)?;
+        }
+        for (account, sender) in &self.refusals {
+            let account = account.as_ref().map(|account| account.parse()).transpose()?;
+            fixture.directory.refuse(&Refusal { account, sender: sender.parse()? })?;
+        }
+        for user in &self.disabled {
+            fixture.directory.set_receives(&user.parse()?, false)?;
         }
         for (user, setting) in &self.quotas {
             fixture.set_quota(user, *setting)?;

@@ -63,7 +63,7 @@ impl Fixture {
 
     pub(crate) fn deliver(&self) {
         let store = Store::open(self.dir.path()).unwrap();
-        let mut delivery = store.deliver(std::slice::from_ref(&self.owner)).unwrap();
+        let mut delivery = store.deliver(&[self.owner.clone().into()]).unwrap();
         delivery.write_all(MESSAGE).unwrap();
         delivery.commit_all().map_err(|(_, error)| error).unwrap();
     }

@@ -321,7 +321,7 @@ impl Fixture {
     }
 
     fn deliver(&self, text: &str) {
-        let mut delivery = self.store.deliver(&[Self::owner()]).unwrap();
+        let mut delivery = self.store.deliver(&[Self::owner().into()]).unwrap();
         delivery.write_all(text.as_bytes()).unwrap();
         delivery.commit().into_iter().for_each(|result| result.unwrap());
     }

@@ -1,6 +1,6 @@
 //! Accounts come into being whole, and a message comes to all its recipients or to none.
 
-use mail_types::SpecialUse;
+use mail_types::{LocalRecipient, SpecialUse};
 
 use super::*;
 use crate::disk::fault;
@@ -64,7 +64,7 @@ fn a_delivery_to_all_that_fails_for_one_reaches_none() {
     for step in 0.. {
         let dir = fast_dir();
         let store = Store::open(dir.path()).unwrap();
-        let mut delivery = store.deliver(&[bob(), alice(), bob()]).unwrap();
+        let mut delivery = store.deliver(&[bob(), alice(), bob()].map(Into::into)).unwrap();
         delivery.write_all(b"x\r\n").unwrap();
         fault::once(step);
         let result = delivery.commit_all();
@@ -89,7 +89,7 @@ fn a_message_is_there_for_those_to_whom_it_is_said_to_be_delivered_and_for_nobod
         let store = Store::open(dir.path()).unwrap();
         // Twice to one account: what holds for the one holds for the other.
         let owners = [alice(), bob(), bob()];
-        let mut delivery = store.deliver(&owners).unwrap();
+        let mut delivery = store.deliver(&owners.clone().map(Into::into)).unwrap();
         delivery.write_all(b"x\r\n").unwrap();
         fault::once(step);
         let delivered: Vec<bool> = delivery.commit().iter().map(Result::is_ok).collect();
@@ -111,10 +111,53 @@ fn a_delivery_is_taken_back_also_when_a_session_has_seen_it() {
     let dir = fast_dir();
     let store = Store::open(dir.path()).unwrap();
     let mailbox = inbox(&store);
-    let mut delivery = store.deliver(&[bob(), alice()]).unwrap();
+    let mut delivery = store.deliver(&[bob(), alice()].map(Into::into)).unwrap();
     delivery.write_all(b"x\r\n").unwrap();
     std::fs::remove_dir_all(dir.path().join("example.org/alice/Maildir/new")).unwrap();
     let (position, error) = delivery.place_all(|| assert_eq!(mailbox.sync().unwrap().len(), 1)).unwrap_err();
     assert_eq!((position, error.is_not_found()), (1, true));
     until(&mailbox, Snapshot::is_empty);
+}
+
+fn deliver_by(store: &Arc<Store>, detail: &str) -> String {
+    let recipient = LocalRecipient { account: bob(), detail: Some(detail.into()) };
+    let mut delivery = store.deliver(&[recipient]).unwrap();
+    delivery.write_all(b"x\r\n").unwrap();
+    delivery.commit_all().unwrap();
+    let account = store.account(&bob()).unwrap();
+    let names = account.mailboxes().unwrap().into_iter().filter(|it| it.selectable).map(|it| it.name);
+    let with_new =
+        names.filter(|name| std::fs::read_dir(account.folder(name).join("new")).unwrap().count() > 0);
+    let with_new: Vec<MailboxName> = with_new.collect();
+    for name in &with_new {
+        let new = account.folder(name).join("new");
+        std::fs::read_dir(new)
+            .unwrap()
+            .for_each(|entry| std::fs::remove_file(entry.unwrap().path()).unwrap());
+    }
+    with_new.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_detail_names_a_mailbox_of_the_account_or_none() {
+    let dir = fast_dir();
+    let store = Store::open(dir.path()).unwrap();
+    store.create_account(&bob()).unwrap();
+    let account = store.account(&bob()).unwrap();
+    for name in ["Lists", "a.b", "a/b", "two", "TWO", "Grüße", "INBOX/below", "only/below"] {
+        account.create(&name.parse().unwrap(), None).unwrap();
+    }
+    account.delete(&"only".parse().unwrap()).unwrap();
+    let by = |detail: &str| deliver_by(&store, detail);
+    assert_eq!([by("Lists"), by("LISTS"), by("lists")], ["Lists", "Lists", "Lists"]);
+    assert_eq!([by("a.b"), by("A.B"), by("a/b"), by("a")], ["a.b", "a.b", "a/b", "a"]);
+    assert_eq!([by("two"), by("TWO"), by("Two")], ["two", "TWO", "INBOX"], "two are meant by the last");
+    assert_eq!([by("Grüße"), by("gru\u{308}ße"), by("Gr&APwA3w-e")], ["Grüße", "Grüße", "Grüße"]);
+    assert_eq!([by("below"), by("inbox"), by("inbox/below")], ["INBOX", "INBOX", "INBOX/below"]);
+    assert_eq!([by("only"), by("only/below")], ["INBOX", "only/below"], "nothing can be put into the first");
+    for other in ["..", "../alice", "/", ".Lists", "&", "cur", "Lists/", "Sent", "trash", "Drafts", "Archive"]
+    {
+        let expected = if other == "Lists/" { "Lists" } else { "INBOX" };
+        assert_eq!(by(other), expected, "{other}");
+    }
 }

@@ -15,7 +15,7 @@ fn a_message_gets_its_hash_at_delivery_and_append_and_keeps_it_when_copied_or_mo
     let store = Store::open(dir.path()).unwrap();
     let text = b"Subject: a\r\n\r\none\r\n";
     let alice: Address = "alice@example.org".parse().unwrap();
-    let mut delivery = store.deliver(&[bob(), alice]).unwrap();
+    let mut delivery = store.deliver(&[bob().into(), alice.into()]).unwrap();
     text.chunks(3).for_each(|piece| delivery.write_all(piece).unwrap());
     delivery.commit().into_iter().for_each(|result| result.unwrap());
     let of = |path: &str| hashes(&dir.path().join("example.org").join(path));

@@ -38,7 +38,8 @@ fn put(mailbox: &Arc<Mailbox>, text: &str, flags: Flags) -> Result<Uid, StoreErr
 }
 
 fn send(store: &Arc<Store>, to: &[Address], text: &str) -> Result<crate::Delivery, StoreError> {
-    let mut delivery = store.deliver(to)?;
+    let to: Vec<_> = to.iter().cloned().map(Into::into).collect();
+    let mut delivery = store.deliver(&to)?;
     delivery.write_all(text.as_bytes()).unwrap();
     Ok(delivery)
 }
@@ -296,7 +297,7 @@ fn a_message_larger_than_a_buffer_cut_short() {
     check(&Operation {
         act: |store| {
             put(&account(store).open(&name("Trash"))?, large(), Flags::new())?;
-            let mut delivery = store.deliver(&[bob()])?;
+            let mut delivery = store.deliver(&[bob().into()])?;
             let written = delivery.write_all(large().as_bytes());
             written.map_err(|source| StoreError::Io { context: "writing", path: PathBuf::new(), source })?;
             delivery.commit_all().map_err(|(_, error)| error)

@@ -302,7 +302,7 @@ fn check_cut_short(act: impl Fn(&Arc<Store>) -> Result<(), StoreError>) {
 #[test]
 fn a_delivery_cut_short_is_counted() {
     check_cut_short(|store| {
-        let mut delivery = store.deliver(&[bob()])?;
+        let mut delivery = store.deliver(&[bob().into()])?;
         delivery.write_all(b"123\r\n").unwrap();
         delivery.commit_all().map_err(|(_, error)| error)
     });

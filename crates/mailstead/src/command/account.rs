@@ -4,10 +4,11 @@ use anyhow::{Context, bail};
 use mail_directory::Directory;
 use mail_store::Store;
 use mail_types::Address;
+use serde_json::json;
 
 use super::operator::{become_operator, open_directory};
 use super::quota::{self, Held};
-use crate::cli::AccountCommand;
+use crate::cli::{AccountCommand, Switch};
 use crate::{output, password};
 
 pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> {
@@ -18,6 +19,7 @@ pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> 
             open_directory(config)?.remove_account(&address)?;
             Ok(output::line(&format!("removed {address}; its mail is kept"))?)
         }
+        AccountCommand::Receive { address, switch, json } => receive(config, &address, switch, json),
         AccountCommand::Quota(arguments) => quota::run(config, &arguments),
         AccountCommand::Password { address } => {
             let directory = open_directory(config)?;
@@ -29,6 +31,20 @@ pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> 
             Ok(output::line(&format!("the password of {address} is changed"))?)
         }
     }
+}
+
+fn receive(config: &Path, address: &Address, switch: Option<Switch>, json: bool) -> anyhow::Result<()> {
+    let directory = open_directory(config)?;
+    let address = address.to_lowercase();
+    if let Some(switch) = switch {
+        directory.set_receives(&address, switch == Switch::On)?;
+    }
+    let receives = directory.receives(&address)?;
+    if json {
+        return output::json(&json!({ "address": address.to_string(), "receives": receives }));
+    }
+    let says = if receives { "takes mail" } else { "takes no mail" };
+    Ok(output::line(&format!("{address} {says}"))?)
 }
 
 /// The folders come first: an account that can log in always finds its INBOX.

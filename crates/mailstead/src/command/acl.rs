@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use mail_directory::{Directory, DirectoryError, Resolution};
+use mail_directory::{Directory, DirectoryError};
 use mail_store::{Account, Identifier, Known};
 use mail_types::{Address, MailboxName, Rights};
 use serde_json::json;
@@ -34,10 +34,10 @@ pub(super) fn run(config: &Path, command: AclCommand) -> anyhow::Result<()> {
 }
 
 fn look_up(directory: &Directory, address: &Address) -> Result<Option<Known>, DirectoryError> {
-    Ok(match directory.resolve(address, None)? {
-        Resolution::Ours { accounts, .. } if accounts.contains(address) => Some(Known::Account),
-        Resolution::Ours { .. } => Some(Known::Alias),
-        Resolution::UnknownUser | Resolution::Foreign => None,
+    Ok(match directory.accounts_of(address)? {
+        accounts if accounts.contains(address) => Some(Known::Account),
+        accounts if accounts.is_empty() => None,
+        _ => Some(Known::Alias),
     })
 }
 

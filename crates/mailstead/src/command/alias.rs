@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use mail_types::Address;
+use mail_types::{Address, AddressPattern};
 use serde_json::json;
 
 use super::operator::open_directory;
@@ -32,7 +32,7 @@ pub(super) fn run(config: &Path, command: AliasCommand) -> anyhow::Result<()> {
     }
 }
 
-fn show(aliases: &[(Address, Vec<Address>)], json: bool) -> anyhow::Result<()> {
+fn show(aliases: &[(AddressPattern, Vec<Address>)], json: bool) -> anyhow::Result<()> {
     if !json {
         let mut lines = aliases.iter().map(|(alias, targets)| format!("{alias} -> {}", list(targets)));
         return lines.try_for_each(|line| Ok(output::line(&line)?));

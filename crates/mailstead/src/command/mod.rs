@@ -9,6 +9,7 @@ mod init;
 mod operator;
 mod queue;
 mod quota;
+mod refusal;
 mod store;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Account(command) => done(account::run(&config, command)),
         Command::Domain(command) => done(domain::run(&config, command)),
         Command::Alias(command) => done(alias::run(&config, command)),
+        Command::Refusal(command) => done(refusal::run(&config, command)),
         Command::Acl(command) => done(acl::run(&config, command)),
         Command::Store(command) => store::run(&config, command),
     }

@@ -85,7 +85,7 @@ fn welcome(store: &Arc<Store>, address: &Address) -> anyhow::Result<()> {
     if store.account(address)?.status(&inbox)?.messages > 0 {
         return Ok(());
     }
-    let mut delivery = store.deliver(std::slice::from_ref(address))?;
+    let mut delivery = store.deliver(&[address.clone().into()])?;
     delivery.write_all(welcome_message(address)?.as_bytes())?;
     for result in delivery.commit() {
         result?;

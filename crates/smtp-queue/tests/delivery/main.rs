@@ -202,8 +202,8 @@ async fn what_the_sender_wants_to_hear_goes_with_a_message_that_an_alias_leads_o
     let mut peer = Peer::start().await;
     let host = Host::new(Some(peer.smarthost()));
     let directory = Directory::open(&host.config.directory_file()).unwrap();
-    directory.add_alias(&address("sales@example.org"), &[address("no@x.org")]).unwrap();
-    directory.add_alias(&address("silent@example.org"), &[address("no@y.org")]).unwrap();
+    directory.add_alias(&"sales@example.org".parse().unwrap(), &[address("no@x.org")]).unwrap();
+    directory.add_alias(&"silent@example.org".parse().unwrap(), &[address("no@y.org")]).unwrap();
     let requests = Requests {
         recipients: [(address("silent@example.org"), parameters("NEVER", None))].into(),
         ..Requests::default()
@@ -264,7 +264,7 @@ async fn an_alias_leads_on_to_another_host_and_an_unknown_user_bounces() {
     let host = Host::new(Some(peer.smarthost()));
     let directory = Directory::open(&host.config.directory_file()).unwrap();
     let targets = [address("alice@example.org"), address("bob@example.net")];
-    directory.add_alias(&address("both@example.org"), &targets).unwrap();
+    directory.add_alias(&"both@example.org".parse().unwrap(), &targets).unwrap();
     let running = host.run();
     host.add(Some("carol@example.com"), &["both@example.org"]);
     let forwarded = peer.next().await;

@@ -108,7 +108,7 @@ impl Worker {
 
     fn deliver(&mut self) -> Result<(), StoreError> {
         let text = self.text();
-        let mut delivery = self.store.deliver(&[bob()])?;
+        let mut delivery = self.store.deliver(&[bob().into()])?;
         delivery.write_all(text.as_bytes()).unwrap();
         say(&format!("more {text}"));
         delivery.commit_all().map_err(|(_, error)| error)?;
