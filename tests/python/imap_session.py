@@ -59,6 +59,28 @@ offered = ok(box.capability())[0].decode().upper().split()
 for wanted in ("IMAP4REV1", "IDLE", "MOVE", "UIDPLUS", "NAMESPACE", "UNSELECT", "CHILDREN", "SPECIAL-USE", "ENABLE", "ID", "LITERAL+"):
     assert wanted in offered, (wanted, offered)
 
+# LANGUAGE (RFC 5255 §3): what is refused is said in the user's language, and the namespaces have names in it.
+imaplib.Commands["LANGUAGE"] = ("NONAUTH", "AUTH", "SELECTED")
+assert "LANGUAGE" in offered, offered
+
+
+def speak(*ranges):
+    """Chooses a language; the tag of the one that is spoken then."""
+    ok(box._simple_command("LANGUAGE", *ranges))
+    return box.untagged_responses.pop("LANGUAGE")[-1]
+
+
+assert {b"en", b"pt", b"es"} <= set(speak().strip(b"()").split())
+refusals = {box.select("Nowhere")[1][0]}
+for tag, spoken, others in (("pt-BR", b"(pt)", b"Outras contas"), ("es", b"(es)", b"Otros usuarios"), ("default", b"(en)", b"Other Users")):
+    assert speak(tag) == spoken, tag
+    refused = box.select("Nowhere")
+    assert refused[0] == "NO" and b"[NONEXISTENT]" in refused[1][0], refused
+    refusals.add(refused[1][0])
+    assert others in ok(box.namespace())[-1], tag
+assert len(refusals) == 3, refusals
+assert box._simple_command("LANGUAGE", "tlh")[0] == "NO"
+
 # The mailboxes of a new account, with their uses (RFC 6154), all subscribed.
 listed = b"\n".join(ok(box.list()))
 for use in (b"Drafts", b"Sent", b"Junk", b"Trash", b"Archive"):

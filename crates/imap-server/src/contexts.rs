@@ -2,14 +2,15 @@
 
 mod sorted;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use imap_proto::{FetchItem, SearchKey, SearchRequest, SortCriterion, Tag};
+use imap_proto::{FetchItem, SearchKey, SearchRequest, SortCriterion, SortKey, Tag};
 use mail_types::{Uid, UidSet};
 use tracing::warn;
 
 use crate::answer::{Output, Status};
-use crate::search::{find, find_among};
+use crate::search::{Hit, find, find_among};
 use crate::selected::SelectedMailbox;
 use crate::text::Text;
 
@@ -28,6 +29,8 @@ struct Context {
     order: Option<Box<[SortCriterion]>>,
     /// The messages found.
     results: Vec<Uid>,
+    /// How relevant they are, where they are sorted by that.
+    relevancies: Option<HashMap<Uid, u8>>,
     /// What is fetched of messages that arrive and are found.
     items: Arc<[FetchItem]>,
 }
@@ -69,7 +72,7 @@ pub(crate) fn begin(
     (tag, request): (&Tag, &SearchRequest),
     order: Option<&[SortCriterion]>,
     now: i64,
-    found: &[usize],
+    found: &[Hit],
     out: &mut Output,
 ) {
     if selected.contexts().all.len() >= MOST {
@@ -77,7 +80,11 @@ pub(crate) fn begin(
         return;
     }
     let key = without_numbers(selected, &request.key);
-    let results = found.iter().filter_map(|index| selected.uid(*index)).collect();
+    let results = found.iter().filter_map(|hit| selected.uid(hit.index)).collect();
+    let by_relevancy =
+        order.is_some_and(|order| order.iter().any(|criterion| criterion.key == SortKey::Relevancy));
+    let relevancies = by_relevancy
+        .then(|| found.iter().filter_map(|hit| Some((selected.uid(hit.index)?, hit.relevancy))).collect());
     let items = request.updates.clone().into();
     let request = SearchRequest { key, returns: None, updates: Vec::new(), ..request.clone() };
     selected.contexts_mut().all.push(Context {
@@ -86,6 +93,7 @@ pub(crate) fn begin(
         now,
         order: order.map(Into::into),
         results,
+        relevancies,
         items,
     });
 }
@@ -131,6 +139,9 @@ pub(crate) fn tell_gone(
             };
             let removed = sorted::remove(&mut context.results, number);
             sorted::tell(context, "REMOVEFROM", &removed, out);
+            if let Some(relevancies) = &mut context.relevancies {
+                relevancies.retain(|uid, _| gone.binary_search_by_key(uid, |(_, gone)| *gone).is_err());
+            }
             continue;
         }
         let is_result = |(_, uid): &&(usize, Uid)| context.results.binary_search(uid).is_ok();

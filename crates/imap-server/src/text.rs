@@ -235,8 +235,6 @@ texts! {
             "Isso não é uma pesquisa que um filtro possa representar",
             "Eso no es una búsqueda que un filtro pueda representar";
         OnlySearchUpdated: "Only a SEARCH is updated", "Só um SEARCH se atualiza", "Solo se actualiza un SEARCH";
-        RelevancyNotUpdated: "What is sorted by relevancy is not updated",
-            "O que é ordenado por relevância não é atualizado", "Lo que se ordena por relevancia no se actualiza";
         RelevancyOfFuzzy: "RELEVANCY needs a FUZZY key",
             "RELEVANCY precisa de um critério FUZZY", "RELEVANCY necesita un criterio FUZZY";
         SaveOfSelected: "SAVE is of the selected mailbox alone",

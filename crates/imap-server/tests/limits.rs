@@ -253,6 +253,7 @@ async fn a_masked_capability_is_not_there_for_whom_it_is_masked() -> anyhow::Res
         mask(Some("alice@example.org"), None, "CHILDREN"),
         mask(None, Some("Some Mail"), "IMAP4REV2"),
         mask(Some("bob@example.org"), Some("Some Mail"), "CONDSTORE"),
+        mask(None, Some("Mono Mail"), "LANGUAGE"),
     ];
     let dialogue = "S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 ...\n\
         C: a ID (\"name\" \"some mail\")\nS: * ID...\nS: a OK [CAPABILITY IMAP4rev1 LITERAL+ ...\n\
@@ -263,7 +264,11 @@ async fn a_masked_capability_is_not_there_for_whom_it_is_masked() -> anyhow::Res
         S: e OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE LANGUAGE CHILDREN LIST-EXTENDED ...\n\
         C: f ENABLE CONDSTORE\nS: * ENABLED\nS: f OK...\n\
         C: g ID (\"name\" \"Other\")\nS: * ID...\nS: g OK [CAPABILITY IMAP4rev1 IMAP4rev2 ...\n\
-        C: h ID NIL\nS: * ID...\nS: h OK Done\n";
+        C: h ID NIL\nS: * ID...\nS: h OK Done\n\
+        C: i ID (\"name\" \"Mono Mail\")\nS: * ID...\n\
+        S: i OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE CHILDREN LIST-EXTENDED ...\n\
+        C: j UNAUTHENTICATE\nS: j OK...\nC: k CAPABILITY\n\
+        S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE STARTTLS AUTH=...\nS: k OK...\n";
     hold(&mut fixture, dialogue).await
 }
 

@@ -127,3 +127,23 @@ async fn searches_that_are_updated_by_number_end() -> anyhow::Result<()> {
     );
     hold(true, &dialogue).await
 }
+
+/// RFC 5465 §5, RFC 9586 §3: what is told at any time names messages by UID as well.
+#[tokio::test]
+async fn notify_tells_by_uid() -> anyhow::Result<()> {
+    let selected = SELECTED.replace("S: *", "2S: *").replace("$recent", "$recent2");
+    let dialogue = format!(
+        "{GIVEN}C: b ENABLE UIDONLY\nS: * ENABLED UIDONLY\nS: b OK...\nC: c SELECT INBOX\n{SELECTED}S: c OK...\n\
+         C: d NOTIFY SET (selected (MessageNew (UID FLAGS) MessageExpunge FlagChange))\nS: d OK...\n\
+         2S: * OK...\n2C: a LOGIN alice alice-secret\n2S: a OK...\n2C: b SELECT INBOX\n{selected}2S: * OK [UNSEEN 1]...\n2S: b OK...\n\
+         2C: c STORE 2 +FLAGS.SILENT (\\Deleted)\n2S: c OK...\nS: * 2 UIDFETCH (FLAGS (\\Deleted...\n\
+         2C: d EXPUNGE\n2S: * 2 EXPUNGE\n2S: d OK...\nS: * VANISHED 2\n\
+         2C: e STORE 2 +FLAGS.SILENT (\\Flagged)\n2S: e OK...\nS: * 3 UIDFETCH (FLAGS (\\Flagged...\n\
+         2C: f APPEND INBOX (\\Seen) {{1+}}\n2C: y\n2S: * 3 EXISTS\n2S: * $r1 RECENT\n2S: f OK...\n\
+         S: * 3 EXISTS\nS: * $r2 RECENT\nS: * 4 UIDFETCH (UID 4 FLAGS (\\Seen...\n\
+         C: e NOTIFY SET (selected-delayed (MessageNew MessageExpunge FlagChange))\nS: e OK...\n\
+         2C: g STORE 1 +FLAGS.SILENT (\\Deleted)\n2S: g OK...\nS: * 1 UIDFETCH (FLAGS (\\Deleted...\n\
+         2C: h EXPUNGE\n2S: * 1 EXPUNGE\n2S: h OK...\nC: f NOOP\nS: * VANISHED 1\nS: f OK...\n",
+    );
+    hold(true, &dialogue).await
+}

@@ -26,7 +26,7 @@ pub(crate) fn search(
     }
     let found = find_hits(selected, request, now);
     if is_updated && let Ok(found) = &found {
-        contexts::begin(selected, (tag, request), None, now, &indexes(found), out);
+        contexts::begin(selected, (tag, request), None, now, found, out);
     }
     // RFC 9051 §6.4.4: every answer is an ESEARCH.
     let all = SearchReturns { all: true, ..SearchReturns::default() };
@@ -46,7 +46,7 @@ pub(crate) fn check_relevancy(request: &SearchRequest, criteria: &[SortCriterion
     Ok(())
 }
 
-pub(crate) fn indexes(hits: &[Hit]) -> Vec<usize> {
+fn indexes(hits: &[Hit]) -> Vec<usize> {
     hits.iter().map(|hit| hit.index).collect()
 }
 

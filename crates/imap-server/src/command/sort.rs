@@ -7,8 +7,8 @@ use mail_message::{BaseSubject, Digest, DigestText, casemap};
 use mail_store::{Message, StoreError};
 use mail_types::Uid;
 
-use crate::answer::{Failure, Output, Status};
-use crate::command::search::{check_relevancy, indexes, tell};
+use crate::answer::{Failure, Output};
+use crate::command::search::{check_relevancy, tell};
 use crate::contexts;
 use crate::search::{Candidate, Hit, find_hits, for_each_digest};
 use crate::selected::SelectedMailbox;
@@ -30,10 +30,8 @@ pub(crate) fn sort(
         return Err(Failure::bad(Text::TagInUse));
     }
     let found = find_hits(selected, request, now).and_then(|found| sorted(selected, criteria, &found));
-    if is_updated && criteria.iter().any(|criterion| criterion.key == SortKey::Relevancy) {
-        out.say(Status::No, Text::RelevancyNotUpdated.coded_as(format!("NOUPDATE \"{tag}\"")));
-    } else if is_updated && let Ok(found) = &found {
-        contexts::begin(selected, (tag, request), Some(criteria), now, &indexes(found), out);
+    if is_updated && let Ok(found) = &found {
+        contexts::begin(selected, (tag, request), Some(criteria), now, found, out);
     }
     tell(selected, &format!("TAG \"{tag}\""), request, found, "SORT", out)?;
     Ok(Text::Sorted.into())
@@ -50,30 +48,30 @@ enum Value {
 /// What a message is sorted by, and the message.
 type Valued = (Box<[Value]>, Hit);
 
-/// Where a message, named by its index, belongs among others that are in the order of the criteria. What a message is sorted by
-/// never changes, so that only those are looked at that decide.
+/// Where a message belongs among others that are in the order of the criteria, given how relevant each of these is. What a message
+/// is sorted by else never changes, so that only those are looked at that decide.
 pub(crate) fn place(
     selected: &SelectedMailbox,
     criteria: &[SortCriterion],
     among: &[Uid],
-    index: usize,
+    relevancy: &dyn Fn(Uid) -> u8,
+    hit: Hit,
 ) -> Result<usize, Failure> {
-    let of = |index: usize| -> Result<(Box<[Value]>, usize), Failure> {
+    let of = |hit: Hit| -> Result<(Box<[Value]>, usize), Failure> {
+        let index = hit.index;
         let gone = || {
             selected
                 .uid(index)
                 .map_or(Failure::bad(Text::NoSuchMessage), |uid| StoreError::MessageGone(uid).into())
         };
-        Ok((
-            with_values(selected, criteria, &[Hit { index, relevancy: 100 }])?.pop().ok_or_else(gone)?.0,
-            index,
-        ))
+        Ok((with_values(selected, criteria, &[hit])?.pop().ok_or_else(gone)?.0, index))
     };
-    let wanted = of(index)?;
+    let wanted = of(hit)?;
     let mut range = 0..among.len();
     while let Some(uid) = among.get(range.start + range.len() / 2).filter(|_| !range.is_empty()) {
         let middle = range.start + range.len() / 2;
-        let other = of(selected.now().position(*uid).ok_or(StoreError::MessageGone(*uid))?)?;
+        let index = selected.now().position(*uid).ok_or(StoreError::MessageGone(*uid))?;
+        let other = of(Hit { index, relevancy: relevancy(*uid) })?;
         let order = compare(criteria, &other.0, &wanted.0).then(other.1.cmp(&wanted.1));
         range = if order.is_lt() { middle + 1..range.end } else { range.start..middle };
     }

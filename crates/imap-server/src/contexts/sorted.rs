@@ -7,7 +7,7 @@ use super::{Context, numbered};
 use crate::answer::{Failure, Output, Status};
 use crate::command::search::write_set;
 use crate::command::sort::place;
-use crate::search::find_among;
+use crate::search::{Hit, hits_among};
 use crate::selected::SelectedMailbox;
 use crate::text::Text;
 
@@ -31,14 +31,15 @@ pub(super) fn remove(results: &mut Vec<Uid>, number: impl Fn(Uid) -> Option<Uid>
     removed
 }
 
-/// Tells what of the results changed with these messages; those that joined them come back.
+/// Tells what of the results changed with these messages; those that joined them come back. Where the order is that of relevancy,
+/// one that is more or less relevant by now is taken out and put in anew.
 pub(super) fn tell_changed(
     context: &mut Context,
     selected: &SelectedMailbox,
     changed: &[usize],
     out: &mut Output,
 ) -> Result<Vec<usize>, Failure> {
-    let found = find_among(selected, &context.request, context.now, changed.iter().copied())?;
+    let found = hits_among(selected, &context.request, context.now, changed.iter().copied())?;
     let by_uid = context.request.uid;
     let number = |index: usize| if by_uid { selected.uid(index) } else { numbered(selected.seq(index)) };
     // Both ascend.
@@ -46,24 +47,42 @@ pub(super) fn tell_changed(
         let at = changed.binary_search_by_key(&Some(uid), |index| selected.uid(*index)).ok()?;
         changed.get(at).copied()
     };
-    let mut known: Vec<usize> = context.results.iter().filter_map(|uid| index_of(*uid)).collect();
+    let stays = |uid: Uid, index: usize| {
+        let hit = found.binary_search_by_key(&index, |hit| hit.index).ok().and_then(|at| found.get(at));
+        hit.is_some_and(|hit| context.relevancies.is_none() || context.relevancy(uid) == hit.relevancy)
+    };
+    let mut known: Vec<usize> = Vec::new();
+    known.extend(context.results.iter().filter_map(|uid| index_of(*uid).filter(|it| stays(*uid, *it))));
     known.sort_unstable();
-    let left = |uid: Uid| index_of(uid).filter(|index| found.binary_search(index).is_err()).and_then(number);
+    let left = |uid: Uid| index_of(uid).filter(|index| known.binary_search(index).is_err()).and_then(number);
     let removed = remove(&mut context.results, left);
     tell(context, "REMOVEFROM", &removed, out);
-    let joined: Vec<usize> = found.into_iter().filter(|index| known.binary_search(index).is_err()).collect();
+    let mut joined = found;
+    joined.retain(|hit| known.binary_search(&hit.index).is_err());
     let mut added: Vec<Stretch> = Vec::new();
-    for index in &joined {
-        let (Some(uid), Some(number)) = (selected.uid(*index), number(*index)) else { continue };
-        let at = place(selected, context.order.as_deref().unwrap_or_default(), &context.results, *index)?;
+    for hit in &joined {
+        let (Some(uid), Some(number)) = (selected.uid(hit.index), number(hit.index)) else { continue };
+        let order = context.order.as_deref().unwrap_or_default();
+        let at = place(selected, order, &context.results, &|uid| context.relevancy(uid), *hit)?;
         context.results.insert(at, uid);
+        if let Some(relevancies) = &mut context.relevancies {
+            relevancies.insert(uid, hit.relevancy);
+        }
         match added.last_mut() {
             Some((position, stretch)) if *position + stretch.len() == at + 1 => stretch.push(number.value()),
             _ => added.push((at + 1, vec![number.value()])),
         }
     }
     tell(context, "ADDTO", &added, out);
-    Ok(joined)
+    Ok(joined.into_iter().map(|Hit { index, .. }| index).collect())
+}
+
+impl Context {
+    /// How relevant a result is; 100 where they are not sorted by that.
+    fn relevancy(&self, uid: Uid) -> u8 {
+        let known = self.relevancies.as_ref().and_then(|relevancies| relevancies.get(&uid));
+        known.copied().unwrap_or(100)
+    }
 }
 
 /// The client can't rely on the order any more, and is told so.

@@ -64,7 +64,8 @@ pub(crate) fn find_among(
     Ok(hits_among(selected, request, now, indexes)?.into_iter().map(|hit| hit.index).collect())
 }
 
-fn hits_among(
+/// As [`find_among`], with how relevant each is.
+pub(crate) fn hits_among(
     selected: &SelectedMailbox,
     request: &SearchRequest,
     now: i64,
