@@ -21,4 +21,5 @@ mod python_libraries;
 mod relay;
 mod supervisor;
 mod swaks;
+mod trace;
 mod verdicts;

@@ -22,13 +22,13 @@ fn installation(port: u16) -> Result<(Installation, Process)> {
 }
 
 /// A smarthost that writes each message to a file in its folder, and refuses what `options` say.
-struct Sink {
+pub(crate) struct Sink {
     process: Process,
     folder: tempfile::TempDir,
 }
 
 impl Sink {
-    fn start(port: u16, options: &[&str]) -> Result<Self> {
+    pub(crate) fn start(port: u16, options: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut command = Command::new(SINK);
         command.current_dir(folder.path()).args(["-4", "-d", "mail."]).args(options);

@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, read once into these types, with every mistake reported at once.
 
 mod dns;
+mod events;
 mod listener;
 mod load;
 mod reader;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 
 pub use dns::DnsConfig;
+pub use events::EventsConfig;
 pub use relay::{RelayConfig, RelayTls, Route, Smarthost};
 pub use units::{show_size, size as parse_size};
 pub use verdicts::{
@@ -98,6 +100,12 @@ impl Config {
     #[must_use]
     pub fn greylist_file(&self) -> PathBuf {
         self.data_dir.join("greylist.sqlite")
+    }
+
+    /// The event log's folder.
+    #[must_use]
+    pub fn events_dir(&self) -> PathBuf {
+        self.data_dir.join("events")
     }
 
     /// The supervisor's control socket.
@@ -446,6 +454,8 @@ pub enum FullMailbox {
 pub struct LogConfig {
     /// A tracing filter: `info`, `imap_server=debug,info`, …
     pub filter: String,
+    /// What is kept of each message's way.
+    pub events: EventsConfig,
 }
 
 impl Listener {
@@ -566,7 +576,7 @@ impl Default for LimitsConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned() }
+        Self { filter: "info".to_owned(), events: EventsConfig::default() }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, FullMailbox,
     ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, SmtpConfig, TlsConfig,
 };
-use crate::{dns, relay, verdicts};
+use crate::{dns, events, relay, verdicts};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
@@ -294,5 +294,6 @@ fn quota(reader: &mut Reader<'_, '_>) -> QuotaConfig {
 }
 
 fn log(reader: &mut Reader<'_, '_>) -> LogConfig {
-    LogConfig { filter: reader.string("filter").unwrap_or_else(|| LogConfig::default().filter) }
+    let filter = reader.string("filter").unwrap_or_else(|| LogConfig::default().filter);
+    LogConfig { filter, events: reader.table("events", events::read) }
 }

@@ -43,6 +43,12 @@ pub(crate) enum Command {
     ///
     /// Exits with 0 if every server runs, with 1 if one does not.
     Status(ListArguments),
+    /// Finds what happened to a message, from the connection that brought it to the mailbox or the next host
+    ///
+    /// Shows who brought it, what was found out about it and what became of it, each attempt to send it on with what the other
+    /// host said, and the report that its sender got; and what was refused. Works while the servers run and while they don't.
+    /// Exits with 1 if nothing was found.
+    Trace(TraceArguments),
     /// Checks the config
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -93,6 +99,19 @@ pub(crate) struct InitArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArguments {
+    /// A Message-ID, an address that sent or should have got it, or its name in the queue, the log or its Received field
+    #[arg(value_name = "MESSAGE-ID|ADDRESS|QUEUE-ID")]
+    pub(crate) wanted: String,
+    /// Show so many messages, those of which there was news last
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) last: usize,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

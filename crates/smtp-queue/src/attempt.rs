@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_directory::Reached;
+use mail_events::EventLog;
 use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_proto::{Body, OriginalRecipient, RcptParameters};
 use tokio::task::spawn_blocking;
@@ -35,6 +36,7 @@ pub(crate) struct Deliverer {
     pub(crate) hostname: Domain,
     /// Of reports where the message does not say in which its sender reads.
     pub(crate) language: Language,
+    pub(crate) events: EventLog,
 }
 
 /// A recipient's position, and whom it reaches.

@@ -18,6 +18,7 @@ mod exchanges;
 mod local;
 mod message;
 mod message_file;
+mod note;
 mod pick;
 mod queue;
 mod record;

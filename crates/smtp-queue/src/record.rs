@@ -13,6 +13,7 @@ use crate::attempt::{Attempt, Deliverer, MAX_TROUBLE, TROUBLE};
 use crate::client::Outcome;
 use crate::database::{NewMessage, Progress, Recorded};
 use crate::dsn::{Action, Report, Reported, Returned};
+use crate::note;
 use crate::{Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status};
 
 /// RFC 3463 §3.5: delivery time expired.
@@ -50,7 +51,11 @@ impl Deliverer {
         }
         let offspring = self.offspring(attempt, news, now)?;
         match self.queue.record(&attempt.message.id, &progress, &offspring)? {
-            Recorded::Kept | Recorded::Finished => attempt.tell(&progress),
+            Recorded::Kept | Recorded::Finished => {
+                attempt.tell(&progress);
+                let events = note::events(&attempt.message, &progress, &offspring);
+                events.for_each(|event| self.events.note(event));
+            }
             Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
         }
         Ok(())

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mail_config::Config;
 use mail_directory::Directory;
+use mail_events::EventLog;
 use mail_store::Store;
 use server_core::{BoundListener, Drain, ServerContext};
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
@@ -63,7 +64,9 @@ pub async fn run(
     };
     runner.start().await?;
     runner.work(&context.drain).await;
+    let deliverer = Arc::clone(&runner.deliverer);
     runner.finish(context.config.limits.drain_timeout).await;
+    spawn_blocking(move || deliverer.events.close()).await?;
     drop(lock);
     Ok(())
 }
@@ -81,7 +84,8 @@ fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + 
     let hostname = config.hostname.clone();
     let relay = Relay::new(config)?;
     let (schedule, language) = (Schedule::new(&config.queue), config.queue.language);
-    Ok((Deliverer { queue, local, relay, schedule, hostname, language }, lock_file))
+    let events = EventLog::open_or_complain(config, "queue");
+    Ok((Deliverer { queue, local, relay, schedule, hostname, language, events }, lock_file))
 }
 
 /// Waits to be the only one that delivers from this queue; `None` if told to stop meanwhile.

@@ -14,6 +14,7 @@ use tracing::{debug, info};
 
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
+use crate::note::Wish;
 use crate::policy::{Checks, Client, Verdicts};
 use crate::session::{Policy, Session, SpeaksFor, Step};
 
@@ -68,6 +69,8 @@ pub(crate) struct Dialogue {
     pub(crate) output: String,
     /// The message of which BDAT has brought a part.
     pub(crate) incoming: Option<Incoming>,
+    /// The name of the message to come.
+    pub(crate) trace_id: Option<String>,
     /// What is being found out since MAIL.
     pub(crate) checks: Option<Checks>,
     pub(crate) login: Option<AccountGuard>,
@@ -96,6 +99,7 @@ impl Dialogue {
             input: BytesMut::new(),
             output: String::new(),
             incoming: None,
+            trace_id: None,
             checks: None,
             login: None,
             login_failures: 0,
@@ -128,15 +132,20 @@ impl Dialogue {
                     .close(Reply::new(554, "5.5.0", "Wait for the reply before you go on; goodbye"))
                     .await;
             }
+            let wish = command.as_ref().ok().and_then(Wish::of);
             let step = command.map_or_else(|step| step, |command| self.session.handle(command));
             if matches!(step, Step::StartTls) {
                 self.start_tls().await?;
                 return Ok(Next::Secure);
             }
             let Some(reply) = self.perform(step).await? else { return Ok(Next::Closed) };
+            if let Some(wish) = wish.filter(|_| reply.is_negative()) {
+                self.note_refusal(wish, &reply);
+            }
             if !self.session.is_in_transaction() {
                 self.incoming = None;
                 self.checks = None;
+                self.trace_id = None;
             }
             if reply.is_negative() {
                 info!(command = name, %reply, "refused");

@@ -3,11 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail_directory::DirectoryError;
+use mail_events::EventLog;
 use mail_store::{Delivery, Store, StoreError};
 use mail_types::{Address, Domain, Language, LocalRecipient};
-use smtp_queue::{Arrival, Body, Envelope, Queue, QueueError, QueueWriter, Requests};
+use smtp_queue::{Arrival, Body, Envelope, Queue, QueueError, QueueId, QueueWriter, Requests};
 use tracing::{error, warn};
 
+use crate::note::report_of;
 use crate::policy::{Outcome, Verdict};
 use crate::quota::QuotaError;
 use crate::trace::Trace;
@@ -21,6 +23,8 @@ const GRACE: Duration = Duration::from_secs(300);
 pub(crate) struct Destinations {
     pub(crate) store: Arc<Store>,
     pub(crate) queue: Arc<Queue>,
+    /// Where it is noted what became of them.
+    pub(crate) events: Arc<EventLog>,
     /// Ours, for reports.
     pub(crate) hostname: Domain,
     /// Of reports, where a message does not say another.
@@ -45,8 +49,9 @@ impl Destinations {
             receipts: &transaction.receipts,
         };
         // The message is stored: to refuse it now would double it.
-        if let Err(error) = self.queue.report(&arrival) {
-            error!(id = trace.id, %error, "the report of a delivery can't be queued");
+        match self.queue.report(&arrival) {
+            Ok(id) => self.events.note(report_of(trace, sender, &id)),
+            Err(error) => error!(id = trace.id, %error, "the report of a delivery can't be queued"),
         }
     }
 }
@@ -127,8 +132,8 @@ impl Files {
     }
 
     /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
-    /// nothing.
-    pub(crate) fn commit(self, transaction: &Transaction, body: Body) -> Result<(), FileError> {
+    /// nothing. Its name in the queue, if it is there.
+    pub(crate) fn commit(self, transaction: &Transaction, body: Body) -> Result<Option<QueueId>, FileError> {
         let envelope = Envelope {
             sender: transaction.from.clone(),
             recipients: transaction.remote.keys().cloned().collect(),
@@ -141,8 +146,8 @@ impl Files {
             },
         };
         match (self.delivery, self.queued) {
-            (Some(delivery), None) => deliver(delivery, transaction),
-            (None, Some(queued)) => Ok(queued.commit(&envelope).map(drop)?),
+            (Some(delivery), None) => deliver(delivery, transaction).map(|()| None),
+            (None, Some(queued)) => Ok(Some(queued.commit(&envelope)?)),
             (Some(delivery), Some(queued)) => {
                 // Until the delivery has succeeded the deliverer leaves it alone, so that it can be taken back.
                 let id = queued.commit_after(&envelope, GRACE)?;
@@ -155,9 +160,9 @@ impl Files {
                 if let Err(error) = done {
                     warn!(%id, %error, "a queued message can't be changed; it is sent in {GRACE:?}");
                 }
-                delivered
+                delivered.map(|()| Some(id))
             }
-            (None, None) => Ok(()),
+            (None, None) => Ok(None),
         }
     }
 }
@@ -185,7 +190,8 @@ mod tests {
         let store = Store::open(&folder.join("mail")).unwrap();
         let queue = Queue::open(&folder.join("queue")).unwrap();
         let hostname = "mail.example.org".parse().unwrap();
-        Destinations { store, queue, hostname, language: Language::English }
+        let events = Arc::new(EventLog::off());
+        Destinations { store, queue, events, hostname, language: Language::English }
     }
 
     /// Writes a message to these accounts and to one address elsewhere.
@@ -203,10 +209,12 @@ mod tests {
             peer: "192.0.2.1".to_owned(),
             protocol: "ESMTP".to_owned(),
             cipher: None,
+            listener: "smtp".to_owned(),
+            account: None,
             is_submission: false,
             own_results: None,
         };
-        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit)
+        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit).map(drop)
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {

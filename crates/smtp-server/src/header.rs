@@ -2,6 +2,8 @@ use crate::policy::{Claim, claims};
 
 /// Octets of a line after which it can be no field: its name would be longer than any line may be (RFC 5322 §2.1.1).
 const MAX_NAME: usize = 998;
+/// Octets kept of the Message-ID field.
+const MAX_MESSAGE_ID: usize = 1000;
 /// Octets kept of From fields, for whom they name.
 const MAX_FROM: usize = 64 * 1024;
 
@@ -32,6 +34,8 @@ pub(crate) struct Seen {
     pub(crate) received: usize,
     pub(crate) date: bool,
     pub(crate) message_id: bool,
+    /// What the first Message-ID field says, folded as it came.
+    id: Vec<u8>,
     /// Whom a submission says it is from.
     pub(crate) from: Captured,
     /// Who sends it on, if that is so. RFC 5322 §3.6.6.
@@ -44,6 +48,19 @@ pub(crate) struct Captured {
     pub(crate) fields: Vec<u8>,
     /// There was more than is kept.
     pub(crate) is_cut: bool,
+}
+
+impl Seen {
+    /// The Message-ID, with its angle brackets; without them where the field has none.
+    pub(crate) fn id(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.id);
+        let inner = text.find('<').and_then(|start| {
+            let end = text.get(start..)?.find('>')?;
+            text.get(start..=start + end)
+        });
+        let id = inner.unwrap_or(&text).split_whitespace().collect::<String>();
+        (!id.is_empty()).then_some(id)
+    }
 }
 
 impl Captured {
@@ -67,6 +84,7 @@ enum Field {
     Keep,
     From,
     ResentFrom,
+    MessageId,
     /// Results: kept unless they are given in our name.
     Results,
     LeaveOut,
@@ -165,7 +183,9 @@ impl HeaderFilter {
         match self.field {
             Field::LeaveOut => {}
             Field::Results => self.weigh(octets, output),
-            Field::Keep | Field::From | Field::ResentFrom => output.extend_from_slice(octets),
+            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId => {
+                output.extend_from_slice(octets);
+            }
         }
         self.capture(octets);
     }
@@ -203,6 +223,10 @@ impl HeaderFilter {
         match self.field {
             Field::From => self.seen.from.add(octets),
             Field::ResentFrom => self.seen.resent_from.add(octets),
+            Field::MessageId => {
+                let room = MAX_MESSAGE_ID.saturating_sub(self.seen.id.len());
+                self.seen.id.extend_from_slice(octets.get(..room).unwrap_or(octets));
+            }
             Field::Keep | Field::Results | Field::LeaveOut => {}
         }
     }
@@ -263,6 +287,7 @@ impl HeaderFilter {
             b"x-mailstead-verdict" if self.own.is_some() => Field::LeaveOut,
             b"from" if self.is_submission => Field::From,
             b"resent-from" if self.is_submission => Field::ResentFrom,
+            b"message-id" if !self.seen.message_id => Field::MessageId,
             _ => Field::Keep,
         };
         self.seen.received += usize::from(name == b"received");
@@ -274,9 +299,13 @@ impl HeaderFilter {
         match field {
             Field::LeaveOut => {}
             Field::Results => self.open = start,
-            Field::Keep | Field::From | Field::ResentFrom => output.extend_from_slice(&start),
+            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId => {
+                output.extend_from_slice(&start);
+            }
         }
-        self.capture(b"From:");
+        if field != Field::MessageId {
+            self.capture(b"From:");
+        }
     }
 
     /// Goes on in a line of which the start is known.
@@ -392,6 +421,19 @@ mod tests {
         let hops = "Received: a\r\n".repeat(3);
         let (_, seen) = filter(true, &format!("{hops}Message-Id: z\r\n\r\n{hops}"));
         assert_eq!((seen.received, seen.date, seen.message_id), (3, false, true));
+    }
+
+    #[test]
+    fn the_first_message_id_is_known_without_what_folds_it() {
+        let id = |header: &str| filter(false, header).1.id();
+        let folded = "Message-ID :\r\n\t<a@b\r\n .c> (x)\r\nMessage-ID: <d@e>\r\n\r\n";
+        assert_eq!(id(folded).as_deref(), Some("<a@b.c>"));
+        assert_eq!(id("message-id: plain\r\n").as_deref(), Some("plain"));
+        assert_eq!(id("Message-ID:\r\n\r\nMessage-ID: <a@b>"), None);
+        assert!(
+            id(&format!("Message-ID: <{}>\r\n", "x".repeat(5000)))
+                .is_some_and(|id| id.len() <= MAX_MESSAGE_ID)
+        );
     }
 
     #[test]

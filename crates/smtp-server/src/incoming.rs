@@ -3,11 +3,14 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use mail_events::MessageOutcome;
 use smtp_proto::{Body, Reply};
-use tracing::{error, info};
+use smtp_queue::QueueId;
+use tracing::{Span, error};
 
 use crate::files::{Destinations, FileError, Files};
 use crate::header::HeaderFilter;
+use crate::note::{self, Told};
 use crate::policy::{MessageCheck, Outcome, Verdict};
 use crate::quota::Quotas;
 use crate::rights::SendRights;
@@ -35,6 +38,10 @@ pub(crate) struct Incoming {
     quotas: Quotas,
     rights: Option<SendRights>,
     verdict: Verdicted,
+    /// All that is logged of the message is in it.
+    pub(crate) span: Span,
+    /// Its name in the queue.
+    queue_id: Option<QueueId>,
     pub(crate) piece: BytesMut,
     header: HeaderFilter,
     /// The header as it goes to disk, held until it is whole or longer than a piece.
@@ -70,6 +77,8 @@ impl Incoming {
     ) -> Self {
         let header = HeaderFilter::new(trace.is_submission, trace.own_results.clone());
         Self {
+            span: note::span(&trace, &transaction),
+            queue_id: None,
             to,
             transaction,
             trace,
@@ -155,6 +164,7 @@ impl Incoming {
 
     /// Brings what has been gathered to disk. Blocks.
     pub(crate) fn spill(&mut self) {
+        let _in_span = self.span.clone().entered();
         let piece = std::mem::take(&mut self.piece);
         self.take(&piece);
         self.piece = piece;
@@ -248,6 +258,7 @@ impl Incoming {
 
     /// Makes the message durable, and says so: nothing else may say 250 to it. Blocks.
     pub(crate) fn finish(mut self) -> Reply {
+        let _in_span = self.span.clone().entered();
         self.spill();
         if (self.has_bare || self.last_octet == b'\r') && !self.transaction.is_binary() {
             self.refuse(bare_cr_or_lf());
@@ -255,19 +266,39 @@ impl Incoming {
         if self.refusal.is_none() {
             self.commit().unwrap_or_else(|error| self.fail(&error));
         }
-        let (id, sender) = (&self.trace.id, self.transaction.sender());
+        let reply = self.refusal.take().unwrap_or_else(|| Reply::new(250, "2.0.0", "The message is safe"));
+        self.tell(&reply);
+        reply
+    }
+
+    /// Notes what became of the message.
+    fn tell(&self, reply: &Reply) {
         let verdict = match &self.verdict {
-            Verdicted::Known { verdict, .. } => verdict.summary.as_str(),
-            Verdicted::Never | Verdicted::Awaited { .. } => "none",
+            Verdicted::Known { verdict, .. } => Some(verdict),
+            Verdicted::Never | Verdicted::Awaited { .. } => None,
         };
-        let (recipients, size) = (self.transaction.recipients.len(), self.size);
-        if let Some(reply) = self.refusal {
-            info!(id, sender, recipients, size, verdict, %reply, "message refused");
-            return reply;
+        let outcome = match (reply.class(), verdict.map(|verdict| &verdict.outcome)) {
+            (5, _) => MessageOutcome::Refused,
+            (4, _) => MessageOutcome::Deferred,
+            (_, Some(Outcome::Junk)) => MessageOutcome::Junk,
+            (_, _) => MessageOutcome::Accepted,
+        };
+        let told = Told {
+            trace: &self.trace,
+            transaction: &self.transaction,
+            seen: &self.header.seen,
+            size: self.size,
+            verdict: verdict.map(|verdict| verdict.summary.as_str()),
+            queue_id: self.queue_id.as_ref(),
+            outcome,
+            reply,
+        };
+        told.log(&self.span);
+        if outcome.is_refusal() {
+            self.to.events.note_refusal(told.peer(), || told.event());
+        } else {
+            self.to.events.note(told.event());
         }
-        let (local, remote) = (self.transaction.accounts.len(), self.transaction.remote.len());
-        info!(id, sender, recipients, size, local, remote, verdict, "message accepted");
-        Reply::new(250, "2.0.0", "The message is safe")
     }
 
     fn commit(&mut self) -> Result<(), FileError> {
@@ -288,7 +319,9 @@ impl Incoming {
         }
         let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
         let body = found.max(self.transaction.parameters.body);
-        self.files.take().map_or(Ok(()), |files| files.commit(&self.transaction, body))?;
+        if let Some(files) = self.files.take() {
+            self.queue_id = files.commit(&self.transaction, body)?;
+        }
         self.report();
         Ok(())
     }

@@ -7,6 +7,7 @@ mod header;
 mod incoming;
 mod login;
 mod lookup;
+mod note;
 mod policy;
 mod quota;
 mod receive;

@@ -11,13 +11,13 @@ use server_core::Stream;
 use smtp_proto::Reply;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
-use tracing::error;
+use tracing::{Instrument as _, error};
 
 use crate::blocking::blocking;
 use crate::connection::{Dialogue, End};
 use crate::incoming::{Incoming, MessageLimits, bare_cr_or_lf, trouble};
 use crate::rights::SendRights;
-use crate::trace::{Trace, new_id};
+use crate::trace::Trace;
 use crate::transaction::Transaction;
 
 /// Octets read at once.
@@ -149,7 +149,8 @@ impl Dialogue {
         Some(SendRights { directory, account, delimiter })
     }
 
-    fn trace(&self) -> Trace {
+    fn trace(&mut self) -> Trace {
+        let id = self.trace_id();
         let greeting = self.session.greeting();
         let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:[]".contains(c));
         let extended = greeting.is_some_and(|greeting| greeting.is_extended);
@@ -167,15 +168,16 @@ impl Dialogue {
             protocol.push('A');
         }
         let ip = self.connection.peer.ip().to_canonical();
-        let at = Timestamp::now();
         Trace {
-            id: new_id(at),
-            at,
+            id,
+            at: Timestamp::now(),
             hostname: self.shared.config.hostname.to_ascii(),
             greeting: greeting.map(|g| g.name.as_str()).filter(plain).unwrap_or("unknown").to_owned(),
             peer: if ip.is_ipv6() { format!("IPv6:{ip}") } else { ip.to_string() },
             protocol,
             cipher: cipher_suite(stream),
+            listener: self.connection.listener.name.clone(),
+            account: self.session.login().cloned(),
             is_submission: self.connection.listener.role == SmtpRole::Submission,
             // By LMTP comes what another server of ours has received, under whatever name.
             own_results: (!self.is_lmtp()).then(|| self.shared.config.hostname.to_ascii()),
@@ -184,7 +186,7 @@ impl Dialogue {
 }
 
 /// The cipher suite by the name that IANA gives it, as `tls` in a Received field has it. RFC 8314 §4.3.
-fn cipher_suite(stream: &Stream) -> Option<String> {
+pub(crate) fn cipher_suite(stream: &Stream) -> Option<String> {
     let Stream::Tls(secured) = stream else { return None };
     let suite = secured.negotiated().negotiated_cipher_suite()?.suite();
     suite.as_str().map(|name| name.replacen("TLS13_", "TLS_", 1))
@@ -220,7 +222,8 @@ async fn finish(mut incoming: Incoming) -> Reply {
                 return trouble();
             }
         }
-        incoming.conclude().await;
+        let span = incoming.span.clone();
+        incoming.conclude().instrument(span).await;
     }
     let stored = blocking(move || incoming.finish()).await;
     stored.unwrap_or_else(|error| {

@@ -2,6 +2,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use mail_directory::Directory;
+use mail_events::EventLog;
 use mail_store::Store;
 use server_core::{BoundListener, ServerContext};
 use smtp_queue::Queue;
@@ -23,10 +24,12 @@ pub async fn run(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config = Arc::clone(&context.config);
     let shared = tokio::task::spawn_blocking(move || open(config)).await??;
+    let events = Arc::clone(&shared.to.events);
     server_core::serve(sockets, context, REFUSAL, move |connection| {
         connection::serve(connection, shared.clone())
     })
     .await;
+    tokio::task::spawn_blocking(move || events.close()).await?;
     Ok(())
 }
 
@@ -36,6 +39,7 @@ fn open(config: Arc<mail_config::Config>) -> Result<Shared, Box<dyn Error + Send
     let to = Destinations {
         store: Store::open(&config.mail_dir())?,
         queue: Queue::open(&config.queue_dir())?,
+        events: Arc::new(EventLog::open_or_complain(&config, "smtp")),
         hostname: config.hostname.clone(),
         language: config.queue.language,
     };

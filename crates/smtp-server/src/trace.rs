@@ -21,6 +21,10 @@ pub(crate) struct Trace {
     pub(crate) protocol: String,
     /// The TLS cipher suite.
     pub(crate) cipher: Option<String>,
+    /// The name of the listener.
+    pub(crate) listener: String,
+    /// Who has logged in.
+    pub(crate) account: Option<Address>,
     pub(crate) is_submission: bool,
     /// The name in which only we may say what was found out about a message; `None` where one of ours may have said it.
     pub(crate) own_results: Option<String>,
@@ -76,6 +80,12 @@ impl Trace {
             let _ = write!(fields, "Message-ID: <{}@{}>\r\n", self.id, self.hostname);
         }
         fields
+    }
+
+    /// The Message-ID that it has, or that [`Self::missing`] gives it.
+    pub(crate) fn message_id(&self, seen: &Seen) -> Option<String> {
+        let given = || format!("<{}@{}>", self.id, self.hostname);
+        seen.id().or_else(|| (self.is_submission && !seen.message_id).then(given))
     }
 
     fn date(&self) -> String {

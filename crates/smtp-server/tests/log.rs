@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use mail_events::{Event, MessageOutcome, Reader, Story};
 use testkit::{Fixture, Security, Transcript};
 
 #[derive(Clone, Default)]
@@ -42,6 +43,22 @@ S: 221...
 S: <close>
 ";
 
+/// What the event log has of an address, once it is written.
+async fn traced(fixture: &Fixture, address: &'static str) -> Vec<Story> {
+    let folder = fixture.config.events_dir();
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let stories = Reader::open(&folder).unwrap().trace(address, 10).unwrap().stories;
+            if !stories.is_empty() {
+                return stories;
+            }
+            std::thread::yield_now();
+        }
+    })
+    .await
+    .unwrap()
+}
+
 #[tokio::test]
 async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
     let log = Log::default();
@@ -56,12 +73,34 @@ async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
     let server = fixture.start(smtp_server::run).unwrap();
     let transcript = Transcript::parse(DIALOGUE).unwrap();
     transcript.run(&fixture, &server, Security::Plain).await.unwrap();
+    let stories = traced(&fixture, "alice@example.org").await;
+    let [Story { entries }] = stories.as_slice() else { panic!("{stories:?}") };
+    let events: Vec<Event> = entries.iter().map(|entry| entry.event.clone()).collect();
+    let [Event::Refusal(refused), Event::Message(message)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(refused.recipient.as_deref(), Some("nobody@example.org"));
+    assert_eq!(refused.reply, "550 5.1.1 No such user here");
+    assert_eq!((message.outcome, message.size), (MessageOutcome::Accepted, 23));
+    assert_eq!((message.peer.as_str(), message.protocol.as_str()), ("127.0.0.1", "SMTP"));
+    assert!(
+        message.message_id.as_ref().is_some_and(|id| id.ends_with("@mail.example.org>")),
+        "the one that was added"
+    );
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let line = |what: &str| text.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{text}"));
     let accepted = line("message accepted");
-    for part in [" INFO ", "peer=127.0.0.1:", "id=", "sender=\"bob@example.org\"", "recipients=1", "size=23"]
-    {
+    for part in [
+        " INFO ",
+        "peer=127.0.0.1:",
+        "id=",
+        "account=bob@example.org",
+        "sender=\"bob@example.org\"",
+        "recipients=\"alice@example.org\"",
+        "size=23",
+        "verdict=\"none\"",
+        "outcome=Accepted",
+        "milliseconds=",
+    ] {
         assert!(accepted.contains(part), "{part} is not in {accepted}");
     }
     let refused = line("command=\"RCPT TO:<nobody@example.org>\"");

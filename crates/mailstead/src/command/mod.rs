@@ -11,6 +11,7 @@ mod queue;
 mod quota;
 mod refusal;
 mod store;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Imap => Ok(Server::Imap.run(&config)),
         Command::Pop3 => Ok(Server::Pop3.run(&config)),
         Command::Status(arguments) => supervisor::status(&config, arguments.json),
+        Command::Trace(arguments) => trace::run(&config, &arguments),
         Command::Config(command) => done(config::run(&config, &command)),
         Command::Account(command) => done(account::run(&config, command)),
         Command::Domain(command) => done(domain::run(&config, command)),

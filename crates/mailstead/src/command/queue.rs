@@ -5,6 +5,8 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mail_config::Config;
+use mail_events::{Event, EventLog, Operation};
 use serde_json::{Value, json};
 use smtp_queue::{Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState};
 
@@ -16,27 +18,41 @@ use crate::output;
 const PAGE: usize = 500;
 
 pub(super) fn run(config: &Path, command: QueueCommand) -> anyhow::Result<()> {
-    let queue = Queue::open(&become_operator(config)?.queue_dir())?;
+    let config = become_operator(config)?;
+    let queue = Queue::open(&config.queue_dir())?;
     match command {
         QueueCommand::List(arguments) => list(&queue, arguments.json),
         QueueCommand::Show { id, json, message } => show(&queue, &QueueId(id), json, message),
-        QueueCommand::Retry(selection) => each(&selection, |id| queue.retry(id), "tried at once"),
-        QueueCommand::Hold(selection) => each(&selection, |id| queue.hold(id), "held"),
-        QueueCommand::Release(selection) => each(&selection, |id| queue.release(id), "released"),
-        QueueCommand::Remove(selection) => each(&selection, |id| queue.remove(id), "removed"),
+        QueueCommand::Retry(selection) => {
+            each(&config, &selection, |id| queue.retry(id), ["retry", "tried at once"])
+        }
+        QueueCommand::Hold(selection) => each(&config, &selection, |id| queue.hold(id), ["hold", "held"]),
+        QueueCommand::Release(selection) => {
+            each(&config, &selection, |id| queue.release(id), ["release", "released"])
+        }
+        QueueCommand::Remove(selection) => {
+            each(&config, &selection, |id| queue.remove(id), ["remove", "removed"])
+        }
     }
 }
 
+/// Changes what is meant, which is noted as `operation` and told as `done`.
 fn each<E>(
+    config: &Config,
     selection: &QueueSelection,
     change: impl FnOnce(Option<&QueueId>) -> Result<usize, E>,
-    done: &str,
+    [operation, done]: [&str; 2],
 ) -> anyhow::Result<()>
 where
     E: std::error::Error + Send + Sync + 'static,
 {
     let id = selection.id.clone().map(QueueId);
     let count = change(id.as_ref())?;
+    let operation = Operation { queue_id: selection.id.clone(), operation: operation.to_owned() };
+    match EventLog::open(config, "operator") {
+        Ok(events) => events.note(Event::Operator(operation)),
+        Err(error) => output::warn(&error.to_string()),
+    }
     Ok(output::line(&format!("{count} {} {done}", if count == 1 { "message" } else { "messages" }))?)
 }
 
