@@ -422,12 +422,15 @@ impl Index {
         )
     }
 
-    /// Writes down a message's other flags.
-    pub(crate) fn put_flags(&self, folder: &str, row: &MessageRow) -> Result<(), StoreError> {
-        self.execute(
-            "UPDATE message SET info = ?3, extra = ?4, mod_seq = ?5, sum = ?6 WHERE folder = ?1 AND uid = ?2",
-            params![folder, row.uid, row.info, row.extra, row.mod_seq, row.sum()],
-        )
+    /// Writes down the other flags of messages.
+    pub(crate) fn put_flags(&self, folder: &str, rows: &[MessageRow]) -> Result<(), StoreError> {
+        let sql =
+            "UPDATE message SET info = ?3, extra = ?4, mod_seq = ?5, sum = ?6 WHERE folder = ?1 AND uid = ?2";
+        let mut update = self.connection.prepare_cached(sql).map_err(self.failed())?;
+        rows.iter().try_for_each(|row| {
+            let values = params![folder, row.uid, row.info, row.extra, row.mod_seq, row.sum()];
+            update.execute(values).map(|_| ()).map_err(self.failed())
+        })
     }
 
     fn write_message(&self, sql: &str, folder: &str, row: &MessageRow) -> Result<(), StoreError> {

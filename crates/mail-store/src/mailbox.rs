@@ -38,6 +38,7 @@ use crate::housekeeping::{self, Chore};
 use crate::index::Index;
 use crate::mark::Mark;
 use crate::object_id::MailboxObjectId;
+use crate::search::Remembered;
 use crate::snapshot::Snapshot;
 use crate::watch::{Changes, Watcher, next_id};
 
@@ -70,6 +71,8 @@ pub struct Mailbox {
     is_verifying: AtomicBool,
     names: Mutex<Names>,
     summarized: Mutex<Summarized>,
+    /// Its messages in the full-text index.
+    documents: Remembered,
     /// Users other than the owner who have it open.
     readers: Mutex<HashMap<String, Weak<Reader>>>,
 }
@@ -132,6 +135,7 @@ impl Mailbox {
             is_verifying: AtomicBool::new(false),
             names: Mutex::default(),
             summarized: Mutex::default(),
+            documents: Remembered::default(),
             readers: Mutex::default(),
         });
         // By now another thread may have changed the index.

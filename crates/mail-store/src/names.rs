@@ -2,6 +2,7 @@
 //! The second `W=` stands in names that another program gave without one.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -154,6 +155,9 @@ pub(crate) fn content_hash(base: &str) -> Option<ContentHash> {
     name.size.and(name.hash)
 }
 
+/// What is added to a base in `cur/`, in octets, seldom more.
+const LONGEST_ADDED: usize = 64;
+
 /// The name in `cur/`. The mark says whose UID it is: to which mailbox a file was given it, whatever other program has moved or
 /// copied the file since. `saved` is when that mailbox got it, if the base doesn't say.
 ///
@@ -166,9 +170,19 @@ pub(crate) fn in_cur(
     wire: u64,
     info: &str,
 ) -> String {
-    let saved = saved.map(|seconds| format!(",D={seconds}")).unwrap_or_default();
-    let wire = if lacks_wire(base) { format!(",W={wire}") } else { String::new() };
-    format!("{base},U={uid},V={mark}{saved}{wire}:2,{info}")
+    let mut name = String::with_capacity(base.len() + LONGEST_ADDED + info.len());
+    name.push_str(base);
+    // To a String nothing fails.
+    let _ = write!(name, ",U={uid},V={mark}");
+    if let Some(seconds) = saved {
+        let _ = write!(name, ",D={seconds}");
+    }
+    if lacks_wire(base) {
+        let _ = write!(name, ",W={wire}");
+    }
+    name.push_str(":2,");
+    name.push_str(info);
+    name
 }
 
 /// True for a name with a size that doesn't say what that is on the wire.

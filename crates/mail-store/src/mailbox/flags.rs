@@ -180,7 +180,7 @@ impl Work<'_> {
             disk::rename_new(&old, &new)?;
         }
         row.mod_seq = self.change(mod_seq)?;
-        self.index.put_flags(&self.place.key, &row)
+        self.index.put_flags(&self.place.key, std::slice::from_ref(&row))
     }
 
     /// Changes the flags in the row; false if they are so already.

@@ -232,7 +232,7 @@ impl Work<'_> {
         let moved = !file.has_name(&wanted) && self.rename_seen(file, &wanted)?;
         if flags_changed {
             row.mod_seq = self.change(change)?;
-            self.index.put_flags(&self.place.key, &row)?;
+            self.index.put_flags(&self.place.key, std::slice::from_ref(&row))?;
         }
         Ok(moved && file.uid != Some(row.uid))
     }

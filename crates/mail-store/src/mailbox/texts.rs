@@ -6,21 +6,29 @@ use mail_message::search::{Needle, Within};
 use super::Mailbox;
 use crate::error::StoreError;
 use crate::index::MessageRow;
-use crate::search::{FuzzyAnswer, TextAnswer};
+use crate::search::{FuzzyAnswer, Haystack, Search, TextAnswer};
 
 impl Mailbox {
     /// What the full-text index knows of a text, without reading a message. It may know nothing, but what it knows is so.
     #[must_use]
     pub fn find_text(&self, needle: &Needle, within: Within) -> TextAnswer {
         self.place.account.search().wake();
-        self.place.account.search().answer(|| self.rows_now(), needle, within)
+        self.searched(|search, haystack| search.answer(haystack, needle, within))
     }
 
     /// What the full-text index knows by a fuzzy search, without reading a message. It may know nothing, but what it knows is so.
     #[must_use]
     pub fn find_fuzzy(&self, needle: &FuzzyNeedle, within: Within) -> FuzzyAnswer {
         self.place.account.search().wake();
-        self.place.account.search().fuzzy_answer(|| self.rows_now(), needle, within)
+        self.searched(|search, haystack| search.fuzzy_answer(haystack, needle, within))
+    }
+
+    fn searched<T>(&self, search: impl FnOnce(&Search, &Haystack<'_>) -> T) -> T {
+        let snapshot = self.snapshot();
+        let rows = || self.rows_now();
+        let (uid_next, messages) = (snapshot.uid_next, snapshot.len());
+        let haystack = Haystack { uid_next, messages, remembered: &self.documents, rows: &rows };
+        search(self.place.account.search(), &haystack)
     }
 
     /// What the index has of this mailbox; nothing if it can't be read.

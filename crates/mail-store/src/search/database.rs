@@ -64,6 +64,13 @@ pub(super) struct Document {
     pub(super) is_text: bool,
 }
 
+/// As long as it stays the same, nothing has gone from the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: u64,
+    dropped: i64,
+}
+
 impl Database {
     /// Opens or makes it. One that is damaged is made anew.
     pub(super) fn open(home: &Path) -> Result<Self, StoreError> {
@@ -234,8 +241,8 @@ impl Database {
     }
 
     /// What tells whether a later look at it shows all that an earlier one did, and perhaps more.
-    pub(super) fn stamp(&self) -> Result<(u64, i64), StoreError> {
-        Ok((self.inode, self.number("SELECT count FROM dropped")?))
+    pub(super) fn stamp(&self) -> Result<Stamp, StoreError> {
+        Ok(Stamp { inode: self.inode, dropped: self.number("SELECT count FROM dropped")? })
     }
 
     fn number(&self, sql: &str) -> Result<i64, StoreError> {

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 const MOST_ALIKE: usize = 20_000;
 
 /// What the index knows of one fuzzy search in one mailbox.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct FuzzyAnswer {
     /// Ascending, each with how relevant the message is, from 1 to 100, if it is.
     known: Vec<(Uid, Option<u8>)>,

@@ -5,6 +5,7 @@
 //! the same wherever it is moved.
 
 mod database;
+mod documents;
 mod fuzzy;
 mod indexer;
 mod message;
@@ -26,8 +27,9 @@ use mail_types::Uid;
 
 use crate::account::Account;
 use crate::error::StoreError;
-use crate::index::MessageRow;
-use database::{Database, Document, is_broken};
+use database::{Database, is_broken};
+use documents::Documents;
+pub(crate) use documents::{Haystack, Remembered};
 pub use fuzzy::FuzzyAnswer;
 use pass::Pass;
 
@@ -37,13 +39,13 @@ const SWEEP: Duration = Duration::from_secs(60);
 const LONGEST: usize = 64;
 /// Among so many messages, as their ids have it, a needle is looked for by two threads.
 const MANY: i64 = if cfg!(test) { 4 } else { 2000 };
-/// Which part of them is left to the thread that also looks up the messages.
-const SHARE: i64 = 3;
+/// Which part of them is left to the thread that also looks up the messages: less, if they are not remembered.
+const SHARES: (i64, i64) = (2, 3);
 /// A needle of one or two characters is looked for by the trigrams that begin with it, unless these are more.
 const MOST_TRIGRAMS: usize = 256;
 
 /// What the index knows of one needle in one mailbox.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct TextAnswer {
     /// Ascending.
     known: Vec<Uid>,
@@ -130,29 +132,26 @@ impl Search {
         database.remove(&self.home)
     }
 
-    /// What is known of a needle among the messages that `rows` tells, ascending by UID. Nothing, if the index can't be read.
-    pub(crate) fn answer(
-        &self,
-        rows: impl FnOnce() -> Vec<MessageRow>,
-        needle: &Needle,
-        within: Within,
-    ) -> TextAnswer {
+    /// What is known of a needle in a mailbox. Nothing, if the index can't be read.
+    pub(crate) fn answer(&self, haystack: &Haystack<'_>, needle: &Needle, within: Within) -> TextAnswer {
         self.read_or_nothing(|database| {
-            let look = self.look(database, rows, needle.mapped(), within)?;
+            let look = self.look(database, haystack, needle.mapped(), within)?;
             Ok(look.map(Look::answer).unwrap_or_default())
         })
     }
 
-    /// What is known by a fuzzy search of the messages that `rows` tells, ascending by UID. Nothing, if the index can't be read.
+    /// What is known by a fuzzy search of a mailbox. Nothing, if the index can't be read.
     pub(crate) fn fuzzy_answer(
         &self,
-        rows: impl FnOnce() -> Vec<MessageRow>,
+        haystack: &Haystack<'_>,
         needle: &FuzzyNeedle,
         within: Within,
     ) -> FuzzyAnswer {
-        self.read_or_nothing(|database| match self.look(database, rows, needle.exact().mapped(), within)? {
-            Some(look) => fuzzy::answer(database, &look, needle, within),
-            None => Ok(FuzzyAnswer::default()),
+        self.read_or_nothing(|database| {
+            match self.look(database, haystack, needle.exact().mapped(), within)? {
+                Some(look) => fuzzy::answer(database, &look, needle, within),
+                None => Ok(FuzzyAnswer::default()),
+            }
         })
     }
 
@@ -160,28 +159,24 @@ impl Search {
     fn look(
         &self,
         database: &Database,
-        rows: impl FnOnce() -> Vec<MessageRow>,
+        haystack: &Haystack<'_>,
         needle: &str,
         within: Within,
     ) -> Result<Option<Look>, StoreError> {
         let Some((query, is_certain)) = query(database, needle, within)? else { return Ok(None) };
         let look = match query {
-            Some(query) => self.find(database, rows, &query)?,
-            None => Look::at(database, rows())?,
+            Some(query) => self.find(database, haystack, &query)?,
+            None => Look { documents: haystack.documents(database)?, ids: Vec::new(), is_certain },
         };
         Ok(Some(Look { is_certain, ..look }))
     }
 
     /// Looks for what the query finds. Among many, another thread looks for a part of it.
-    fn find(
-        &self,
-        database: &Database,
-        rows: impl FnOnce() -> Vec<MessageRow>,
-        query: &str,
-    ) -> Result<Look, StoreError> {
+    fn find(&self, database: &Database, haystack: &Haystack<'_>, query: &str) -> Result<Look, StoreError> {
         // Read first, so that the other doesn't see less.
         let (stamp, last) = (database.stamp()?, database.last_id()?);
-        let split = if last < MANY { last } else { last / SHARE };
+        let share = if haystack.remembers(database)? { SHARES.0 } else { SHARES.1 };
+        let split = if last < MANY { last } else { last / share };
         let find_beside = || {
             self.read(&self.helper, |database| {
                 Ok((database.stamp()?, database.find(query, split + 1..=last)?))
@@ -189,15 +184,15 @@ impl Search {
         };
         std::thread::scope(|scope| {
             let helper = (split < last).then(|| scope.spawn(find_beside));
-            let mut look = Look::at(database, rows())?;
-            look.ids = database.find(query, 1..=split)?;
+            let documents = haystack.documents(database)?;
+            let mut ids = database.find(query, 1..=split)?;
             match helper.map(ScopedJoinHandle::join) {
-                Some(Ok(Ok((seen, more)))) if seen == stamp => look.ids.extend(more),
+                Some(Ok(Ok((seen, more)))) if seen == stamp => ids.extend(more),
                 // Something went in between, or it failed.
-                Some(_) => look.ids.extend(database.find(query, split + 1..=last)?),
+                Some(_) => ids.extend(database.find(query, split + 1..=last)?),
                 None => {}
             }
-            Ok(look)
+            Ok(Look { documents, ids, is_certain: true })
         })
     }
 
@@ -230,9 +225,7 @@ impl Search {
 
 /// A mailbox beside the index.
 struct Look {
-    rows: Vec<MessageRow>,
-    /// What of each message is in the index.
-    documents: Vec<Option<Document>>,
+    documents: Arc<Documents>,
     /// What a query finds, ascending.
     ids: Vec<i64>,
     /// What it finds needs no look at it.
@@ -240,18 +233,9 @@ struct Look {
 }
 
 impl Look {
-    fn at(database: &Database, rows: Vec<MessageRow>) -> Result<Self, StoreError> {
-        let documents = database.documents(&rows)?;
-        Ok(Self { rows, documents, ids: Vec::new(), is_certain: true })
-    }
-
     /// The messages of which the texts are in the index, each with its id there and whether the query finds it.
     fn messages(&self) -> impl Iterator<Item = (Uid, i64, bool)> {
-        self.rows.iter().zip(&self.documents).filter_map(|(row, document)| {
-            let document = document.filter(|it| it.is_text)?;
-            let uid = Uid::try_from(row.uid).ok()?;
-            Some((uid, document.id, self.ids.binary_search(&document.id).is_ok()))
-        })
+        self.documents.iter().map(|(uid, id)| (*uid, *id, self.ids.binary_search(id).is_ok()))
     }
 
     fn answer(self) -> TextAnswer {

@@ -110,6 +110,10 @@ fn row(uid: usize) -> MessageRow {
     }
 }
 
+fn texts_of(message: &str) -> texts::Texts {
+    texts::Texts::of(&SearchedMessage::new(message.as_bytes().to_vec())).unwrap()
+}
+
 /// An index of these messages, with UIDs from 1.
 fn indexed(home: &Path, messages: &[String]) -> (Search, Vec<MessageRow>) {
     std::fs::write(home.join("lock"), "").unwrap();
@@ -121,6 +125,20 @@ fn indexed(home: &Path, messages: &[String]) -> (Search, Vec<MessageRow>) {
     };
     database.transaction(true, || rows.iter().zip(messages).try_for_each(add)).unwrap();
     (search, rows)
+}
+
+/// Searches a mailbox of these messages with `act`, and again, now that it remembers.
+fn over<T: PartialEq + std::fmt::Debug>(rows: &[MessageRow], act: impl Fn(&Haystack<'_>) -> T) -> T {
+    let remembered = Remembered::default();
+    let (answer, again) =
+        (over_remembered(&remembered, rows, &act), over_remembered(&remembered, rows, &act));
+    assert_eq!(answer, again);
+    answer
+}
+
+fn over_remembered<T>(remembered: &Remembered, rows: &[MessageRow], act: impl Fn(&Haystack<'_>) -> T) -> T {
+    let uid_next = Uid::try_from(rows.last().map_or(1, |row| row.uid + 1)).unwrap();
+    act(&Haystack { uid_next, messages: rows.len(), remembered, rows: &|| rows.to_vec() })
 }
 
 fn scan(message: &[u8], needle: &Needle, within: Within) -> bool {
@@ -135,7 +153,7 @@ fn scan(message: &[u8], needle: &Needle, within: Within) -> bool {
 fn check(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str) {
     let wanted = Needle::new(needle);
     for within in [Within::Body, Within::Text] {
-        let answer = search.answer(|| rows.to_vec(), &wanted, within);
+        let answer = over(rows, |mailbox| search.answer(mailbox, &wanted, within));
         for (row, message) in rows.iter().zip(messages) {
             let known = answer.holds(Uid::try_from(row.uid).unwrap());
             let scanned = scan(message.as_bytes(), &wanted, within);
@@ -151,8 +169,8 @@ fn check(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str
 fn check_fuzzy(search: &Search, rows: &[MessageRow], messages: &[String], needle: &str) {
     let wanted = FuzzyNeedle::new(needle);
     for within in [Within::Body, Within::Text] {
-        let answer = search.fuzzy_answer(|| rows.to_vec(), &wanted, within);
-        let exact = search.answer(|| rows.to_vec(), wanted.exact(), within);
+        let answer = over(rows, |mailbox| search.fuzzy_answer(mailbox, &wanted, within));
+        let exact = over(rows, |mailbox| search.answer(mailbox, wanted.exact(), within));
         let mut seen = SeenWords::default();
         for (row, message) in rows.iter().zip(messages) {
             let uid = Uid::try_from(row.uid).unwrap();
@@ -237,7 +255,7 @@ fn a_long_needle_is_looked_for_by_its_beginning() {
     let (search, rows) = indexed(dir.path(), &messages);
     let needle = format!("{start}abc");
     check(&search, &rows, &messages, &needle);
-    let answer = search.answer(|| rows.clone(), &Needle::new(&needle), Within::Body);
+    let answer = over(&rows, |mailbox| search.answer(mailbox, &Needle::new(&needle), Within::Body));
     let known: Vec<_> = rows.iter().map(|row| answer.holds(Uid::try_from(row.uid).unwrap())).collect();
     assert_eq!(known, [None, None, Some(false)]);
 }
@@ -247,7 +265,7 @@ fn a_message_of_too_much_text_is_left_to_the_scan() {
     let dir = fast_dir();
     let messages = [format!("\r\n{}", "long ".repeat(500_000)), "\r\nshort".to_owned()];
     let (search, rows) = indexed(dir.path(), &messages);
-    let answer = search.answer(|| rows.clone(), &Needle::new("ort"), Within::Body);
+    let answer = over(&rows, |mailbox| search.answer(mailbox, &Needle::new("ort"), Within::Body));
     assert_eq!(answer.holds(Uid::MIN), None);
     assert_eq!(answer.holds(Uid::try_from(2).unwrap()), Some(true));
 }
@@ -287,13 +305,50 @@ fn what_is_dropped_while_two_threads_look_is_not_taken_for_a_message_without_the
         drop(helper.take());
         rows.clone()
     };
-    let answer = search.answer(drop_last, &wanted, Within::Text);
+    let remembered = Remembered::default();
+    let uid_next = Uid::try_from(11).unwrap();
+    let mailbox = Haystack { uid_next, messages: 10, remembered: &remembered, rows: &drop_last };
+    let answer = search.answer(&mailbox, &wanted, Within::Text);
     let holds = |answer: &TextAnswer| {
         rows.iter().map(|row| answer.holds(Uid::try_from(row.uid).unwrap())).collect::<Vec<_>>()
     };
     assert_eq!(holds(&answer), [Some(true); 10], "as it was when the search began");
-    let known = holds(&search.answer(|| rows.clone(), &wanted, Within::Text));
-    assert_eq!(known, [&[Some(true); 9][..], &[None]].concat());
+    let again = over_remembered(&remembered, &rows, |mailbox| search.answer(mailbox, &wanted, Within::Text));
+    assert_eq!(holds(&again), [&[Some(true); 9][..], &[None]].concat());
+}
+
+#[test]
+fn the_messages_in_the_index_are_looked_up_anew_when_one_came_or_went_there_or_in_the_mailbox() {
+    let dir = fast_dir();
+    let messages = ["\r\nwords", "\r\nother words", "\r\nmore words"].map(str::to_owned);
+    let (search, rows) = indexed(dir.path(), &messages);
+    let (wanted, remembered) = (Needle::new("words"), Remembered::default());
+    let database = Database::open(dir.path()).unwrap();
+    let known = |rows: &[MessageRow]| {
+        let answer = over_remembered(&remembered, rows, |it| search.answer(it, &wanted, Within::Text));
+        (1..=4).map(|uid| answer.holds(Uid::try_from(uid).unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(known(&rows), [Some(true), Some(true), Some(true), None]);
+    let fewer: Vec<_> = rows.iter().filter(|row| row.uid != 2).cloned().collect();
+    assert_eq!(known(&fewer), [Some(true), None, Some(true), None], "expunged");
+    let more: Vec<_> = rows.iter().cloned().chain([row(4)]).collect();
+    assert_eq!(known(&more), [Some(true), Some(true), Some(true), None], "not yet in the index");
+    database.transaction(true, || database.add(&row(4), Some(&texts_of("\r\nnothing")))).unwrap();
+    assert_eq!(known(&more), [Some(true), Some(true), Some(true), Some(false)], "in the index");
+    database.transaction(true, || database.drop_document(1)).unwrap();
+    assert_eq!(known(&more), [None, Some(true), Some(true), Some(false)], "gone from the index");
+}
+
+#[test]
+fn what_could_not_be_read_of_a_mailbox_is_not_remembered() {
+    let dir = fast_dir();
+    let (search, rows) = indexed(dir.path(), &["\r\nwords".to_owned()]);
+    let (wanted, remembered) = (Needle::new("words"), Remembered::default());
+    let uid_next = Uid::try_from(2).unwrap();
+    let unread = Haystack { uid_next, messages: 1, remembered: &remembered, rows: &Vec::new };
+    assert_eq!(search.answer(&unread, &wanted, Within::Text).holds(Uid::MIN), None);
+    let answer = over_remembered(&remembered, &rows, |it| search.answer(it, &wanted, Within::Text));
+    assert_eq!(answer.holds(Uid::MIN), Some(true));
 }
 
 struct Fixture {

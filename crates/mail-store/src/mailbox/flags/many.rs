@@ -102,17 +102,18 @@ impl Work<'_> {
                 continue;
             }
             let from = row.name(mark);
+            let (stem, _) = from.split_at(from.len() - row.info.len());
             if !self.put_on(&mut row, storing.change)? {
                 continue;
             }
             row.mod_seq = self.change(&mut storing.mod_seq)?;
-            let to = row.name(mark);
+            let to = [stem, &row.info].concat();
             files.extend((from != to).then_some(Rename { uid, from, to }));
             changed.push(row);
         }
         self.touched |= !files.is_empty();
         renamer.rename(files);
-        changed.iter().try_for_each(|row| self.index.put_flags(&self.place.key, row))?;
+        self.index.put_flags(&self.place.key, &changed)?;
         Ok(changed)
     }
 }
