@@ -11,6 +11,7 @@ use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
 use proptest::sample::select;
 
 use super::*;
+use crate::index::MessageRow;
 use crate::{Mailbox, Store, StoreError};
 
 mod summaries;
