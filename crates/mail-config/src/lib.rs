@@ -261,6 +261,8 @@ pub struct SmtpConfig {
     pub recipient_delimiter: Option<char>,
     /// A submission's From field must name addresses of its sender's only.
     pub check_from: bool,
+    /// How long our own users may have a message held back (RFC 4865); zero for not at all.
+    pub max_future_release: Duration,
     /// Who comes from these may speak for others by XCLIENT.
     pub xclient: Vec<Network>,
     /// What is found out about mail from elsewhere.
@@ -492,6 +494,7 @@ impl Default for SmtpConfig {
             data_timeout: 5 * MINUTE,
             recipient_delimiter: Some('+'),
             check_from: true,
+            max_future_release: 30 * DAY,
             xclient: Vec::new(),
             verdicts: VerdictsConfig::default(),
             greylist: GreylistConfig::default(),

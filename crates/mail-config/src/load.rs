@@ -117,6 +117,11 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         data_timeout: reader.duration("data_timeout", SECOND, standard.data_timeout),
         recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
         check_from: reader.bool("check_from", standard.check_from),
+        max_future_release: reader.duration(
+            "max_future_release",
+            Duration::ZERO,
+            standard.max_future_release,
+        ),
         xclient: reader.list("xclient", NETWORK, |text| text.parse().ok()).unwrap_or_default(),
         verdicts: reader.table("verdicts", verdicts::read),
         greylist: reader.table("greylist", verdicts::greylist),

@@ -8,7 +8,7 @@ use nom::multi::separated_list1;
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
-use crate::{RcptParameters, Return, Xclient, dsn, xtext};
+use crate::{DeliverBy, Hold, Priority, RcptParameters, Return, Xclient, dsn, xtext};
 
 /// Where a message comes from; `None` for `<>`.
 pub type ReversePath = Option<Address>;
@@ -58,6 +58,14 @@ pub struct MailParameters {
     pub ret: Option<Return>,
     /// `ENVID`, decoded. RFC 3461 §4.4.
     pub envelope_id: Option<String>,
+    /// It must go over TLS all its way. RFC 8689 §2.
+    pub require_tls: bool,
+    /// RFC 2852.
+    pub deliver_by: Option<DeliverBy>,
+    /// RFC 6710.
+    pub priority: Option<Priority>,
+    /// RFC 4865.
+    pub hold: Option<Hold>,
 }
 
 /// A client's command.
@@ -119,6 +127,20 @@ pub enum ParseError {
     Parameter,
 }
 
+/// See [`MailParameters`].
+const MAIL_PARAMETERS: [&str; 11] = [
+    "SIZE",
+    "BODY",
+    "SMTPUTF8",
+    "AUTH",
+    "RET",
+    "ENVID",
+    "REQUIRETLS",
+    "BY",
+    "MT-PRIORITY",
+    "HOLDFOR",
+    "HOLDUNTIL",
+];
 /// See [`Command::NotOffered`].
 const NOT_OFFERED: [&str; 7] = ["ETRN", "ATRN", "TURN", "BURL", "SEND", "SOML", "SAML"];
 /// RFC 9110 §9.3.
@@ -229,7 +251,19 @@ impl fmt::Display for MailParameters {
         if let Some(ret) = self.ret {
             write!(f, " RET={ret}")?;
         }
-        self.envelope_id.as_ref().map_or(Ok(()), |id| write!(f, " ENVID={}", xtext::encode(id)))
+        if let Some(id) = &self.envelope_id {
+            write!(f, " ENVID={}", xtext::encode(id))?;
+        }
+        if self.require_tls {
+            f.write_str(" REQUIRETLS")?;
+        }
+        if let Some(by) = self.deliver_by {
+            write!(f, " BY={by}")?;
+        }
+        if let Some(priority) = self.priority {
+            write!(f, " MT-PRIORITY={priority}")?;
+        }
+        self.hold.map_or(Ok(()), |hold| write!(f, " {hold}"))
     }
 }
 
@@ -269,24 +303,37 @@ fn mail(arguments: &str) -> Result<Command, ParseError> {
     let (rest, from) = path.parse(arguments).map_err(|_| ParseError::Arguments)?;
     let mut parameters = MailParameters::default();
     for (keyword, text) in esmtp_parameters(rest)? {
-        match (keyword.to_ascii_uppercase().as_str(), text) {
-            ("SIZE", Some(size)) => parameters.size = Some(size_value(size)?),
-            ("BODY", Some(body)) => parameters.body = body_value(body)?,
-            ("SMTPUTF8", None) => parameters.smtputf8 = true,
-            // RFC 4954 §5: taken, and not passed on.
-            ("AUTH", Some(_)) => {}
-            // RFC 3461 §4.5: not twice.
-            ("RET", Some(ret)) if parameters.ret.is_none() => parameters.ret = Some(ret.parse()?),
-            ("ENVID", Some(id)) if parameters.envelope_id.is_none() => {
-                parameters.envelope_id = Some(dsn::envelope_id(id)?);
-            }
-            ("SIZE" | "BODY" | "SMTPUTF8" | "AUTH" | "RET" | "ENVID", _) => {
-                return Err(ParseError::Arguments);
-            }
-            _ => return Err(ParseError::Parameter),
-        }
+        parameters.set(&keyword.to_ascii_uppercase(), text)?;
     }
     Ok(Command::Mail { from, parameters })
+}
+
+impl MailParameters {
+    /// Takes a parameter; those that say what is done with a message not twice (RFC 3461 §4.5).
+    fn set(&mut self, keyword: &str, text: Option<&str>) -> Result<(), ParseError> {
+        match (keyword, text) {
+            ("SIZE", Some(size)) => self.size = Some(size_value(size)?),
+            ("BODY", Some(body)) => self.body = body_value(body)?,
+            ("SMTPUTF8", None) => self.smtputf8 = true,
+            // RFC 4954 §5: taken, and not passed on.
+            ("AUTH", Some(_)) => {}
+            ("RET", Some(ret)) if self.ret.is_none() => self.ret = Some(ret.parse()?),
+            ("ENVID", Some(id)) if self.envelope_id.is_none() => {
+                self.envelope_id = Some(dsn::envelope_id(id)?);
+            }
+            ("REQUIRETLS", None) => self.require_tls = true,
+            ("BY", Some(by)) if self.deliver_by.is_none() => self.deliver_by = Some(by.parse()?),
+            ("MT-PRIORITY", Some(priority)) if self.priority.is_none() => {
+                self.priority = Some(priority.parse()?);
+            }
+            // RFC 4865 §3: one of them only.
+            ("HOLDFOR", Some(seconds)) if self.hold.is_none() => self.hold = Some(Hold::seconds(seconds)?),
+            ("HOLDUNTIL", Some(moment)) if self.hold.is_none() => self.hold = Some(Hold::moment(moment)?),
+            (keyword, _) if MAIL_PARAMETERS.contains(&keyword) => return Err(ParseError::Arguments),
+            _ => return Err(ParseError::Parameter),
+        }
+        Ok(())
+    }
 }
 
 /// `size-value = 1*20DIGIT`; more than fits is the most. RFC 1870 §4.
@@ -369,165 +416,4 @@ fn quoted_string(input: &str) -> IResult<&str, &str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Notify, OriginalRecipient};
-
-    #[track_caller]
-    fn address(text: &str) -> Address {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn commands_are_read_in_every_form_that_clients_send() {
-        let mail = |from: Option<&str>, parameters| Command::Mail { from: from.map(address), parameters };
-        let plain = MailParameters::default;
-        let rcpt = |to, parameters| Command::Rcpt { to, parameters };
-        for (line, expected) in [
-            ("EHLO [127.0.0.1]", Command::Ehlo("[127.0.0.1]".to_owned())),
-            ("mail from:<bob@x.org>", mail(Some("bob@x.org"), plain())),
-            ("MAIL FROM: <bob@x.org> ", mail(Some("bob@x.org"), plain())),
-            ("MAIL FROM:<>", mail(None, plain())),
-            ("MAIL FROM:<@a.org,@b.org:bob@x.org>", mail(Some("bob@x.org"), plain())),
-            (
-                "MAIL FROM:<\"a b>\"@x.org> SIZE=12 body=8bitmime SMTPUTF8 AUTH=<>",
-                mail(
-                    Some("\"a b>\"@x.org"),
-                    MailParameters { size: Some(12), body: Body::EightBit, smtputf8: true, ..plain() },
-                ),
-            ),
-            (
-                "MAIL FROM:<bob@x.org> SIZE=99999999999999999999",
-                mail(Some("bob@x.org"), MailParameters { size: Some(u64::MAX), ..plain() }),
-            ),
-            (
-                "MAIL FROM:<bob@x.org> BODY=BinaryMime",
-                mail(Some("bob@x.org"), MailParameters { body: Body::Binary, ..plain() }),
-            ),
-            ("MAIL FROM:<bob@[192.0.2.1]>", mail(Some("bob@[192.0.2.1]"), plain())),
-            ("MAIL FROM:<bob@[IPv6:2001:db8::1]>", mail(Some("bob@[IPv6:2001:db8::1]"), plain())),
-            ("MAIL FROM:<\"a\\\"@\"@x.org>", mail(Some("\"a\\\"@\"@x.org"), plain())),
-            (
-                "MAIL FROM:<> ret=hdrs ENVID=a+2Bb",
-                mail(
-                    None,
-                    MailParameters {
-                        ret: Some(Return::Headers),
-                        envelope_id: Some("a+b".to_owned()),
-                        ..plain()
-                    },
-                ),
-            ),
-            ("RCPT TO:<Postmaster>", rcpt(Recipient::Postmaster, RcptParameters::default())),
-            ("RCPT TO:<é@x.org>", rcpt(Recipient::Address(address("é@x.org")), RcptParameters::default())),
-            (
-                "RCPT TO:<bob@x.org> notify=Never ORCPT=rfc822;Bob@x.org",
-                rcpt(
-                    Recipient::Address(address("bob@x.org")),
-                    RcptParameters {
-                        notify: Some(Notify::Never),
-                        original: Some(OriginalRecipient::of(&address("Bob@x.org"))),
-                    },
-                ),
-            ),
-            ("BDAT 86 LAST", Command::Bdat { size: 86, last: true }),
-            ("BDAT 0", Command::Bdat { size: 0, last: false }),
-            (
-                "AUTH PLAIN  AA==",
-                Command::Auth { mechanism: "PLAIN".to_owned(), initial: Some(b"AA==".to_vec()) },
-            ),
-            ("NOOP x", Command::Noop),
-            ("quit", Command::Quit),
-            ("ETRN example.org", Command::NotOffered("ETRN")),
-            ("turn", Command::NotOffered("TURN")),
-        ] {
-            assert_eq!(Command::parse(line.as_bytes()), Ok(expected), "{line}");
-        }
-    }
-
-    /// RFC 2920 §3.1
-    #[test]
-    fn only_mail_rcpt_rset_and_bdat_go_on_in_a_group() {
-        let inside =
-            |line: &str| !Command::parse(line.as_bytes()).map(|it| it.ends_group()).unwrap_or_default();
-        for line in ["MAIL FROM:<>", "RCPT TO:<postmaster>", "RSET", "BDAT 1 LAST"] {
-            assert!(inside(line), "{line}");
-        }
-        for line in [
-            "EHLO x", "HELO x", "DATA", "VRFY x", "EXPN x", "TURN", "QUIT", "NOOP", "AUTH X", "STARTTLS",
-            "HELP",
-        ] {
-            assert!(!inside(line), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_decides_between_500_501_and_555() {
-        for (line, expected) in [
-            ("GET / HTTP/1.1", ParseError::Http),
-            ("POST /x HTTP/1.1", ParseError::Http),
-            ("", ParseError::UnknownCommand),
-            ("XYZZY", ParseError::UnknownCommand),
-            ("EHLO", ParseError::Arguments),
-            ("DATA now", ParseError::Arguments),
-            ("MAIL FROM:bob@x.org", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org>SIZE=1", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> SIZE=big", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> SIZE=", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> SIZE=+1", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> SIZE=123456789012345678901", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> SIZE", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> SMTPUTF8=1", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> BODY", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> AUTH", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> =1", ParseError::Parameter),
-            ("MAIL", ParseError::Arguments),
-            ("MAIL FROM", ParseError::Arguments),
-            ("MAIL TO:<bob@x.org>", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org>>", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org><eve@x.org>", ParseError::Arguments),
-            ("MAIL FROM:<bob @x.org>", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org@y.org>", ParseError::Arguments),
-            ("MAIL FROM:<\"bob@x.org>", ParseError::Arguments),
-            ("MAIL FROM:<bob@[1.2.3.4>", ParseError::Arguments),
-            ("MAIL FROM:<bob@[1.2.3.400]>", ParseError::Arguments),
-            ("MAIL FROM:<@a.org:>", ParseError::Arguments),
-            ("RCPT", ParseError::Arguments),
-            ("RCPT FROM:<bob@x.org>", ParseError::Arguments),
-            ("EHLO two words", ParseError::Arguments),
-            ("HELO", ParseError::Arguments),
-            ("LHLO", ParseError::Arguments),
-            ("RSET now", ParseError::Arguments),
-            ("QUIT now", ParseError::Arguments),
-            ("STARTTLS now", ParseError::Arguments),
-            ("AUTH", ParseError::Arguments),
-            ("AUTH PLAIN AAAA AAAA", ParseError::Arguments),
-            ("EXPN", ParseError::Arguments),
-            ("BDAT", ParseError::Arguments),
-            ("BDAT LAST", ParseError::Arguments),
-            ("BDAT 99999999999999999999", ParseError::Arguments),
-            ("MAILFROM:<bob@x.org>", ParseError::UnknownCommand),
-            (" NOOP", ParseError::UnknownCommand),
-            ("DATA\0", ParseError::UnknownCommand),
-            ("MAIL FROM:<bob@x.org> BODY=BINARY", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> RET=HALF", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> RET", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> RET=FULL RET=FULL", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> ENVID=a ENVID=b", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> ENVID=+00", ParseError::Arguments),
-            ("MAIL FROM:<bob@x.org> NOTIFY=NEVER", ParseError::Parameter),
-            ("RCPT TO:<bob>", ParseError::Arguments),
-            ("RCPT TO:<>", ParseError::Arguments),
-            ("RCPT TO:<bob@x.org> NOTIFY=NEVER,DELAY", ParseError::Arguments),
-            ("RCPT TO:<bob@x.org> NOTIFY=DELAY NOTIFY=DELAY", ParseError::Arguments),
-            ("RCPT TO:<bob@x.org> ORCPT=bob@x.org", ParseError::Arguments),
-            ("RCPT TO:<bob@x.org> RET=FULL", ParseError::Parameter),
-            ("BDAT -1", ParseError::Arguments),
-            ("BDAT 1 FIRST", ParseError::Arguments),
-            ("VRFY", ParseError::Arguments),
-        ] {
-            assert_eq!(Command::parse(line.as_bytes()), Err(expected), "{line}");
-        }
-    }
-}
+mod tests;

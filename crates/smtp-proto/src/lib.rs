@@ -2,6 +2,7 @@
 
 mod command;
 mod dsn;
+mod handling;
 mod reply;
 mod status;
 mod xclient;
@@ -9,6 +10,7 @@ mod xtext;
 
 pub use command::{Body, Command, MailParameters, ParseError, Recipient, ReversePath};
 pub use dsn::{Notify, OriginalRecipient, RcptParameters, Return};
+pub use handling::{ByMode, DeliverBy, Hold, Priority};
 pub use reply::{Reply, ReplyError};
 pub use status::{Status, StatusError};
 pub use xclient::Xclient;

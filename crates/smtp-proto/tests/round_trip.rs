@@ -1,10 +1,12 @@
 //! Commands come back as they were sent, and no bytes are more than an answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use jiff::Timestamp;
 use mail_types::Address;
 use proptest::prelude::*;
 use smtp_proto::{
-    Body, Command, MailParameters, Notify, OriginalRecipient, RcptParameters, Recipient, Return, Xclient,
+    Body, ByMode, Command, DeliverBy, Hold, MailParameters, Notify, OriginalRecipient, Priority,
+    RcptParameters, Recipient, Return, Xclient,
 };
 
 fn address() -> impl Strategy<Value = Address> {
@@ -18,8 +20,20 @@ fn address() -> impl Strategy<Value = Address> {
 fn parameters() -> impl Strategy<Value = MailParameters> {
     let body = prop_oneof![Just(Body::SevenBit), Just(Body::EightBit), Just(Body::Binary)];
     let ret = prop::option::of(prop_oneof![Just(Return::Full), Just(Return::Headers)]);
-    (any::<Option<u64>>(), body, any::<bool>(), ret, prop::option::of("[ -~]{1,30}")).prop_map(
-        |(size, body, smtputf8, ret, envelope_id)| MailParameters { size, body, smtputf8, ret, envelope_id },
+    let by =
+        (1..1_000_000_000_i32, any::<(bool, bool)>()).prop_map(|(seconds, (is_return, trace))| DeliverBy {
+            seconds: if is_return { seconds } else { -seconds },
+            mode: if is_return { ByMode::Return } else { ByMode::Notify },
+            trace,
+        });
+    let moment = (0..4_000_000_000_i64).prop_map(|it| Hold::Until(Timestamp::from_second(it).unwrap()));
+    let hold = prop_oneof![(1..1_000_000_000_u32).prop_map(Hold::For), moment];
+    let priority = (-9..=9_i64).prop_map(|it| Priority::try_from(it).unwrap());
+    let timing = (any::<bool>(), prop::option::of(by), prop::option::of(priority), prop::option::of(hold));
+    (any::<Option<u64>>(), body, any::<bool>(), ret, prop::option::of("[ -~]{1,30}"), timing).prop_map(
+        |(size, body, smtputf8, ret, envelope_id, (require_tls, deliver_by, priority, hold))| {
+            MailParameters { size, body, smtputf8, ret, envelope_id, require_tls, deliver_by, priority, hold }
+        },
     )
 }
 

@@ -6,7 +6,7 @@ use smtp_proto::OriginalRecipient;
 
 use crate::dsn::{Action, Report, Reported, Returned};
 use crate::local::delivered_locally;
-use crate::{Queue, QueueError, QueueId};
+use crate::{Handling, Queue, QueueError, QueueId};
 
 /// A message that has reached its recipients without having been in the queue, of which its sender wants to hear that.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Arrival<'a> {
     pub smtputf8: bool,
     /// When it came.
     pub arrived: Timestamp,
+    /// How it was to be handled.
+    pub handling: &'a Handling,
     /// The message or its beginning, of which the header is returned.
     pub message: &'a [u8],
     /// At least one.
@@ -58,6 +60,7 @@ impl Queue {
             until: None,
             recipients: &recipients,
             returned: Some(&Returned::header_of(arrival.message)),
+            handling: arrival.handling,
             utf8: arrival.smtputf8,
             language: arrival.language,
             unique: &writer.id().0.clone(),

@@ -100,8 +100,9 @@ impl Deliverer {
             Ok(file) => self.prepare(&mut attempt, local, file),
             Err(error) => {
                 error!(id = %piece.id, %error, "the file of a queued message can't be read");
-                attempt
-                    .defer(local.into_iter().map(|(position, _)| position), "the message file can't be read");
+                let mut positions = std::mem::take(&mut attempt.elsewhere);
+                positions.extend(local.into_iter().map(|(position, _)| position));
+                attempt.put_off(positions, "the message file can't be read");
             }
         }
         Ok(Some(attempt))
@@ -114,12 +115,15 @@ impl Deliverer {
 
     /// Notes who is elsewhere, and returns who is here. What is due at another destination is not looked at.
     fn route(&self, attempt: &mut Attempt, now: Timestamp) -> Vec<Here> {
-        let mut local = Vec::new();
+        let (mut local, mut over) = (Vec::new(), Vec::new());
+        let is_over = attempt.message.handling.is_over(now);
         let here = attempt.destination == Destination::Here;
         for position in attempt.due(now) {
             let Some(recipient) = attempt.message.recipients.get(position) else { continue };
             let is_meant = here || self.relay.routes.to(recipient.address.domain()) == attempt.destination;
             match self.local.route(&recipient.address, attempt.message.sender.as_ref()) {
+                Route::Local(_) if here && is_over => over.push(position),
+                Route::Elsewhere if is_meant && !here && is_over => over.push(position),
                 Route::Local(reached) if here => local.push((position, reached)),
                 Route::Elsewhere if is_meant && !here => attempt.elsewhere.push(position),
                 Route::Nowhere(outcome) if is_meant => attempt.outcomes.push((position, outcome)),
@@ -127,6 +131,7 @@ impl Deliverer {
                 Route::Local(_) | Route::Elsewhere | Route::Nowhere(_) => {}
             }
         }
+        attempt.put_off(over, "the time for its delivery is over");
         local
     }
 
@@ -188,6 +193,9 @@ impl Deliverer {
             body: attempt.needs.body,
             ret: message.ret,
             envelope_id: message.envelope_id.clone(),
+            require_tls: message.handling.require_tls,
+            deliver_by: message.handling.deliver_by(Timestamp::now()),
+            priority: message.handling.priority,
         };
         let due =
             positions.iter().filter_map(|position| message.recipients.get(*position)?.next_attempt).max();
@@ -230,11 +238,11 @@ impl Attempt {
         }
     }
 
-    /// Defers these, and those elsewhere.
-    fn defer(&mut self, local: impl Iterator<Item = usize>, text: &str) {
+    /// Defers these, for a reason of ours.
+    fn put_off(&mut self, positions: Vec<usize>, text: &str) {
         let diagnosis = Diagnosis { status: Status::new(4, 3, 0), host: None, text: text.to_owned() };
-        let positions = local.chain(std::mem::take(&mut self.elsewhere));
-        self.outcomes.extend(positions.map(|position| (position, Outcome::Deferred(diagnosis.clone()))));
+        let outcome = |position| (position, Outcome::Deferred(diagnosis.clone()));
+        self.outcomes.extend(positions.into_iter().map(outcome));
     }
 
     /// The log line of each recipient.

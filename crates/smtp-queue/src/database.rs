@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
-use smtp_proto::OriginalRecipient;
+use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
 use crate::{QueueError, Status};
@@ -21,7 +21,7 @@ use crate::{QueueError, Status};
 pub(crate) use operator::Selection;
 use row::{body_code, state_code, timestamp};
 
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 const SCHEMA: &str = "
     CREATE TABLE message (
         id TEXT PRIMARY KEY,
@@ -32,7 +32,13 @@ const SCHEMA: &str = "
         smtputf8 INTEGER NOT NULL,
         eight_bit INTEGER NOT NULL,
         ret TEXT,
-        envelope_id TEXT
+        envelope_id TEXT,
+        require_tls INTEGER NOT NULL DEFAULT 0,
+        priority INTEGER,
+        deadline INTEGER,
+        deadline_returns INTEGER,
+        deadline_traced INTEGER,
+        release INTEGER
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE recipient (
         message TEXT NOT NULL REFERENCES message (id) ON DELETE CASCADE,
@@ -48,21 +54,33 @@ const SCHEMA: &str = "
         notify TEXT,
         original TEXT,
         warned INTEGER NOT NULL DEFAULT 0,
+        priority INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (message, position)
     ) STRICT, WITHOUT ROWID;
 ";
-/// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings.
-const UPGRADES: [&str; 2] = [
+/// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
+/// 3 of nothing that says when and how a message is to go on its way.
+const UPGRADES: [&str; 3] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
      ALTER TABLE recipient ADD COLUMN original TEXT;",
     "ALTER TABLE recipient ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE message ADD COLUMN require_tls INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE message ADD COLUMN priority INTEGER;
+     ALTER TABLE message ADD COLUMN deadline INTEGER;
+     ALTER TABLE message ADD COLUMN deadline_returns INTEGER;
+     ALTER TABLE message ADD COLUMN deadline_traced INTEGER;
+     ALTER TABLE message ADD COLUMN release INTEGER;
+     ALTER TABLE recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;",
 ];
-/// What is due is found in it alone, without a look at the table. Older versions had one without the address.
+/// What is due is found in it alone, without a look at the table. Older versions had one without the address, then one without the
+/// priority.
 const INDEX: &str = "
-    CREATE INDEX IF NOT EXISTS recipient_due_at ON recipient (next_attempt, address) WHERE next_attempt IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS recipient_due_by_priority ON recipient (priority, next_attempt, address)
+        WHERE next_attempt IS NOT NULL;
     DROP INDEX IF EXISTS recipient_due;
+    DROP INDEX IF EXISTS recipient_due_at;
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -168,12 +186,12 @@ impl Database {
         })
     }
 
-    /// Shows `offer` the message and the address of each recipient that is to be tried at `now`, longest due first, until it breaks
-    /// off. Returns when the next one will be, if it was asked for all.
+    /// Shows `offer` the message, the address and the priority of each recipient that is to be tried at `now`, the highest priority
+    /// first, and of it what is longest due, until it breaks off. Returns when the next one will be, if it was asked for all.
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        offer: impl FnMut(&str, &str) -> ControlFlow<()>,
+        offer: impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
     ) -> Result<Option<Timestamp>, QueueError> {
         self.read_due(now, offer).map_err(|source| self.failed(source))
     }
@@ -181,23 +199,53 @@ impl Database {
     fn read_due(
         &self,
         now: Timestamp,
-        mut offer: impl FnMut(&str, &str) -> ControlFlow<()>,
+        mut offer: impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
     ) -> rusqlite::Result<Option<Timestamp>> {
+        let (mut below, mut next) = (i64::MAX, None);
+        while let Some(priority) = self.highest_priority(below)? {
+            match self.read_due_of(priority, now, &mut offer)? {
+                ControlFlow::Break(()) => return Ok(None),
+                ControlFlow::Continue(later) => next = [next, later].into_iter().flatten().min(),
+            }
+            below = priority;
+        }
+        Ok(next)
+    }
+
+    /// The highest one `below` another of what is to be tried at all.
+    fn highest_priority(&self, below: i64) -> rusqlite::Result<Option<i64>> {
+        self.connection
+            .prepare_cached(
+                "SELECT priority FROM recipient WHERE next_attempt IS NOT NULL AND priority < ?1
+                 ORDER BY priority DESC LIMIT 1",
+            )?
+            .query_row([below], |row| row.get(0))
+            .optional()
+    }
+
+    /// When the next one of this priority will be due.
+    fn read_due_of(
+        &self,
+        number: i64,
+        now: Timestamp,
+        offer: &mut impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
+    ) -> rusqlite::Result<ControlFlow<(), Option<Timestamp>>> {
+        let priority = row::priority(number, 0)?;
         let mut statement = self.connection.prepare_cached(
-            "SELECT next_attempt, message, address FROM recipient WHERE next_attempt IS NOT NULL
-             ORDER BY next_attempt",
+            "SELECT next_attempt, message, address FROM recipient
+             WHERE next_attempt IS NOT NULL AND priority = ?1 ORDER BY next_attempt",
         )?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query([number])?;
         while let Some(row) = rows.next()? {
             let moment = timestamp(row, 0)?;
             if moment > now {
-                return Ok(Some(moment));
+                return Ok(ControlFlow::Continue(Some(moment)));
             }
-            if offer(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?).is_break() {
-                break;
+            if offer(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?, priority).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(None)
+        Ok(ControlFlow::Continue(None))
     }
 
     pub(crate) fn contains(&self, id: &QueueId) -> Result<bool, QueueError> {
@@ -248,7 +296,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 
 /// Writes only where something is to be changed.
 fn index(connection: &Connection) -> rusqlite::Result<()> {
-    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_at'";
+    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_by_priority'";
     if connection.query_row(count, [], |row| row.get::<_, i64>(0))? == 0 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
     }
@@ -257,10 +305,12 @@ fn index(connection: &Connection) -> rusqlite::Result<()> {
 
 fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Result<()> {
     let NewMessage { id, envelope, size, arrived, first_attempt } = message;
+    let handling = &envelope.handling;
     transaction
         .prepare_cached(
-            "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit, ret, envelope_id)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit, ret, envelope_id, require_tls,
+                 priority, deadline, deadline_returns, deadline_traced, release)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id.0,
@@ -271,10 +321,16 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             body_code(envelope.body),
             envelope.requests.ret.map(|ret| ret.to_string()),
             envelope.requests.envelope_id,
+            handling.require_tls,
+            handling.priority.map(Priority::get),
+            handling.deadline.map(|it| it.at.as_millisecond()),
+            handling.deadline.map(|it| it.mode == ByMode::Return),
+            handling.deadline.map(|it| it.trace),
+            handling.release.map(Timestamp::as_millisecond),
         ])?;
     let mut recipient = transaction.prepare_cached(
-        "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original)
-         VALUES (?, ?, ?, 0, ?, ?, ?)",
+        "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original, priority)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
     )?;
     for (position, address) in (0_i64..).zip(&envelope.recipients) {
         let parameters = envelope.requests.recipients.get(address);
@@ -286,6 +342,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             parameters.and_then(|it| it.notify).map(|notify| notify.to_string()),
             // Never longer than it came, so that it can be read again.
             parameters.and_then(|it| it.original.as_ref()).map(OriginalRecipient::in_utf8),
+            handling.priority.unwrap_or_default().get(),
         ])?;
     }
     Ok(())

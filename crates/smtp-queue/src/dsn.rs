@@ -12,7 +12,7 @@ use mail_types::{Address, Domain, Language, Localised as _};
 use smtp_proto::{Body, Notify, OriginalRecipient, RcptParameters};
 
 use crate::encoding::encoded_words;
-use crate::{Diagnosis, Envelope, QueueId, Requests};
+use crate::{Diagnosis, Envelope, Handling, QueueId, Requests};
 
 pub(crate) use returned::Returned;
 use text::Text;
@@ -108,6 +108,8 @@ pub(crate) struct Report<'a> {
     pub(crate) recipients: &'a [Reported],
     /// `None` if the message can't be read any more.
     pub(crate) returned: Option<&'a Returned>,
+    /// When and how the message was to go on its way.
+    pub(crate) handling: &'a Handling,
     /// Its sender takes UTF-8 in headers: RFC 6531.
     pub(crate) utf8: bool,
     /// Where the message does not say in which language its sender reads.
@@ -138,6 +140,7 @@ impl Report<'_> {
             smtputf8: !self.sender.local_part().is_ascii(),
             body: if message.is_ascii() { Body::SevenBit } else { Body::EightBit },
             requests: Requests { recipients: [(self.sender.clone(), nothing)].into(), ..Requests::default() },
+            handling: self.handling.of_report(),
         }
     }
 
@@ -269,6 +272,14 @@ impl Report<'_> {
             field(&mut status, "X-Mailstead-Queue-ID", &id.0);
         }
         field(&mut status, "Arrival-Date", &date(self.arrived));
+        if let Some(release) = self.handling.release {
+            // RFC 4865 §5
+            field(&mut status, "Future-Release-Request", &format!("until; {}", rfc3339(release)));
+        }
+        if let Some(deadline) = self.handling.deadline {
+            // RFC 2852 §5
+            field(&mut status, "Deliver-By-Date", &date(deadline.at));
+        }
         for reported in self.recipients {
             status.push_str("\r\n");
             self.recipient(&mut status, reported);
@@ -363,6 +374,10 @@ fn wrap(out: &mut String, indent: &str, text: &str) {
         width += word.len() + 1;
     }
     out.push_str("\r\n");
+}
+
+fn rfc3339(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn date(moment: Timestamp) -> String {

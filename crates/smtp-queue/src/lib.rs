@@ -15,6 +15,7 @@ mod dsn;
 mod encoding;
 mod error;
 mod exchanges;
+mod handling;
 mod local;
 mod message;
 mod message_file;
@@ -31,10 +32,11 @@ mod writer;
 pub use arrival::{Arrival, Receipt};
 pub use dsn::Action;
 pub use error::QueueError;
+pub use handling::{Deadline, Handling};
 pub use message::{
     Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Requests, Summary,
 };
 pub use queue::Queue;
 pub use run::run;
-pub use smtp_proto::{Body, RcptParameters, Status};
+pub use smtp_proto::{Body, Priority, RcptParameters, Status};
 pub use writer::QueueWriter;

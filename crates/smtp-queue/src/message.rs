@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use mail_types::Address;
 use smtp_proto::{Body, RcptParameters, Reply, Return, Status};
 
+use crate::Handling;
+
 /// How much of a reply's text is kept.
 const MAX_TEXT: usize = 1024;
 
@@ -21,6 +23,8 @@ pub struct Envelope {
     pub body: Body,
     /// What the sender wants to hear of it.
     pub requests: Requests,
+    /// When and how it is to go on its way.
+    pub handling: Handling,
 }
 
 /// What a sender wants to hear of a message: RFC 3461 §4.
@@ -152,6 +156,8 @@ pub struct QueuedMessage {
     pub ret: Option<Return>,
     /// By which the sender knows it.
     pub envelope_id: Option<String>,
+    /// When and how it is to go on its way.
+    pub handling: Handling,
     /// In the order they were given.
     pub recipients: Vec<QueuedRecipient>,
 }

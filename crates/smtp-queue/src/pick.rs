@@ -5,17 +5,18 @@ use std::ops::ControlFlow;
 
 use mail_types::{Address, Domain};
 
-use crate::QueueId;
 use crate::routes::{Destination, Routes};
+use crate::{Priority, QueueId};
 
 /// What one delivery is about: the recipients of one message that are at one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Piece {
     pub(crate) id: QueueId,
     pub(crate) destination: Destination,
+    pub(crate) priority: Priority,
 }
 
-/// Pieces found at one look at the queue, and of them as many for one destination, so that those behind are seen too.
+/// Pieces found at one look at the queue, and of them as many of one priority for one destination, so that those behind are seen too.
 pub(crate) const MAX_PICKED: usize = 512;
 pub(crate) const MAX_PICKED_OF_ONE: usize = 64;
 
@@ -29,7 +30,7 @@ pub(crate) struct Picker<'a> {
     busy: HashSet<Piece>,
     /// Destinations by domain, as far as they were met.
     known: HashMap<String, Destination>,
-    counts: HashMap<Destination, usize>,
+    counts: HashMap<(Destination, Priority), usize>,
     pub(crate) picked: Vec<Piece>,
     /// Destinations for which more is due than was picked.
     pub(crate) left: HashSet<Destination>,
@@ -45,14 +46,14 @@ impl<'a> Picker<'a> {
     ) -> Self {
         let mut counts = HashMap::new();
         for piece in waiting {
-            *counts.entry(piece.destination.clone()).or_default() += 1;
+            *counts.entry((piece.destination.clone(), piece.priority)).or_default() += 1;
         }
         let here = here.into_iter().collect();
         Self { routes, here, busy, known: HashMap::new(), counts, picked: Vec::new(), left: HashSet::new() }
     }
 
-    /// Looks at a recipient that is due, the longest due first.
-    pub(crate) fn offer(&mut self, message: &str, recipient: &str) -> ControlFlow<()> {
+    /// Looks at a recipient that is due, those of the highest priority first, and of them the longest due.
+    pub(crate) fn offer(&mut self, message: &str, recipient: &str, priority: Priority) -> ControlFlow<()> {
         if self.picked.len() >= MAX_PICKED {
             return ControlFlow::Break(());
         }
@@ -64,15 +65,14 @@ impl<'a> Picker<'a> {
             self.known.insert(domain.to_owned(), destination);
         }
         let Some(destination) = self.known.get(domain) else { return ControlFlow::Continue(()) };
-        if self.counts.get(destination).is_some_and(|count| *count >= MAX_PICKED_OF_ONE) {
-            if !self.left.contains(destination) {
-                self.left.insert(destination.clone());
-            }
+        let counted = (destination.clone(), priority);
+        if self.counts.get(&counted).is_some_and(|count| *count >= MAX_PICKED_OF_ONE) {
+            self.left.insert(counted.0);
             return ControlFlow::Continue(());
         }
-        let piece = Piece { id: QueueId(message.to_owned()), destination: destination.clone() };
+        let piece = Piece { id: QueueId(message.to_owned()), destination: destination.clone(), priority };
         if self.busy.insert(piece.clone()) {
-            *self.counts.entry(piece.destination.clone()).or_default() += 1;
+            *self.counts.entry(counted).or_default() += 1;
             self.picked.push(piece);
         }
         ControlFlow::Continue(())
@@ -89,33 +89,53 @@ mod tests {
 
     use super::*;
 
+    const NORMAL: Priority = Priority::NORMAL;
+
     #[test]
     fn a_backlog_for_one_destination_leaves_the_others_their_turn() {
         let routes = Routes::new(&RelayConfig::default());
         let ours: Domain = "example.org".parse().unwrap();
         let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[]);
         for number in 0..10_000 {
-            assert!(picker.offer(&format!("m{number}"), "bob@dead.test").is_continue());
+            assert!(picker.offer(&format!("m{number}"), "bob@dead.test", NORMAL).is_continue());
         }
-        assert!(picker.offer("m1", "eve@live.test").is_continue());
-        assert!(picker.offer("m1", "mallory@LIVE.test").is_continue());
-        assert!(picker.offer("m1", "alice@example.org").is_continue());
+        assert!(picker.offer("m1", "eve@live.test", NORMAL).is_continue());
+        assert!(picker.offer("m1", "mallory@LIVE.test", NORMAL).is_continue());
+        assert!(picker.offer("m1", "alice@example.org", NORMAL).is_continue());
         let behind: Vec<_> = picker.picked.iter().skip(MAX_PICKED_OF_ONE).map(|it| &it.destination).collect();
         let live = Destination::MailHosts("live.test".parse().unwrap());
         assert_eq!(behind, [&live, &Destination::Here]);
         assert_eq!(picker.left, HashSet::from([Destination::MailHosts("dead.test".parse().unwrap())]));
     }
 
+    /// RFC 6710 §5
+    #[test]
+    fn what_matters_more_passes_a_backlog_that_waits_for_the_same_destination() {
+        let routes = Routes::new(&RelayConfig::default());
+        let destination = Destination::MailHosts("x.test".parse().unwrap());
+        let piece = |number: usize| Piece {
+            id: QueueId(format!("m{number}")),
+            destination: destination.clone(),
+            priority: NORMAL,
+        };
+        let waiting: Vec<Piece> = (0..MAX_PICKED_OF_ONE).map(piece).collect();
+        let mut picker = Picker::new(&routes, [], HashSet::new(), &waiting);
+        assert!(picker.offer("urgent", "a@x.test", "3".parse().unwrap()).is_continue());
+        assert!(picker.offer("usual", "a@x.test", NORMAL).is_continue());
+        let picked: Vec<_> = picker.picked.iter().map(|it| it.id.0.as_str()).collect();
+        assert_eq!(picked, ["urgent"]);
+    }
+
     #[test]
     fn what_is_under_way_is_not_picked_again() {
         let routes = Routes::new(&RelayConfig::default());
         let destination = Destination::MailHosts("x.test".parse().unwrap());
-        let busy = Piece { id: QueueId("m1".to_owned()), destination };
+        let busy = Piece { id: QueueId("m1".to_owned()), destination, priority: NORMAL };
         let mut picker = Picker::new(&routes, [], HashSet::from([busy]), &[]);
         for (message, recipient) in
             [("m1", "a@x.test"), ("m1", "a@y.test"), ("m2", "a@x.test"), ("m2", "b@x.test")]
         {
-            assert!(picker.offer(message, recipient).is_continue());
+            assert!(picker.offer(message, recipient, NORMAL).is_continue());
         }
         let picked: Vec<_> = picker.picked.iter().map(|it| it.id.0.as_str()).collect();
         assert_eq!(picked, ["m1", "m2"]);

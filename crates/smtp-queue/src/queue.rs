@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::database::{Database, NewMessage, Progress, Recorded, Selection};
 use crate::writer::NewFile;
-use crate::{Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
+use crate::{Envelope, Priority, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
 
 /// An open queue. All calls block. Any number of processes may have it open.
 ///
@@ -111,7 +111,8 @@ impl Queue {
         File::open(&path).map_err(QueueError::io("opening", path))
     }
 
-    /// Has a message tried at once, whatever its schedule; all of them when `None`. Held messages stay held. Tells how
+    /// Has a message tried at once, whatever its schedule; all of them when `None`. Held messages stay held, those too that
+    /// their senders hold back. Tells how
     /// many messages are meant.
     ///
     /// # Errors
@@ -193,7 +194,7 @@ impl Queue {
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        offer: impl FnMut(&str, &str) -> ControlFlow<()>,
+        offer: impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
     ) -> Result<Option<Timestamp>, QueueError> {
         self.database().due(now, offer)
     }
@@ -329,7 +330,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::{Body, Requests};
+    use crate::{Body, Handling, Requests};
 
     fn envelope() -> Envelope {
         Envelope {
@@ -338,12 +339,13 @@ mod tests {
             smtputf8: false,
             body: Body::SevenBit,
             requests: Requests::default(),
+            handling: Handling::default(),
         }
     }
 
     fn due(queue: &Queue, now: Timestamp) -> Vec<String> {
         let mut due = Vec::new();
-        let mut offer = |message: &str, _: &str| {
+        let mut offer = |message: &str, _: &str, _: Priority| {
             due.push(message.to_owned());
             ControlFlow::Continue(())
         };
@@ -376,6 +378,21 @@ mod tests {
         assert!(due().is_empty());
         queue.retry(Some(&id)).unwrap();
         assert_eq!(due(), [id.0]);
+    }
+
+    /// RFC 6710 §5
+    #[test]
+    fn what_matters_more_is_due_first_whatever_is_due_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let add = |priority: &str| {
+            let handling = Handling { priority: priority.parse().ok(), ..Handling::default() };
+            queue.add().unwrap().commit(&Envelope { handling, ..envelope() }).unwrap().0
+        };
+        let [low, usual, high, said] = ["-9", "", "9", "0"].map(add);
+        assert_eq!(due(&queue, Timestamp::MAX), [high, usual, said, low]);
+        let next = queue.due(Timestamp::UNIX_EPOCH, |_, _, _| ControlFlow::Continue(())).unwrap();
+        assert!(next.is_some_and(|next| next <= Timestamp::now()));
     }
 
     #[test]

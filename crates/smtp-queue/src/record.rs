@@ -14,7 +14,7 @@ use crate::client::Outcome;
 use crate::database::{NewMessage, Progress, Recorded};
 use crate::dsn::{Action, Report, Reported, Returned};
 use crate::note;
-use crate::{Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status};
+use crate::{Deadline, Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status};
 
 /// RFC 3463 §3.5: delivery time expired.
 const EXPIRED: Status = Status::new(5, 4, 7);
@@ -46,7 +46,7 @@ impl Deliverer {
         for (position, outcome) in &attempt.outcomes {
             let Some(recipient) = attempt.message.recipients.get(*position) else { continue };
             let step = self.judge(attempt, *position, outcome, now);
-            news.extend(tidings(recipient, outcome, &step));
+            news.extend(tidings(recipient, attempt.message.handling.deadline.as_ref(), outcome, &step));
             progress.push(step);
         }
         let offspring = self.offspring(attempt, news, now)?;
@@ -63,23 +63,24 @@ impl Deliverer {
 
     /// What an outcome makes of a recipient.
     fn judge(&self, attempt: &Attempt, position: usize, outcome: &Outcome, now: Timestamp) -> Progress {
-        let (recipient, arrived) = (attempt.message.recipients.get(position), attempt.message.arrived);
+        let recipient = attempt.message.recipients.get(position);
+        let times = self.schedule.times(attempt.message.arrived, &attempt.message.handling);
         let attempts = recipient.map_or(0, |it| it.attempts).saturating_add(1);
         let was_warned = recipient.is_some_and(|it| it.warned);
         let (state, next_attempt, diagnosis) = match outcome {
             Outcome::Delivered(diagnosis, _) => (RecipientState::Delivered, None, diagnosis.clone()),
             Outcome::Failed(diagnosis) => (RecipientState::Failed, None, diagnosis.clone()),
-            Outcome::Deferred(diagnosis) if self.schedule.is_expired(arrived, now) => {
+            Outcome::Deferred(diagnosis) if times.is_expired(now) => {
                 (RecipientState::Failed, None, Diagnosis { status: EXPIRED, ..diagnosis.clone() })
             }
             Outcome::Deferred(diagnosis) => {
                 // Without a random number the attempts of many messages are merely less spread.
                 let chance = getrandom::u32().unwrap_or_default();
-                let next = self.schedule.next_attempt(attempts, arrived, now, chance);
+                let next = self.schedule.next_attempt(attempts, &times, now, chance);
                 (RecipientState::Pending, Some(next), diagnosis.clone())
             }
         };
-        let warned = was_warned || self.schedule.is_late(arrived, now);
+        let warned = was_warned || times.is_late(now);
         Progress { position, state, last_attempt: now, next_attempt, diagnosis: Some(diagnosis), warned }
     }
 
@@ -125,6 +126,7 @@ impl Deliverer {
             smtputf8: message.smtputf8,
             body: message.body,
             requests: Requests { ret: message.ret, envelope_id: message.envelope_id.clone(), recipients },
+            handling: message.handling,
         };
         self.queue.persist_file(&self.queue.path(&message.id), &envelope)
     }
@@ -138,9 +140,10 @@ impl Deliverer {
     ) -> Result<NewMessage, QueueError> {
         let message = &attempt.message;
         let mut writer = self.queue.add()?;
-        // RFC 3461 §6.2: of what has not failed only the header comes back.
+        // RFC 3461 §6.2: of what has not failed only the header comes back; RFC 8689 §5: nor of what was to stay secret.
         let has_failed = recipients.iter().any(|it| it.action == Action::Failed);
-        let ret = if has_failed { message.ret } else { Some(Return::Headers) };
+        let may_be_whole = has_failed && !message.handling.require_tls;
+        let ret = if may_be_whole { message.ret } else { Some(Return::Headers) };
         let returned = attempt.file.as_ref().and_then(|file| Returned::read(file, ret).ok());
         let report = Report {
             hostname: &self.hostname,
@@ -149,10 +152,11 @@ impl Deliverer {
             envelope_id: message.envelope_id.as_deref(),
             arrived: message.arrived,
             now,
-            until: Some(self.schedule.expiry(message.arrived)),
+            until: Some(self.schedule.times(message.arrived, &message.handling).expiry),
             recipients,
             returned: returned.as_ref(),
             utf8: message.smtputf8,
+            handling: &message.handling,
             language: self.language,
             unique: &writer.id().0.clone(),
         };
@@ -164,7 +168,12 @@ impl Deliverer {
 }
 
 /// What is to be told of a recipient after an attempt, if its sender wants to hear it. RFC 3461 §5.2.
-fn tidings(recipient: &QueuedRecipient, outcome: &Outcome, step: &Progress) -> Option<Reported> {
+fn tidings(
+    recipient: &QueuedRecipient,
+    deadline: Option<&Deadline>,
+    outcome: &Outcome,
+    step: &Progress,
+) -> Option<Reported> {
     let notify = recipient.parameters.notify;
     let (action, is_wanted) = match (step.state, outcome) {
         // §4.1: who has not said hears of failures and, as many servers have it, of delays.
@@ -173,7 +182,8 @@ fn tidings(recipient: &QueuedRecipient, outcome: &Outcome, step: &Progress) -> O
             (Action::Delayed, notify.is_none_or(Notify::of_delay))
         }
         (RecipientState::Delivered, Outcome::Delivered(_, Some(action))) => {
-            (*action, notify.is_some_and(Notify::of_success))
+            let is_traced = *action == Action::Relayed && deadline.is_some_and(|it| it.wants_relayed(notify));
+            (*action, is_traced || notify.is_some_and(Notify::of_success))
         }
         (RecipientState::Pending | RecipientState::Delivered, _) => return None,
     };

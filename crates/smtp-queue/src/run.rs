@@ -128,8 +128,8 @@ impl Deliverer {
         });
         let mut picker = Picker::new(&self.relay.routes, here, busy, waiting);
         let mut broke_off = false;
-        let next = self.queue.due(Timestamp::now(), |message, recipient| {
-            let went_on = picker.offer(message, recipient);
+        let next = self.queue.due(Timestamp::now(), |message, recipient, priority| {
+            let went_on = picker.offer(message, recipient, priority);
             broke_off = went_on.is_break();
             went_on
         })?;
@@ -221,6 +221,7 @@ impl Runner {
         match spawn_blocking(move || deliverer.find_due(busy, &waiting)).await {
             Ok(Ok(found)) => {
                 self.ready.extend(found.pieces);
+                self.ready.make_contiguous().sort_by_key(|piece| std::cmp::Reverse(piece.priority));
                 (self.left, self.next, self.look) = (found.left, found.next, found.broke_off);
             }
             Ok(Err(error)) => error!(%error, "the queue can't be read"),

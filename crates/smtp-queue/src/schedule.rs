@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mail_config::QueueConfig;
+use smtp_proto::ByMode;
+
+use crate::{Deadline, Handling};
 
 /// Exponential back-off between bounds, and the age at which a message is given up.
 #[derive(Debug, Clone, Copy)]
@@ -22,22 +25,26 @@ impl Schedule {
         Self { retry_min: config.retry_min, retry_max, expire_after: config.expire_after, warn_after }
     }
 
-    /// True if a message that `arrived` then is not to be tried again after `now`.
-    pub(crate) fn is_expired(&self, arrived: Timestamp, now: Timestamp) -> bool {
-        now >= self.expiry(arrived)
-    }
-
-    /// True if the sender of a message that `arrived` then is to know at `now` that it is late.
-    pub(crate) fn is_late(&self, arrived: Timestamp, now: Timestamp) -> bool {
-        self.warning(arrived).is_some_and(|moment| now >= moment)
+    /// What is to be done when with a message that `arrived` then. Its time begins when its sender lets it go (RFC 4865 §3), and may
+    /// have an end of its own (RFC 2852 §4).
+    pub(crate) fn times(&self, arrived: Timestamp, handling: &Handling) -> Times {
+        let begin = handling.release.unwrap_or(arrived).max(arrived);
+        let expiry = later(begin, self.expire_after);
+        let warning = self.warn_after.map(|wait| later(begin, wait));
+        match handling.deadline {
+            Some(Deadline { at, mode: ByMode::Return, .. }) => Times { expiry: expiry.min(at), warning },
+            Some(Deadline { at, mode: ByMode::Notify, .. }) => Times { expiry, warning: Some(at) },
+            None => Times { expiry, warning },
+        }
     }
 
     /// When to try again after `attempts` failed ones (at least 1). `chance`, any number, spreads the attempts of many
-    /// messages by a fifth of the wait to either side. An attempt falls on the warning, the last one on the expiry, so that no report is late.
+    /// messages by a fifth of the wait to either side. An attempt falls on the warning, the last one on the expiry, so that no report is
+    /// late.
     pub(crate) fn next_attempt(
         &self,
         attempts: u32,
-        arrived: Timestamp,
+        times: &Times,
         now: Timestamp,
         chance: u32,
     ) -> Timestamp {
@@ -46,17 +53,29 @@ impl Schedule {
         let factor = 0.8 + 0.4 * f64::from(chance) / f64::from(u32::MAX);
         let spread = Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(self.retry_max);
         let spread = spread.clamp(self.retry_min, self.retry_max);
-        let warning = self.warning(arrived).filter(|moment| *moment > now).unwrap_or(Timestamp::MAX);
-        later(now, spread).min(self.expiry(arrived)).min(warning).max(now)
+        let warning = times.warning.filter(|moment| *moment > now).unwrap_or(Timestamp::MAX);
+        later(now, spread).min(times.expiry).min(warning).max(now)
+    }
+}
+
+/// What becomes of a message that is not delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// When it is given up.
+    pub(crate) expiry: Timestamp,
+    /// When its sender is to hear that it is late.
+    warning: Option<Timestamp>,
+}
+
+impl Times {
+    /// True if it is not to be tried again after `now`.
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        now >= self.expiry
     }
 
-    /// When a message is given up.
-    pub(crate) fn expiry(&self, arrived: Timestamp) -> Timestamp {
-        later(arrived, self.expire_after)
-    }
-
-    fn warning(&self, arrived: Timestamp) -> Option<Timestamp> {
-        self.warn_after.map(|wait| later(arrived, wait))
+    /// True if its sender is to know at `now` that it is late.
+    pub(crate) fn is_late(&self, now: Timestamp) -> bool {
+        self.warning.is_some_and(|moment| now >= moment)
     }
 }
 
@@ -82,7 +101,8 @@ mod tests {
 
     fn waits(chance: u32) -> Vec<i64> {
         let now = Timestamp::UNIX_EPOCH;
-        (1..=9).map(|attempt| schedule().next_attempt(attempt, now, now, chance).as_second()).collect()
+        let times = schedule().times(now, &Handling::default());
+        (1..=9).map(|attempt| schedule().next_attempt(attempt, &times, now, chance).as_second()).collect()
     }
 
     #[test]
@@ -96,26 +116,53 @@ mod tests {
         assert_eq!(waits(u32::MAX), [72, 144, 288, 576, 1152, 2304, 3600, 3600, 3600]);
     }
 
-    #[test]
-    fn weeks_of_retries_end_at_the_expiry() {
+    /// When attempts are made at a message that arrives at the epoch and is never delivered, in seconds, and which of them is the first
+    /// one at which it is late.
+    fn attempts(handling: &Handling) -> (Vec<i64>, Option<i64>) {
         let arrived = Timestamp::UNIX_EPOCH;
-        let (mut now, mut attempts, mut late) = (arrived, 0, Vec::new());
-        while !schedule().is_expired(arrived, now) {
-            attempts += 1;
-            if schedule().is_late(arrived, now) && late.is_empty() {
-                late.push(now.as_second());
-            }
-            now = schedule().next_attempt(attempts, arrived, now, attempts.wrapping_mul(2_654_435_761));
+        let times = schedule().times(arrived, handling);
+        let (mut now, mut attempts) = (handling.release.unwrap_or(arrived), Vec::new());
+        let mut late = None;
+        while !times.is_expired(now) {
+            attempts.push(now.as_second());
+            late = late.or_else(|| times.is_late(now).then_some(now.as_second()));
+            let count = u32::try_from(attempts.len()).unwrap();
+            now = schedule().next_attempt(count, &times, now, count.wrapping_mul(2_654_435_761));
         }
-        assert_eq!(now.as_second(), 5 * 24 * 3600);
-        assert_eq!(late, [4 * 3600], "an attempt falls on the warning");
-        assert!((120..160).contains(&attempts), "{attempts}");
+        attempts.push(now.as_second());
+        (attempts, late)
+    }
+
+    const HOUR: i64 = 3600;
+
+    #[test]
+    fn weeks_of_retries_end_at_the_expiry_and_one_falls_on_the_warning() {
+        let (attempts, late) = attempts(&Handling::default());
+        assert_eq!((attempts.last(), late), (Some(&(120 * HOUR)), Some(4 * HOUR)));
+        assert!((120..160).contains(&attempts.len()), "{}", attempts.len());
+    }
+
+    /// RFC 4865 §3, RFC 2852 §4
+    #[test]
+    fn a_sender_sets_when_attempts_begin_and_end() {
+        let moment = |seconds| Timestamp::from_second(seconds).unwrap();
+        let (held, late) = attempts(&Handling { release: Some(moment(10 * HOUR)), ..Handling::default() });
+        assert_eq!((held.first(), held.last()), (Some(&(10 * HOUR)), Some(&(130 * HOUR))));
+        assert_eq!(late, Some(14 * HOUR));
+        let by = |mode| Handling {
+            deadline: Some(Deadline { at: moment(HOUR), mode, trace: false }),
+            ..Handling::default()
+        };
+        assert_eq!(attempts(&by(ByMode::Return)).0.last(), Some(&HOUR));
+        let (noted, late) = attempts(&by(ByMode::Notify));
+        assert_eq!((noted.last(), late), (Some(&(120 * HOUR)), Some(HOUR)));
     }
 
     #[test]
     fn absurd_figures_do_not_overflow() {
         const MAX: Duration = Duration::MAX;
         let schedule = Schedule { retry_min: MAX, retry_max: MAX, expire_after: MAX, warn_after: Some(MAX) };
-        assert_eq!(schedule.next_attempt(u32::MAX, Timestamp::MAX, Timestamp::MAX, 0), Timestamp::MAX);
+        let times = schedule.times(Timestamp::MAX, &Handling::default());
+        assert_eq!(schedule.next_attempt(u32::MAX, &times, Timestamp::MAX, 0), Timestamp::MAX);
     }
 }

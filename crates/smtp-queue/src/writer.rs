@@ -48,7 +48,8 @@ impl NewFile {
         queue.sync_messages()?;
         self.kept = true;
         let (id, envelope, arrived) = (self.id.clone(), envelope.clone(), Timestamp::now());
-        Ok(NewMessage { id, envelope, size, arrived, first_attempt: arrived })
+        let first_attempt = envelope.handling.release.unwrap_or(arrived).max(arrived);
+        Ok(NewMessage { id, envelope, size, arrived, first_attempt })
     }
 }
 

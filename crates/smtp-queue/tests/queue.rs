@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use mail_types::Address;
 use smtp_proto::Return;
-use smtp_queue::{Body, Envelope, Queue, QueueError, QueueId, RcptParameters, RecipientState, Requests};
+use smtp_queue::{
+    Body, Envelope, Handling, Queue, QueueError, QueueId, RcptParameters, RecipientState, Requests,
+};
 use tempfile::TempDir;
 
 const MESSAGE: &[u8] = b"Subject: hello\r\n\r\n.dots\r\nand \xe4 octets\r\n";
@@ -24,6 +26,7 @@ fn envelope() -> Envelope {
         smtputf8: true,
         body: Body::Binary,
         requests: Requests::default(),
+        handling: Handling::default(),
     }
 }
 
@@ -190,12 +193,17 @@ fn a_queue_of_the_first_format_goes_on() {
     let path = folder.path().join("data/queue");
     let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
         ALTER TABLE recipient DROP COLUMN notify; ALTER TABLE recipient DROP COLUMN original;
-        ALTER TABLE recipient DROP COLUMN warned; PRAGMA user_version = 1;";
+        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_by_priority;
+        ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE message DROP COLUMN require_tls;
+        ALTER TABLE message DROP COLUMN priority; ALTER TABLE message DROP COLUMN deadline;
+        ALTER TABLE message DROP COLUMN deadline_returns; ALTER TABLE message DROP COLUMN deadline_traced;
+        ALTER TABLE message DROP COLUMN release; PRAGMA user_version = 1;";
     rusqlite::Connection::open(path.join("queue.sqlite")).unwrap().execute_batch(before).unwrap();
     let queue = Queue::open(&path).unwrap();
     let message = queue.show(&id).unwrap().unwrap();
     assert_eq!((message.recipients.len(), message.ret), (2, None));
     assert!(message.recipients.iter().all(|it| !it.warned));
+    assert_eq!(message.handling, Handling::default());
     let second = add(&queue);
     assert!(queue.show(&second).unwrap().is_some());
 }

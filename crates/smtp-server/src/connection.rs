@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use jiff::Timestamp;
 use line_codec::line::{Line, LineCodec};
 use mail_config::{Config, SmtpRole};
 use mail_directory::Directory;
@@ -16,7 +17,7 @@ use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
 use crate::note::Wish;
 use crate::policy::{Checks, Client, Verdicts};
-use crate::session::{Policy, Session, SpeaksFor, Step};
+use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
 
 /// Longest command line; RFC 5321 §4.5.3.1.4 asks for 512, AUTH for 12,288 (RFC 4954 §4).
 pub(crate) const MAX_LINE: usize = 12_288;
@@ -297,7 +298,15 @@ pub(crate) fn policy(connection: &Connection, shared: &Shared, speaks_for: Optio
         may_login: connection.may_login(&shared.config),
         can_bind: connection.stream.channel_bindings().is_some(),
         speaks_for,
+        future_release: future_release(smtp.max_future_release),
     }
+}
+
+/// The limit as it is now, to be told to the client.
+fn future_release(longest: Duration) -> Option<FutureRelease> {
+    let seconds = u32::try_from(longest.as_secs()).ok().filter(|seconds| *seconds > 0)?;
+    let latest = Timestamp::now().checked_add(longest).ok()?;
+    Some(FutureRelease { seconds, latest })
 }
 
 /// The command that a line is, or what comes of a line that is none.

@@ -2,6 +2,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use mail_directory::DirectoryError;
 use mail_events::EventLog;
 use mail_store::{Delivery, Store, StoreError};
@@ -45,6 +46,7 @@ impl Destinations {
             envelope_id: transaction.parameters.envelope_id.as_deref(),
             smtputf8: transaction.parameters.smtputf8,
             arrived: trace.at,
+            handling: &transaction.handling(trace.at),
             message: header,
             receipts: &transaction.receipts,
         };
@@ -133,7 +135,12 @@ impl Files {
 
     /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
     /// nothing. Its name in the queue, if it is there.
-    pub(crate) fn commit(self, transaction: &Transaction, body: Body) -> Result<Option<QueueId>, FileError> {
+    pub(crate) fn commit(
+        self,
+        transaction: &Transaction,
+        body: Body,
+        at: Timestamp,
+    ) -> Result<Option<QueueId>, FileError> {
         let envelope = Envelope {
             sender: transaction.from.clone(),
             recipients: transaction.remote.keys().cloned().collect(),
@@ -144,6 +151,7 @@ impl Files {
                 envelope_id: transaction.parameters.envelope_id.clone(),
                 recipients: transaction.remote.clone(),
             },
+            handling: transaction.handling(at),
         };
         match (self.delivery, self.queued) {
             (Some(delivery), None) => deliver(delivery, transaction).map(|()| None),
@@ -180,7 +188,6 @@ fn deliver(delivery: Delivery, transaction: &Transaction) -> Result<(), FileErro
 mod tests {
     use std::path::Path;
 
-    use jiff::Timestamp;
     use mail_directory::Reached;
     use smtp_proto::RcptParameters;
 
@@ -214,7 +221,8 @@ mod tests {
             is_submission: false,
             own_results: None,
         };
-        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit).map(drop)
+        let now = Timestamp::now();
+        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit, now).map(drop)
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {

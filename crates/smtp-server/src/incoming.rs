@@ -320,7 +320,7 @@ impl Incoming {
         let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
         let body = found.max(self.transaction.parameters.body);
         if let Some(files) = self.files.take() {
-            self.queue_id = files.commit(&self.transaction, body)?;
+            self.queue_id = files.commit(&self.transaction, body, self.trace.at)?;
         }
         self.report();
         Ok(())

@@ -1,9 +1,11 @@
+use jiff::Timestamp;
 use mail_config::SmtpRole;
 use mail_directory::sasl::Mechanism;
 use mail_directory::{Reached, Resolution};
 use mail_types::Address;
 use smtp_proto::{
-    Command, MailParameters, ParseError, RcptParameters, Recipient, Reply, ReversePath, Xclient,
+    Command, Hold, MailParameters, ParseError, Priority, RcptParameters, Recipient, Reply, ReversePath,
+    Xclient,
 };
 
 use crate::incoming::{too_big, trouble};
@@ -53,6 +55,25 @@ pub(crate) struct Policy {
     pub(crate) can_bind: bool,
     /// Who is connected may speak for others.
     pub(crate) speaks_for: Option<SpeaksFor>,
+    /// Our own users may have their mail held back.
+    pub(crate) future_release: Option<FutureRelease>,
+}
+
+/// How long mail is held back at most. RFC 4865 §3.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FutureRelease {
+    pub(crate) seconds: u32,
+    /// The same as a moment.
+    pub(crate) latest: Timestamp,
+}
+
+impl FutureRelease {
+    fn allows(&self, hold: Hold) -> bool {
+        match hold {
+            Hold::For(seconds) => seconds <= self.seconds,
+            Hold::Until(moment) => moment <= self.latest,
+        }
+    }
 }
 
 /// A proxy that the config names.
@@ -165,6 +186,12 @@ impl Session {
             // RFC 5321 §3.5.3, §7.3: who has which mailbox is answered to RCPT only.
             Command::Vrfy => Step::Reply(Reply::new(252, "2.0.0", "Not told; send mail, and RCPT tells")),
             Command::Expn => Step::Reply(Reply::new(502, "5.5.1", "Lists are not shown")),
+            // RFC 1985 §5.3: what is known and not offered is 502.
+            Command::NotOffered("ETRN") => {
+                let text =
+                    "ETRN is not offered here; mail that waits is sent as soon as its host can be reached";
+                Step::Reply(Reply::new(502, "5.5.1", text))
+            }
             Command::NotOffered(verb) => {
                 Step::Reply(Reply::new(502, "5.5.1", format!("{verb} is not offered here")))
             }
@@ -183,6 +210,11 @@ impl Session {
         if !is_extended {
             return Step::Reply(Reply::new(250, "", self.policy.hostname.clone()));
         }
+        Step::Reply(Reply::lines(250, self.extensions()))
+    }
+
+    /// What is offered, behind our name. RFC 5321 §4.1.1.1.
+    fn extensions(&self) -> Vec<String> {
         let mut lines = vec![
             self.policy.hostname.clone(),
             "PIPELINING".to_owned(),
@@ -193,9 +225,17 @@ impl Session {
             "BINARYMIME".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
             "DSN".to_owned(),
+            "DELIVERBY".to_owned(),
+            "MT-PRIORITY".to_owned(),
             // RFC 9422.
             format!("LIMITS RCPTMAX={}", self.policy.max_recipients),
         ];
+        if let Some(FutureRelease { seconds, latest }) = self.future_release() {
+            lines.push(format!("FUTURERELEASE {seconds} {}", latest.strftime("%Y-%m-%dT%H:%M:%SZ")));
+        }
+        if self.policy.is_tls {
+            lines.push("REQUIRETLS".to_owned());
+        }
         if self.policy.speaks_for.is_some() {
             let login = if self.policy.role == SmtpRole::Submission { " LOGIN" } else { "" };
             lines.push(format!("XCLIENT NAME ADDR PORT HELO DESTADDR DESTPORT{login}"));
@@ -208,7 +248,11 @@ impl Session {
                 Mechanism::offered(self.policy.can_bind).map(Mechanism::name).collect();
             lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
-        Step::Reply(Reply::lines(250, lines))
+        lines
+    }
+
+    fn future_release(&self) -> Option<FutureRelease> {
+        self.policy.future_release.filter(|_| self.policy.role == SmtpRole::Submission)
     }
 
     /// What may be said here. RFC 5321 §4.1.1.8.
@@ -235,7 +279,10 @@ impl Session {
 
     fn mail(&mut self, from: ReversePath, parameters: MailParameters) -> Step {
         match self.state {
-            State::Connected => return out_of_order("EHLO comes first"),
+            State::Connected => {
+                let greeting = if self.policy.role == SmtpRole::Lmtp { "LHLO" } else { "EHLO" };
+                return out_of_order(&format!("{greeting} comes first"));
+            }
             State::Mail(_) | State::Chunks => return out_of_order("One transaction at a time"),
             State::Greeted => {}
         }
@@ -244,6 +291,9 @@ impl Session {
         }
         if parameters.size.is_some_and(|size| size > self.policy.max_message_size) {
             return Step::Reply(too_big());
+        }
+        if let Some(refusal) = self.refusal_of_handling(&parameters) {
+            return Step::Reply(refusal);
         }
         if from.as_ref().is_some_and(|from| self.is_undeclared(from, &parameters)) {
             return Step::Reply(Reply::new(550, "5.6.7", "A non-ASCII address needs SMTPUTF8"));
@@ -255,6 +305,26 @@ impl Session {
                 step
             }
             (None, _) | (_, None) => Step::Begin(self.begin(from, parameters)),
+        }
+    }
+
+    /// Why a message is not handled as these parameters ask.
+    fn refusal_of_handling(&self, parameters: &MailParameters) -> Option<Reply> {
+        if parameters.require_tls && !self.policy.is_tls {
+            // RFC 8689 §2
+            let text = "REQUIRETLS is for connections under TLS: STARTTLS comes first";
+            return Some(Reply::new(530, "5.7.10", text));
+        }
+        match (parameters.hold, self.future_release()) {
+            (None, _) => None,
+            (Some(_), None) => {
+                Some(Reply::new(555, "5.5.4", "Mail is not held back here (HOLDFOR, HOLDUNTIL)"))
+            }
+            (Some(hold), Some(limit)) if limit.allows(hold) => None,
+            (Some(_), Some(limit)) => {
+                let text = format!("Mail is held back for {} seconds at most", limit.seconds);
+                Some(Reply::new(501, "5.5.4", text))
+            }
         }
     }
 
@@ -275,9 +345,20 @@ impl Session {
         self.policy.role != SmtpRole::Submission && !parameters.smtputf8 && needs_utf8(address)
     }
 
-    fn begin(&mut self, from: ReversePath, parameters: MailParameters) -> Reply {
+    /// Strangers' mail matters no more than any: RFC 6710 §4.1 lets a server say so.
+    fn begin(&mut self, from: ReversePath, mut parameters: MailParameters) -> Reply {
+        let is_lowered = self.policy.role == SmtpRole::Mx
+            && self.login.is_none()
+            && parameters.priority.is_some_and(|priority| priority > Priority::NORMAL);
+        if is_lowered {
+            parameters.priority = Some(Priority::NORMAL);
+        }
         self.state = State::Mail(Box::new(Transaction::new(from, parameters)));
-        Reply::new(250, "2.1.0", "OK")
+        if is_lowered {
+            Reply::new(250, "2.3.6", "0 is the new priority assigned to the message")
+        } else {
+            Reply::new(250, "2.1.0", "OK")
+        }
     }
 
     /// The answer to [`Step::CheckSender`]; `None` if the directory could not be asked.
@@ -459,75 +540,4 @@ fn too_many_recipients() -> Reply {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn session(role: SmtpRole, may_login: bool) -> Session {
-        Session::new(Policy {
-            hostname: "mail.example.org".to_owned(),
-            role,
-            max_message_size: 1000,
-            max_recipients: 2,
-            is_tls: false,
-            may_start_tls: true,
-            may_login,
-            can_bind: false,
-            speaks_for: None,
-        })
-    }
-
-    #[track_caller]
-    fn reply(session: &mut Session, line: &str) -> String {
-        let (Step::Reply(reply) | Step::Begin(reply)) =
-            session.handle(Command::parse(line.as_bytes()).unwrap())
-        else {
-            panic!("{line} is not answered at once")
-        };
-        let mut output = String::new();
-        reply.encode(&mut output);
-        output
-    }
-
-    /// RFC 4954 §4, promise 5: from afar, in the clear.
-    #[test]
-    fn before_tls_auth_is_neither_offered_nor_taken() {
-        let mut session = session(SmtpRole::Submission, false);
-        assert!(!reply(&mut session, "EHLO x").contains("AUTH"));
-        assert!(reply(&mut session, "AUTH PLAIN AGJvYgBzZWNyZXQ=").starts_with("538 5.7.11 "));
-        assert!(reply(&mut session, "MAIL FROM:<bob@example.org>").contains("530 5.7.0 Encryption required"));
-        assert!(reply(&mut session, "AUTH SCRAM-SHA-256-PLUS").starts_with("538 5.7.11 "));
-        session.secured(false);
-        assert!(reply(&mut session, "EHLO x").contains("250 AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n"));
-        assert!(reply(&mut session, "AUTH SCRAM-SHA-256-PLUS").starts_with("504 5.5.4 "));
-        session.secured(true);
-        assert!(
-            reply(&mut session, "EHLO x")
-                .contains("250 AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n")
-        );
-        assert!(matches!(
-            session.handle(Command::parse(b"AUTH PLAIN AGJvYgBzZWNyZXQ=").unwrap()),
-            Step::Authenticate { mechanism: Mechanism::Plain, initial: Some(_) }
-        ));
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_asked_is_a_temporary_failure() {
-        let mut session = session(SmtpRole::Mx, true);
-        reply(&mut session, "EHLO x");
-        reply(&mut session, "MAIL FROM:<>");
-        let bob: Address = "bob@example.org".parse().unwrap();
-        assert_eq!(session.recipient_checked(bob, &RcptParameters::default(), None).code(), 451);
-        assert_eq!(session.sender_checked(None).code(), 451);
-    }
-
-    #[test]
-    fn aliases_do_not_lead_to_more_than_memory_holds() {
-        let mut session = session(SmtpRole::Mx, true);
-        reply(&mut session, "EHLO x");
-        reply(&mut session, "MAIL FROM:<>");
-        let members = (0..20_000).map(|n| format!("m{n}@example.net").parse().unwrap()).collect();
-        let resolution = Resolution::Ours(Reached { remote: members, ..Reached::default() });
-        let list: Address = "list@example.org".parse().unwrap();
-        assert_eq!(session.recipient_checked(list, &RcptParameters::default(), Some(resolution)).code(), 452);
-    }
-}
+mod tests;

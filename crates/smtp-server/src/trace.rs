@@ -47,6 +47,10 @@ impl Trace {
         if let [only] = transaction.recipients.as_slice() {
             let _ = write!(field, "\r\n\tfor <{}>", shown(only, utf8));
         }
+        // RFC 6710 §4.2.
+        if let Some(priority) = transaction.parameters.priority {
+            let _ = write!(field, "\r\n\tpriority {priority}");
+        }
         // RFC 8314 §4.3.
         if let Some(cipher) = &self.cipher {
             let _ = write!(field, "\r\n\ttls {cipher}");

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use mail_directory::Reached;
 use mail_types::{Address, LocalRecipient};
 use smtp_proto::{Body, MailParameters, Notify, OriginalRecipient, RcptParameters, ReversePath};
-use smtp_queue::{Action, Receipt};
+use smtp_queue::{Action, Handling, Receipt};
 
 /// Accounts and addresses elsewhere that the aliases among a transaction's recipients may lead to at most.
 const MAX_REACHED: usize = 10_000;
@@ -47,6 +48,11 @@ impl Transaction {
         if reached.iter().sum::<usize>() > MAX_REACHED {
             return false;
         }
+        // What is held back for all is delivered to nobody yet: the queue finds out then whom an address reaches.
+        let (accounts, remote) = match self.parameters.hold {
+            Some(_) => (Vec::new(), vec![recipient.clone()]),
+            None => (accounts, remote),
+        };
         let (action, notify) = Action::of_recipient(accounts.len(), remote.len(), parameters.notify);
         if let Some(action) = action.filter(|_| parameters.notify.is_some_and(Notify::of_success)) {
             let original = parameters.original.clone();
@@ -75,6 +81,11 @@ impl Transaction {
     pub(crate) fn needs_utf8(&self) -> bool {
         self.parameters.smtputf8
             || self.from.iter().chain(&self.recipients).chain(self.remote.keys()).any(needs_utf8)
+    }
+
+    /// How it is to be handled, having come `now`.
+    pub(crate) fn handling(&self, now: Timestamp) -> Handling {
+        Handling::of(&self.parameters, now)
     }
 
     /// The message is to come in chunks, and need not be lines. RFC 3030 §3.

@@ -6,7 +6,7 @@ use std::path::Path;
 use smtp_proto::Status;
 
 /// What EHLO is answered with.
-const EXTENSIONS: [&str; 12] = [
+const EXTENSIONS: [&str; 16] = [
     "PIPELINING",
     "SIZE",
     "8BITMIME",
@@ -15,6 +15,10 @@ const EXTENSIONS: [&str; 12] = [
     "BINARYMIME",
     "ENHANCEDSTATUSCODES",
     "DSN",
+    "DELIVERBY",
+    "MT-PRIORITY",
+    "FUTURERELEASE",
+    "REQUIRETLS",
     "LIMITS",
     "XCLIENT",
     "STARTTLS",

@@ -93,6 +93,8 @@ pub(crate) struct Connection {
     host: String,
     server_name: String,
     extensions: Extensions,
+    /// The server has proved its name, under TLS.
+    verified: bool,
     timeouts: Timeouts,
     /// A transaction was left open.
     open: bool,
@@ -132,6 +134,7 @@ impl Connection {
             host: policy.host.clone(),
             server_name: policy.server_name.clone(),
             extensions: Extensions::default(),
+            verified: policy.is_verified(),
             timeouts,
             open: false,
         };
@@ -196,7 +199,8 @@ impl Connection {
 
     /// Sends one message, `file` standing at its first octet.
     pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: File) -> Delivered {
-        let mut transaction = Transaction::new(&self.host, outgoing, &self.extensions, self.open);
+        let mut transaction =
+            Transaction::new(&self.host, outgoing, &self.extensions, self.verified, self.open);
         let mut in_doubt = false;
         if let Err(broken) = self.run(&mut transaction, outgoing.size, file).await {
             self.hear_last_words(&mut transaction).await;

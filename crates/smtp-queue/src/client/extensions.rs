@@ -18,6 +18,12 @@ pub(crate) struct Extensions {
     pub(crate) smtputf8: bool,
     /// RFC 3461
     pub(crate) dsn: bool,
+    /// RFC 8689
+    pub(crate) require_tls: bool,
+    /// RFC 2852; the least time that a message may have, in seconds.
+    pub(crate) deliver_by: Option<i32>,
+    /// RFC 6710
+    pub(crate) priorities: bool,
     /// RFC 1870; the limit, 0 where none is told.
     pub(crate) size: Option<u64>,
     /// RFC 4954
@@ -47,6 +53,12 @@ impl Extensions {
             "8BITMIME" => self.eight_bit_mime = true,
             "SMTPUTF8" => self.smtputf8 = true,
             "DSN" => self.dsn = true,
+            "REQUIRETLS" => self.require_tls = true,
+            "MT-PRIORITY" => self.priorities = true,
+            "DELIVERBY" => {
+                let least = words.next().and_then(|options| options.split(',').next()?.parse().ok());
+                self.deliver_by = Some(least.unwrap_or_default());
+            }
             "SIZE" => self.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0)),
             "AUTH" => words.for_each(|mechanism| {
                 self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
@@ -84,6 +96,7 @@ mod tests {
             "AUTH=LOGIN",
             "AUTH  DIGEST-MD5 plain",
             "DSN",
+            "DeliverBy 60",
             "X-NEW",
         ];
         let reply = Reply::lines(250, lines.map(str::to_owned).to_vec());
@@ -93,6 +106,7 @@ mod tests {
             Extensions {
                 pipelining: true,
                 dsn: true,
+                deliver_by: Some(60),
                 size: Some(100),
                 auth_plain: true,
                 auth_login: true,

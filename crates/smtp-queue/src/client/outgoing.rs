@@ -1,5 +1,5 @@
 use mail_types::Address;
-use smtp_proto::{Body, MailParameters, RcptParameters, Return};
+use smtp_proto::{Body, ByMode, DeliverBy, MailParameters, Priority, RcptParameters, Return};
 
 use super::extensions::Extensions;
 use crate::message::with_ascii_domain;
@@ -20,6 +20,12 @@ pub(crate) struct Outgoing {
     pub(crate) ret: Option<Return>,
     /// By which the sender knows the message.
     pub(crate) envelope_id: Option<String>,
+    /// RFC 8689
+    pub(crate) require_tls: bool,
+    /// What is left of its time. RFC 2852
+    pub(crate) deliver_by: Option<DeliverBy>,
+    /// RFC 6710
+    pub(crate) priority: Option<Priority>,
 }
 
 /// One of those whom it is sent to.
@@ -49,9 +55,13 @@ impl Recipient {
 }
 
 impl Outgoing {
-    /// Why a server with these extensions can't be given the message, whatever it says.
-    pub(super) fn obstacle(&self, extensions: &Extensions) -> Option<Diagnosis> {
+    /// Why a server with these extensions, its name `verified` or not, can't be given the message, whatever it says.
+    pub(super) fn obstacle(&self, extensions: &Extensions, verified: bool) -> Option<Diagnosis> {
         let ours = |status, text: String| Some(Diagnosis { status, host: None, text });
+        let found = self.tls_obstacle(extensions, verified).or_else(|| self.time_obstacle(extensions));
+        if let Some((status, text)) = found {
+            return ours(status, text.to_owned());
+        }
         if extensions.is_too_large(self.size) {
             let limit = extensions.size.unwrap_or_default();
             let text = format!("the message has {} octets, the server takes at most {limit}", self.size);
@@ -64,6 +74,35 @@ impl Outgoing {
         }
         let sender_needs = self.sender.as_ref().is_some_and(needs_smtputf8);
         ((self.smtputf8 || sender_needs) && !extensions.smtputf8).then(no_smtputf8)
+    }
+
+    /// RFC 8689 §4.2.1; a report is sent all the same: §5.
+    fn tls_obstacle(&self, extensions: &Extensions, verified: bool) -> Option<(Status, &'static str)> {
+        if !self.require_tls || self.sender.is_none() {
+            return None;
+        }
+        let unverified = "the message must go over verified TLS (REQUIRETLS), which this way does not have";
+        let unsupported =
+            "the message must go over TLS all its way (REQUIRETLS), which the server does not support";
+        match (verified, extensions.require_tls) {
+            (false, _) => Some((Status::new(5, 7, 10), unverified)),
+            (true, false) => Some((Status::new(5, 7, 30), unsupported)),
+            (true, true) => None,
+        }
+    }
+
+    /// RFC 2852 §4: what must not be delivered late goes to who sees to that.
+    fn time_obstacle(&self, extensions: &Extensions) -> Option<(Status, &'static str)> {
+        let by = self.deliver_by.filter(|by| by.mode == ByMode::Return)?;
+        match extensions.deliver_by {
+            None => {
+                Some((Status::new(5, 4, 7), "the server does not support a time for delivery (DELIVERBY)"))
+            }
+            Some(least) if by.seconds < least.max(1) => {
+                Some((Status::new(5, 4, 7), "the server can't deliver the message in the time that is left"))
+            }
+            Some(_) => None,
+        }
     }
 
     /// True if the message or one of its addresses does.
@@ -83,6 +122,10 @@ impl Outgoing {
             smtputf8: utf8,
             ret: self.ret.filter(|_| requests),
             envelope_id: self.envelope_id.clone().filter(|_| requests),
+            require_tls: self.require_tls && extensions.require_tls,
+            deliver_by: self.deliver_by.filter(|_| extensions.deliver_by.is_some()),
+            priority: self.priority.filter(|_| extensions.priorities),
+            hold: None,
         };
         format!("MAIL FROM:<{sender}>{parameters}\r\n")
     }
@@ -117,6 +160,9 @@ impl Outgoing {
             body: Body::SevenBit,
             ret: None,
             envelope_id: None,
+            require_tls: false,
+            deliver_by: None,
+            priority: None,
         }
     }
 }

@@ -37,6 +37,13 @@ pub(crate) struct Policy {
     pub(crate) loopback: bool,
 }
 
+impl Policy {
+    /// True if no mail is sent before the server has proved its name, which is as the operator has it, not found in the DNS.
+    pub(crate) const fn is_verified(&self) -> bool {
+        matches!(self.tls, RelayTls::Required | RelayTls::Implicit)
+    }
+}
+
 #[derive(Debug)]
 enum State {
     Connected,

@@ -67,7 +67,7 @@ pub(crate) struct Transaction {
     pipelining: bool,
     chunking: bool,
     outcomes: Vec<Option<Outcome>>,
-    /// The server reports: RFC 3461 §5.2.1.
+    /// The server reports, RFC 3461 §5.2.1, and is bound by the time for delivery that there may be.
     reports: bool,
     /// Accepted by RCPT; their outcome is the last reply's.
     accepted: Vec<usize>,
@@ -83,14 +83,21 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// Begins; `reset` says that the last transaction on this connection was left open.
-    pub(crate) fn new(host: &str, outgoing: &Outgoing, extensions: &Extensions, reset: bool) -> Self {
+    /// Begins; `verified` tells of the server's name, and `reset` that the last transaction on this connection was left open.
+    pub(crate) fn new(
+        host: &str,
+        outgoing: &Outgoing,
+        extensions: &Extensions,
+        verified: bool,
+        reset: bool,
+    ) -> Self {
+        let is_bound = outgoing.deliver_by.is_none_or(|by| !by.trace && extensions.deliver_by.is_some());
         let mut transaction = Self {
             host: host.to_owned(),
             pipelining: extensions.pipelining,
             chunking: extensions.chunking,
             outcomes: vec![None; outgoing.recipients.len()],
-            reports: extensions.dsn,
+            reports: extensions.dsn && is_bound,
             accepted: Vec::new(),
             unsent: VecDeque::new(),
             awaited: VecDeque::new(),
@@ -100,7 +107,7 @@ impl Transaction {
             usable: true,
             answered: false,
         };
-        match outgoing.obstacle(extensions) {
+        match outgoing.obstacle(extensions, verified) {
             Some(diagnosis) => {
                 transaction.settle_all(&Outcome::Failed(diagnosis));
                 transaction.phase = Phase::Done;

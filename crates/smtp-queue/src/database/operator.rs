@@ -32,6 +32,9 @@ impl Selection<'_> {
     }
 }
 
+/// Before that a recipient's message is not tried.
+const RELEASE: &str = "coalesce((SELECT release FROM message WHERE id = message), 0)";
+
 impl Database {
     pub(crate) fn load(&self, id: &QueueId) -> Result<Option<QueuedMessage>, QueueError> {
         self.read_messages("WHERE id = ?1 LIMIT ?2", &id.0, 1)
@@ -56,7 +59,8 @@ impl Database {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut messages = snapshot
             .prepare_cached(&format!(
-                "SELECT id, sender, size, arrived, held, smtputf8, eight_bit, ret, envelope_id FROM message {which}"
+                "SELECT id, sender, size, arrived, held, smtputf8, eight_bit, ret, envelope_id, require_tls,
+                 priority, deadline, deadline_returns, deadline_traced, release FROM message {which}"
             ))?
             .query_map(params![id, limit], message)?
             .collect::<rusqlite::Result<Vec<_>>>()?;
@@ -84,12 +88,12 @@ impl Database {
             .map_err(|source| self.failed(source))
     }
 
-    /// Makes pending recipients due at `now`, but for held messages. Tells how many messages are meant.
+    /// Makes pending recipients due at `now`, but for held messages and those that their sender holds back. Tells how many messages are meant.
     pub(crate) fn retry(&mut self, which: Selection<'_>, now: Timestamp) -> Result<usize, QueueError> {
         self.write(|transaction| {
             transaction.execute(
                 &format!(
-                    "UPDATE recipient SET next_attempt = ?2 WHERE next_attempt IS NOT NULL AND {}",
+                    "UPDATE recipient SET next_attempt = max(?2, {RELEASE}) WHERE next_attempt IS NOT NULL AND {}",
                     which.condition("message")
                 ),
                 params![which.id(), now.as_millisecond()],
@@ -109,7 +113,7 @@ impl Database {
         self.write(|transaction| {
             transaction.execute(
                 &format!(
-                    "UPDATE recipient SET next_attempt = ?3 WHERE state = 0
+                    "UPDATE recipient SET next_attempt = max(?3, {RELEASE}) WHERE state = 0
                      AND message IN (SELECT id FROM message WHERE {} AND held <> ?2)",
                     which.condition("id")
                 ),

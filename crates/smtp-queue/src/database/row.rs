@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::Row;
 use rusqlite::types::Type;
-use smtp_proto::{Body, RcptParameters};
+use smtp_proto::{Body, ByMode, Priority, RcptParameters};
 
+use crate::handling::{Deadline, Handling};
 use crate::message::{Diagnosis, QueueId, QueuedMessage, QueuedRecipient, RecipientState};
 
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
@@ -23,8 +24,24 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
         body: body(row, 6)?,
         ret: parsed(row, 7)?,
         envelope_id: row.get(8)?,
+        handling: Handling {
+            require_tls: row.get(9)?,
+            priority: row.get::<_, Option<i64>>(10)?.map(|it| priority(it, 10)).transpose()?,
+            deadline: deadline(row)?,
+            release: row.get::<_, Option<i64>>(14)?.map(|it| moment(it, 14)).transpose()?,
+        },
         recipients: Vec::new(),
     })
+}
+
+fn deadline(row: &Row<'_>) -> rusqlite::Result<Option<Deadline>> {
+    let Some(at) = row.get::<_, Option<i64>>(11)? else { return Ok(None) };
+    let mode = if row.get(12)? { ByMode::Return } else { ByMode::Notify };
+    Ok(Some(Deadline { at: moment(at, 11)?, mode, trace: row.get(13)? }))
+}
+
+pub(super) fn priority(number: i64, column: usize) -> rusqlite::Result<Priority> {
+    Priority::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
 pub(super) fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {

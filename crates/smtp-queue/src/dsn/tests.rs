@@ -38,6 +38,7 @@ fn compose(sender: &str, recipients: &[Reported], returned: Option<&Returned>) -
         until: Timestamp::from_second(1_700_432_000).ok(),
         recipients,
         returned,
+        handling: &Handling::default(),
         utf8: !sender.local_part().is_ascii(),
         language: Language::Unchosen,
         unique: "unique",

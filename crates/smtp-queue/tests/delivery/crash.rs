@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, process, thread};
 
-use smtp_queue::{Body, Envelope, Queue, QueueId, QueuedMessage, Requests};
+use smtp_queue::{Body, Envelope, Handling, Queue, QueueId, QueuedMessage, Requests};
 
 use crate::host::{Host, address};
 use crate::peer::Peer;
@@ -96,6 +96,7 @@ fn adds_messages_until_it_is_killed() {
         smtputf8: false,
         body: Body::SevenBit,
         requests: Requests::default(),
+        handling: Handling::default(),
     };
     thread::scope(|scope| {
         for _ in 0..WRITERS {

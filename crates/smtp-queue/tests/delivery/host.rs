@@ -8,7 +8,7 @@ use mail_config::{Config, Smarthost};
 use mail_directory::Directory;
 use mail_types::{Address, Secret};
 use server_core::{Drain, Limits, ServerContext};
-use smtp_queue::{Body, Envelope, Queue, QueueId, QueuedMessage, Requests};
+use smtp_queue::{Body, Envelope, Handling, Queue, QueueId, QueuedMessage, Requests};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -61,13 +61,22 @@ impl Host {
     }
 
     pub(crate) fn add_with(&self, sender: Option<&str>, recipients: &[&str], requests: Requests) -> QueueId {
+        self.add_handled(sender, recipients, requests, Handling::default())
+    }
+
+    pub(crate) fn add_handled(
+        &self,
+        sender: Option<&str>,
+        recipients: &[&str],
+        requests: Requests,
+        handling: Handling,
+    ) -> QueueId {
         let mut writer = self.queue.add().unwrap();
         writer.write_all(b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n.dot\r\n").unwrap();
         let recipients = recipients.iter().map(|it| address(it)).collect();
         let sender = sender.map(address);
-        writer
-            .commit(&Envelope { sender, recipients, smtputf8: false, body: Body::SevenBit, requests })
-            .unwrap()
+        let body = Body::SevenBit;
+        writer.commit(&Envelope { sender, recipients, smtputf8: false, body, requests, handling }).unwrap()
     }
 
     /// Waits until the queue holds the message in such a state.

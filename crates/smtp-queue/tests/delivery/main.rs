@@ -9,10 +9,11 @@ mod peer;
 use std::fs;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use mail_config::FullMailbox;
 use mail_directory::{Directory, Limit, QuotaSetting};
-use smtp_proto::{RcptParameters, Return};
-use smtp_queue::{Queue, QueuedMessage, Requests};
+use smtp_proto::{ByMode, RcptParameters, Return};
+use smtp_queue::{Deadline, Handling, Queue, QueuedMessage, Requests};
 
 use host::{Host, address};
 use peer::{Manner, Peer, listeners};
@@ -194,6 +195,69 @@ async fn who_wants_to_hear_of_delays_is_warned_once() {
     assert_eq!(host.queue.summary().unwrap().messages, 1, "no second warning");
     running.stop().await;
     assert!(peer.received_already().is_none());
+}
+
+/// RFC 4865 §3
+#[tokio::test]
+async fn what_its_sender_holds_back_is_tried_when_it_is_released_and_not_before() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let running = host.run();
+    let held = |release: Timestamp| {
+        let handling = Handling { release: Some(release), ..Handling::default() };
+        host.add_handled(Some("carol@example.com"), &["b@x.org"], Requests::default(), handling)
+    };
+    let far = held(Timestamp::now() + SignedDuration::from_hours(1));
+    host.queue.retry(None).unwrap();
+    host.queue.hold(Some(&far)).unwrap();
+    host.queue.release(Some(&far)).unwrap();
+    let release = Timestamp::now() + SignedDuration::from_millis(500);
+    let near = held(release);
+    peer.next().await;
+    assert!(Timestamp::now() >= release);
+    host.wait(&near, gone).await;
+    let waiting = host.queue.show(&far).unwrap().unwrap();
+    let recipient = waiting.recipients.first().unwrap();
+    assert_eq!((recipient.attempts, recipient.next_attempt), (0, waiting.handling.release));
+    assert!(waiting.handling.release > Some(release));
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+}
+
+/// RFC 2852 §4: R returns the message, N tells its sender and goes on.
+#[tokio::test]
+async fn what_is_not_delivered_in_time_is_returned_or_its_sender_is_told() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let running = host.run();
+    let timed = |recipient: &str, mode, milliseconds| {
+        let at = Timestamp::now() + SignedDuration::from_millis(milliseconds);
+        let handling =
+            Handling { deadline: Some(Deadline { at, mode, trace: false }), ..Handling::default() };
+        host.add_handled(Some("carol@example.com"), &[recipient], Requests::default(), handling)
+    };
+    // The peer does not support it: what is to be returned does not even go there.
+    let returned = timed("b@x.org", ByMode::Return, 60_000);
+    let bounce = peer.next().await.text;
+    assert!(
+        bounce.contains("Action: failed\r\nStatus: 5.4.7\r\n") && bounce.contains("DELIVERBY"),
+        "{bounce}"
+    );
+    assert!(bounce.contains("\r\nDeliver-By-Date: "), "{bounce}");
+    host.wait(&returned, gone).await;
+    let noted = timed("later@x.org", ByMode::Notify, 300);
+    let warning = peer.next().await.text;
+    assert!(warning.contains("Final-Recipient: rfc822; later@x.org\r\nAction: delayed\r\n"), "{warning}");
+    assert_eq!(host.queue.show(&noted).unwrap().unwrap().recipients.first().unwrap().attempts, 2);
+    // Nothing is tried when the time is over.
+    let over = timed("alice@example.org", ByMode::Return, -1);
+    let bounce = peer.next().await.text.replace("\r\n   ", "");
+    assert!(
+        bounce.contains("Status: 5.4.7\r\n") && bounce.contains("the time for its delivery is over"),
+        "{bounce}"
+    );
+    host.wait(&over, gone).await;
+    running.stop().await;
 }
 
 /// RFC 3461 §5.2.7

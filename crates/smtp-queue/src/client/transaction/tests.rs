@@ -27,7 +27,7 @@ fn plain() -> Extensions {
 
 /// Plays a whole transaction and returns what was sent, a body as `[form]`, and the outcomes: `+`, `~` and `-` with the text.
 fn play(outgoing: &Outgoing, extensions: &Extensions, replies: &[&str]) -> (String, Vec<String>) {
-    let mut transaction = Transaction::new("mx", outgoing, extensions, false);
+    let mut transaction = Transaction::new("mx", outgoing, extensions, true, false);
     let (mut sent, mut replies) = (String::new(), replies.iter());
     loop {
         match transaction.next() {
@@ -141,7 +141,57 @@ fn what_the_sender_wants_to_hear_goes_to_servers_that_report() {
     let (sent, _) = play(&message, &plain(), &["250 ok", "250 ok", "250 ok", "354 go", "250 ok"]);
     assert_eq!(sent, "MAIL FROM:<alice@example.org>|RCPT TO:<b@x.org>|RCPT TO:<c@x.org>|DATA|[Dotted]");
     for (extensions, action) in [(dsn, None), (plain(), Some(Action::Relayed))] {
-        let transaction = Transaction::new("mx", &message, &extensions, false);
+        let transaction = Transaction::new("mx", &message, &extensions, true, false);
+        let outcome = transaction.outcome(&Reply::parse(&["250 ok"]).unwrap());
+        assert!(matches!(outcome, Outcome::Delivered(_, found) if found == action), "{outcome:?}");
+    }
+}
+
+/// RFC 8689 §4.2.1, §5
+#[test]
+fn what_must_go_over_tls_goes_to_verified_servers_that_see_to_it() {
+    let message = Outgoing { require_tls: true, ..outgoing(&["b@x.org"]) };
+    let offered = Extensions { require_tls: true, ..plain() };
+    let obstacle = |message: &Outgoing, extensions: &Extensions, verified| {
+        message.obstacle(extensions, verified).map(|diagnosis| diagnosis.status.to_string())
+    };
+    assert_eq!(obstacle(&message, &offered, true), None);
+    assert_eq!(obstacle(&message, &offered, false).as_deref(), Some("5.7.10"));
+    assert_eq!(obstacle(&message, &plain(), true).as_deref(), Some("5.7.30"));
+    let (sent, _) = play(&message, &offered, &["250 ok", "250 ok", "354 go", "250 ok"]);
+    assert!(sent.starts_with("MAIL FROM:<alice@example.org> REQUIRETLS|"), "{sent}");
+    let report = Outgoing { sender: None, ..message };
+    assert_eq!(obstacle(&report, &plain(), false), None);
+    assert!(play(&report, &offered, &["250 ok", "250 ok", "354 go", "250 ok"]).0.contains("<> REQUIRETLS|"));
+}
+
+/// RFC 2852 §4, RFC 6710 §4
+#[test]
+fn what_is_left_of_the_time_and_the_priority_go_on() {
+    let by = |text: &str| Outgoing {
+        deliver_by: Some(text.parse().unwrap()),
+        priority: Some("4".parse().unwrap()),
+        ..outgoing(&["b@x.org"])
+    };
+    let offered = Extensions { deliver_by: Some(60), priorities: true, ..plain() };
+    let replies = ["250 ok", "250 ok", "354 go", "250 ok"];
+    let (sent, _) = play(&by("60;R"), &offered, &replies);
+    assert!(sent.starts_with("MAIL FROM:<alice@example.org> BY=60;R MT-PRIORITY=4|"), "{sent}");
+    assert!(play(&by("-7;N"), &offered, &replies).0.contains(" BY=-7;N "));
+    let (sent, _) = play(&by("60;N"), &plain(), &replies);
+    assert!(sent.starts_with("MAIL FROM:<alice@example.org>|"), "{sent}");
+    for (message, extensions) in [(by("59;R"), &offered), (by("60;R"), &plain())] {
+        let (sent, outcomes) = play(&message, extensions, &[]);
+        assert!(sent.is_empty() && outcomes[0].starts_with("- 5.4.7 "), "{outcomes:?}");
+    }
+    // A host that reports, but is not bound by the time, or of which the sender wants to hear in any case.
+    let dsn = Extensions { dsn: true, ..offered };
+    for (message, extensions, action) in [
+        (by("60;N"), dsn.clone(), None),
+        (by("60;N"), Extensions { deliver_by: None, ..dsn.clone() }, Some(Action::Relayed)),
+        (by("60;NT"), dsn, Some(Action::Relayed)),
+    ] {
+        let transaction = Transaction::new("mx", &message, &extensions, true, false);
         let outcome = transaction.outcome(&Reply::parse(&["250 ok"]).unwrap());
         assert!(matches!(outcome, Outcome::Delivered(_, found) if found == action), "{outcome:?}");
     }
@@ -167,7 +217,8 @@ fn what_the_server_can_not_take_fails_without_a_try() {
 
 #[test]
 fn a_lost_connection_leaves_settled_recipients_alone() {
-    let mut transaction = Transaction::new("mx", &outgoing(&["a@x.org", "b@x.org"]), &pipelining(), false);
+    let mut transaction =
+        Transaction::new("mx", &outgoing(&["a@x.org", "b@x.org"]), &pipelining(), true, false);
     let Step::Send(_) = transaction.next() else { panic!() };
     for code in ["250", "550"] {
         transaction.replied(&Reply::parse(&[code]).unwrap());

@@ -1,0 +1,70 @@
+use jiff::{SignedDuration, Timestamp};
+use smtp_proto::{ByMode, DeliverBy, MailParameters, Notify, Priority};
+
+/// When and how a message is to go on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Handling {
+    /// Only over TLS, to hosts that handle it so too. RFC 8689.
+    pub require_tls: bool,
+    /// `None` if its sender has not said. RFC 6710.
+    pub priority: Option<Priority>,
+    /// When it is to be delivered at the latest. RFC 2852.
+    pub deadline: Option<Deadline>,
+    /// It is not tried before. RFC 4865.
+    pub release: Option<Timestamp>,
+}
+
+/// The moment for which a message must be delivered, and what is done then. RFC 2852.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Timestamp,
+    /// What is done.
+    pub mode: ByMode,
+    /// Its sender wants to hear of each host that it is handed to.
+    pub trace: bool,
+}
+
+impl Deadline {
+    /// True if its sender wants to hear that the message was handed to a host that is not bound by this, or to any. RFC 2852 §4.
+    pub(crate) fn wants_relayed(&self, notify: Option<Notify>) -> bool {
+        let is_late_wanted = self.mode == ByMode::Notify && notify.is_some_and(Notify::of_delay);
+        is_late_wanted || self.trace && notify.is_some_and(|notify| notify != Notify::Never)
+    }
+}
+
+impl Handling {
+    /// What these parameters ask for of a message that comes `now`.
+    #[must_use]
+    pub fn of(parameters: &MailParameters, now: Timestamp) -> Self {
+        let deadline = |by: DeliverBy| Deadline {
+            at: now.saturating_add(SignedDuration::from_secs(by.seconds.into())).unwrap_or(now),
+            mode: by.mode,
+            trace: by.trace,
+        };
+        Self {
+            require_tls: parameters.require_tls,
+            priority: parameters.priority,
+            deadline: parameters.deliver_by.map(deadline),
+            release: parameters.hold.map(|hold| hold.release(now)),
+        }
+    }
+
+    /// What goes with a message that is made of this one: a report, which is no more urgent than any other.
+    pub(crate) fn of_report(&self) -> Self {
+        // RFC 8689 §5
+        Self { require_tls: self.require_tls, ..Self::default() }
+    }
+
+    /// True if it must not be delivered any more.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.mode == ByMode::Return && now >= deadline.at)
+    }
+
+    /// What is left of the time for its delivery, as the next host is told. RFC 2852 §4.
+    pub(crate) fn deliver_by(&self, now: Timestamp) -> Option<DeliverBy> {
+        let Deadline { at, mode, trace } = self.deadline?;
+        let left = at.duration_since(now).as_secs().clamp(-999_999_999, 999_999_999);
+        Some(DeliverBy { seconds: i32::try_from(left).unwrap_or_default(), mode, trace })
+    }
+}
