@@ -6,9 +6,9 @@ use mail_store::StoreError;
 use mail_types::{MailboxName, Uid};
 use tracing::{info, warn};
 
+use crate::annotations::Annotations;
 use crate::answer::{Output, Status};
 use crate::command::fetch::{self, FetchJob};
-use crate::command::metadata::Told;
 use crate::notify::{Notify, SelectedEvents, Unheard};
 use crate::session::{Session, State};
 use crate::text::Text;
@@ -98,7 +98,11 @@ impl Session {
         self.tell_metadata(out);
         let Some(mut notify) = self.notify.take() else { return };
         match notify.tell(self, out) {
-            Ok(()) => self.notify = Some(notify),
+            Ok(()) => {
+                self.notify = Some(notify);
+                // Others may share something by now, or no more.
+                self.attend_to_metadata();
+            }
             Err(Unheard::Other(failure)) => {
                 warn!(?failure, "a client may not be told of what changed in its account");
                 self.notify = Some(notify);
@@ -155,7 +159,7 @@ impl Session {
 }
 
 /// Waits for news of other mailboxes or of annotations, of what there is.
-async fn heard_of_others(notify: Option<&Notify>, annotations: Option<&mut Told>) {
+async fn heard_of_others(notify: Option<&Notify>, annotations: Option<&mut Annotations>) {
     let heard = async {
         match notify {
             Some(notify) => notify.heard().await,

@@ -1,6 +1,7 @@
 //! The IMAP4rev1 server. RFC 3501 and the extensions that `README.md` lists.
 
 mod access;
+mod annotations;
 mod answer;
 mod capabilities;
 mod command;

@@ -4,13 +4,14 @@ mod directory;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use imap_proto::{MailboxFilter, StatusItem};
-use mail_store::{KnownStatus, MailboxStatus, News, Notices, Snapshot, StoreError};
+use mail_store::{Account, KnownStatus, MailboxStatus, News, Notices, Snapshot, StoreError};
 use mail_types::{MailboxName, ModSeq, Rights, Uid, UidValidity};
 use tracing::{error, info};
 
-use crate::access::Access;
+use crate::access::{Access, Place};
 use crate::answer::{Failure, Output};
 use crate::command::list;
 use crate::command::mailbox::write_status;
@@ -146,6 +147,21 @@ impl Notify {
             Some(name) => self.events(name).annotations,
             None => self.groups.iter().any(|group| group.events.server_annotations),
         }
+    }
+
+    /// The accounts that share something with the client.
+    pub(crate) fn others(&self) -> Vec<Arc<Account>> {
+        self.directory.others()
+    }
+
+    /// A mailbox of another's account, and what the client calls it.
+    pub(crate) fn shared_as(
+        &self,
+        account: &Arc<Account>,
+        inner: &MailboxName,
+    ) -> Option<(&MailboxName, &Place)> {
+        let mut shared = self.directory.shared.iter();
+        shared.find(|(_, place)| Arc::ptr_eq(place.account(), account) && place.name() == inner)
     }
 
     /// Listens to the mailboxes that there are, and to no others. Gives those that it did not listen to before.

@@ -10,10 +10,10 @@ use mail_types::{MailboxName, ModSeq};
 use tracing::error;
 
 use crate::access::namespaces;
+use crate::annotations::Annotations;
 use crate::answer::{Failure, Output, Status};
 use crate::command::fetch::FetchJob;
 use crate::command::fetch::Request as FetchRequest;
-use crate::command::metadata::Told;
 use crate::command::quota::Owner;
 use crate::command::select::Wanted;
 use crate::command::{
@@ -142,7 +142,7 @@ pub(crate) struct Session {
     pub(crate) owner: Option<Arc<Owner>>,
     pub(crate) enabled: Enabled,
     /// What it was told of annotations, if it wants that.
-    pub(crate) annotations: Option<Box<Told>>,
+    pub(crate) annotations: Option<Box<Annotations>>,
     /// What it hears of the mailbox that it selects.
     pub(crate) events: SelectedEvents,
     /// What it hears of others.

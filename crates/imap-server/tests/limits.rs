@@ -303,6 +303,17 @@ async fn fifty_sessions_of_an_account_may_wait_and_the_next_is_told_of_the_limit
     hold(&mut fixture, &dialogue).await
 }
 
+/// RFC 5530 §3, `UNAVAILABLE`: who is over the limit of its address is told so instead of a greeting, and may come again.
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_the_next_is_told_to_come_later() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    fixture.config.limits.max_connections_per_address = 2;
+    let dialogue = "given: through a proxy from 192.0.2.9\n\
+        S: * OK...\n2S: * OK...\n3S: * BYE [UNAVAILABLE] Too many connections, try again later\n3S: <close>\n\
+        C: a LOGOUT\nS: * BYE...\nS: a OK...\nS: <close>\n2C: a NOOP\n2S: a OK...\n";
+    hold(&mut fixture, dialogue).await
+}
+
 /// RFC 5465 §3.1, §5.8.
 #[tokio::test]
 async fn notify_watches_a_bounded_number_of_mailboxes() -> anyhow::Result<()> {

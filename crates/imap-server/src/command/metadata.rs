@@ -1,13 +1,12 @@
-//! GETMETADATA and SETMETADATA, and who is told of annotations that others change. RFC 5464.
+//! GETMETADATA and SETMETADATA. RFC 5464.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::sync::Arc;
 
-use imap_proto::{MetadataOptions, metadata_changed, metadata_response};
-use mail_store::{Account, MetadataChange, MetadataChanges, StoreError};
+use imap_proto::{MetadataOptions, metadata_response};
+use mail_store::MetadataChanges;
 use mail_types::{MailboxName, MetadataEntry, MetadataScope, Rights, SpecialUse};
-use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::access::{NO_PERMISSION, Place};
 use crate::answer::{Failure, Output};
@@ -20,95 +19,14 @@ use crate::text::{RespText, Text};
 const COMMENT: &str = "/shared/comment";
 const ADMIN: &str = "/shared/admin";
 /// One of these it takes, beside [`Rights::LOOKUP`].
-const OF_CONTENT: Rights =
+pub(crate) const OF_CONTENT: Rights =
     Rights::READ.union(Rights::SEEN).union(Rights::WRITE).union(Rights::INSERT).union(Rights::POST);
 /// Of a mailbox, as LIST tells it. RFC 6154 §4.
 const SPECIAL_USE: &str = "/private/specialuse";
 
-/// Which changes of annotations a client has been told of that wants to be told.
-#[derive(Debug)]
-pub(crate) struct Told {
-    /// Wakes when there are new ones.
-    changes: watch::Receiver<()>,
-    /// It woke, and nothing was told since.
-    is_due: bool,
-    /// The number of the last one.
-    up_to: i64,
-    /// Later ones that the session made itself.
-    own: Vec<Range<i64>>,
-}
-
-impl Told {
-    /// What changes from now on is to be told.
-    fn begin(account: &Account) -> Self {
-        let changes = account.watch_metadata();
-        let up_to = account.last_metadata_change().unwrap_or_else(|error| {
-            error!(%error, "what changed of annotations can't be looked up");
-            0
-        });
-        Self { changes, is_due: false, up_to, own: Vec::new() }
-    }
-
-    /// Waits until there may be something to tell. Safe to drop and call again.
-    pub(crate) async fn changed(&mut self) {
-        if self.changes.changed().await.is_err() {
-            std::future::pending().await
-        }
-        self.is_due = true;
-    }
-
-    pub(crate) const fn is_due(&self) -> bool {
-        self.is_due
-    }
-
-    /// What others have changed.
-    fn take(&mut self, account: &Account) -> Result<Vec<MetadataChange>, StoreError> {
-        self.changes.mark_unchanged();
-        self.is_due = false;
-        let mut changes = account.metadata_changes_since(self.up_to)?;
-        self.up_to = changes.iter().map(|it| it.number).max().unwrap_or(self.up_to);
-        changes.retain(|change| !self.own.iter().any(|own| own.contains(&change.number)));
-        self.own.retain(|own| own.end > self.up_to + 1);
-        Ok(changes)
-    }
-}
-
 impl Session {
-    /// Begins to tell of annotations that change, or ends it, as the client wants it now.
-    pub(crate) fn attend_to_metadata(&mut self) {
-        let is_wanted =
-            self.enabled.metadata || self.notify.as_ref().is_some_and(|notify| notify.hears_of_annotations());
-        if is_wanted != self.annotations.is_some() {
-            let account = self.account().ok().filter(|_| is_wanted);
-            self.annotations = account.map(|account| Box::new(Told::begin(account)));
-        }
-    }
-
-    /// Tells which annotations others have changed, without their values. RFC 5464 §4.4.2.
-    pub(crate) fn tell_metadata(&mut self, out: &mut Output) {
-        let Some(mut annotations) = self.annotations.take() else { return };
-        let changes = self.account().map(|account| annotations.take(account));
-        self.annotations = Some(annotations);
-        let changes = match changes {
-            Ok(Ok(changes)) => changes,
-            Ok(Err(error)) => return error!(%error, "changes of annotations can't be told"),
-            Err(_) => return,
-        };
-        let mut told: BTreeMap<Option<MailboxName>, Vec<MetadataEntry>> = BTreeMap::new();
-        for change in changes.into_iter().filter(|it| self.hears_of_annotations_of(it.mailbox.as_ref())) {
-            told.entry(change.mailbox).or_default().push(change.entry);
-        }
-        for (mailbox, entries) in told {
-            out.line(format!("* {}", metadata_changed(&self.place_name(mailbox.as_ref()), &entries)));
-        }
-    }
-
-    fn hears_of_annotations_of(&self, of: Option<&MailboxName>) -> bool {
-        self.enabled.metadata || self.notify.as_ref().is_some_and(|notify| notify.hears_of_annotations_of(of))
-    }
-
     /// What annotations belong to, as the client calls it.
-    fn place_name(&self, of: Option<&MailboxName>) -> String {
+    pub(crate) fn place_name(&self, of: Option<&MailboxName>) -> String {
         of.map_or_else(String::new, |name| self.wire_name(name))
     }
 
@@ -239,12 +157,13 @@ pub(crate) fn set_metadata(
     }
     let reader = place.as_ref().and_then(Place::reader);
     let changes = MetadataChanges { values: &values, special_use, most, reader };
-    let own = match &place {
-        Some(place) => place.account().set_metadata(Some(place.name()), changes)?,
-        None => session.account()?.set_metadata(None, changes)?,
+    let account = match &place {
+        Some(place) => Arc::clone(place.account()),
+        None => Arc::clone(session.account()?),
     };
-    if let Some(annotations) = session.annotations.as_mut().filter(|_| is_own && !own.is_empty()) {
-        annotations.own.push(own);
+    let own = account.set_metadata(place.as_ref().map(Place::name), changes)?;
+    if let Some(annotations) = &mut session.annotations {
+        annotations.knows(&account, own);
     }
     info!(mailbox = of.map(tracing::field::display), "annotated");
     Ok(Text::Done.into())

@@ -143,12 +143,12 @@ impl Account {
             // All or none.
             let undo = |_: &StoreError| drafts.iter().for_each(Draft::take_back);
             drafts.iter().try_for_each(Draft::write).inspect_err(undo)?;
-            // What is private is no news to the owner.
-            let told = drafts.iter().flat_map(|draft| &draft.changed).filter(|it| !changes.is_personal(it));
-            let mut changed: Vec<MetadataEntry> = told.cloned().collect();
+            let mut changed: Vec<MetadataEntry> =
+                drafts.iter().flat_map(|draft| draft.changed.iter().cloned()).collect();
             if let (Some(name), Some(special_use)) = (of, changes.special_use) {
                 changed.extend(self.change_special_use(index, name, special_use).inspect_err(undo)?);
             }
+            let changed: Vec<String> = changed.iter().map(|entry| changes.noted(entry)).collect();
             note(index, &key(of), &changed)
         })?;
         self.metadata_changed.send_modify(|_| ());
@@ -179,7 +179,7 @@ impl Account {
                 && file.special_use == special_use
             {
                 MailboxFile { special_use: None, ..file }.write(&folder)?;
-                note(index, &other.to_maildir(), std::slice::from_ref(&entry))?;
+                note(index, &other.to_maildir(), &[entry.to_string()])?;
             }
         }
         let folder = self.folder(name);
@@ -215,15 +215,20 @@ impl Account {
         self.read(Index::last_metadata_change)
     }
 
-    /// Which annotations were changed since the change of a number, whichever process did it, each once. An index that was lost has
-    /// lost them.
+    /// Which annotations were changed since the change of a number, whichever process did it, each once, that the owner sees or, with a
+    /// `reader`, another user. An index that was lost has lost them.
     ///
     /// # Errors
     /// [`StoreError::Index`].
-    pub fn metadata_changes_since(&self, number: i64) -> Result<Vec<MetadataChange>, StoreError> {
+    pub fn metadata_changes_since(
+        &self,
+        number: i64,
+        reader: Option<&Address>,
+    ) -> Result<Vec<MetadataChange>, StoreError> {
         let rows = self.read(|index| index.metadata_changes_since(number))?;
+        let of_reader = reader.map(of_reader);
         let mut changes = BTreeMap::new();
-        for (number, folder, entry) in rows {
+        for (number, folder, noted) in rows {
             let mailbox = match folder.as_str() {
                 SERVER => None,
                 "" => Some(MailboxName::inbox()),
@@ -232,7 +237,7 @@ impl Account {
                     Err(_) => continue,
                 },
             };
-            if let Ok(entry) = entry.parse::<MetadataEntry>() {
+            if let Some(entry) = seen_by(of_reader.as_deref(), &noted) {
                 changes.insert((mailbox.clone(), entry.clone()), MetadataChange { number, mailbox, entry });
             }
         }
@@ -251,6 +256,31 @@ impl MetadataChanges<'_> {
     fn is_personal(&self, entry: &MetadataEntry) -> bool {
         self.reader.is_some() && entry.scope() == MetadataScope::Private
     }
+
+    /// How the index notes the change of an entry: behind the user, if it is personal.
+    fn noted(&self, entry: &MetadataEntry) -> String {
+        match self.reader.filter(|_| self.is_personal(entry)) {
+            Some(reader) => format!("{}{entry}", of_reader(reader)),
+            None => entry.to_string(),
+        }
+    }
+}
+
+/// How a user is named before an entry, which begins with a slash: without one.
+fn of_reader(reader: &Address) -> String {
+    file_of("", reader)
+}
+
+/// The entry whose change was noted so, if it is one that the owner or this reader sees.
+fn seen_by(reader: Option<&str>, noted: &str) -> Option<MetadataEntry> {
+    let (user, _) = noted.split_once('/')?;
+    let entry: MetadataEntry = noted.get(user.len()..)?.parse().ok()?;
+    let is_seen = match (user, reader) {
+        ("", None) => true,
+        ("", Some(_)) => entry.scope() == MetadataScope::Shared,
+        (user, reader) => reader == Some(user),
+    };
+    is_seen.then_some(entry)
 }
 
 /// Beside a mailbox's own file, that of a user who is not the owner.
@@ -277,11 +307,11 @@ fn key(of: Option<&MailboxName>) -> String {
 }
 
 /// Has sessions told of changes; their numbers come back. They ascend although the index may be lost.
-fn note(index: &Index, folder: &str, entries: &[MetadataEntry]) -> Result<Range<i64>, StoreError> {
+fn note(index: &Index, folder: &str, entries: &[String]) -> Result<Range<i64>, StoreError> {
     let first = now_nanos().max(index.last_metadata_change()? + 1);
     let mut next = first;
     for entry in entries {
-        index.add_metadata_change(next, folder, entry.as_str())?;
+        index.add_metadata_change(next, folder, entry)?;
         next += 1;
     }
     index.trim_metadata_changes(REMEMBERED)?;
