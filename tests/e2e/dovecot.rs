@@ -17,6 +17,12 @@ fn searches_find_what_dovecot_finds() {
     compare("searches.py");
 }
 
+/// Without their transfer encoding: bodies and their sizes, whole and partly.
+#[test]
+fn binary_bodies_are_those_that_dovecot_tells() {
+    compare("binary.py");
+}
+
 fn compare(script: &str) {
     let installation = Installation::new("dovecot.test", &["alice"], "").unwrap();
     let server = installation.alone(&["imap-server"], "imap").unwrap();

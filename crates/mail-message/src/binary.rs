@@ -15,11 +15,10 @@ use crate::{BodyStructure, Content};
 #[must_use]
 pub fn decoded<'a>(message: &'a [u8], part: &BodyStructure) -> Option<Cow<'a, [u8]>> {
     let body = message.get(part.body.clone())?;
-    if matches!(part.content, Content::Multipart { .. } | Content::Message { .. }) {
-        return Some(body.into());
-    }
+    let is_composite = matches!(part.content, Content::Multipart { .. } | Content::Message { .. });
     match part.encoding.to_ascii_lowercase().as_slice() {
         b"7bit" | b"8bit" | b"binary" => Some(body.into()),
+        b"base64" | b"quoted-printable" if is_composite => Some(body.into()),
         b"base64" => base64_decode(body).map(Cow::Owned),
         b"quoted-printable" => quoted_printable_decode(body).map(Cow::Owned),
         _ => None,
@@ -91,6 +90,10 @@ mod tests {
         let message = b"Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nx";
         let structure = BodyStructure::parse(message);
         assert_eq!(decoded(message, &structure).as_deref(), Some(&b"Subject: in\r\n\r\nx"[..]));
+        // RFC 3516 §4.3: but what nobody knows how to decode is refused.
+        let message =
+            b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: x-odd\r\n\r\nSubject: in\r\n\r\nx";
+        assert_eq!(decoded(message, &BodyStructure::parse(message)), None);
     }
 
     #[test]

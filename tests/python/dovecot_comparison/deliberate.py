@@ -162,5 +162,9 @@ def reason(name, item, ours, dovecot):
             return rule.__name__
     if (name in LINE_ENDS or name.startswith(("noise", "file"))) and line_end_of_boundary(name, item, ours, dovecot):
         return line_end_of_boundary.__name__
-    text = re.sub(r"^(field|field of part|field of one|inner field|type|type of part): ", "", name)
-    return text if text in OWN_REASONS else None
+    return own_name(name) if own_name(name) in OWN_REASONS else None
+
+
+def own_name(name):
+    """What is odd about a message, wherever in it that stands."""
+    return re.sub(r"^(field|field of part|field of one|inner field|type|type of part): ", "", name)

@@ -57,7 +57,7 @@ class Reader:
             return self.list()
         if first == b'"':
             return self.quoted()
-        if first == b"{":
+        if first in (b"{", b"~"):
             return self.literal()
         return self.atom()
 
@@ -80,7 +80,7 @@ class Reader:
         return re.sub(rb"\\(.)", rb"\1", match[1])
 
     def literal(self):
-        match = re.compile(rb"\{(\d+)\}\r\n").match(self.octets, self.at)
+        match = re.compile(rb"~?\{(\d+)\}\r\n").match(self.octets, self.at)
         self.at = match.end() + int(match[1])
         return self.octets[match.end() : self.at]
 
