@@ -96,6 +96,12 @@ impl Config {
         self.data_dir.join("directory.sqlite")
     }
 
+    /// The keys for return addresses of mail that goes on to others.
+    #[must_use]
+    pub fn srs_file(&self) -> PathBuf {
+        self.data_dir.join("srs.key")
+    }
+
     /// The database of those who have sent mail before.
     #[must_use]
     pub fn greylist_file(&self) -> PathBuf {
@@ -259,6 +265,8 @@ pub struct SmtpConfig {
     pub data_timeout: Duration,
     /// Separates a detail from the local part (`bob+lists@`), or none.
     pub recipient_delimiter: Option<char>,
+    /// Mail that goes on to other domains gets return addresses of ours (SRS), which hold so long.
+    pub srs: Option<Duration>,
     /// A submission's From field must name addresses of its sender's only.
     pub check_from: bool,
     /// How long our own users may have a message held back (RFC 4865); zero for not at all.
@@ -493,6 +501,7 @@ impl Default for SmtpConfig {
             command_timeout: 5 * MINUTE,
             data_timeout: 5 * MINUTE,
             recipient_delimiter: Some('+'),
+            srs: Some(21 * DAY),
             check_from: true,
             max_future_release: 30 * DAY,
             xclient: Vec::new(),

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use crate::listener::{self, listeners};
 use crate::reader::{NETWORK, Reader, Source};
 use crate::{
-    CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, FullMailbox,
+    CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DAY, FullMailbox,
     ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, SmtpConfig, TlsConfig,
 };
 use crate::{dns, events, relay, verdicts};
@@ -116,6 +116,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         command_timeout: reader.duration("command_timeout", SECOND, standard.command_timeout),
         data_timeout: reader.duration("data_timeout", SECOND, standard.data_timeout),
         recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
+        srs: srs(reader, standard.srs),
         check_from: reader.bool("check_from", standard.check_from),
         max_future_release: reader.duration(
             "max_future_release",
@@ -127,6 +128,16 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         greylist: reader.table("greylist", verdicts::greylist),
         rates: reader.table("rates", verdicts::rates),
     }
+}
+
+/// How long return addresses hold: days are counted, up to half of those that have different names.
+fn srs(reader: &mut Reader<'_, '_>, standard: Option<Duration>) -> Option<Duration> {
+    let is_on = reader.bool("srs", standard.is_some());
+    let expire = reader.duration("srs_expire", DAY, standard.unwrap_or(DAY));
+    if expire > 500 * DAY {
+        reader.wrong("srs_expire must be at most \"500d\"");
+    }
+    is_on.then_some(expire)
 }
 
 /// One character, or the empty string for none.

@@ -1,10 +1,12 @@
+mod forwards;
+mod lists;
 mod refusals;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{DirectoryError, Stored};
 
@@ -20,7 +22,18 @@ pub(crate) struct Database {
 const KEPT_OPEN: usize = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const FORMAT: i64 = 4;
+/// What becomes of an account's mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inflow {
+    /// It takes mail.
+    pub(crate) receives: bool,
+    /// Its mail goes on to others.
+    pub(crate) forwards: bool,
+    /// What goes on stays here as well.
+    pub(crate) keeps_copy: bool,
+}
+
+const FORMAT: i64 = 5;
 const SCHEMA: &str = "
     CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
     CREATE TABLE account (
@@ -65,6 +78,33 @@ const SCHEMA_4: &str = "
     PRAGMA user_version = 4;
 ";
 
+/// Format 5: lists, and where accounts' mail goes on to.
+const SCHEMA_5: &str = "
+    CREATE TABLE list (
+        address TEXT PRIMARY KEY,
+        domain TEXT NOT NULL REFERENCES domain (name),
+        owner TEXT NOT NULL,
+        posting TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE member (
+        list TEXT NOT NULL REFERENCES list (address) ON DELETE CASCADE,
+        address TEXT NOT NULL,
+        PRIMARY KEY (list, address)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE poster (
+        list TEXT NOT NULL REFERENCES list (address) ON DELETE CASCADE,
+        sender TEXT NOT NULL,
+        PRIMARY KEY (list, sender)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE forward (
+        account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+        target TEXT NOT NULL,
+        PRIMARY KEY (account, target)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE account ADD COLUMN keeps_copy INTEGER NOT NULL DEFAULT 1;
+    PRAGMA user_version = 5;
+";
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl Database {
@@ -85,6 +125,9 @@ impl Database {
             }
             if found < 4 {
                 transaction.execute_batch(SCHEMA_4)?;
+            }
+            if found < 5 {
+                transaction.execute_batch(SCHEMA_5)?;
             }
             transaction.commit()?;
             Ok(found)
@@ -129,12 +172,15 @@ impl Database {
         self.exists("SELECT 1 FROM account WHERE address = ?1", address)
     }
 
-    /// Whether an account takes mail; `None` if there is none.
-    pub(crate) fn receives(&self, account: &str) -> Result<Option<bool>> {
+    /// What becomes of an account's mail; `None` if there is none.
+    pub(crate) fn inflow(&self, account: &str) -> Result<Option<Inflow>> {
         self.with(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT receives FROM account WHERE address = ?1")?;
-            statement.query_row([account], |row| row.get(0)).optional()
+            let sql = "SELECT receives, keeps_copy, EXISTS (SELECT 1 FROM forward WHERE account = address)
+                       FROM account WHERE address = ?1";
+            let inflow = |row: &Row<'_>| {
+                Ok(Inflow { receives: row.get(0)?, keeps_copy: row.get(1)?, forwards: row.get(2)? })
+            };
+            connection.prepare_cached(sql)?.query_row([account], inflow).optional()
         })
     }
 
@@ -145,7 +191,8 @@ impl Database {
 
     pub(crate) fn is_used(&self, domain: &str) -> Result<bool> {
         self.exists(
-            "SELECT 1 FROM account WHERE domain = ?1 UNION ALL SELECT 1 FROM alias WHERE domain = ?1",
+            "SELECT 1 FROM account WHERE domain = ?1 UNION ALL SELECT 1 FROM alias WHERE domain = ?1
+             UNION ALL SELECT 1 FROM list WHERE domain = ?1",
             domain,
         )
     }
@@ -271,13 +318,26 @@ impl Database {
     }
 
     pub(crate) fn remove_targets(&self, alias: &str, targets: &[String]) -> Result<()> {
+        self.for_each("DELETE FROM alias WHERE address = ?1 AND target = ?2", alias, targets)
+    }
+
+    /// Runs a statement with the key and each of the values, for all or none.
+    fn for_each(&self, sql: &str, key: &str, values: &[String]) -> Result<()> {
         self.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            for target in targets {
-                transaction
-                    .execute("DELETE FROM alias WHERE address = ?1 AND target = ?2", [alias, target])?;
-            }
+            values.iter().try_for_each(|value| transaction.execute(sql, [key, value]).map(drop))?;
+            transaction.commit()
+        })
+    }
+
+    /// Clears what stands under a key, and adds the values.
+    fn replace(&self, clear: &str, add: &str, key: &str, values: &[String]) -> Result<()> {
+        self.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            transaction.execute(clear, [key])?;
+            values.iter().try_for_each(|value| transaction.execute(add, [key, value]).map(drop))?;
             transaction.commit()
         })
     }

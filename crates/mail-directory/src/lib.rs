@@ -4,6 +4,8 @@
 //! is seen at once. All calls block, and servers make them off the async threads; only [`Directory::log_in`] is async.
 
 mod database;
+mod forwards;
+mod lists;
 mod login;
 mod password;
 mod quota;
@@ -11,6 +13,7 @@ mod refusals;
 mod resolve;
 pub mod sasl;
 mod scram;
+mod srs;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -20,12 +23,15 @@ use tokio::sync::Semaphore;
 use tracing::error;
 
 use database::Database;
+pub use forwards::Forwarding;
+pub use lists::{List, Posting};
 use password::Passwords;
 pub use quota::{Limit, QuotaSetting};
 pub use refusals::Refusal;
-pub use resolve::{Reached, Resolution};
+pub use resolve::{Forward, Reached, Resolution, Sender, Standing, Through};
 pub use scram::ScramClaim;
 use scram::ScramKeys;
+pub use srs::{Returned, Srs, SrsError};
 
 /// Addresses that one alias may lead to, those on the way counted.
 const MAX_REACHED: usize = 1000;
@@ -79,6 +85,8 @@ pub struct Directory {
     passwords: Passwords,
     /// Passwords that may be verified at one time.
     verifying: Semaphore,
+    /// Makes return addresses of what goes on to others.
+    srs: Option<Srs>,
 }
 
 impl Directory {
@@ -89,7 +97,14 @@ impl Directory {
     pub fn open(file: &Path) -> Result<Self, DirectoryError> {
         let passwords = Passwords::new().map_err(|error| DirectoryError::Hash(error.to_string()))?;
         let verifying = Semaphore::new(login::at_once());
-        Ok(Self { database: Database::open(file)?, passwords, verifying })
+        Ok(Self { database: Database::open(file)?, passwords, verifying, srs: None })
+    }
+
+    /// Has mail that goes on to others go from return addresses of ours, and knows these again.
+    #[must_use]
+    pub fn with_srs(mut self, srs: Option<Srs>) -> Self {
+        self.srs = srs;
+        self
     }
 
     /// The local domains, sorted.
@@ -115,14 +130,14 @@ impl Directory {
         }
     }
 
-    /// Removes a domain that has no account and no alias left.
+    /// Removes a domain that has no account, no alias and no list left.
     ///
     /// # Errors
     /// [`DirectoryError::NotFound`], [`DirectoryError::Refused`], [`DirectoryError::Database`].
     pub fn remove_domain(&self, domain: &Domain) -> Result<(), DirectoryError> {
         if self.database.is_used(domain.as_str())? {
             return Err(DirectoryError::Refused(format!(
-                "{domain} has accounts or aliases; remove them first"
+                "{domain} has accounts, aliases or lists; remove them first"
             )));
         }
         found(self.database.remove_domain(domain.as_str())?, domain.as_str())
@@ -139,14 +154,13 @@ impl Directory {
     /// Adds an account in a local domain.
     ///
     /// # Errors
-    /// [`DirectoryError::Exists`] (also as an alias), [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`].
+    /// [`DirectoryError::Exists`] (also as an alias or list), [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`].
     pub fn add_account(&self, address: &Address, password: &Secret<String>) -> Result<(), DirectoryError> {
         let address = address.to_lowercase();
         self.is_local(address.domain())?;
         let name = address.to_string();
-        if !self.database.targets(&name)?.is_empty() {
-            return Err(DirectoryError::Exists(format!("the alias {name}")));
-        }
+        refuse_long(&address)?;
+        self.refuse_taken(&name)?;
         let stored = stored(password)?;
         let added = self.database.add_account(&name, address.domain().as_str(), &stored)?;
         if added { Ok(()) } else { Err(DirectoryError::Exists(format!("the account {name}"))) }
@@ -167,7 +181,7 @@ impl Directory {
     /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
     pub fn receives(&self, account: &Address) -> Result<bool, DirectoryError> {
         let name = account.to_lowercase().to_string();
-        self.database.receives(&name)?.ok_or(DirectoryError::NotFound(name))
+        self.database.inflow(&name)?.map(|it| it.receives).ok_or(DirectoryError::NotFound(name))
     }
 
     /// Has an account take mail from now on, or none.
@@ -208,13 +222,16 @@ impl Directory {
     /// takes the mail for every address of it that there isn't.
     ///
     /// # Errors
-    /// [`DirectoryError::Exists`] as an account, [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`] for a loop.
+    /// [`DirectoryError::Exists`] as an account or list, [`DirectoryError::NotFound`] for its domain, [`DirectoryError::Refused`] for a loop.
     pub fn add_alias(&self, alias: &AddressPattern, targets: &[Address]) -> Result<(), DirectoryError> {
         let alias = alias.to_lowercase();
         self.is_local(alias.domain())?;
         let name = alias.to_string();
-        if self.database.is_account(&name)? {
-            return Err(DirectoryError::Exists(format!("the account {name}")));
+        if let AddressPattern::Address(alias) = &alias {
+            refuse_long(alias)?;
+        }
+        if self.database.targets(&name)?.is_empty() {
+            self.refuse_taken(&name)?;
         }
         let targets = targets.iter().map(|target| self.normalised(target)).collect::<Result<Vec<_>, _>>()?;
         if let AddressPattern::Address(alias) = &alias {
@@ -288,6 +305,20 @@ impl Directory {
         Ok(false)
     }
 
+    /// An address is only one thing.
+    fn refuse_taken(&self, name: &str) -> Result<(), DirectoryError> {
+        let taken = if self.database.is_account(name)? {
+            "account"
+        } else if !self.database.targets(name)?.is_empty() {
+            "alias"
+        } else if self.database.list(name)?.is_some() {
+            "list"
+        } else {
+            return Ok(());
+        };
+        Err(DirectoryError::Exists(format!("the {taken} {name}")))
+    }
+
     fn is_local(&self, domain: &Domain) -> Result<(), DirectoryError> {
         found(self.database.is_domain(domain.as_str())?, &format!("the domain {domain}"))
     }
@@ -301,6 +332,15 @@ impl Directory {
 
 fn found(found: bool, name: &str) -> Result<(), DirectoryError> {
     if found { Ok(()) } else { Err(DirectoryError::NotFound(name.to_owned())) }
+}
+
+/// RFC 5321 §4.5.3.1.1.
+fn refuse_long(address: &Address) -> Result<(), DirectoryError> {
+    if address.local_part().len() <= Address::MAX_LOCAL_PART {
+        return Ok(());
+    }
+    let text = format!("{address}: what stands before the @ may have {} octets", Address::MAX_LOCAL_PART);
+    Err(DirectoryError::Refused(text))
 }
 
 /// What is kept of a password: its hash, and the keys for SCRAM where it can have them.

@@ -37,11 +37,14 @@ fn fixture() -> Fixture {
 #[track_caller]
 fn check(directory: &Directory, recipient: &str, accounts: &[&str], remote: &[&str]) {
     let list = |addresses: &[&str]| addresses.iter().map(|text| address(text)).collect::<Vec<_>>();
-    let Resolution::Ours(reached) = directory.resolve(&address(recipient), None, Some('+')).unwrap() else {
+    let Resolution::Ours(reached) =
+        directory.resolve(&address(recipient), Sender::default(), Some('+')).unwrap()
+    else {
         panic!("{recipient} reaches nobody");
     };
     let addresses: Vec<Address> = reached.accounts.iter().map(|it| it.address(Some('+'))).collect();
-    assert_eq!((addresses, reached.remote), (list(accounts), list(remote)), "{recipient}");
+    let elsewhere = reached.forwards.iter().flat_map(|it| it.targets.clone()).chain(reached.remote);
+    assert_eq!((addresses, elsewhere.collect()), (list(accounts), list(remote)), "{recipient}");
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn mail_reaches_accounts_and_what_aliases_lead_to_each_once() {
     check(&directory, "info@example.org", &["bob@example.org", "carol@example.org"], &[]);
     check(&directory, "out@example.org", &["bob@example.org", "carol@example.org"], &["x@example.net"]);
     check(&directory, "Postmaster@example.org", &["bob@example.org"], &[]);
-    let resolve = |text: &str| directory.resolve(&address(text), None, Some('+')).unwrap();
+    let resolve = |text: &str| directory.resolve(&address(text), Sender::default(), Some('+')).unwrap();
     assert_eq!(resolve("nobody@example.org"), Resolution::UnknownUser);
     assert_eq!(resolve("bob@example.net"), Resolution::Foreign);
 }
@@ -118,7 +121,10 @@ fn a_change_by_another_process_is_seen_at_once() {
     assert!(directory.authenticate("bob", &secret("bob's")).unwrap().is_none());
     assert!(directory.authenticate("bob", &secret("new")).unwrap().is_some());
     other.remove_account(&address("bob@example.org")).unwrap();
-    assert_eq!(directory.resolve(&address("bob@example.org"), None, None).unwrap(), Resolution::UnknownUser);
+    assert_eq!(
+        directory.resolve(&address("bob@example.org"), Sender::default(), None).unwrap(),
+        Resolution::UnknownUser
+    );
 }
 
 #[test]
@@ -199,7 +205,7 @@ fn a_loop_through_details_ends() {
     let add = |alias: &str, target: &str| directory.add_alias(&pattern(alias), &[address(target)]);
     add("a@example.org", "b+1@example.org").unwrap();
     add("b@example.org", "a+1@example.org").unwrap();
-    let resolved = directory.resolve(&address("a@example.org"), None, Some('+')).unwrap();
+    let resolved = directory.resolve(&address("a@example.org"), Sender::default(), Some('+')).unwrap();
     assert_eq!(resolved, Resolution::UnknownUser);
     add("b@example.org", "carol@example.org").unwrap();
     check(&directory, "a@example.org", &["carol@example.org"], &[]);
@@ -286,9 +292,9 @@ fn an_alias_that_leads_to_a_whole_town_is_an_error_and_no_silent_loss() {
     let Fixture { directory, .. } = fixture();
     let town: Vec<_> = (0..MAX_REACHED).map(|n| address(&format!("{n}@example.net"))).collect();
     directory.add_alias(&pattern("town@example.org"), &town[1..]).unwrap();
-    assert!(directory.resolve(&address("town@example.org"), None, None).is_ok());
+    assert!(directory.resolve(&address("town@example.org"), Sender::default(), None).is_ok());
     directory.add_alias(&pattern("town@example.org"), &town[..1]).unwrap();
-    let refused = directory.resolve(&address("town@example.org"), None, None);
+    let refused = directory.resolve(&address("town@example.org"), Sender::default(), None);
     assert!(matches!(refused, Err(DirectoryError::LeadsTooFar(_))), "{refused:?}");
 }
 
@@ -335,6 +341,8 @@ fn of_format_2() -> Fixture {
     drop(directory);
     let file = folder.path().join("directory.sqlite");
     let older = "ALTER TABLE account DROP COLUMN receives; DROP TABLE refusal;
+        ALTER TABLE account DROP COLUMN keeps_copy;
+        DROP TABLE forward; DROP TABLE member; DROP TABLE poster; DROP TABLE list;
         ALTER TABLE account DROP COLUMN scram; DROP TABLE secret; PRAGMA user_version = 2;";
     rusqlite::Connection::open(&file).unwrap().execute_batch(older).unwrap();
     Fixture { directory: Directory::open(&file).unwrap(), folder }
@@ -394,7 +402,8 @@ fn a_password_that_can_have_no_keys_still_opens_the_account() {
 
 fn resolution(directory: &Directory, recipient: &str, sender: &str) -> Resolution {
     let sender = Some(sender).filter(|it| !it.is_empty()).map(address);
-    directory.resolve(&address(recipient), sender.as_ref(), Some('+')).unwrap()
+    let sender = Sender { address: sender.as_ref(), standing: Standing::Ours };
+    directory.resolve(&address(recipient), sender, Some('+')).unwrap()
 }
 
 #[test]
@@ -457,4 +466,132 @@ fn an_account_that_takes_no_mail_is_told_from_one_that_is_not_there() {
     assert_eq!(resolution(&directory, "info@example.org", ""), Resolution::Disabled);
     assert!(matches!(resolution(&directory, "postmaster@example.org", ""), Resolution::Ours(_)));
     assert!(matches!(directory.receives(&address("eve@example.org")), Err(DirectoryError::NotFound(_))));
+}
+
+fn forwards(directory: &Directory, recipient: &str, sender: &str) -> Vec<String> {
+    let Resolution::Ours(reached) = resolution(directory, recipient, sender) else { panic!("{recipient}") };
+    let shown = |it: &Forward| {
+        let sender =
+            it.sender.as_ref().map(|it| it.local_part().split('=').next().unwrap_or_default().to_owned());
+        let targets: Vec<String> = it.targets.iter().map(ToString::to_string).collect();
+        format!("{} via {} to {}", sender.unwrap_or_default(), it.via, targets.join(" "))
+    };
+    let accounts = reached.accounts.iter().map(|it| it.account.to_string());
+    reached.forwards.iter().map(shown).chain(accounts).collect()
+}
+
+fn with_srs(Fixture { directory, folder }: Fixture) -> Fixture {
+    let key = folder.path().join("srs.key");
+    let srs = Srs::open(&key, std::time::Duration::from_secs(21 * 24 * 3600)).unwrap();
+    Fixture { directory: directory.with_srs(Some(srs)), folder }
+}
+
+#[test]
+fn mail_goes_on_from_accounts_with_a_copy_or_without() {
+    let Fixture { directory, folder: _folder } = with_srs(fixture());
+    let bob = address("bob@example.org");
+    let set = |account: &Address, targets: &[&str], keeps_copy| {
+        let targets = targets.iter().map(|it| address(it)).collect();
+        directory.set_forwarding(account, &Forwarding { targets, keeps_copy })
+    };
+    set(&bob, &["Bob@example.net", "carol@example.org"], true).unwrap();
+    let from = |recipient: &str, sender: &str| forwards(&directory, recipient, sender);
+    let both = "SRS0 via bob@example.org to Bob@example.net";
+    assert_eq!(from("bob@example.org", "eve@example.com"), [both, "bob@example.org", "carol@example.org"]);
+    assert_eq!(from("bob@example.org", "")[0], " via bob@example.org to Bob@example.net");
+    assert_eq!(
+        from("bob@example.org", "carol@example.org")[0],
+        "carol via bob@example.org to Bob@example.net"
+    );
+    set(&bob, &["Bob@example.net"], false).unwrap();
+    assert_eq!(from("bob+x@example.org", "eve@example.com"), [both]);
+    let carol = address("carol@example.org");
+    assert!(!directory.may_send_as(&carol, &bob, None).unwrap(), "who gets one's mail is not one");
+    set(&bob, &["carol@example.org"], false).unwrap();
+    assert_eq!(from("bob@example.org", ""), ["carol@example.org"]);
+    // Round and round, to nobody, to who takes nothing.
+    set(&carol, &["bob@example.org"], false).unwrap();
+    assert_eq!(from("bob@example.org", ""), ["carol@example.org"]);
+    set(&carol, &["nobody@example.org"], false).unwrap();
+    assert_eq!(from("carol@example.org", ""), ["carol@example.org"]);
+    set(&carol, &[], false).unwrap();
+    directory.set_receives(&carol, false).unwrap();
+    assert_eq!(from("bob@example.org", ""), ["bob@example.org"]);
+    assert!(matches!(set(&bob, &["BOB@example.org"], true), Err(DirectoryError::Refused(_))));
+}
+
+#[test]
+fn a_report_to_a_return_address_reaches_the_sender_and_nothing_else_does() {
+    let Fixture { directory, folder: _folder } = with_srs(fixture());
+    directory
+        .set_forwarding(
+            &address("bob@example.org"),
+            &Forwarding { targets: vec![address("bob@example.net")], keeps_copy: false },
+        )
+        .unwrap();
+    directory.add_alias(&pattern("@example.org"), &[address("carol@example.org")]).unwrap();
+    let Resolution::Ours(reached) = resolution(&directory, "bob@example.org", "Eve@example.com") else {
+        panic!()
+    };
+    let back = reached.forwards[0].sender.as_ref().unwrap().to_string();
+    let Resolution::Ours(reached) = resolution(&directory, &back, "") else { panic!("{back}") };
+    assert_eq!((reached.remote, reached.accounts), (vec![address("Eve@example.com")], vec![]));
+    assert_eq!(resolution(&directory, &back, "x@example.net"), Resolution::NoReturn);
+    let forged = back.replace("Eve", "Adam");
+    assert_eq!(resolution(&directory, &forged, ""), Resolution::NoReturn, "no catch-all takes it either");
+    assert!(!directory.may_send_as(&address("carol@example.org"), &address(&back), None).unwrap());
+}
+
+#[test]
+fn a_list_lets_those_post_whom_it_knows() {
+    let Fixture { directory, folder: _folder } = with_srs(fixture());
+    let staff = address("staff@example.org");
+    directory
+        .add_list(&address("Staff@example.org"), &address("carol@example.org"), Posting::Members)
+        .unwrap();
+    assert_eq!(resolution(&directory, "staff@example.org", "bob@example.org"), Resolution::MayNotPost);
+    directory.add_members(&staff, &["info@example.org", "Eve@example.net"].map(address)).unwrap();
+    let post = |sender: &str, is_proven: bool| {
+        let (address, staff) = (address(sender), staff.clone());
+        let standing = if is_proven { Standing::Ours } else { Standing::Stranger };
+        let sender = Sender { address: Some(&address), standing };
+        let found = directory.resolve(&staff, sender, Some('+')).unwrap();
+        if found == Resolution::MayNotPost {
+            return None;
+        }
+        let Resolution::Ours(reached) = found else { panic!("{found:?}") };
+        reached.forwards.first().cloned()
+    };
+    let sent = post("bob@example.org", true).unwrap();
+    assert_eq!(sent.sender, Some(address("staff-bounces@example.org")));
+    assert_eq!(sent.targets, ["Eve@example.net", "info@example.org"].map(address));
+    assert_eq!(
+        sent.fields(),
+        "Delivered-To: staff@example.org\r\nList-Id: <staff.example.org>\r\n\
+         List-Post: <mailto:staff@example.org>\r\nPrecedence: list\r\n"
+    );
+    assert!(post("eve@example.net", false).is_some(), "a member elsewhere");
+    assert!(post("bob+x@example.org", true).is_some() && post("carol@example.org", true).is_some());
+    assert!(post("bob@example.org", false).is_none(), "who only says so");
+    assert!(post("mallory@example.net", true).is_none());
+    assert_eq!(resolution(&directory, "staff@example.org", ""), Resolution::MayNotPost, "no report");
+    directory.set_posters(&staff, &["@example.net", "News@example.com"].map(pattern)).unwrap();
+    assert!(post("mallory@example.net", false).is_some() && post("news@example.com", false).is_some());
+    directory.change_list(&staff, &address("carol@example.org"), Posting::Named).unwrap();
+    assert!(post("bob@example.org", true).is_none() && post("carol@example.org", true).is_some());
+    directory.change_list(&staff, &address("carol@example.org"), Posting::Anyone).unwrap();
+    assert!(post("mallory@example.com", false).is_some());
+    for other in ["staff-bounces@example.org", "Staff-Owner@example.org", "staff-request@example.org"] {
+        check(&directory, other, &["carol@example.org"], &[]);
+    }
+    assert!(!directory.may_send_as(&address("bob@example.org"), &staff, None).unwrap());
+    assert!(matches!(directory.add_account(&staff, &secret("x")), Err(DirectoryError::Exists(_))));
+    assert!(matches!(
+        directory.add_list(&address("bob@example.org"), &staff, Posting::Anyone),
+        Err(DirectoryError::Exists(_))
+    ));
+    directory.remove_members(&staff, &[address("eve@EXAMPLE.net")]).unwrap();
+    assert_eq!(directory.list(&staff).unwrap().unwrap().members, [address("info@example.org")]);
+    directory.remove_list(&staff).unwrap();
+    assert_eq!(resolution(&directory, "staff-owner@example.org", ""), Resolution::UnknownUser);
 }

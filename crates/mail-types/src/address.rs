@@ -96,12 +96,21 @@ pub struct Address {
 }
 
 impl Address {
+    /// The octets that a path leaves to an address: RFC 5321 §4.5.3.1.3.
+    const MAX_LENGTH: usize = 254;
+    /// The octets of a local part of ours: RFC 5321 §4.5.3.1.1.
+    pub const MAX_LOCAL_PART: usize = 64;
+
     /// From a local part without quotes, and a domain.
     ///
+    /// Deviates: a local part may be longer than RFC 5321 §4.5.3.1.1 has it, since those of return addresses that forwarders and bulk
+    /// senders make are.
+    ///
     /// # Errors
-    /// [`AddressError::LocalPart`] if it is empty, longer than 64 octets, or holds a control character.
+    /// [`AddressError::LocalPart`] if it is empty, makes the address longer than 254 octets, or holds a control character.
     pub fn new(local_part: &str, domain: Domain) -> Result<Self, AddressError> {
-        let valid = (1..=64).contains(&local_part.len()) && !local_part.chars().any(char::is_control);
+        let room = Self::MAX_LENGTH.saturating_sub(domain.0.len() + 1).max(Self::MAX_LOCAL_PART);
+        let valid = (1..=room).contains(&local_part.len()) && !local_part.chars().any(char::is_control);
         if valid { Ok(Self { local_part: local_part.into(), domain }) } else { Err(AddressError::LocalPart) }
     }
 
@@ -216,6 +225,7 @@ mod tests {
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
-        assert!(format!("{}@x.org", "a".repeat(65)).parse::<Address>().is_err());
+        assert!(format!("{}@x.org", "a".repeat(248)).parse::<Address>().is_ok());
+        assert!(format!("{}@x.org", "a".repeat(249)).parse::<Address>().is_err());
     }
 }

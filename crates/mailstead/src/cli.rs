@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mail_config::parse_size;
-use mail_directory::Limit;
+use mail_directory::{Limit, Posting};
 use mail_types::{Address, AddressPattern, Domain, MailboxName, Rights};
 
 use crate::store::export::Format;
@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// Adds, lists, removes aliases
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// Adds, lists, removes lists of members
+    #[command(subcommand)]
+    List(ListCommand),
     /// Adds, lists, removes senders whose mail is refused
     #[command(subcommand)]
     Refusal(RefusalCommand),
@@ -192,6 +195,22 @@ pub(crate) enum AccountCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Shows where an account's mail goes on to, or changes that; running servers see it at once
+    Forward {
+        /// Such as alice@example.org
+        address: Address,
+        /// From now on, instead of where it went before: addresses here or elsewhere
+        targets: Vec<Address>,
+        /// Whether the mail stays in the account as well [default: as before; on for a new account]
+        #[arg(long, value_name = "SWITCH")]
+        copy: Option<Switch>,
+        /// To nobody any more
+        #[arg(long, conflicts_with = "targets")]
+        none: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Sets a new password, which is asked for, or read from standard input
     Password {
         /// Such as alice@example.org
@@ -259,6 +278,49 @@ pub(crate) enum DomainCommand {
     Remove {
         /// Such as example.org
         domain: Domain,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListCommand {
+    /// Adds a list, or members to it
+    ///
+    /// What is posted goes on to the members from LIST-bounces, so that its owner hears of failures, not who posted. LIST-owner and LIST-request
+    /// reach the owner too.
+    Add {
+        /// Such as staff@example.org
+        list: Address,
+        /// Who gets its mail: accounts, aliases, other lists, or addresses elsewhere
+        members: Vec<Address>,
+        /// Who looks after a new list
+        #[arg(long, value_name = "ADDRESS")]
+        owner: Option<Address>,
+        /// Who may post to a new list, besides its owner: "anyone", "members", or "named", nobody else [default: members]
+        #[arg(long, value_name = "WHO")]
+        post: Option<Posting>,
+    },
+    /// Changes a list's owner and who may post
+    Set {
+        /// Such as staff@example.org
+        list: Address,
+        /// Who looks after it
+        #[arg(long, value_name = "ADDRESS")]
+        owner: Option<Address>,
+        /// "anyone", "members" or "named"
+        #[arg(long, value_name = "WHO")]
+        post: Option<Posting>,
+        /// Who may post in any case, instead of those who could before: an address, @example.net for a domain; "none" for nobody
+        #[arg(long, value_name = "SENDER", num_args = 1..)]
+        allow: Vec<String>,
+    },
+    /// Lists the lists with their members
+    List(ListArguments),
+    /// Removes a list, or members from it
+    Remove {
+        /// Such as staff@example.org
+        list: Address,
+        /// Who no longer gets its mail; without any, the list goes with all its members
+        members: Vec<Address>,
     },
 }
 

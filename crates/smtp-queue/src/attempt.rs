@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mail_directory::Reached;
+use mail_directory::{Forward, Reached, Through};
 use mail_events::EventLog;
 use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_proto::{Body, OriginalRecipient, RcptParameters};
@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::client::{Outcome, Outgoing, Recipient, Relay};
 use crate::database::Progress;
 use crate::dsn::Action;
-use crate::local::{Local, Route, delivered_locally};
+use crate::local::{Local, Route, delivered_locally, looped};
 use crate::message_file::{MessageFile, Needs};
 use crate::pick::Piece;
 use crate::routes::Destination;
@@ -54,8 +54,10 @@ pub(crate) struct Attempt {
     pub(crate) outcomes: Vec<(usize, Outcome)>,
     /// Positions of those to be sent to another host.
     elsewhere: Vec<usize>,
-    /// Addresses that aliases lead to, and accounts whose INBOX failed while others' did not.
-    pub(crate) forwards: Vec<(Address, RcptParameters)>,
+    /// Accounts whose INBOX failed while others' did not, and whom it reaches elsewhere as it is.
+    pub(crate) rest: Vec<(Address, RcptParameters)>,
+    /// What goes on to others in the name of an address of ours.
+    pub(crate) forwards: Vec<(Forward, RcptParameters)>,
 }
 
 impl Deliverer {
@@ -91,6 +93,7 @@ impl Deliverer {
             needs: Needs { smtputf8: message.smtputf8, body: message.body },
             outcomes: Vec::new(),
             elsewhere: Vec::new(),
+            rest: Vec::new(),
             forwards: Vec::new(),
             destination: piece.destination,
             message,
@@ -135,7 +138,8 @@ impl Deliverer {
         local
     }
 
-    fn prepare(&self, attempt: &mut Attempt, local: Vec<Here>, file: MessageFile) {
+    fn prepare(&self, attempt: &mut Attempt, mut local: Vec<Here>, file: MessageFile) {
+        attempt.take_out_loops(&mut local, &file);
         if !local.is_empty() {
             self.deliver_locally(attempt, local, &file);
         }
@@ -155,24 +159,24 @@ impl Deliverer {
         let delivered: HashMap<LocalRecipient, Result<(), Outcome>> =
             all.into_iter().zip(delivered).collect();
         let undone = |recipient: &LocalRecipient| delivered.get(recipient)?.as_ref().err();
-        for (position, Reached { accounts, remote }) in local {
+        for (position, Reached { accounts, remote, forwards }) in local {
             let (failed, done): (Vec<_>, Vec<_>) =
                 accounts.into_iter().partition(|recipient| undone(recipient).is_some());
+            let goes_on = !remote.is_empty() || !forwards.is_empty();
             match failed.first().and_then(undone) {
-                Some(outcome) if done.is_empty() => attempt.outcomes.push((position, outcome.clone())),
-                _ => {
-                    // What is done is not done again: the rest goes on as a message of its own.
-                    let parameters = attempt.forwarded(position);
-                    let (action, notify) =
-                        Action::of_recipient(done.len(), failed.len() + remote.len(), parameters.notify);
-                    let parameters = RcptParameters { notify, ..parameters };
-                    let failed = failed.into_iter().map(|it| it.address(self.local.delimiter));
-                    let forwards = failed.chain(remote);
-                    attempt.forwards.extend(forwards.map(|address| (address, parameters.clone())));
-                    attempt.outcomes.push((position, Outcome::Delivered(delivered_locally(), action)));
+                Some(outcome) if done.is_empty() && !goes_on => {
+                    attempt.outcomes.push((position, outcome.clone()));
                 }
+                None if done.is_empty() && !goes_on => attempt.outcomes.push((position, looped())),
+                // What is done is not done again: the rest goes on as messages of its own.
+                _ => attempt.go_on(position, done.len(), self.addresses(failed), remote, forwards),
             }
         }
+    }
+
+    fn addresses(&self, recipients: Vec<LocalRecipient>) -> Vec<(Address, Address)> {
+        let address = |it: LocalRecipient| (it.address(self.local.delimiter), it.account);
+        recipients.into_iter().map(address).collect()
     }
 
     /// Sends to the recipients that are elsewhere. False if their destination could not be reached.
@@ -222,6 +226,55 @@ impl Attempt {
         let original = || Some(OriginalRecipient::of(&recipient.address));
         let RcptParameters { notify, original: named } = recipient.parameters.clone();
         RcptParameters { notify, original: named.or_else(original) }
+    }
+
+    /// Takes out what would go through the same address of ours again.
+    fn take_out_loops(&mut self, local: &mut Vec<Here>, file: &MessageFile) {
+        if local.iter().all(|(_, reached)| reached.forwards.is_empty()) {
+            return;
+        }
+        match file.delivered_to() {
+            Ok(passed) => local.iter_mut().for_each(|(_, reached)| {
+                reached.take_out_loops(&passed);
+            }),
+            Err(error) => {
+                error!(id = %self.message.id, %error, "the file of a queued message can't be read");
+                let positions = local.drain(..).map(|(position, _)| position).collect();
+                self.put_off(positions, "the message file can't be read");
+            }
+        }
+    }
+
+    /// What is left of a recipient that is done for so many accounts: accounts that failed (by the address that leads there, and by their own),
+    /// and others.
+    fn go_on(
+        &mut self,
+        position: usize,
+        done: usize,
+        failed: Vec<(Address, Address)>,
+        remote: Vec<Address>,
+        forwards: Vec<Forward>,
+    ) {
+        let parameters = self.forwarded(position);
+        let (lists, others): (Vec<_>, Vec<_>) =
+            forwards.iter().partition(|forward| forward.through == Through::List);
+        let others: usize = others.iter().map(|forward| forward.targets.len()).sum();
+        let elsewhere = failed.len() + remote.len() + others;
+        let (action, notify) = Action::of_recipient(done + lists.len(), elsewhere, parameters.notify);
+        let parameters = RcptParameters { notify, ..parameters };
+        for (address, account) in failed {
+            // What its account has sent on already is not to go on again.
+            if forwards.iter().any(|forward| forward.via == account) {
+                let (through, sender) = (Through::Account(None), self.message.sender.clone());
+                let kept = Forward { via: account, through, sender, targets: vec![address] };
+                self.forwards.push((kept, parameters.clone()));
+            } else {
+                self.rest.push((address, parameters.clone()));
+            }
+        }
+        self.rest.extend(remote.into_iter().map(|address| (address, parameters.clone())));
+        self.forwards.extend(forwards.into_iter().map(|forward| (forward, parameters.clone())));
+        self.outcomes.push((position, Outcome::Delivered(delivered_locally(), action)));
     }
 
     /// Clients announce 8BITMIME and SMTPUTF8 for mail that needs neither: what it does not need must not stop it. Blocks.

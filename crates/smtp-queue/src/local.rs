@@ -2,7 +2,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use mail_config::{FullMailbox, QuotaConfig};
-use mail_directory::{Directory, Reached, Resolution};
+use mail_directory::{Directory, Reached, Resolution, Sender, Standing};
 use mail_store::Store;
 use mail_types::{Address, LocalRecipient, Usage};
 
@@ -33,6 +33,7 @@ pub(crate) enum Route {
 impl Local {
     /// Where mail of `sender` goes.
     pub(crate) fn route(&self, recipient: &Address, sender: Option<&Address>) -> Route {
+        let sender = Sender { address: sender, standing: Standing::LetIn };
         match self.directory.resolve(recipient, sender, self.delimiter) {
             Ok(Resolution::Ours(reached)) => Route::Local(reached),
             Ok(Resolution::UnknownUser) => {
@@ -45,6 +46,14 @@ impl Local {
             }
             Ok(Resolution::SenderRefused) => {
                 let text = format!("{recipient} does not take mail of this sender");
+                Route::Nowhere(Outcome::Failed(diagnosis(Status::new(5, 7, 1), &text)))
+            }
+            Ok(Resolution::MayNotPost) => {
+                let text = format!("what is sent so does not go on to the members of {recipient}");
+                Route::Nowhere(Outcome::Failed(diagnosis(Status::new(5, 7, 2), &text)))
+            }
+            Ok(Resolution::NoReturn) => {
+                let text = format!("{recipient} takes reports only, and for a limited time");
                 Route::Nowhere(Outcome::Failed(diagnosis(Status::new(5, 7, 1), &text)))
             }
             Ok(Resolution::Foreign) => Route::Elsewhere,
@@ -135,6 +144,11 @@ fn is_delivered(result: &Result<(), mail_store::StoreError>, account: &Address) 
         tracing::error!(%account, %error, "local delivery failed");
     }
     result.is_ok()
+}
+
+/// RFC 5321 §6.3.
+pub(crate) fn looped() -> Outcome {
+    Outcome::Failed(diagnosis(Status::new(5, 4, 6), "the message goes round in a loop"))
 }
 
 /// What became of a recipient with these accounts.

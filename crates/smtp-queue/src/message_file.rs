@@ -2,11 +2,15 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 
 use mail_message::transport::seven_bit;
+use mail_types::Address;
 use smtp_proto::Body;
 use tokio::io::AsyncSeekExt as _;
 
 /// Octets in which a Return-Path field at a file's start must end.
 const HEAD: u64 = 4096;
+
+/// Octets of a header in which Delivered-To fields are looked for; ours stand at its beginning.
+const MAX_HEADER: u64 = 256 * 1024;
 
 /// Octets read at once.
 const BLOCK: usize = 64 * 1024;
@@ -80,6 +84,20 @@ impl MessageFile {
         }
         needs.body = if is_eight_bit { Body::EightBit } else { Body::SevenBit };
         Ok(needs)
+    }
+
+    /// The addresses of ours that it has gone through, in lower case: its Delivered-To fields. Blocks.
+    pub(crate) fn delivered_to(&self) -> io::Result<Vec<Address>> {
+        let mut head = Vec::new();
+        self.rewound()?.take(MAX_HEADER).read_to_end(&mut head)?;
+        let end = memchr::memmem::find(&head, b"\r\n\r\n").unwrap_or(head.len());
+        let header = String::from_utf8_lossy(head.get(..end).unwrap_or_default());
+        let fields = header.split("\r\n").filter_map(|line| line.split_once(':'));
+        let values = fields.filter(|(name, _)| name.trim_end().eq_ignore_ascii_case("delivered-to"));
+        Ok(values
+            .filter_map(|(_, value)| value.trim().parse::<Address>().ok())
+            .map(|it| it.to_lowercase())
+            .collect())
     }
 
     /// At the message's first octet. Blocks.

@@ -74,6 +74,27 @@ impl Queue {
         self.insert(self.persist_file(path, envelope)?)
     }
 
+    /// Makes messages durable, all or none, but leaves them alone for `wait`, in which the caller can take them back by [`Self::remove`] or
+    /// have them tried by [`Self::retry`].
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn commit_all(
+        &self,
+        messages: Vec<(QueueWriter, Envelope)>,
+        wait: Duration,
+    ) -> Result<Vec<QueueId>, QueueError> {
+        let mut rows = Vec::with_capacity(messages.len());
+        for (writer, envelope) in messages {
+            let mut row = writer.persist(&envelope)?;
+            row.first_attempt = row.arrived.checked_add(wait).unwrap_or(row.arrived).max(row.first_attempt);
+            rows.push(row);
+        }
+        self.database().insert(&rows)?;
+        self.wake();
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
     /// Every message in the queue after `after`, oldest first, at most `limit` of them.
     ///
     /// # Errors

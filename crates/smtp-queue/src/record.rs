@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mail_directory::{Forward, Through};
 use mail_types::Address;
 use smtp_proto::{Notify, RcptParameters, Return};
 use tokio::task::spawn_blocking;
@@ -92,8 +93,11 @@ impl Deliverer {
         now: Timestamp,
     ) -> Result<Vec<NewMessage>, QueueError> {
         let mut offspring = Vec::new();
-        if !attempt.forwards.is_empty() {
-            offspring.push(self.forward(attempt)?);
+        if !attempt.rest.is_empty() {
+            offspring.push(self.rest(attempt)?);
+        }
+        for (forward, parameters) in &attempt.forwards {
+            offspring.push(self.forward(attempt, forward, parameters)?);
         }
         let Some(sender) = &attempt.message.sender else {
             // RFC 5321 §6.1: of a message from nobody nothing is reported.
@@ -111,10 +115,11 @@ impl Deliverer {
         Ok(offspring)
     }
 
-    fn forward(&self, attempt: &Attempt) -> Result<NewMessage, QueueError> {
+    /// What goes on as it came.
+    fn rest(&self, attempt: &Attempt) -> Result<NewMessage, QueueError> {
         let message = &attempt.message;
         let mut recipients = BTreeMap::<Address, RcptParameters>::new();
-        for (address, parameters) in &attempt.forwards {
+        for (address, parameters) in &attempt.rest {
             match recipients.get_mut(address) {
                 Some(known) => known.notify = Notify::both(known.notify, parameters.notify),
                 None => drop(recipients.insert(address.clone(), parameters.clone())),
@@ -129,6 +134,38 @@ impl Deliverer {
             handling: message.handling,
         };
         self.queue.persist_file(&self.queue.path(&message.id), &envelope)
+    }
+
+    /// What goes on in the name of an address of ours.
+    fn forward(
+        &self,
+        attempt: &Attempt,
+        forward: &Forward,
+        parameters: &RcptParameters,
+    ) -> Result<NewMessage, QueueError> {
+        let message = &attempt.message;
+        let asked = Requests {
+            ret: message.ret,
+            envelope_id: message.envelope_id.clone(),
+            recipients: forward.targets.iter().map(|it| (it.clone(), parameters.clone())).collect(),
+        };
+        let envelope = Envelope {
+            sender: forward.sender.clone(),
+            recipients: forward.targets.clone(),
+            smtputf8: message.smtputf8,
+            body: message.body,
+            // RFC 3461 §5.2.7.3: of a list's mail its owner hears.
+            requests: if forward.through == Through::List { Requests::default() } else { asked },
+            handling: message.handling,
+        };
+        let file =
+            attempt.file.as_ref().map_or_else(|| Err(QueueError::NoSuchMessage(message.id.clone())), Ok)?;
+        let path = self.queue.path(&message.id);
+        let mut writer = self.queue.add()?;
+        writer.write_message(forward.fields().as_bytes())?;
+        let copied = file.rewound().and_then(|mut from| std::io::copy(&mut from, &mut writer));
+        copied.map_err(QueueError::io("copying", &path))?;
+        writer.persist(&envelope)
     }
 
     fn report(

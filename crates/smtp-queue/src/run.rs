@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mail_config::Config;
-use mail_directory::Directory;
+use mail_directory::{Directory, Srs};
 use mail_events::EventLog;
 use mail_store::Store;
 use server_core::{BoundListener, Drain, ServerContext};
@@ -75,8 +75,9 @@ pub async fn run(
 fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + Sync>> {
     let queue = Queue::open(&config.queue_dir())?;
     let lock_file = queue.folder().join("lock");
+    let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     let local = Local {
-        directory: Directory::open(&config.directory_file())?,
+        directory: Directory::open(&config.directory_file())?.with_srs(srs),
         store: Store::open(&config.mail_dir())?,
         delimiter: config.smtp.recipient_delimiter,
         quota: config.quota.clone(),

@@ -7,7 +7,7 @@ use mail_directory::DirectoryError;
 use mail_events::EventLog;
 use mail_store::{Delivery, Store, StoreError};
 use mail_types::{Address, Domain, Language, LocalRecipient};
-use smtp_queue::{Arrival, Body, Envelope, Queue, QueueError, QueueId, QueueWriter, Requests};
+use smtp_queue::{Arrival, Body, Envelope, Queue, QueueError, QueueId, QueueWriter};
 use tracing::{error, warn};
 
 use crate::note::report_of;
@@ -91,7 +91,10 @@ impl FileError {
 pub(crate) struct Files {
     queue: Arc<Queue>,
     delivery: Option<Delivery>,
+    /// For those elsewhere, if there are any.
     queued: Option<QueueWriter>,
+    /// One for each that goes on in the name of an address of ours.
+    forwards: Vec<QueueWriter>,
 }
 
 impl Files {
@@ -102,7 +105,8 @@ impl Files {
         trace: &Trace,
         verdict: Option<&Verdict>,
     ) -> Result<Self, FileError> {
-        let mut files = Self { queue: Arc::clone(&to.queue), delivery: None, queued: None };
+        let mut files =
+            Self { queue: Arc::clone(&to.queue), delivery: None, queued: None, forwards: Vec::new() };
         if !transaction.accounts.is_empty() {
             let recipients: Vec<LocalRecipient> = transaction.accounts.iter().cloned().collect();
             let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
@@ -118,6 +122,11 @@ impl Files {
         if !transaction.remote.is_empty() {
             files.queued = Some(to.queue.add()?);
         }
+        for onward in &transaction.forwards {
+            let mut writer = to.queue.add()?;
+            writer.write_all(onward.forward.fields().as_bytes())?;
+            files.forwards.push(writer);
+        }
         files.write(verdict.map(|verdict| verdict.fields.as_bytes()).unwrap_or_default())?;
         files.write(trace.received(transaction).as_bytes())?;
         Ok(files)
@@ -127,51 +136,59 @@ impl Files {
         if let Some(delivery) = &mut self.delivery {
             delivery.write_all(piece)?;
         }
-        if let Some(queued) = &mut self.queued {
+        for queued in self.queued.iter_mut().chain(&mut self.forwards) {
             queued.write_all(piece)?;
         }
         Ok(())
     }
 
     /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
-    /// nothing. Its name in the queue, if it is there.
+    /// nothing. The names in the queue, as far as it goes there.
     pub(crate) fn commit(
         self,
         transaction: &Transaction,
         body: Body,
         at: Timestamp,
-    ) -> Result<Option<QueueId>, FileError> {
-        let envelope = Envelope {
-            sender: transaction.from.clone(),
-            recipients: transaction.remote.keys().cloned().collect(),
-            smtputf8: transaction.needs_utf8(),
-            body,
-            requests: Requests {
-                ret: transaction.parameters.ret,
-                envelope_id: transaction.parameters.envelope_id.clone(),
-                recipients: transaction.remote.clone(),
-            },
-            handling: transaction.handling(at),
+    ) -> Result<QueueIds, FileError> {
+        let is_elsewhere = self.queued.is_some();
+        let elsewhere = self.queued.map(|writer| (writer, transaction.envelope(body, at)));
+        let onward = self.forwards.into_iter().zip(&transaction.forwards);
+        let onward = onward.map(|(writer, onward)| (writer, transaction.envelope_of(onward, body, at)));
+        let queued: Vec<(QueueWriter, Envelope)> = elsewhere.into_iter().chain(onward).collect();
+        let Some(delivery) = self.delivery else {
+            return Ok(QueueIds::of(self.queue.commit_all(queued, Duration::ZERO)?, is_elsewhere));
         };
-        match (self.delivery, self.queued) {
-            (Some(delivery), None) => deliver(delivery, transaction).map(|()| None),
-            (None, Some(queued)) => Ok(Some(queued.commit(&envelope)?)),
-            (Some(delivery), Some(queued)) => {
-                // Until the delivery has succeeded the deliverer leaves it alone, so that it can be taken back.
-                let id = queued.commit_after(&envelope, GRACE)?;
-                let delivered = deliver(delivery, transaction);
-                let done = if delivered.is_ok() {
-                    self.queue.retry(Some(&id))
-                } else {
-                    self.queue.remove(Some(&id))
-                };
-                if let Err(error) = done {
-                    warn!(%id, %error, "a queued message can't be changed; it is sent in {GRACE:?}");
-                }
-                delivered.map(|()| Some(id))
-            }
-            (None, None) => Ok(None),
+        if queued.is_empty() {
+            return deliver(delivery, transaction).map(|()| QueueIds::default());
         }
+        // Until the delivery has succeeded the deliverer leaves them alone, so that they can be taken back.
+        let ids = self.queue.commit_all(queued, GRACE)?;
+        let delivered = deliver(delivery, transaction);
+        for id in &ids {
+            let done =
+                if delivered.is_ok() { self.queue.retry(Some(id)) } else { self.queue.remove(Some(id)) };
+            if let Err(error) = done {
+                warn!(%id, %error, "a queued message can't be changed; it is sent in {GRACE:?}");
+            }
+        }
+        delivered.map(|()| QueueIds::of(ids, is_elsewhere))
+    }
+}
+
+/// The names of a message in the queue.
+#[derive(Debug, Default)]
+pub(crate) struct QueueIds {
+    /// For those elsewhere.
+    pub(crate) elsewhere: Option<QueueId>,
+    /// For each that goes on in the name of an address of ours.
+    pub(crate) onward: Vec<QueueId>,
+}
+
+impl QueueIds {
+    /// The first one may be for those elsewhere.
+    fn of(ids: Vec<QueueId>, is_elsewhere: bool) -> Self {
+        let mut ids = ids.into_iter();
+        Self { elsewhere: if is_elsewhere { ids.next() } else { None }, onward: ids.collect() }
     }
 }
 
@@ -206,7 +223,8 @@ mod tests {
         let mut transaction = Transaction::new(None, smtp_proto::MailParameters::default());
         let recipient: Address = "list@example.org".parse().unwrap();
         let accounts = accounts.iter().map(|account| account.parse::<Address>().unwrap().into()).collect();
-        let reached = Reached { accounts, remote: vec!["far@example.net".parse().unwrap()] };
+        let remote = vec!["far@example.net".parse().unwrap()];
+        let reached = Reached { accounts, remote, ..Reached::default() };
         assert!(transaction.add(recipient, &RcptParameters::default(), reached));
         let trace = Trace {
             id: "1".to_owned(),

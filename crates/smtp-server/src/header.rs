@@ -1,3 +1,5 @@
+use mail_types::Address;
+
 use crate::policy::{Claim, claims};
 
 /// Octets of a line after which it can be no field: its name would be longer than any line may be (RFC 5322 §2.1.1).
@@ -40,6 +42,8 @@ pub(crate) struct Seen {
     pub(crate) from: Captured,
     /// Who sends it on, if that is so. RFC 5322 §3.6.6.
     pub(crate) resent_from: Captured,
+    /// The addresses that it has gone through.
+    pub(crate) delivered_to: Captured,
 }
 
 /// The fields of one name, each called `From`, folded as they came.
@@ -64,6 +68,13 @@ impl Seen {
 }
 
 impl Captured {
+    /// The addresses in fields that hold nothing else, in lower case.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> {
+        let lines = self.fields.split(|octet| *octet == b'\n');
+        let text = |line: &[u8]| Some(str::from_utf8(line).ok()?.split_once(':')?.1.trim().to_owned());
+        lines.filter_map(move |line| Some(text(line)?.parse::<Address>().ok()?.to_lowercase()))
+    }
+
     fn add(&mut self, octets: &[u8]) {
         self.is_cut |= self.fields.len() + octets.len() > MAX_FROM;
         if !self.is_cut {
@@ -85,6 +96,7 @@ enum Field {
     From,
     ResentFrom,
     MessageId,
+    DeliveredTo,
     /// Results: kept unless they are given in our name.
     Results,
     LeaveOut,
@@ -183,8 +195,8 @@ impl HeaderFilter {
         match self.field {
             Field::LeaveOut => {}
             Field::Results => self.weigh(octets, output),
-            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId => {
-                output.extend_from_slice(octets);
+            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
+                output.extend_from_slice(octets)
             }
         }
         self.capture(octets);
@@ -227,6 +239,7 @@ impl HeaderFilter {
                 let room = MAX_MESSAGE_ID.saturating_sub(self.seen.id.len());
                 self.seen.id.extend_from_slice(octets.get(..room).unwrap_or(octets));
             }
+            Field::DeliveredTo => self.seen.delivered_to.add(octets),
             Field::Keep | Field::Results | Field::LeaveOut => {}
         }
     }
@@ -288,6 +301,7 @@ impl HeaderFilter {
             b"from" if self.is_submission => Field::From,
             b"resent-from" if self.is_submission => Field::ResentFrom,
             b"message-id" if !self.seen.message_id => Field::MessageId,
+            b"delivered-to" => Field::DeliveredTo,
             _ => Field::Keep,
         };
         self.seen.received += usize::from(name == b"received");
@@ -299,8 +313,8 @@ impl HeaderFilter {
         match field {
             Field::LeaveOut => {}
             Field::Results => self.open = start,
-            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId => {
-                output.extend_from_slice(&start);
+            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
+                output.extend_from_slice(&start)
             }
         }
         if field != Field::MessageId {

@@ -10,7 +10,7 @@ use tracing::{Span, error};
 
 use crate::files::{Destinations, FileError, Files};
 use crate::header::HeaderFilter;
-use crate::note::{self, Told};
+use crate::note::{self, Told, forward_of};
 use crate::policy::{MessageCheck, Outcome, Verdict};
 use crate::quota::Quotas;
 use crate::rights::SendRights;
@@ -246,6 +246,9 @@ impl Incoming {
                 Verdicted::Known { verdict, .. } => Some(verdict),
                 Verdicted::Never | Verdicted::Awaited { .. } => None,
             };
+            let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
+            let is_proven = verdict.is_none_or(|verdict| verdict.is_sender_proven);
+            self.transaction.settle(is_junk, is_proven);
             self.files = Some(Files::open(&self.to, &self.transaction, &self.trace, verdict)?);
         }
         self.files.as_mut().ok_or_else(|| io::Error::other("no file is open").into())
@@ -305,13 +308,17 @@ impl Incoming {
         let missing = |seen: &_| self.trace.missing(seen, &self.transaction);
         self.header.finish(&mut self.held, missing);
         self.release()?;
+        if self.goes_round() {
+            self.refuse(Reply::new(554, "5.4.6", "The message goes round in a loop"));
+            return Ok(());
+        }
         let rights = self.rights.as_ref();
         if !rights.map_or(Ok(true), |rights| rights.allow(&self.header.seen))? {
             self.refuse(Reply::new(550, "5.7.1", "The From field names an address that is not yours"));
             return Ok(());
         }
         // What goes elsewhere too is not held up by who is full here.
-        if self.transaction.remote.is_empty()
+        if self.transaction.stays_here()
             && !self.quotas.may_deliver(self.transaction.accounts.iter(), self.size)?
         {
             self.refuse(self.quotas.full());
@@ -320,10 +327,21 @@ impl Incoming {
         let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
         let body = found.max(self.transaction.parameters.body);
         if let Some(files) = self.files.take() {
-            self.queue_id = files.commit(&self.transaction, body, self.trace.at)?;
+            let queued = files.commit(&self.transaction, body, self.trace.at)?;
+            self.queue_id = queued.elsewhere;
+            for (onward, id) in self.transaction.forwards.iter().zip(&queued.onward) {
+                self.to.events.note(forward_of(&self.trace, &onward.forward, id, self.size));
+            }
         }
         self.report();
         Ok(())
+    }
+
+    /// True if it has gone through an address of ours before that it would go through again. RFC 5321 §6.3.
+    fn goes_round(&self) -> bool {
+        let passed = || self.header.seen.delivered_to.addresses();
+        !self.transaction.forwards.is_empty()
+            && passed().any(|it| self.transaction.forwards.iter().any(|onward| onward.forward.via == it))
     }
 
     /// Reports the delivery to who wants to hear of it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use mail_directory::{Directory, Resolution};
+use mail_directory::{Directory, Resolution, Sender, Standing};
 use mail_types::Address;
 use smtp_proto::{RcptParameters, Recipient, Reply};
 use tracing::{error, info};
@@ -33,14 +33,15 @@ impl Dialogue {
         }
         let delimiter = self.shared.config.smtp.recipient_delimiter;
         let (quotas, size) = (self.quotas(), self.session.declared_size());
-        let sender = self.session.sender().cloned().flatten();
+        let (sender, standing) = (self.session.sender().cloned().flatten(), self.standing());
         let answer = self.ask(move |directory| {
             let address = match recipient {
                 Recipient::Address(address) => Some(address),
                 Recipient::Postmaster => directory.postmaster()?,
             };
             let Some(address) = address else { return Ok::<_, QuotaError>(None) };
-            let resolution = directory.resolve(&address, sender.as_ref(), delimiter)?;
+            let resolution =
+                directory.resolve(&address, Sender { address: sender.as_ref(), standing }, delimiter)?;
             Ok(Some((address, quotas.with_room(resolution, size, delimiter)?)))
         });
         match answer.await {
@@ -56,6 +57,17 @@ impl Dialogue {
             }
             Some(None) => Reply::new(550, "5.1.1", "No such user here"),
             None => trouble(),
+        }
+    }
+
+    /// Ours is who has logged in, who comes by LMTP, and who comes from a machine that is trusted.
+    fn standing(&self) -> Standing {
+        let ip = self.connection.peer.ip().to_canonical();
+        let is_trusted = || self.shared.config.smtp.verdicts.trusted.iter().any(|it| it.contains(ip));
+        if self.session.login().is_some() || self.is_lmtp() || is_trusted() {
+            Standing::Ours
+        } else {
+            Standing::Stranger
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the event log and the operator's log are told.
 
 use jiff::Timestamp;
+use mail_directory::Forward;
 use mail_events::{Event, Message, MessageOutcome, Queued, QueuedWhy, Refusal, Stage};
 use mail_types::Address;
 use smtp_proto::{Command, Recipient, Reply, ReversePath};
@@ -120,6 +121,7 @@ impl Told<'_> {
     /// The same for the event log.
     pub(crate) fn event(&self) -> Event {
         let Self { trace, transaction, .. } = self;
+        let onward = transaction.forwards.iter().flat_map(|it| &it.forward.targets);
         Event::Message(Box::new(Message {
             id: trace.id.clone(),
             listener: trace.listener.clone(),
@@ -131,7 +133,7 @@ impl Told<'_> {
             sender: sender(&transaction.from),
             recipients: Event::addresses(&transaction.recipients),
             accounts: accounts(transaction),
-            remote: Event::addresses(transaction.remote.keys()),
+            remote: Event::addresses(transaction.remote.keys().chain(onward)),
             message_id: trace.message_id(self.seen),
             size: self.size,
             verdict: self.verdict.map(ToOwned::to_owned),
@@ -162,6 +164,18 @@ pub(crate) fn report_of(trace: &Trace, sender: &Address, queue_id: &QueueId) -> 
         sender: String::new(),
         recipients: vec![sender.to_string()],
         size: None,
+    }))
+}
+
+/// That the queue has what goes on to others in the name of an address of ours.
+pub(crate) fn forward_of(trace: &Trace, forward: &Forward, queue_id: &QueueId, size: u64) -> Event {
+    Event::Queued(Box::new(Queued {
+        queue_id: queue_id.to_string(),
+        parent: trace.id.clone(),
+        why: QueuedWhy::Forward,
+        sender: sender(&forward.sender),
+        recipients: Event::addresses(&forward.targets),
+        size: Some(size),
     }))
 }
 

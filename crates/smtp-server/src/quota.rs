@@ -35,7 +35,7 @@ impl Quotas {
         size: Option<u64>,
         delimiter: Option<char>,
     ) -> Result<Option<Resolution>, QuotaError> {
-        let Resolution::Ours(Reached { accounts, mut remote }) = resolution else {
+        let Resolution::Ours(Reached { accounts, mut remote, mut forwards }) = resolution else {
             return Ok(Some(resolution));
         };
         let (mut with_room, mut full) = (Vec::new(), Vec::new());
@@ -44,14 +44,16 @@ impl Quotas {
             if self.store.has_room(&recipient.account, quota, Usage::message(size.unwrap_or_default()))? {
                 with_room.push(recipient)
             } else {
-                full.push(recipient.address(delimiter))
+                full.push((recipient.account.clone(), recipient.address(delimiter)))
             }
         }
-        if with_room.is_empty() && remote.is_empty() && !full.is_empty() {
+        if with_room.is_empty() && remote.is_empty() && forwards.is_empty() && !full.is_empty() {
             return Ok(None);
         }
-        remote.extend(full);
-        Ok(Some(Resolution::Ours(Reached { accounts: with_room, remote })))
+        // The queue sends on as well what it keeps for an account.
+        forwards.retain(|forward| full.iter().all(|(account, _)| *account != forward.via));
+        remote.extend(full.into_iter().map(|(_, address)| address));
+        Ok(Some(Resolution::Ours(Reached { accounts: with_room, remote, forwards })))
     }
 
     /// True if a message of so many octets may go to these accounts, for each of which there was room at RCPT.

@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use mail_directory::Directory;
+use mail_directory::{Directory, Srs};
 use mail_events::EventLog;
 use mail_store::Store;
 use server_core::{BoundListener, ServerContext};
@@ -34,8 +34,9 @@ pub async fn run(
 }
 
 fn open(config: Arc<mail_config::Config>) -> Result<Shared, Box<dyn Error + Send + Sync>> {
+    let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     let verdicts = Arc::new(Verdicts::new(&config)?);
-    let directory = Arc::new(Directory::open(&config.directory_file())?);
+    let directory = Arc::new(Directory::open(&config.directory_file())?.with_srs(srs));
     let to = Destinations {
         store: Store::open(&config.mail_dir())?,
         queue: Queue::open(&config.queue_dir())?,

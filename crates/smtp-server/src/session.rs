@@ -412,6 +412,18 @@ impl Session {
             Some(Resolution::SenderRefused) => {
                 return Reply::new(550, "5.7.1", "Mail of this sender is not wanted here");
             }
+            // RFC 3463 §3.8.
+            Some(Resolution::MayNotPost) => {
+                return Reply::new(
+                    550,
+                    "5.7.2",
+                    "You may not post to this list; its -owner address reaches who decides",
+                );
+            }
+            Some(Resolution::NoReturn) => {
+                let text = "This address takes reports about mail that we sent on, and for a limited time";
+                return Reply::new(550, "5.7.1", text);
+            }
             Some(Resolution::UnknownUser) => return Reply::new(550, "5.1.1", "No such user here"),
             None => return trouble(),
         };

@@ -1,13 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use mail_directory::Reached;
+use mail_directory::{Forward, Reached, Through};
 use mail_types::{Address, LocalRecipient};
 use smtp_proto::{Body, MailParameters, Notify, OriginalRecipient, RcptParameters, ReversePath};
-use smtp_queue::{Action, Handling, Receipt};
+use smtp_queue::{Action, Envelope, Handling, Receipt, Requests};
 
 /// Accounts and addresses elsewhere that the aliases among a transaction's recipients may lead to at most.
 const MAX_REACHED: usize = 10_000;
+/// Addresses of ours through which a message goes on to others: each takes a file of its own.
+const MAX_FORWARDS: usize = 50;
 
 /// What MAIL and RCPT build up.
 #[derive(Debug)]
@@ -20,8 +22,17 @@ pub(crate) struct Transaction {
     pub(crate) accounts: BTreeSet<LocalRecipient>,
     /// Addresses elsewhere, and what the sender wants to hear of each.
     pub(crate) remote: BTreeMap<Address, RcptParameters>,
+    /// What goes on to others in the name of addresses of ours.
+    pub(crate) forwards: Vec<Onward>,
     /// What the sender wants to be told once the message is stored.
     pub(crate) receipts: Vec<Receipt>,
+}
+
+/// What goes on to others in the name of an address of ours, and what the sender wants to hear of it.
+#[derive(Debug)]
+pub(crate) struct Onward {
+    pub(crate) forward: Forward,
+    parameters: RcptParameters,
 }
 
 impl Transaction {
@@ -33,6 +44,7 @@ impl Transaction {
             recipients: Vec::new(),
             accounts: BTreeSet::new(),
             remote: BTreeMap::new(),
+            forwards: Vec::new(),
             receipts: Vec::new(),
         }
     }
@@ -42,18 +54,24 @@ impl Transaction {
         &mut self,
         recipient: Address,
         parameters: &RcptParameters,
-        Reached { accounts, remote }: Reached,
+        Reached { accounts, remote, forwards }: Reached,
     ) -> bool {
-        let reached = [self.accounts.len(), self.remote.len(), accounts.len(), remote.len()];
-        if reached.iter().sum::<usize>() > MAX_REACHED {
+        let targets = |forwards: &[&Forward]| forwards.iter().map(|it| it.targets.len()).sum::<usize>();
+        let onward = targets(&forwards.iter().collect::<Vec<_>>());
+        let reached = self.reached() + accounts.len() + remote.len() + onward;
+        if reached > MAX_REACHED || self.forwards.len() + forwards.len() > MAX_FORWARDS {
             return false;
         }
         // What is held back for all is delivered to nobody yet: the queue finds out then whom an address reaches.
-        let (accounts, remote) = match self.parameters.hold {
-            Some(_) => (Vec::new(), vec![recipient.clone()]),
-            None => (accounts, remote),
+        let Reached { accounts, remote, forwards } = match self.parameters.hold {
+            Some(_) => Reached { remote: vec![recipient.clone()], ..Reached::default() },
+            None => Reached { accounts, remote, forwards },
         };
-        let (action, notify) = Action::of_recipient(accounts.len(), remote.len(), parameters.notify);
+        let (lists, others): (Vec<_>, Vec<_>) = forwards.iter().partition(|it| it.through == Through::List);
+        let elsewhere = remote.len() + targets(&others);
+        // RFC 3461 §5.2.7.3: what a list has taken is delivered.
+        let here = accounts.len() + lists.len();
+        let (action, notify) = Action::of_recipient(here, elsewhere, parameters.notify);
         if let Some(action) = action.filter(|_| parameters.notify.is_some_and(Notify::of_success)) {
             let original = parameters.original.clone();
             self.receipts.push(Receipt { recipient: recipient.clone(), original, action });
@@ -61,15 +79,127 @@ impl Transaction {
         for address in remote {
             self.add_remote(address, &recipient, RcptParameters { notify, ..parameters.clone() });
         }
+        for forward in forwards {
+            self.add_forward(forward, &recipient, RcptParameters { notify, ..parameters.clone() });
+        }
         self.recipients.push(recipient);
         self.accounts.extend(accounts);
         true
+    }
+
+    /// Takes an address out of what goes on to others with the same return address; what the sender wants to hear of it.
+    fn take_forwarded(&mut self, address: &Address) -> Option<RcptParameters> {
+        let Self { forwards, from, .. } = self;
+        let is_known = |it: &&mut Onward| {
+            it.forward.through != Through::List
+                && it.forward.sender == *from
+                && it.forward.targets.contains(address)
+        };
+        let known = forwards.iter_mut().find(is_known)?;
+        known.forward.targets.retain(|target| target != address);
+        let parameters = known.parameters.clone();
+        forwards.retain(|it| !it.forward.targets.is_empty());
+        Some(parameters)
+    }
+
+    /// How many addresses the recipients lead to.
+    fn reached(&self) -> usize {
+        let targets = self.forwards.iter().map(|it| it.forward.targets.len()).sum::<usize>();
+        self.accounts.len() + self.remote.len() + targets
+    }
+
+    /// Adds what goes on to others; nobody gets the message twice from the same return address.
+    fn add_forward(&mut self, mut forward: Forward, named: &Address, mut parameters: RcptParameters) {
+        let (is_list, sender) = (forward.through == Through::List, forward.sender.clone());
+        let is_like = |known: &&Onward| {
+            known.forward.sender == sender && known.forward.via.domain() == forward.via.domain()
+        };
+        let likes: Vec<&Onward> = self.forwards.iter().filter(is_like).collect();
+        let known = |target: &Address| {
+            self.remote.contains_key(target) || likes.iter().any(|it| it.forward.targets.contains(target))
+        };
+        if !is_list {
+            forward.targets.retain(|target| !known(target));
+        }
+        if parameters.original.is_none() {
+            parameters.original = Some(OriginalRecipient::of(named));
+        }
+        let is_there = || self.forwards.iter().any(|it| it.forward.via == forward.via);
+        let is_superfluous = forward.targets.is_empty() || (is_list && is_there());
+        if !is_superfluous {
+            self.forwards.push(Onward { forward, parameters });
+        }
+    }
+
+    /// Decides what goes on, now that the message is known. Junk stays in the Junk mailbox of the account that would send it on. Where nothing
+    /// proves that the sender is who it says, it is not told of what fails then, since it may never have sent it; an account keeps a copy.
+    pub(crate) fn settle(&mut self, is_junk: bool, is_proven: bool) {
+        for onward in &mut self.forwards {
+            if !is_proven && onward.forward.through != Through::List {
+                onward.parameters.notify = Some(Notify::Never);
+            }
+            if let Through::Account(Some(account)) = &onward.forward.through
+                && (is_junk || !is_proven)
+            {
+                self.accounts.insert(account.clone());
+            }
+        }
+        if is_junk {
+            self.forwards.retain(|it| !matches!(it.forward.through, Through::Account(_)));
+        }
+    }
+
+    /// True if it goes to nobody but accounts here.
+    pub(crate) fn stays_here(&self) -> bool {
+        self.remote.is_empty() && self.forwards.is_empty()
+    }
+
+    /// What the queue is told of the message to those elsewhere, if there are any.
+    pub(crate) fn envelope(&self, body: Body, at: Timestamp) -> Envelope {
+        Envelope {
+            sender: self.from.clone(),
+            recipients: self.remote.keys().cloned().collect(),
+            smtputf8: self.needs_utf8(),
+            body,
+            requests: self.requests(self.remote.clone()),
+            handling: self.handling(at),
+        }
+    }
+
+    /// What the queue is told of what goes on to others.
+    pub(crate) fn envelope_of(
+        &self,
+        Onward { forward, parameters }: &Onward,
+        body: Body,
+        at: Timestamp,
+    ) -> Envelope {
+        let recipients = forward.targets.iter().map(|it| (it.clone(), parameters.clone())).collect();
+        let is_list = forward.through == Through::List;
+        Envelope {
+            sender: forward.sender.clone(),
+            recipients: forward.targets.clone(),
+            smtputf8: self.parameters.smtputf8
+                || forward.sender.iter().chain(&forward.targets).any(needs_utf8),
+            body,
+            // RFC 3461 §5.2.7.3: of a list's mail its owner hears.
+            requests: if is_list { Requests::default() } else { self.requests(recipients) },
+            handling: self.handling(at),
+        }
+    }
+
+    fn requests(&self, recipients: BTreeMap<Address, RcptParameters>) -> Requests {
+        let MailParameters { ret, envelope_id, .. } = &self.parameters;
+        Requests { ret: *ret, envelope_id: envelope_id.clone(), recipients }
     }
 
     /// Adds an address elsewhere. One to which an alias leads keeps the name by which the sender knows it: RFC 3461 §5.2.7.
     fn add_remote(&mut self, address: Address, named: &Address, mut parameters: RcptParameters) {
         if address != *named && parameters.original.is_none() {
             parameters.original = Some(OriginalRecipient::of(named));
+        }
+        if let Some(known) = self.take_forwarded(&address) {
+            parameters.notify = Notify::both(known.notify, parameters.notify);
+            parameters.original = parameters.original.or(known.original);
         }
         match self.remote.get_mut(&address) {
             Some(known) => known.notify = Notify::both(known.notify, parameters.notify),

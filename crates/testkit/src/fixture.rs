@@ -162,6 +162,11 @@ impl Fixture {
             ("role", "mx") => self.role = SmtpRole::Mx,
             ("role", "submission") => self.role = SmtpRole::Submission,
             ("role", "lmtp") => self.role = SmtpRole::Lmtp,
+            ("trusted", _) => {
+                // Asks no DNS for what it does not trust.
+                smtp.verdicts.enabled = false;
+                smtp.verdicts.trusted = vec![value.parse()?];
+            }
             ("xclient", _) => smtp.xclient.push(value.parse()?),
             ("proxies", _) => self.proxies.push(value.parse()?),
             ("max_connections_per_address", _) => {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
-use mail_directory::{Limit, QuotaSetting, Refusal};
+use anyhow::{Context as _, Result, anyhow, bail};
+use mail_directory::{Forwarding, Limit, Posting, QuotaSetting, Refusal};
 use mail_types::Network;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,6 +26,10 @@ pub struct Transcript {
     /// By whom, and whose mail.
     refusals: Vec<(Option<String>, String)>,
     disabled: Vec<String>,
+    /// The list; its owner, who may post, its members.
+    lists: Vec<(String, Vec<String>)>,
+    /// Whose mail goes on, to whom, and whether it stays as well.
+    forwards: Vec<(String, Vec<String>, bool)>,
     dns: String,
     plain_only: bool,
     /// The client behind the proxy through which all come.
@@ -132,6 +136,14 @@ impl Transcript {
                 };
                 self.refusals.push((by, (*sender).to_owned()));
             }
+            ["list", list, "of", owner, "for", posting, "with", members @ ..] => {
+                let words = [owner, posting].into_iter().chain(members).map(|it| (*it).to_owned());
+                self.lists.push(((*list).to_owned(), words.collect()));
+            }
+            ["forward", "of", account, "to", targets @ .., "with", copy] => {
+                let targets = targets.iter().map(|it| (*it).to_owned()).collect();
+                self.forwards.push(((*account).to_owned(), targets, *copy == "copy"));
+            }
             ["no", "mail", "for", user] => self.disabled.push((*user).to_owned()),
             ["quota", "of", user, storage, "octets", messages, "messages"] => {
                 let setting = QuotaSetting { storage: limit(storage)?, messages: limit(messages)? };
@@ -168,6 +180,19 @@ impl Transcript {
         for (account, sender) in &self.refusals {
             let account = account.as_ref().map(|account| account.parse()).transpose()?;
             fixture.directory.refuse(&Refusal { account, sender: sender.parse()? })?;
+        }
+        for (list, words) in &self.lists {
+            let [owner, posting, members @ ..] = words.as_slice() else { bail!("whose list?") };
+            let (list, posting) =
+                (list.parse()?, posting.parse::<Posting>().map_err(|error| anyhow!(error))?);
+            let members = members.iter().map(|it| it.parse()).collect::<Result<Vec<_>, _>>()?;
+            fixture.directory.add_list(&list, &owner.parse()?, posting)?;
+            fixture.directory.add_members(&list, &members)?;
+        }
+        for (account, targets, keeps_copy) in &self.forwards {
+            let targets = targets.iter().map(|it| it.parse()).collect::<Result<Vec<_>, _>>()?;
+            let forwarding = Forwarding { targets, keeps_copy: *keeps_copy };
+            fixture.directory.set_forwarding(&account.parse()?, &forwarding)?;
         }
         for user in &self.disabled {
             fixture.directory.set_receives(&user.parse()?, false)?;

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use mail_directory::Directory;
+use mail_directory::{Directory, Forwarding};
 use mail_store::Store;
 use mail_types::Address;
 use serde_json::json;
@@ -20,6 +20,10 @@ pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> 
             Ok(output::line(&format!("removed {address}; its mail is kept"))?)
         }
         AccountCommand::Receive { address, switch, json } => receive(config, &address, switch, json),
+        AccountCommand::Forward { address, targets, copy, none, json } => {
+            let change = Change { targets: Some(targets).filter(|it| none || !it.is_empty()), copy };
+            forward(config, &address, change, json)
+        }
         AccountCommand::Quota(arguments) => quota::run(config, &arguments),
         AccountCommand::Password { address } => {
             let directory = open_directory(config)?;
@@ -45,6 +49,37 @@ fn receive(config: &Path, address: &Address, switch: Option<Switch>, json: bool)
     }
     let says = if receives { "takes mail" } else { "takes no mail" };
     Ok(output::line(&format!("{address} {says}"))?)
+}
+
+/// What is to become of an account's forwarding.
+struct Change {
+    targets: Option<Vec<Address>>,
+    copy: Option<Switch>,
+}
+
+fn forward(config: &Path, address: &Address, change: Change, json: bool) -> anyhow::Result<()> {
+    let directory = open_directory(config)?;
+    let address = address.to_lowercase();
+    let before = directory.forwarding(&address)?;
+    let wanted = Forwarding {
+        targets: change.targets.unwrap_or_else(|| before.targets.clone()),
+        keeps_copy: change.copy.map_or(before.keeps_copy, |copy| copy == Switch::On),
+    };
+    if wanted != before {
+        directory.set_forwarding(&address, &wanted)?;
+    }
+    let now = directory.forwarding(&address)?;
+    let targets: Vec<String> = now.targets.iter().map(ToString::to_string).collect();
+    if json {
+        let forwarding =
+            json!({ "address": address.to_string(), "targets": targets, "copy": now.keeps_copy });
+        return output::json(&forwarding);
+    }
+    Ok(output::line(&match (targets.is_empty(), now.keeps_copy) {
+        (true, _) => format!("mail of {address} does not go on"),
+        (false, true) => format!("mail of {address} goes on to {}, and stays", targets.join(", ")),
+        (false, false) => format!("mail of {address} goes on to {}, and does not stay", targets.join(", ")),
+    })?)
 }
 
 /// The folders come first: an account that can log in always finds its INBOX.

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use mail_config::Config;
-use mail_directory::Directory;
+use mail_directory::{Directory, Srs};
 use mail_types::Domain;
 use nix::unistd::{User, geteuid};
 use server_core::become_user;
@@ -89,6 +89,7 @@ fn add_domain(file: &Path, domain: &Domain) -> anyhow::Result<()> {
         become_user(user).map_err(|error| anyhow!(error))?;
     }
     Directory::open(&config.directory_file())?.add_domain(domain)?;
+    config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     Ok(())
 }
 

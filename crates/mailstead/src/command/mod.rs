@@ -6,6 +6,7 @@ mod alias;
 mod config;
 mod domain;
 mod init;
+mod list;
 mod operator;
 mod queue;
 mod quota;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Account(command) => done(account::run(&config, command)),
         Command::Domain(command) => done(domain::run(&config, command)),
         Command::Alias(command) => done(alias::run(&config, command)),
+        Command::List(command) => done(list::run(&config, command)),
         Command::Refusal(command) => done(refusal::run(&config, command)),
         Command::Acl(command) => done(acl::run(&config, command)),
         Command::Store(command) => store::run(&config, command),

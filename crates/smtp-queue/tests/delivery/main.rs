@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mail_config::FullMailbox;
-use mail_directory::{Directory, Limit, QuotaSetting};
+use mail_directory::{Directory, Forwarding, Limit, Posting, QuotaSetting};
 use smtp_proto::{ByMode, RcptParameters, Return};
 use smtp_queue::{Deadline, Handling, Queue, QueuedMessage, Requests};
 
@@ -332,14 +332,91 @@ async fn an_alias_leads_on_to_another_host_and_an_unknown_user_bounces() {
     let running = host.run();
     host.add(Some("carol@example.com"), &["both@example.org"]);
     let forwarded = peer.next().await;
-    assert_eq!(
-        (forwarded.from.as_str(), &forwarded.to[..]),
-        ("carol@example.com", &["bob@example.net".to_owned()][..])
-    );
+    // From a return address of ours.
+    assert!(forwarded.from.ends_with("=example.com=carol@example.org"), "{}", forwarded.from);
+    assert_eq!(forwarded.to, ["bob@example.net"]);
+    assert!(forwarded.text.starts_with("Delivered-To: both@example.org\r\n"), "{}", forwarded.text);
     assert!(host.mail().await.contains("Subject: hello"));
     host.add(Some("carol@example.com"), &["nobody@example.org"]);
     assert!(peer.next().await.text.contains("Final-Recipient: rfc822; nobody@example.org\r\n"));
     running.stop().await;
+}
+
+/// The one who gets a bounce of what goes on: through our return address.
+#[tokio::test]
+async fn the_bounce_of_what_goes_on_comes_to_its_sender() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let directory = Directory::open(&host.config.directory_file()).unwrap();
+    let forwarding = Forwarding { targets: vec![address("no@x.org")], keeps_copy: false };
+    directory.set_forwarding(&address("alice@example.org"), &forwarding).unwrap();
+    let running = host.run();
+    host.add(Some("Carol@example.com"), &["alice@example.org"]);
+    let bounce = peer.next().await;
+    assert_eq!((bounce.from.as_str(), &bounce.to[..]), ("", &["Carol@example.com".to_owned()][..]));
+    assert!(bounce.text.contains("Original-Recipient: rfc822; alice@example.org\r\n"), "{}", bounce.text);
+    running.stop().await;
+}
+
+/// A member's mail goes on as anybody's, a list within a list too, and each once.
+#[tokio::test]
+async fn a_list_reaches_members_here_and_elsewhere_and_those_of_other_lists() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let directory = Directory::open(&host.config.directory_file()).unwrap();
+    let (outer, inner) = (address("outer@example.org"), address("inner@example.org"));
+    let forwarding = Forwarding { targets: vec![address("alice@example.net")], keeps_copy: true };
+    directory.set_forwarding(&address("alice@example.org"), &forwarding).unwrap();
+    for (list, owner) in [(&outer, "alice@example.org"), (&inner, "owner@example.net")] {
+        directory.add_list(list, &address(owner), Posting::Named).unwrap();
+    }
+    directory.add_members(&outer, &[inner.clone(), address("alice@example.org")]).unwrap();
+    // Back to the first.
+    directory.add_members(&inner, &[address("eve@example.net"), outer.clone()]).unwrap();
+    let running = host.run();
+    host.add(Some("alice@example.org"), &["outer@example.org"]);
+    let mut sent = [peer.next().await, peer.next().await, peer.next().await];
+    sent.sort_by(|one, other| one.to.cmp(&other.to));
+    let from: Vec<&str> = sent.iter().map(|it| it.from.as_str()).collect();
+    assert_eq!(from, ["outer-bounces@example.org", "inner-bounces@example.org", ""]);
+    let text = &sent[0].text;
+    assert!(
+        text.starts_with("Delivered-To: alice@example.org\r\nDelivered-To: outer@example.org\r\n"),
+        "{text}"
+    );
+    let to: Vec<&[String]> = sent.iter().map(|it| &it.to[..]).collect();
+    assert_eq!(to, [["alice@example.net"], ["eve@example.net"], ["owner@example.net"]]);
+    let bounce = &sent[2].text;
+    assert!(bounce.contains("outer@example.org\r\nAction: failed\r\nStatus: 5.4.6\r\n"), "{bounce}");
+    assert!(
+        host.mail().await.starts_with("Return-Path: <outer-bounces@example.org>\r\nDelivered-To: outer@")
+    );
+    host.wait_until_empty().await;
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+}
+
+/// What waits for room in the account does not go on a second time when there is some.
+#[tokio::test]
+async fn what_goes_on_does_not_wait_for_a_full_account_and_goes_once() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.retry_min = Duration::from_millis(50);
+    host.config.queue.retry_max = Duration::from_millis(50);
+    let directory = Directory::open(&host.config.directory_file()).unwrap();
+    let alice = address("alice@example.org");
+    let forwarding = Forwarding { targets: vec![address("alice@example.net")], keeps_copy: true };
+    directory.set_forwarding(&alice, &forwarding).unwrap();
+    let full = QuotaSetting { storage: Limit::AtMost(1), messages: Limit::Default };
+    directory.set_quota(&alice, full).unwrap();
+    let running = host.run();
+    host.add(Some("carol@example.com"), &["alice@example.org"]);
+    assert_eq!(peer.next().await.to, ["alice@example.net"]);
+    directory.set_quota(&alice, QuotaSetting::default()).unwrap();
+    assert!(host.mail().await.contains("Subject: hello"));
+    host.wait_until_empty().await;
+    running.stop().await;
+    assert!(peer.received_already().is_none());
 }
 
 #[tokio::test]

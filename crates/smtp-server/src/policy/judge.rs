@@ -21,6 +21,8 @@ pub(crate) struct Verdict {
     /// For the log.
     pub(crate) summary: String,
     pub(crate) outcome: Outcome,
+    /// SPF or DMARC says that the sender is who it says.
+    pub(crate) is_sender_proven: bool,
 }
 
 /// What becomes of a message.
@@ -66,7 +68,9 @@ impl Verdicts {
         let summary = std::iter::once(format!("{word}; score={score}")).chain(named).collect::<Vec<_>>();
         let field = format!("X-Mailstead-Verdict: {}\r\n", summary.join(";\r\n\t"));
         let fields = self.results(client, findings, message) + &field;
-        Verdict { fields, summary: summary.join("; "), outcome }
+        let passes_spf = findings.mail_spf.as_ref().is_some_and(|spf| spf.result() == SpfResult::Pass);
+        let is_sender_proven = passes_spf || message.dmarc.result == "pass";
+        Verdict { fields, summary: summary.join("; "), outcome, is_sender_proven }
     }
 
     /// A refusal that a human can act on, in one line.
