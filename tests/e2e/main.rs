@@ -8,6 +8,7 @@ mod command_line;
 mod config;
 mod curl;
 mod demo;
+mod dkim;
 mod dovecot;
 mod fetchmail;
 mod hammer;

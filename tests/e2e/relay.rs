@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const SINK: &str = "/usr/sbin/smtp-sink";
 
 /// A domain whose smarthost is at `port`.
-fn installation(port: u16) -> Result<(Installation, Process)> {
+pub(crate) fn installation(port: u16) -> Result<(Installation, Process)> {
     let more = format!(
         "[relay]\nsmarthost = \"127.0.0.1:{port}\"\ntls = \"none\"\n[queue]\nretry_min = \"1h\"\nretry_max = \"1h\"\n"
     );
@@ -42,7 +42,7 @@ impl Sink {
     }
 
     /// The messages that came in, once there are as many.
-    fn messages(&self, count: usize) -> Result<Vec<String>> {
+    pub(crate) fn messages(&self, count: usize) -> Result<Vec<String>> {
         wait(|| {
             let entries = std::fs::read_dir(self.folder.path())?;
             let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;

@@ -4,6 +4,7 @@ mod dns;
 mod events;
 mod listener;
 mod load;
+mod paths;
 mod reader;
 mod relay;
 mod units;
@@ -76,42 +77,6 @@ impl Config {
             quota: QuotaConfig::default(),
             log: LogConfig::default(),
         }
-    }
-
-    /// The users' mail: `<mail_dir>/<domain>/<local-part>/…`.
-    #[must_use]
-    pub fn mail_dir(&self) -> PathBuf {
-        self.data_dir.join("mail")
-    }
-
-    /// The outbound queue's folder.
-    #[must_use]
-    pub fn queue_dir(&self) -> PathBuf {
-        self.data_dir.join("queue")
-    }
-
-    /// The database of domains, accounts and aliases.
-    #[must_use]
-    pub fn directory_file(&self) -> PathBuf {
-        self.data_dir.join("directory.sqlite")
-    }
-
-    /// The keys for return addresses of mail that goes on to others.
-    #[must_use]
-    pub fn srs_file(&self) -> PathBuf {
-        self.data_dir.join("srs.key")
-    }
-
-    /// The database of those who have sent mail before.
-    #[must_use]
-    pub fn greylist_file(&self) -> PathBuf {
-        self.data_dir.join("greylist.sqlite")
-    }
-
-    /// The event log's folder.
-    #[must_use]
-    pub fn events_dir(&self) -> PathBuf {
-        self.data_dir.join("events")
     }
 
     /// The supervisor's control socket.

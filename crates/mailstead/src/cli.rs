@@ -1,3 +1,5 @@
+mod dkim;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -6,6 +8,7 @@ use mail_directory::{Limit, Posting};
 use mail_types::{Address, AddressPattern, Domain, MailboxName, Rights};
 
 use crate::store::export::Format;
+pub(crate) use dkim::{DkimCommand, DkimListArguments};
 
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
 #[derive(Debug, Parser)]
@@ -58,6 +61,9 @@ pub(crate) enum Command {
     /// Adds, lists, removes local domains
     #[command(subcommand)]
     Domain(DomainCommand),
+    /// Makes, lists, exchanges the keys that outgoing mail is signed with (DKIM), and prints their DNS records
+    #[command(subcommand)]
+    Dkim(DkimCommand),
     /// Adds, lists, removes aliases
     #[command(subcommand)]
     Alias(AliasCommand),

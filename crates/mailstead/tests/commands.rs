@@ -198,7 +198,7 @@ fn domains_and_aliases_are_added_listed_and_removed() {
     installation.run(&["alias", "add", "a@example.net", "a@example.net"]).fails(1, &["leads back"]);
     installation
         .run(&["domain", "remove", "example.net"])
-        .fails(1, &["accounts or aliases", "remove them first"]);
+        .fails(1, &["accounts, aliases or lists", "remove them first"]);
     installation.run(&["alias", "remove", "sales@example.net"]).succeeds();
     installation.run(&["alias", "remove", "sales@example.net"]).fails(1, &["does not exist"]);
     installation.run(&["domain", "remove", "example.net"]).succeeds();

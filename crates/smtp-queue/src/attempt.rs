@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_directory::{Forward, Reached, Through};
+use mail_dkim::Signers;
 use mail_events::EventLog;
 use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_proto::{Body, OriginalRecipient, RcptParameters};
@@ -37,6 +38,7 @@ pub(crate) struct Deliverer {
     /// Of reports where the message does not say in which its sender reads.
     pub(crate) language: Language,
     pub(crate) events: EventLog,
+    pub(crate) signers: Arc<Signers>,
 }
 
 /// A recipient's position, and whom it reaches.
@@ -138,13 +140,21 @@ impl Deliverer {
         local
     }
 
-    fn prepare(&self, attempt: &mut Attempt, mut local: Vec<Here>, file: MessageFile) {
+    fn prepare(&self, attempt: &mut Attempt, mut local: Vec<Here>, mut file: MessageFile) {
         attempt.take_out_loops(&mut local, &file);
         if !local.is_empty() {
             self.deliver_locally(attempt, local, &file);
         }
         if !attempt.elsewhere.is_empty() && attempt.needs != Needs::default() {
             attempt.look_closer(&file);
+        }
+        if !attempt.elsewhere.is_empty()
+            && attempt.message.handling.is_ours
+            && let Err(error) = file.sign(&self.signers)
+        {
+            error!(id = %attempt.message.id, %error, "a message can't be signed");
+            let positions = std::mem::take(&mut attempt.elsewhere);
+            attempt.put_off(positions, "the message can't be signed for now");
         }
         attempt.file = Some(file);
     }

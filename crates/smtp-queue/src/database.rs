@@ -21,7 +21,7 @@ use crate::{QueueError, Status};
 pub(crate) use operator::Selection;
 use row::{body_code, state_code, timestamp};
 
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 const SCHEMA: &str = "
     CREATE TABLE message (
         id TEXT PRIMARY KEY,
@@ -38,7 +38,8 @@ const SCHEMA: &str = "
         deadline INTEGER,
         deadline_returns INTEGER,
         deadline_traced INTEGER,
-        release INTEGER
+        release INTEGER,
+        is_ours INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE recipient (
         message TEXT NOT NULL REFERENCES message (id) ON DELETE CASCADE,
@@ -59,8 +60,8 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 /// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
-/// 3 of nothing that says when and how a message is to go on its way.
-const UPGRADES: [&str; 3] = [
+/// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures.
+const UPGRADES: [&str; 4] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
@@ -73,6 +74,7 @@ const UPGRADES: [&str; 3] = [
      ALTER TABLE message ADD COLUMN deadline_traced INTEGER;
      ALTER TABLE message ADD COLUMN release INTEGER;
      ALTER TABLE recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE message ADD COLUMN is_ours INTEGER NOT NULL DEFAULT 0;",
 ];
 /// What is due is found in it alone, without a look at the table. Older versions had one without the address, then one without the
 /// priority.
@@ -309,8 +311,8 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
     transaction
         .prepare_cached(
             "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit, ret, envelope_id, require_tls,
-                 priority, deadline, deadline_returns, deadline_traced, release)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 priority, deadline, deadline_returns, deadline_traced, release, is_ours)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id.0,
@@ -327,6 +329,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             handling.deadline.map(|it| it.mode == ByMode::Return),
             handling.deadline.map(|it| it.trace),
             handling.release.map(Timestamp::as_millisecond),
+            handling.is_ours,
         ])?;
     let mut recipient = transaction.prepare_cached(
         "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original, priority)

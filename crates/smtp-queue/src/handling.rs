@@ -12,6 +12,8 @@ pub struct Handling {
     pub deadline: Option<Deadline>,
     /// It is not tried before. RFC 4865.
     pub release: Option<Timestamp>,
+    /// It was written here, and is signed in the name of its From field's domain where it leaves. RFC 6376.
+    pub is_ours: bool,
 }
 
 /// The moment for which a message must be delivered, and what is done then. RFC 2852.
@@ -47,13 +49,14 @@ impl Handling {
             priority: parameters.priority,
             deadline: parameters.deliver_by.map(deadline),
             release: parameters.hold.map(|hold| hold.release(now)),
+            is_ours: false,
         }
     }
 
     /// What goes with a message that is made of this one: a report, which is no more urgent than any other.
     pub(crate) fn of_report(&self) -> Self {
         // RFC 8689 §5
-        Self { require_tls: self.require_tls, ..Self::default() }
+        Self { require_tls: self.require_tls, is_ours: true, ..Self::default() }
     }
 
     /// True if it must not be delivered any more.

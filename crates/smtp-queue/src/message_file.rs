@@ -1,10 +1,13 @@
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Cursor, Read as _, Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
 
+use bytes::Bytes;
+use mail_dkim::{SignError, Signers};
 use mail_message::transport::seven_bit;
 use mail_types::Address;
 use smtp_proto::Body;
-use tokio::io::AsyncSeekExt as _;
+use tokio::io::{AsyncReadExt, AsyncSeekExt as _, Chain};
 
 /// Octets in which a Return-Path field at a file's start must end.
 const HEAD: u64 = 4096;
@@ -30,7 +33,13 @@ pub(crate) struct MessageFile {
     file: File,
     start: u64,
     size: u64,
+    /// What stands before it on its way, and what makes that.
+    signatures: Bytes,
+    signers: Option<Arc<Signers>>,
 }
+
+/// A message as it goes on its way, being read.
+pub(crate) type Octets = Chain<Cursor<Bytes>, tokio::fs::File>;
 
 impl MessageFile {
     /// Blocks.
@@ -40,15 +49,27 @@ impl MessageFile {
         let start = return_path_length(&head) as u64;
         let size = file.metadata()?.len().saturating_sub(start);
         file.seek(SeekFrom::Start(start))?;
-        Ok(Self { file, start, size })
+        Ok(Self::unsigned(file, start, size))
     }
 
-    /// Octets of the message.
-    pub(crate) const fn size(&self) -> u64 {
-        self.size
+    const fn unsigned(file: File, start: u64, size: u64) -> Self {
+        Self { file, start, size, signatures: Bytes::new(), signers: None }
     }
 
-    /// The message in 7-bit MIME; `None` if it can't be converted without a loss. Blocks, and has all of it in memory.
+    /// Octets of the message as it goes on its way.
+    pub(crate) fn size(&self) -> u64 {
+        self.size + self.signatures.len() as u64
+    }
+
+    /// Signs it, where there are keys for whom it is from. Blocks.
+    pub(crate) fn sign(&mut self, signers: &Arc<Signers>) -> Result<(), SignError> {
+        let signatures = signers.sign(BufReader::with_capacity(BLOCK, self.rewound()?))?;
+        self.signatures = signatures.unwrap_or_default().into();
+        self.signers = Some(Arc::clone(signers));
+        Ok(())
+    }
+
+    /// The message in 7-bit MIME, signed anew; `None` if it can't be converted without a loss. Blocks, and has all of it in memory.
     pub(crate) fn in_seven_bit(&self) -> io::Result<Option<Self>> {
         let mut message = Vec::new();
         self.rewound()?.read_to_end(&mut message)?;
@@ -56,8 +77,11 @@ impl MessageFile {
         let mut file = tempfile::tempfile()?;
         file.write_all(&converted)?;
         file.rewind()?;
-        let size = converted.len() as u64;
-        Ok(Some(Self { file, start: 0, size }))
+        let mut file = Self::unsigned(file, 0, converted.len() as u64);
+        if let Some(signers) = &self.signers {
+            file.sign(signers).map_err(io::Error::other)?;
+        }
+        Ok(Some(file))
     }
 
     /// What a server must offer so that the message, if it is made of lines, can be sent to it as it is. Blocks.
@@ -108,14 +132,15 @@ impl MessageFile {
 
     /// The same file; the two share their position.
     pub(crate) fn again(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, start: self.start, size: self.size })
+        let (signatures, signers) = (self.signatures.clone(), self.signers.clone());
+        Ok(Self { file: self.file.try_clone()?, start: self.start, size: self.size, signatures, signers })
     }
 
     /// At the message's first octet, for reading without blocking. One at a time: they share their position.
-    pub(crate) async fn reopen(&self) -> io::Result<tokio::fs::File> {
+    pub(crate) async fn reopen(&self) -> io::Result<Octets> {
         let mut file = tokio::fs::File::from_std(self.file.try_clone()?);
         file.seek(SeekFrom::Start(self.start)).await?;
-        Ok(file)
+        Ok(AsyncReadExt::chain(Cursor::new(self.signatures.clone()), file))
     }
 }
 

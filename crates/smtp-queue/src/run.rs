@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mail_config::Config;
 use mail_directory::{Directory, Srs};
+use mail_dkim::{Keys, Signers};
 use mail_events::EventLog;
 use mail_store::Store;
 use server_core::{BoundListener, Drain, ServerContext};
@@ -86,7 +87,8 @@ fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + 
     let relay = Relay::new(config)?;
     let (schedule, language) = (Schedule::new(&config.queue), config.queue.language);
     let events = EventLog::open_or_complain(config, "queue");
-    Ok((Deliverer { queue, local, relay, schedule, hostname, language, events }, lock_file))
+    let signers = Arc::new(Signers::new(Keys::new(config.dkim_dir())));
+    Ok((Deliverer { queue, local, relay, schedule, hostname, language, events, signers }, lock_file))
 }
 
 /// Waits to be the only one that delivers from this queue; `None` if told to stop meanwhile.

@@ -197,7 +197,7 @@ fn a_queue_of_the_first_format_goes_on() {
         ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE message DROP COLUMN require_tls;
         ALTER TABLE message DROP COLUMN priority; ALTER TABLE message DROP COLUMN deadline;
         ALTER TABLE message DROP COLUMN deadline_returns; ALTER TABLE message DROP COLUMN deadline_traced;
-        ALTER TABLE message DROP COLUMN release; PRAGMA user_version = 1;";
+        ALTER TABLE message DROP COLUMN release; ALTER TABLE message DROP COLUMN is_ours; PRAGMA user_version = 1;";
     rusqlite::Connection::open(path.join("queue.sqlite")).unwrap().execute_batch(before).unwrap();
     let queue = Queue::open(&path).unwrap();
     let message = queue.show(&id).unwrap().unwrap();

@@ -2,12 +2,11 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use mail_directory::DirectoryError;
 use mail_events::EventLog;
 use mail_store::{Delivery, Store, StoreError};
 use mail_types::{Address, Domain, Language, LocalRecipient};
-use smtp_queue::{Arrival, Body, Envelope, Queue, QueueError, QueueId, QueueWriter};
+use smtp_queue::{Arrival, Body, Envelope, Handling, Queue, QueueError, QueueId, QueueWriter};
 use tracing::{error, warn};
 
 use crate::note::report_of;
@@ -148,12 +147,13 @@ impl Files {
         self,
         transaction: &Transaction,
         body: Body,
-        at: Timestamp,
+        trace: &Trace,
     ) -> Result<QueueIds, FileError> {
+        let handling = Handling { is_ours: trace.account.is_some(), ..transaction.handling(trace.at) };
         let is_elsewhere = self.queued.is_some();
-        let elsewhere = self.queued.map(|writer| (writer, transaction.envelope(body, at)));
+        let elsewhere = self.queued.map(|writer| (writer, transaction.envelope(body, handling)));
         let onward = self.forwards.into_iter().zip(&transaction.forwards);
-        let onward = onward.map(|(writer, onward)| (writer, transaction.envelope_of(onward, body, at)));
+        let onward = onward.map(|(writer, onward)| (writer, transaction.envelope_of(onward, body, handling)));
         let queued: Vec<(QueueWriter, Envelope)> = elsewhere.into_iter().chain(onward).collect();
         let Some(delivery) = self.delivery else {
             return Ok(QueueIds::of(self.queue.commit_all(queued, Duration::ZERO)?, is_elsewhere));
@@ -205,6 +205,7 @@ fn deliver(delivery: Delivery, transaction: &Transaction) -> Result<(), FileErro
 mod tests {
     use std::path::Path;
 
+    use jiff::Timestamp;
     use mail_directory::Reached;
     use smtp_proto::RcptParameters;
 
@@ -239,8 +240,7 @@ mod tests {
             is_submission: false,
             own_results: None,
         };
-        let now = Timestamp::now();
-        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit, now).map(drop)
+        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit, &trace).map(drop)
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {

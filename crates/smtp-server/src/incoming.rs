@@ -327,7 +327,7 @@ impl Incoming {
         let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
         let body = found.max(self.transaction.parameters.body);
         if let Some(files) = self.files.take() {
-            let queued = files.commit(&self.transaction, body, self.trace.at)?;
+            let queued = files.commit(&self.transaction, body, &self.trace)?;
             self.queue_id = queued.elsewhere;
             for (onward, id) in self.transaction.forwards.iter().zip(&queued.onward) {
                 self.to.events.note(forward_of(&self.trace, &onward.forward, id, self.size));

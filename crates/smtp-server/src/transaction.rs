@@ -155,14 +155,14 @@ impl Transaction {
     }
 
     /// What the queue is told of the message to those elsewhere, if there are any.
-    pub(crate) fn envelope(&self, body: Body, at: Timestamp) -> Envelope {
+    pub(crate) fn envelope(&self, body: Body, handling: Handling) -> Envelope {
         Envelope {
             sender: self.from.clone(),
             recipients: self.remote.keys().cloned().collect(),
             smtputf8: self.needs_utf8(),
             body,
             requests: self.requests(self.remote.clone()),
-            handling: self.handling(at),
+            handling,
         }
     }
 
@@ -171,7 +171,7 @@ impl Transaction {
         &self,
         Onward { forward, parameters }: &Onward,
         body: Body,
-        at: Timestamp,
+        handling: Handling,
     ) -> Envelope {
         let recipients = forward.targets.iter().map(|it| (it.clone(), parameters.clone())).collect();
         let is_list = forward.through == Through::List;
@@ -183,7 +183,7 @@ impl Transaction {
             body,
             // RFC 3461 §5.2.7.3: of a list's mail its owner hears.
             requests: if is_list { Requests::default() } else { self.requests(recipients) },
-            handling: self.handling(at),
+            handling,
         }
     }
 

@@ -1,17 +1,23 @@
 use std::path::Path;
 
+use mail_directory::Directory;
+use mail_dkim::Keys;
+use mail_types::Domain;
 use serde_json::json;
 
-use super::operator::open_directory;
+use super::dkim;
+use super::operator::become_operator;
 use crate::cli::DomainCommand;
 use crate::output;
 
 pub(super) fn run(config: &Path, command: DomainCommand) -> anyhow::Result<()> {
-    let directory = open_directory(config)?;
+    let config = become_operator(config)?;
+    let directory = Directory::open(&config.directory_file())?;
     match command {
         DomainCommand::Add { domain } => {
             directory.add_domain(&domain)?;
-            Ok(output::line(&format!("added {domain}"))?)
+            output::line(&format!("added {domain}"))?;
+            sign(&Keys::new(config.dkim_dir()), &domain)
         }
         DomainCommand::List(arguments) => {
             let domains = directory.domains()?;
@@ -26,4 +32,14 @@ pub(super) fn run(config: &Path, command: DomainCommand) -> anyhow::Result<()> {
             Ok(output::line(&format!("removed {domain}"))?)
         }
     }
+}
+
+/// Makes keys for a domain that has none, and prints their DNS records.
+fn sign(keys: &Keys, domain: &Domain) -> anyhow::Result<()> {
+    if domain.is_literal() || !keys.generations(domain)?.is_empty() {
+        return Ok(());
+    }
+    let generation = dkim::generate(keys, domain)?;
+    output::line("its mail is signed; publish these DNS records:")?;
+    Ok(output::table(&dkim::records(keys, domain, &generation.name)?)?)
 }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use mail_config::Config;
 use mail_directory::{Directory, Srs};
+use mail_dkim::Keys;
 use mail_types::Domain;
 use nix::unistd::{User, geteuid};
 use server_core::become_user;
 use server_core::program::DEFAULT_CONFIG;
 
+use super::dkim;
 use crate::certificate::TestCertificate;
 use crate::cli::InitArguments;
 use crate::owner::other_owner;
@@ -41,8 +43,9 @@ pub(super) fn run(arguments: &InitArguments, config: Option<PathBuf>) -> anyhow:
             "there is no user mailstead: the servers will run as root, unless you make one and name it as `user`",
         );
     }
-    write_files(&folder, &file, domain, &hostname, user.as_deref())?;
-    output::line(&next_steps(&file, &folder, domain, &hostname))?;
+    let signing = write_files(&folder, &file, domain, &hostname, user.as_deref())?;
+    let records = dns_records(domain, &hostname).into_iter().chain(signing).collect::<Vec<_>>();
+    output::line(&next_steps(&file, &folder, domain, &hostname, &records))?;
     Ok(())
 }
 
@@ -54,14 +57,14 @@ fn user(arguments: &InitArguments) -> anyhow::Result<Option<String>> {
     Ok(usual.map(|user| user.name))
 }
 
-/// Where the config stands, everything it names is there.
+/// Where the config stands, everything it names is there. Returns the DNS records of the keys that sign.
 fn write_files(
     folder: &Path,
     file: &Path,
     domain: &Domain,
     hostname: &Domain,
     user: Option<&str>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Vec<String>>> {
     let owner = other_owner(user)?;
     data_dir::make(folder, owner.as_ref())?;
     let tls = folder.join("tls");
@@ -81,8 +84,8 @@ fn write_files(
     add_domain(file, domain).inspect_err(|_| drop(std::fs::remove_file(file)))
 }
 
-/// As the user that the servers become, so that the directory is theirs.
-fn add_domain(file: &Path, domain: &Domain) -> anyhow::Result<()> {
+/// As the user that the servers become, so that the directory and the keys are theirs.
+fn add_domain(file: &Path, domain: &Domain) -> anyhow::Result<Vec<Vec<String>>> {
     let config = Config::load(file)?;
     data_dir::prepare(&config)?;
     if let Some(user) = &config.user {
@@ -90,7 +93,12 @@ fn add_domain(file: &Path, domain: &Domain) -> anyhow::Result<()> {
     }
     Directory::open(&config.directory_file())?.add_domain(domain)?;
     config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
-    Ok(())
+    let keys = Keys::new(config.dkim_dir());
+    let generation = match keys.generations(domain)?.into_iter().find(|it| it.is_in_use) {
+        Some(known) => known,
+        None => dkim::generate(&keys, domain)?,
+    };
+    dkim::records(&keys, domain, &generation.name)
 }
 
 fn config(folder: &Path, certificate: &TestCertificate, hostname: &Domain, user: Option<&str>) -> String {
@@ -161,8 +169,14 @@ fn dns_records(domain: &Domain, hostname: &Domain) -> Vec<Vec<String>> {
     ]
 }
 
-fn next_steps(file: &Path, folder: &Path, domain: &Domain, hostname: &Domain) -> String {
-    let records = output::columns(&dns_records(domain, hostname)).replace('\n', "\n  ");
+fn next_steps(
+    file: &Path,
+    folder: &Path,
+    domain: &Domain,
+    hostname: &Domain,
+    records: &[Vec<String>],
+) -> String {
+    let records = output::columns(records).replace('\n', "\n  ");
     let command = if file == Path::new(DEFAULT_CONFIG) {
         "mailstead".to_owned()
     } else {

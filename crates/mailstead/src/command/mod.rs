@@ -4,6 +4,7 @@ mod account;
 mod acl;
 mod alias;
 mod config;
+mod dkim;
 mod domain;
 mod init;
 mod list;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(command) => done(config::run(&config, &command)),
         Command::Account(command) => done(account::run(&config, command)),
         Command::Domain(command) => done(domain::run(&config, command)),
+        Command::Dkim(command) => done(dkim::run(&config, command)),
         Command::Alias(command) => done(alias::run(&config, command)),
         Command::List(command) => done(list::run(&config, command)),
         Command::Refusal(command) => done(refusal::run(&config, command)),

@@ -5,7 +5,6 @@ use bytes::{Bytes, BytesMut};
 use line_codec::line::{Line, LineCodec};
 use line_codec::mail_data::DotStuffer;
 use smtp_proto::{Body, Reply, ReplyError};
-use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -14,6 +13,7 @@ use super::outgoing::Outgoing;
 use super::session::{self, Policy, Session};
 use super::tls::Trust;
 use super::transaction::{self, Awaited, Form, Outcome, Transaction};
+use crate::message_file::Octets;
 use crate::{Diagnosis, Status};
 
 /// RFC 5321 §4.5.3.2
@@ -198,7 +198,7 @@ impl Connection {
     }
 
     /// Sends one message, `file` standing at its first octet.
-    pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: File) -> Delivered {
+    pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: Octets) -> Delivered {
         let mut transaction =
             Transaction::new(&self.host, outgoing, &self.extensions, self.verified, self.open);
         let mut in_doubt = false;
@@ -226,7 +226,7 @@ impl Connection {
         }
     }
 
-    async fn run(&mut self, transaction: &mut Transaction, size: u64, file: File) -> Result<(), Broken> {
+    async fn run(&mut self, transaction: &mut Transaction, size: u64, file: Octets) -> Result<(), Broken> {
         let mut file = Some(file);
         loop {
             match transaction.next() {
@@ -250,7 +250,7 @@ impl Connection {
         }
     }
 
-    async fn send_body(&mut self, form: Form, size: u64, file: Option<File>) -> Result<(), Broken> {
+    async fn send_body(&mut self, form: Form, size: u64, file: Option<Octets>) -> Result<(), Broken> {
         match (form, file) {
             (Form::Dotted, Some(file)) => self.send_dotted(file).await,
             (Form::Chunk, Some(file)) => {
@@ -261,7 +261,7 @@ impl Connection {
         }
     }
 
-    async fn send_dotted(&mut self, mut file: File) -> Result<(), Broken> {
+    async fn send_dotted(&mut self, mut file: Octets) -> Result<(), Broken> {
         let (mut stuffer, mut stuffed) = (DotStuffer::new(), BytesMut::new());
         let mut block = vec![0; BLOCK];
         loop {
@@ -279,7 +279,7 @@ impl Connection {
     }
 
     /// RFC 3030 §2: exactly as many octets as announced.
-    async fn send_chunk(&mut self, file: File, size: u64) -> Result<(), Broken> {
+    async fn send_chunk(&mut self, file: Octets, size: u64) -> Result<(), Broken> {
         let (mut file, mut left) = (file.take(size), size);
         let mut block = vec![0; BLOCK];
         while left > 0 {

@@ -9,7 +9,6 @@ use mail_config::{Config, RelayTls, Smarthost};
 use mail_dns::DnsError;
 use mail_types::Secret;
 use smtp_proto::Body;
-use tokio::fs::File;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -22,7 +21,7 @@ use super::session::Policy;
 use super::tls::{Trust, TrustError};
 use super::transaction::Outcome;
 use crate::exchanges::{Candidate, Exchanges};
-use crate::message_file::MessageFile;
+use crate::message_file::{MessageFile, Octets};
 use crate::routes::{Destination, Routes};
 use crate::{Diagnosis, Status};
 
@@ -275,7 +274,7 @@ impl Relay {
         as_it_is: bool,
         outgoing: &Outgoing,
         message: &MessageFile,
-    ) -> io::Result<(Outgoing, File)> {
+    ) -> io::Result<(Outgoing, Octets)> {
         if !as_it_is {
             // A conversion has the whole message in memory.
             let _permit = self.conversions.acquire().await.map_err(io::Error::other)?;

@@ -29,6 +29,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
             priority: row.get::<_, Option<i64>>(10)?.map(|it| priority(it, 10)).transpose()?,
             deadline: deadline(row)?,
             release: row.get::<_, Option<i64>>(14)?.map(|it| moment(it, 14)).transpose()?,
+            is_ours: row.get(15)?,
         },
         recipients: Vec::new(),
     })

@@ -12,9 +12,10 @@ const LEFTOVERS: [&str; 4] =
 const DATABASE_MODULES: [&str; 2] = ["database", "index"];
 /// Who reads and writes files by a right of its own: the store; the directory, the queue, the event log and the config, which have
 /// nothing of the users' mail; sockets and certificates; the executable; development.
-const FILE_OWNERS: [&str; 11] = [
+const FILE_OWNERS: [&str; 12] = [
     "mail-store",
     "mail-directory",
+    "mail-dkim",
     "mail-events",
     "smtp-queue",
     "mail-config",

@@ -1,0 +1,49 @@
+//! Where things lie in the data dir.
+
+use std::path::PathBuf;
+
+use crate::Config;
+
+impl Config {
+    /// The users' mail: `<mail_dir>/<domain>/<local-part>/…`.
+    #[must_use]
+    pub fn mail_dir(&self) -> PathBuf {
+        self.data_dir.join("mail")
+    }
+
+    /// The outbound queue's folder.
+    #[must_use]
+    pub fn queue_dir(&self) -> PathBuf {
+        self.data_dir.join("queue")
+    }
+
+    /// The database of domains, accounts and aliases.
+    #[must_use]
+    pub fn directory_file(&self) -> PathBuf {
+        self.data_dir.join("directory.sqlite")
+    }
+
+    /// The keys for return addresses of mail that goes on to others.
+    #[must_use]
+    pub fn srs_file(&self) -> PathBuf {
+        self.data_dir.join("srs.key")
+    }
+
+    /// The database of those who have sent mail before.
+    #[must_use]
+    pub fn greylist_file(&self) -> PathBuf {
+        self.data_dir.join("greylist.sqlite")
+    }
+
+    /// The keys of DKIM: `<dkim_dir>/<domain>/…`.
+    #[must_use]
+    pub fn dkim_dir(&self) -> PathBuf {
+        self.data_dir.join("dkim")
+    }
+
+    /// The event log's folder.
+    #[must_use]
+    pub fn events_dir(&self) -> PathBuf {
+        self.data_dir.join("events")
+    }
+}
