@@ -14,6 +14,7 @@ mod fetchmail;
 mod hammer;
 mod imapflow;
 mod mbsync;
+mod milters;
 mod mutt;
 mod offlineimap;
 mod postfix;

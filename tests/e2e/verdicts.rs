@@ -40,7 +40,7 @@ fn swaks(site: &Site, from: &str, message: &str) -> Client {
 }
 
 /// The public part of a key made in `folder`.
-fn make_key(folder: &Path) -> Result<String> {
+pub(crate) fn make_key(folder: &Path) -> Result<String> {
     let run = |args: &[&str]| {
         let output = Command::new("openssl").args(args).current_dir(folder).output()?;
         ensure!(output.status.success(), "{output:?}");

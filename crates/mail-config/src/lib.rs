@@ -4,6 +4,7 @@ mod dns;
 mod events;
 mod listener;
 mod load;
+mod milter;
 mod paths;
 mod reader;
 mod relay;
@@ -18,6 +19,7 @@ use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 
 pub use dns::DnsConfig;
 pub use events::EventsConfig;
+pub use milter::{Milter, MilterAddress, MilterDefault};
 pub use relay::{RelayConfig, RelayTls, Route, Smarthost};
 pub use units::{show_size, size as parse_size};
 pub use verdicts::{
@@ -244,6 +246,8 @@ pub struct SmtpConfig {
     pub greylist: GreylistConfig,
     /// How much mail one may send in an hour.
     pub rates: RatesConfig,
+    /// `[[smtp.milter]]`, in the order in which they are asked.
+    pub milters: Vec<Milter>,
 }
 
 /// `[queue]`
@@ -473,6 +477,7 @@ impl Default for SmtpConfig {
             verdicts: VerdictsConfig::default(),
             greylist: GreylistConfig::default(),
             rates: RatesConfig::default(),
+            milters: Vec::new(),
         }
     }
 }

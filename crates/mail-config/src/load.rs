@@ -12,7 +12,7 @@ use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DAY, FullMailbox,
     ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, SmtpConfig, TlsConfig,
 };
-use crate::{dns, events, relay, verdicts};
+use crate::{dns, events, milter, relay, verdicts};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
@@ -127,6 +127,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         verdicts: reader.table("verdicts", verdicts::read),
         greylist: reader.table("greylist", verdicts::greylist),
         rates: reader.table("rates", verdicts::rates),
+        milters: reader.tables("milter", milter::milter).unwrap_or_default(),
     }
 }
 

@@ -127,7 +127,7 @@ fn relay_password(reader: &Reader<'_, '_>, file: &Path) -> Option<Secret<String>
     None
 }
 
-fn host_and_port(text: &str) -> Option<(String, u16)> {
+pub(crate) fn host_and_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let valid = match bare {

@@ -165,6 +165,7 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(as_shipped.smtp, smtp);
     let mut without_lists = switched_on.smtp.clone();
     assert_eq!(without_lists.verdicts.lists.drain(..).count(), 1);
+    assert_eq!(without_lists.milters.drain(..).collect::<Vec<_>>(), [usual_milter(11_332)]);
     assert_eq!(without_lists, standard.smtp);
     assert_eq!(switched_on.dns, standard.dns);
     assert_eq!(switched_on.data_dir, standard.data_dir);
@@ -178,6 +179,51 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(as_shipped.relay, standard.relay);
     let without_hosts = RelayConfig { smarthost: None, routes: Vec::new(), ..switched_on.relay.clone() };
     assert_eq!((without_hosts, switched_on.relay.routes.len()), (standard.relay, 1));
+}
+
+/// Of which only the address is said.
+fn usual_milter(port: u16) -> Milter {
+    let junk = ["X-Spam", "X-Spam-Flag", "X-Spam-Status"].map(|name| (name.to_owned(), "Yes".to_owned()));
+    Milter {
+        name: format!("127.0.0.1:{port}"),
+        address: MilterAddress::Inet("127.0.0.1".to_owned(), port),
+        roles: vec![SmtpRole::Mx, SmtpRole::Submission],
+        default: MilterDefault::TempFail,
+        connect_timeout: Duration::from_secs(30),
+        command_timeout: Duration::from_secs(30),
+        content_timeout: Duration::from_secs(300),
+        junk: junk.into(),
+    }
+}
+
+#[test]
+fn milters_are_asked_in_the_order_of_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let text = "hostname = \"mail.example.org\"\n[[smtp.milter]]\naddress = \"inet:127.0.0.1:8891\"\n\
+        [[smtp.milter]]\naddress = \"unix:/run/clamav/milter.sock\"\nroles = [\"mx\"]\ndefault = \"accept\"\n\
+        junk = [\"X-Virus: found\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let milters = Config::load(&file).unwrap().smtp.milters;
+    let second = Milter {
+        name: "milter".to_owned(),
+        address: MilterAddress::Unix("/run/clamav/milter.sock".into()),
+        roles: vec![SmtpRole::Mx],
+        default: MilterDefault::Accept,
+        junk: vec![("X-Virus".to_owned(), "found".to_owned())],
+        ..usual_milter(8891)
+    };
+    assert_eq!(milters, [usual_milter(8891), second]);
+}
+
+#[test]
+fn a_milter_is_somewhere() {
+    let found = |keys: &str| mistakes(&format!("hostname = \"mail.example.org\"\n[[smtp.milter]]\n{keys}\n"));
+    assert!(found("default = \"accept\"").contains("smtp.milter.address is missing"), "{}", found(""));
+    let wrong = found("address = \"unix:run/milter\"\nroles = [\"imap\"]\njunk = [\"Yes\"]");
+    for key in ["address = \"unix:run/milter\"", "roles: \"imap\"", "junk: \"Yes\""] {
+        assert!(wrong.contains(key), "{wrong}");
+    }
 }
 
 #[test]

@@ -44,6 +44,14 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// The version of TLS, as OpenSSL names it.
+    #[must_use]
+    pub fn tls_version(&self) -> Option<&'static str> {
+        let Self::Tls(secured) = self else { return None };
+        let version = secured.negotiated().protocol_version()?;
+        Some(if version == rustls::ProtocolVersion::TLSv1_3 { "TLSv1.3" } else { "TLSv1.2" })
+    }
+
     /// What a login can be bound to: under TLS 1.3, unless the operator does not want it.
     #[must_use]
     pub fn channel_bindings(&self) -> Option<ChannelBindings> {

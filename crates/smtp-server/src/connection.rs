@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
+use crate::milter::{Facts, Milters};
 use crate::note::Wish;
 use crate::policy::{Checks, Client, Verdicts};
 use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
@@ -41,7 +42,11 @@ pub(crate) async fn serve(connection: Connection, shared: Shared) {
     let mut dialogue = Dialogue::new(connection, shared);
     dialogue.say(&dialogue.greeting());
     loop {
-        match dialogue.run().await {
+        let next = dialogue.run().await;
+        if !matches!(next, Ok(Next::Secure)) && dialogue.milters.is_some() {
+            Box::pin(dialogue.leave_milters()).await;
+        }
+        match next {
             Ok(Next::Closed) => return debug!("closed"),
             Err(error) => return debug!(%error, "the connection broke"),
             Ok(Next::Secure) => match dialogue.secured().await {
@@ -70,6 +75,12 @@ pub(crate) struct Dialogue {
     pub(crate) output: String,
     /// The message of which BDAT has brought a part.
     pub(crate) incoming: Option<Incoming>,
+    /// The filters that are asked, once a message has begun.
+    pub(crate) milters: Option<Box<Milters>>,
+    /// What they are told of the message, while there is one.
+    pub(crate) facts: Option<Box<Facts>>,
+    /// How the client has logged in.
+    pub(crate) mechanism: Option<&'static str>,
     /// The name of the message to come.
     pub(crate) trace_id: Option<String>,
     /// What is being found out since MAIL.
@@ -100,6 +111,9 @@ impl Dialogue {
             input: BytesMut::new(),
             output: String::new(),
             incoming: None,
+            milters: None,
+            facts: None,
+            mechanism: None,
             trace_id: None,
             checks: None,
             login: None,
@@ -147,6 +161,13 @@ impl Dialogue {
                 self.incoming = None;
                 self.checks = None;
                 self.trace_id = None;
+                if self.facts.is_some() {
+                    Box::pin(self.end_with_milters()).await;
+                }
+            }
+            // RFC 5321 §3.8.
+            if reply.code() == 421 {
+                return self.close(reply).await;
             }
             if reply.is_negative() {
                 info!(command = name, %reply, "refused");
@@ -178,9 +199,12 @@ impl Dialogue {
             Step::Reply(reply) => reply,
             Step::Begin(reply) => {
                 self.begin_checks();
-                reply
+                self.ask_milters(reply).await
             }
-            Step::CheckSender { account, from } => self.check_sender(account, from).await,
+            Step::CheckSender { account, from } => {
+                let reply = self.check_sender(account, from).await;
+                self.ask_milters(reply).await
+            }
             Step::CheckRecipient(recipient, parameters) => self.check_recipient(recipient, &parameters).await,
             Step::ReceiveData(transaction) => return self.receive_data(*transaction).await,
             Step::ReceiveChunk { first, size, last } => return self.receive_chunk(first, size, last).await,
@@ -209,6 +233,14 @@ impl Dialogue {
         if !time.is_zero() && self.is_stranger() {
             sleep(time).await;
         }
+    }
+
+    /// The reply to MAIL, if it isn't the milters'. Boxed, so that no session without them has to have room for it.
+    async fn ask_milters(&mut self, reply: Reply) -> Reply {
+        if self.shared.config.smtp.milters.is_empty() {
+            return reply;
+        }
+        Box::pin(self.ask_about_sender(reply)).await
     }
 
     /// Begins to look at a stranger and its sender.

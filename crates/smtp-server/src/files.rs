@@ -143,11 +143,14 @@ impl Files {
 
     /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
     /// nothing. The names in the queue, as far as it goes there.
+    ///
+    /// What is to be held waits in the queue for an operator.
     pub(crate) fn commit(
         self,
         transaction: &Transaction,
         body: Body,
         trace: &Trace,
+        is_held: bool,
     ) -> Result<QueueIds, FileError> {
         let handling = Handling { is_ours: trace.account.is_some(), ..transaction.handling(trace.at) };
         let is_elsewhere = self.queued.is_some();
@@ -155,18 +158,26 @@ impl Files {
         let onward = self.forwards.into_iter().zip(&transaction.forwards);
         let onward = onward.map(|(writer, onward)| (writer, transaction.envelope_of(onward, body, handling)));
         let queued: Vec<(QueueWriter, Envelope)> = elsewhere.into_iter().chain(onward).collect();
-        let Some(delivery) = self.delivery else {
-            return Ok(QueueIds::of(self.queue.commit_all(queued, Duration::ZERO)?, is_elsewhere));
-        };
+        let delivery = self.delivery;
         if queued.is_empty() {
-            return deliver(delivery, transaction).map(|()| QueueIds::default());
+            return delivery.map_or(Ok(()), |it| deliver(it, transaction)).map(|()| QueueIds::default());
+        }
+        if delivery.is_none() && !is_held {
+            return Ok(QueueIds::of(self.queue.commit_all(queued, Duration::ZERO)?, is_elsewhere));
         }
         // Until the delivery has succeeded the deliverer leaves them alone, so that they can be taken back.
         let ids = self.queue.commit_all(queued, GRACE)?;
-        let delivered = deliver(delivery, transaction);
+        let mut to_hold = ids.iter().filter(|_| is_held);
+        let held = to_hold.try_for_each(|id| self.queue.hold(Some(id)).map(drop));
+        let delivered = held
+            .map_err(FileError::from)
+            .and_then(|()| delivery.map_or(Ok(()), |it| deliver(it, transaction)));
         for id in &ids {
-            let done =
-                if delivered.is_ok() { self.queue.retry(Some(id)) } else { self.queue.remove(Some(id)) };
+            let done = match &delivered {
+                Ok(()) if is_held => Ok(1),
+                Ok(()) => self.queue.retry(Some(id)),
+                Err(_) => self.queue.remove(Some(id)),
+            };
             if let Err(error) = done {
                 warn!(%id, %error, "a queued message can't be changed; it is sent in {GRACE:?}");
             }
@@ -240,7 +251,8 @@ mod tests {
             is_submission: false,
             own_results: None,
         };
-        Files::open(to, &transaction, &trace, None)?.commit(&transaction, Body::SevenBit, &trace).map(drop)
+        let opened = Files::open(to, &transaction, &trace, None)?;
+        opened.commit(&transaction, Body::SevenBit, &trace, false).map(drop)
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {

@@ -1,5 +1,7 @@
+mod filtered;
+
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
@@ -10,8 +12,9 @@ use tracing::{Span, error};
 
 use crate::files::{Destinations, FileError, Files};
 use crate::header::HeaderFilter;
+use crate::milter::Body as MessageBody;
 use crate::note::{self, Told, forward_of};
-use crate::policy::{MessageCheck, Outcome, Verdict};
+use crate::policy::{MAX_HEADER, MessageCheck, Outcome, Verdict};
 use crate::quota::Quotas;
 use crate::rights::SendRights;
 use crate::trace::Trace;
@@ -53,6 +56,10 @@ pub(crate) struct Incoming {
     last_octet: u8,
     has_bare: bool,
     is_eight_bit: bool,
+    /// A milter wants it to be held in the queue.
+    is_held: bool,
+    /// A milter wants it to be thrown away.
+    is_discarded: bool,
     refusal: Option<Reply>,
 }
 
@@ -61,9 +68,9 @@ enum Verdicted {
     /// Nothing is to be found out.
     Never,
     /// The message is looked at as it comes; what of its body is more than a piece waits in a file without a name.
-    Awaited { check: Box<MessageCheck>, folder: PathBuf, body: Option<File> },
-    /// The message is whole, and judged.
-    Known { verdict: Verdict, body: Option<File> },
+    Awaited { check: Option<Box<MessageCheck>>, folder: PathBuf, body: Option<File> },
+    /// The message is whole, and judged, if there was something to find out.
+    Known { verdict: Option<Box<Verdict>>, body: MessageBody },
 }
 
 impl Incoming {
@@ -95,19 +102,22 @@ impl Incoming {
             last_octet: b'\n',
             has_bare: false,
             is_eight_bit: false,
+            is_held: false,
+            is_discarded: false,
             refusal: None,
         }
     }
 
-    /// Has the message looked at, and its verdict awaited. `folder` is on the disk where messages are.
-    pub(crate) fn check(mut self, check: MessageCheck, folder: PathBuf) -> Self {
-        self.verdict = Verdicted::Awaited { check: Box::new(check), folder, body: None };
+    /// Has the message looked at, if there is something to find out, and all of it awaited before it goes to its files. `folder` is on
+    /// the disk where messages are.
+    pub(crate) fn await_whole(mut self, check: Option<MessageCheck>, folder: PathBuf) -> Self {
+        self.verdict = Verdicted::Awaited { check: check.map(Box::new), folder, body: None };
         self
     }
 
     /// Begins what look-ups the header asks for. Call it on the async side.
     pub(crate) fn prepare(&mut self) {
-        if let Verdicted::Awaited { check, .. } = &mut self.verdict {
+        if let Verdicted::Awaited { check: Some(check), .. } = &mut self.verdict {
             check.prepare();
         }
     }
@@ -119,7 +129,7 @@ impl Incoming {
 
     /// The message is whole: has the last piece looked at too. It stays here, to go to disk behind the verdict. Computes.
     pub(crate) fn look_at_rest(&mut self) {
-        if let Verdicted::Awaited { check, .. } = &mut self.verdict
+        if let Verdicted::Awaited { check: Some(check), .. } = &mut self.verdict
             && !check.add(&self.piece)
         {
             self.refuse(header_too_long());
@@ -132,15 +142,17 @@ impl Incoming {
         else {
             return;
         };
-        match check.conclude().await {
-            Some(verdict) => {
-                if let Outcome::Refuse(reply) = &verdict.outcome {
-                    self.refuse(reply.clone());
-                }
-                self.verdict = Verdicted::Known { verdict, body };
-            }
-            None => self.refuse(trouble()),
+        let verdict = match check {
+            Some(check) => match check.conclude().await {
+                Some(verdict) => Some(Box::new(verdict)),
+                None => return self.refuse(trouble()),
+            },
+            None => None,
+        };
+        if let Some(Outcome::Refuse(reply)) = verdict.as_ref().map(|verdict| &verdict.outcome) {
+            self.refuse(reply.clone());
         }
+        self.verdict = Verdicted::Known { verdict, body: MessageBody::new(body, Vec::new()) };
     }
 
     /// Refuses the message once all of it has been read; the first reason counts.
@@ -176,7 +188,7 @@ impl Incoming {
         if self.size > self.limits.size {
             self.refuse(too_big());
         }
-        if let Verdicted::Awaited { check, .. } = &mut self.verdict
+        if let Verdicted::Awaited { check: Some(check), .. } = &mut self.verdict
             && !check.add(piece)
         {
             self.refuse(header_too_long());
@@ -206,7 +218,13 @@ impl Incoming {
             return Ok(());
         }
         match &mut self.verdict {
-            Verdicted::Awaited { folder, body: waiting, .. } => Ok(put_by(waiting, folder, body)?),
+            Verdicted::Awaited { folder, body: waiting, .. } => {
+                put_by(waiting, folder, body)?;
+                if self.held.len() > MAX_HEADER {
+                    self.refuse(header_too_long());
+                }
+                Ok(())
+            }
             Verdicted::Never | Verdicted::Known { .. } => {
                 if self.header.is_over() || self.held.len() >= PIECE {
                     self.release()?;
@@ -228,28 +246,26 @@ impl Incoming {
     /// Has what waited for the verdict follow the header.
     fn bring_back(&mut self) -> Result<(), FileError> {
         let Verdicted::Known { body, .. } = &mut self.verdict else { return Ok(()) };
-        let Some(mut body) = body.take() else { return Ok(()) };
-        body.rewind()?;
-        let mut block = vec![0; PIECE];
-        loop {
-            let read = body.read(&mut block)?;
-            if read == 0 {
-                return Ok(());
-            }
-            self.files()?.write(block.get(..read).unwrap_or_default())?;
+        let body = std::mem::take(body);
+        let files = self.files()?;
+        body.each(|block| files.write(block))
+    }
+
+    /// What has been found out about it.
+    fn verdict(&self) -> Option<&Verdict> {
+        match &self.verdict {
+            Verdicted::Known { verdict, .. } => verdict.as_deref(),
+            Verdicted::Never | Verdicted::Awaited { .. } => None,
         }
     }
 
     fn files(&mut self) -> Result<&mut Files, FileError> {
         if self.files.is_none() {
-            let verdict = match &self.verdict {
-                Verdicted::Known { verdict, .. } => Some(verdict),
-                Verdicted::Never | Verdicted::Awaited { .. } => None,
-            };
+            let verdict = self.verdict();
             let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
             let is_proven = verdict.is_none_or(|verdict| verdict.is_sender_proven);
             self.transaction.settle(is_junk, is_proven);
-            self.files = Some(Files::open(&self.to, &self.transaction, &self.trace, verdict)?);
+            self.files = Some(Files::open(&self.to, &self.transaction, &self.trace, self.verdict())?);
         }
         self.files.as_mut().ok_or_else(|| io::Error::other("no file is open").into())
     }
@@ -266,7 +282,7 @@ impl Incoming {
         if (self.has_bare || self.last_octet == b'\r') && !self.transaction.is_binary() {
             self.refuse(bare_cr_or_lf());
         }
-        if self.refusal.is_none() {
+        if self.refusal.is_none() && !self.is_discarded {
             self.commit().unwrap_or_else(|error| self.fail(&error));
         }
         let reply = self.refusal.take().unwrap_or_else(|| Reply::new(250, "2.0.0", "The message is safe"));
@@ -276,13 +292,11 @@ impl Incoming {
 
     /// Notes what became of the message.
     fn tell(&self, reply: &Reply) {
-        let verdict = match &self.verdict {
-            Verdicted::Known { verdict, .. } => Some(verdict),
-            Verdicted::Never | Verdicted::Awaited { .. } => None,
-        };
+        let verdict = self.verdict();
         let outcome = match (reply.class(), verdict.map(|verdict| &verdict.outcome)) {
             (5, _) => MessageOutcome::Refused,
             (4, _) => MessageOutcome::Deferred,
+            _ if self.is_discarded => MessageOutcome::Discarded,
             (_, Some(Outcome::Junk)) => MessageOutcome::Junk,
             (_, _) => MessageOutcome::Accepted,
         };
@@ -327,7 +341,7 @@ impl Incoming {
         let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
         let body = found.max(self.transaction.parameters.body);
         if let Some(files) = self.files.take() {
-            let queued = files.commit(&self.transaction, body, &self.trace)?;
+            let queued = files.commit(&self.transaction, body, &self.trace, self.is_held)?;
             self.queue_id = queued.elsewhere;
             for (onward, id) in self.transaction.forwards.iter().zip(&queued.onward) {
                 self.to.events.note(forward_of(&self.trace, &onward.forward, id, self.size));
@@ -348,10 +362,7 @@ impl Incoming {
     ///
     /// Deviates: not of what went to Junk. Its sender is most probably another than it says, and would hear of mail that it never sent.
     fn report(&self) {
-        let is_junk = match &self.verdict {
-            Verdicted::Known { verdict, .. } => verdict.outcome == Outcome::Junk,
-            Verdicted::Never | Verdicted::Awaited { .. } => false,
-        };
+        let is_junk = self.verdict().is_some_and(|verdict| verdict.outcome == Outcome::Junk);
         if !is_junk {
             self.to.report(&self.transaction, &self.trace, &self.returned);
         }

@@ -7,6 +7,7 @@ mod header;
 mod incoming;
 mod login;
 mod lookup;
+mod milter;
 mod note;
 mod policy;
 mod quota;

@@ -23,6 +23,7 @@ impl Dialogue {
             Some(decoded) => decoded,
             None => None,
         };
+        self.mechanism = Some(mechanism.name());
         let bindings = self.connection.stream.channel_bindings();
         let (mut exchange, mut step) = Exchange::start(mechanism, bindings, initial.as_deref());
         loop {

@@ -49,6 +49,12 @@ impl Dialogue {
                 if matches!(resolution, Resolution::Foreign) {
                     self.note_correspondent(&address).await;
                 }
+                if self.facts.is_some()
+                    && let Some(refusal) =
+                        Box::pin(self.ask_about_recipient(&address, parameters, &resolution)).await
+                {
+                    return refusal;
+                }
                 self.session.recipient_checked(address, parameters, Some(resolution))
             }
             Some(Some((address, None))) => {
@@ -61,7 +67,7 @@ impl Dialogue {
     }
 
     /// Ours is who has logged in, who comes by LMTP, and who comes from a machine that is trusted.
-    fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         let ip = self.connection.peer.ip().to_canonical();
         let is_trusted = || self.shared.config.smtp.verdicts.trusted.iter().any(|it| it.contains(ip));
         if self.session.login().is_some() || self.is_lmtp() || is_trusted() {

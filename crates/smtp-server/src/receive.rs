@@ -16,6 +16,7 @@ use tracing::{Instrument as _, error};
 use crate::blocking::blocking;
 use crate::connection::{Dialogue, End};
 use crate::incoming::{Incoming, MessageLimits, bare_cr_or_lf, trouble};
+use crate::policy::Checks;
 use crate::rights::SendRights;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
@@ -27,8 +28,13 @@ const SHORT: usize = 64 * 1024;
 
 impl Dialogue {
     pub(crate) async fn receive_data(&mut self, transaction: Transaction) -> io::Result<Option<Reply>> {
-        self.say(&Reply::new(354, "", "End with <CRLF>.<CRLF>"));
+        let refusal = self.refusal_of_data().await;
         let mut incoming = self.begin(transaction);
+        if let Some(refusal) = refusal {
+            incoming.refuse(refusal);
+            return Ok(Some(finish(incoming).await));
+        }
+        self.say(&Reply::new(354, "", "End with <CRLF>.<CRLF>"));
         let mut decoder = DataDecoder::new();
         self.flush().await?;
         while !decoder.decode(&mut self.input, &mut incoming.piece) {
@@ -53,7 +59,14 @@ impl Dialogue {
         last: bool,
     ) -> io::Result<Option<Reply>> {
         let begun = match first {
-            Some(transaction) => Some(self.begin(*transaction)),
+            Some(transaction) => {
+                let refusal = self.refusal_of_data().await;
+                let mut incoming = self.begin(*transaction);
+                if let Some(refusal) = refusal {
+                    incoming.refuse(refusal);
+                }
+                Some(incoming)
+            }
             None => self.incoming.take(),
         };
         let Some(incoming) = begun else { return Ok(Some(trouble())) };
@@ -67,11 +80,36 @@ impl Dialogue {
     /// Stores the message. LMTP has a reply for each recipient, the same one, as they all get it or none does: RFC 2033 §4.2.
     async fn finish(&mut self, incoming: Incoming) -> Reply {
         let replies = if self.is_lmtp() { incoming.recipients() } else { 1 };
-        let reply = finish(incoming).await;
+        let reply = self.settle(incoming).await;
         for _ in 1..replies {
             self.say(&reply);
         }
         reply
+    }
+
+    /// Has the message judged and filtered, and stores it.
+    async fn settle(&mut self, mut incoming: Incoming) -> Reply {
+        if incoming.awaits_verdict() {
+            match look_at_rest(incoming).await {
+                Ok(looked_at) => incoming = looked_at,
+                Err(error) => {
+                    error!(%error, "the message can't be looked at");
+                    return trouble();
+                }
+            }
+            let span = incoming.span.clone();
+            incoming.conclude().instrument(span).await;
+        }
+        if self.facts.is_some() && incoming.refusal().is_none() {
+            incoming = Box::pin(self.filter(incoming)).await;
+        }
+        finish(incoming).await
+    }
+
+    /// Why the milters don't want the data of this message, if that is so.
+    async fn refusal_of_data(&mut self) -> Option<Reply> {
+        self.facts.as_ref()?;
+        Box::pin(self.ask_about_data()).await
     }
 
     /// Keeps a message for the chunks to come; one that is refused already is told so at once (RFC 3030 §2).
@@ -136,10 +174,11 @@ impl Dialogue {
         let limits = MessageLimits { hops: smtp.max_hops, size: smtp.max_message_size };
         let (trace, quotas, rights) = (self.trace(), self.quotas(), self.rights());
         let incoming = Incoming::new(self.shared.to.clone(), transaction, trace, limits, quotas, rights);
-        match checks {
-            Some(checks) => incoming.check(checks.of_message(), self.shared.config.data_dir.clone()),
-            None => incoming,
+        let check = checks.map(Checks::of_message);
+        if check.is_none() && self.facts.is_none() {
+            return incoming;
         }
+        incoming.await_whole(check, self.shared.config.data_dir.clone())
     }
 
     fn rights(&self) -> Option<SendRights> {
@@ -213,18 +252,7 @@ async fn look_at_rest(mut incoming: Incoming) -> io::Result<Incoming> {
     looked_at.await.map_err(io::Error::other)
 }
 
-async fn finish(mut incoming: Incoming) -> Reply {
-    if incoming.awaits_verdict() {
-        match look_at_rest(incoming).await {
-            Ok(looked_at) => incoming = looked_at,
-            Err(error) => {
-                error!(%error, "the message can't be looked at");
-                return trouble();
-            }
-        }
-        let span = incoming.span.clone();
-        incoming.conclude().instrument(span).await;
-    }
+async fn finish(incoming: Incoming) -> Reply {
     let stored = blocking(move || incoming.finish()).await;
     stored.unwrap_or_else(|error| {
         error!(%error, "the message can't be stored");

@@ -121,6 +121,14 @@ impl Session {
         self.login.as_ref()
     }
 
+    /// What MAIL and RCPT have built up so far.
+    pub(crate) fn transaction(&self) -> Option<&Transaction> {
+        match &self.state {
+            State::Mail(transaction) => Some(transaction),
+            State::Connected | State::Greeted | State::Chunks => None,
+        }
+    }
+
     /// The reverse path of the transaction, if one has begun: `None` within for `<>`.
     pub(crate) fn sender(&self) -> Option<&ReversePath> {
         match &self.state {

@@ -18,6 +18,8 @@ pub(crate) struct Transaction {
     pub(crate) parameters: MailParameters,
     /// As the client named them.
     pub(crate) recipients: Vec<Address>,
+    /// What the sender wants to hear of each of them.
+    pub(crate) wishes: Vec<RcptParameters>,
     /// Those here.
     pub(crate) accounts: BTreeSet<LocalRecipient>,
     /// Addresses elsewhere, and what the sender wants to hear of each.
@@ -42,6 +44,7 @@ impl Transaction {
             from,
             parameters,
             recipients: Vec::new(),
+            wishes: Vec::new(),
             accounts: BTreeSet::new(),
             remote: BTreeMap::new(),
             forwards: Vec::new(),
@@ -83,6 +86,7 @@ impl Transaction {
             self.add_forward(forward, &recipient, RcptParameters { notify, ..parameters.clone() });
         }
         self.recipients.push(recipient);
+        self.wishes.push(parameters.clone());
         self.accounts.extend(accounts);
         true
     }

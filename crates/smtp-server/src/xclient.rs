@@ -28,6 +28,7 @@ impl Dialogue {
             Some(guard) => guard,
             None => None,
         };
+        self.leave_milters().await;
         if client.address.is_some_and(|address| !self.connection.guard.reassign(address)) {
             return self.too_many().await;
         }
@@ -39,6 +40,7 @@ impl Dialogue {
         self.login = login;
         if let Some(account) = account {
             self.session.logged_in(account);
+            self.mechanism = Some("XCLIENT");
         }
         Ok(Some(self.greeting()))
     }

@@ -119,6 +119,17 @@ impl Verdicts {
         }
     }
 
+    /// The name of a client that leads back to it, if the DNS tells one now.
+    pub(crate) async fn client_name(&self, ip: IpAddr) -> Option<String> {
+        if ip.is_loopback() {
+            return Some("localhost".to_owned());
+        }
+        match self.reverse(ip).await {
+            Reverse::Pass(name) => Some(name),
+            Reverse::Fail | Reverse::Nameless | Reverse::Unknown => None,
+        }
+    }
+
     async fn reverse(&self, ip: IpAddr) -> Reverse {
         let names = match self.dns.names(ip).await {
             Ok(names) => names,

@@ -25,6 +25,33 @@ pub(crate) struct Verdict {
     pub(crate) is_sender_proven: bool,
 }
 
+impl Verdict {
+    /// Of a message of which nothing was found out.
+    pub(crate) const fn unknown() -> Self {
+        Self {
+            fields: String::new(),
+            summary: String::new(),
+            outcome: Outcome::Accept,
+            is_sender_proven: true,
+        }
+    }
+
+    /// A milter finds the message to be what this word says, and it goes to Junk.
+    pub(crate) fn add_junk(&mut self, milter: &str, word: &str) {
+        const FIELD: &str = "X-Mailstead-Verdict: ";
+        self.outcome = Outcome::Junk;
+        let accepted = self.summary.strip_prefix("accept").map(|rest| format!("junk{rest}"));
+        self.summary = accepted.unwrap_or_else(|| std::mem::take(&mut self.summary));
+        if self.summary.is_empty() {
+            "junk".clone_into(&mut self.summary);
+        }
+        self.summary.push_str(&format!("; {milter}={word}"));
+        let field = self.fields.find(FIELD).unwrap_or(self.fields.len());
+        self.fields.truncate(field);
+        self.fields.push_str(&format!("{FIELD}{}\r\n", self.summary.replace("; ", ";\r\n\t")));
+    }
+}
+
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {

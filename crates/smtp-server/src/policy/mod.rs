@@ -34,6 +34,7 @@ pub(crate) use checks::{Checks, MessageCheck, in_greylist, too_much};
 pub(crate) use client::Client;
 pub(crate) use forged::{Claim, claims};
 pub(crate) use judge::{Outcome, Verdict};
+pub(crate) use original::MAX_HEADER;
 
 /// What finds out can't be set up.
 #[derive(Debug, thiserror::Error)]
