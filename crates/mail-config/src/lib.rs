@@ -238,6 +238,8 @@ pub struct SmtpConfig {
     pub check_from: bool,
     /// How long our own users may have a message held back (RFC 4865); zero for not at all.
     pub max_future_release: Duration,
+    /// The Received field of what our own users send says nothing of where they are.
+    pub hide_client: bool,
     /// Who comes from these may speak for others by XCLIENT.
     pub xclient: Vec<Network>,
     /// What is found out about mail from elsewhere.
@@ -472,6 +474,7 @@ impl Default for SmtpConfig {
             recipient_delimiter: Some('+'),
             srs: Some(21 * DAY),
             check_from: true,
+            hide_client: false,
             max_future_release: 30 * DAY,
             xclient: Vec::new(),
             verdicts: VerdictsConfig::default(),

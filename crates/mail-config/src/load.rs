@@ -118,6 +118,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         recipient_delimiter: delimiter(reader, standard.recipient_delimiter),
         srs: srs(reader, standard.srs),
         check_from: reader.bool("check_from", standard.check_from),
+        hide_client: reader.bool("hide_client", standard.hide_client),
         max_future_release: reader.duration(
             "max_future_release",
             Duration::ZERO,

@@ -115,6 +115,10 @@ pub struct RatesConfig {
     pub per_domain: u32,
     /// An account of ours.
     pub per_account: u32,
+    /// The same, in messages.
+    pub messages_per_account: u32,
+    /// Recipients of one message of an account, not of an hour; 0 for as many as others may have.
+    pub per_message: usize,
 }
 
 impl Default for GreylistConfig {
@@ -213,6 +217,8 @@ pub(crate) fn rates(reader: &mut Reader<'_, '_>) -> RatesConfig {
         per_network: reader.number("per_network", 0, standard.per_network),
         per_domain: reader.number("per_domain", 0, standard.per_domain),
         per_account: reader.number("per_account", 0, standard.per_account),
+        messages_per_account: reader.number("messages_per_account", 0, standard.messages_per_account),
+        per_message: reader.number("per_message", 0, standard.per_message),
     }
 }
 

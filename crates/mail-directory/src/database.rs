@@ -1,6 +1,7 @@
 mod forwards;
 mod lists;
 mod refusals;
+mod send_rights;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +34,7 @@ pub(crate) struct Inflow {
     pub(crate) keeps_copy: bool,
 }
 
-const FORMAT: i64 = 5;
+const FORMAT: i64 = 6;
 const SCHEMA: &str = "
     CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
     CREATE TABLE account (
@@ -105,6 +106,16 @@ const SCHEMA_5: &str = "
     PRAGMA user_version = 5;
 ";
 
+/// Format 6: as whom accounts may send besides themselves, an address or a domain.
+const SCHEMA_6: &str = "
+    CREATE TABLE send_right (
+        account TEXT NOT NULL REFERENCES account (address) ON DELETE CASCADE,
+        sender TEXT NOT NULL,
+        PRIMARY KEY (account, sender)
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 6;
+";
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl Database {
@@ -128,6 +139,9 @@ impl Database {
             }
             if found < 5 {
                 transaction.execute_batch(SCHEMA_5)?;
+            }
+            if found < 6 {
+                transaction.execute_batch(SCHEMA_6)?;
             }
             transaction.commit()?;
             Ok(found)

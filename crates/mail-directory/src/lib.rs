@@ -13,6 +13,7 @@ mod refusals;
 mod resolve;
 pub mod sasl;
 mod scram;
+mod send_rights;
 mod srs;
 
 use std::collections::HashSet;

@@ -205,22 +205,17 @@ impl Directory {
         Ok(accounts.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// True if `account` may send mail as `from`: its own address, with or without a detail, its aliases, and what a
-    /// catch-all brings it.
-    ///
-    /// # Errors
-    /// [`DirectoryError::Database`].
-    pub fn may_send_as(
+    /// True if `address` stands for `account`, or leads there because nothing else takes its mail.
+    pub(crate) fn is_reached_by(
         &self,
         account: &Address,
-        from: &Address,
+        address: &Address,
         delimiter: Option<char>,
     ) -> Result<bool, DirectoryError> {
-        let account = account.to_lowercase();
-        let is_own = from.to_lowercase() == account
-            || without_detail(from, delimiter).is_some_and(|plain| plain.account == account);
+        let is_own =
+            address == account || without_detail(address, delimiter).is_some_and(|it| it.account == *account);
         let purpose = Purpose::Identity { catches_all: true };
-        Ok(is_own || self.identity(from, purpose, delimiter)?.contains(&account))
+        Ok(is_own || self.identity(address, purpose, delimiter)?.contains(account))
     }
 
     /// The accounts for which an address stands that somebody sends from.

@@ -217,6 +217,19 @@ pub(crate) enum AccountCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Shows as whom an account may send besides itself and its aliases, or changes that; running servers see it at once
+    SendAs {
+        /// Such as alice@example.org
+        address: Address,
+        /// From now on, instead of what it might before: addresses, or @example.net for all of a domain
+        senders: Vec<AddressPattern>,
+        /// As nobody else any more
+        #[arg(long, conflicts_with = "senders")]
+        none: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Sets a new password, which is asked for, or read from standard input
     Password {
         /// Such as alice@example.org

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use line_codec::line::{Line, LineCodec};
-use mail_config::{Config, SmtpRole};
+use mail_config::{Config, SmtpConfig, SmtpRole};
 use mail_directory::Directory;
 use server_core::{AccountGuard, Connection};
 use smtp_proto::{Command, Reply};
@@ -324,7 +324,7 @@ pub(crate) fn policy(connection: &Connection, shared: &Shared, speaks_for: Optio
         hostname: shared.config.hostname.to_ascii(),
         role: connection.listener.role,
         max_message_size: smtp.max_message_size,
-        max_recipients: smtp.max_recipients,
+        max_recipients: max_recipients(connection.listener.role, smtp),
         is_tls: connection.stream.is_tls(),
         may_start_tls: connection.may_start_tls(),
         may_login: connection.may_login(&shared.config),
@@ -339,6 +339,14 @@ fn future_release(longest: Duration) -> Option<FutureRelease> {
     let seconds = u32::try_from(longest.as_secs()).ok().filter(|seconds| *seconds > 0)?;
     let latest = Timestamp::now().checked_add(longest).ok()?;
     Some(FutureRelease { seconds, latest })
+}
+
+/// Recipients that a message may have.
+fn max_recipients(role: SmtpRole, smtp: &SmtpConfig) -> usize {
+    match smtp.rates.per_message {
+        1.. if role == SmtpRole::Submission => smtp.rates.per_message.min(smtp.max_recipients),
+        _ => smtp.max_recipients,
+    }
 }
 
 /// The command that a line is, or what comes of a line that is none.

@@ -249,6 +249,7 @@ mod tests {
             listener: "smtp".to_owned(),
             account: None,
             is_submission: false,
+            hides_client: false,
             own_results: None,
         };
         let opened = Files::open(to, &transaction, &trace, None)?;

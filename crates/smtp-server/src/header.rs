@@ -42,6 +42,8 @@ pub(crate) struct Seen {
     pub(crate) from: Captured,
     /// Who sends it on, if that is so. RFC 5322 §3.6.6.
     pub(crate) resent_from: Captured,
+    /// Who says to have sent a submission.
+    pub(crate) sender: Captured,
     /// The addresses that it has gone through.
     pub(crate) delivered_to: Captured,
 }
@@ -75,6 +77,15 @@ impl Captured {
         lines.filter_map(move |line| Some(text(line)?.parse::<Address>().ok()?.to_lowercase()))
     }
 
+    /// As a field of this name, with its line end; empty if there is none, or more than is kept.
+    pub(crate) fn as_field(&self, name: &str) -> String {
+        let text = String::from_utf8_lossy(&self.fields);
+        match text.strip_prefix("From:") {
+            Some(value) if !self.is_cut => format!("{name}:{}\r\n", value.trim_end_matches(['\r', '\n'])),
+            Some(_) | None => String::new(),
+        }
+    }
+
     fn add(&mut self, octets: &[u8]) {
         self.is_cut |= self.fields.len() + octets.len() > MAX_FROM;
         if !self.is_cut {
@@ -97,6 +108,8 @@ enum Field {
     ResentFrom,
     MessageId,
     DeliveredTo,
+    /// Left out, to be put back if it is true.
+    Sender,
     /// Results: kept unless they are given in our name.
     Results,
     LeaveOut,
@@ -157,7 +170,8 @@ impl HeaderFilter {
             return;
         }
         self.settle(output);
-        if self.at == At::Line && self.field != Field::LeaveOut && self.is_drained {
+        let is_written = !matches!(self.field, Field::LeaveOut | Field::Sender);
+        if self.at == At::Line && is_written && self.is_drained {
             output.extend_from_slice(b"\r\n");
         }
         self.place(&missing(&self.seen), output);
@@ -193,7 +207,7 @@ impl HeaderFilter {
 
     fn write(&mut self, octets: &[u8], output: &mut Vec<u8>) {
         match self.field {
-            Field::LeaveOut => {}
+            Field::LeaveOut | Field::Sender => {}
             Field::Results => self.weigh(octets, output),
             Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
                 output.extend_from_slice(octets)
@@ -240,6 +254,7 @@ impl HeaderFilter {
                 self.seen.id.extend_from_slice(octets.get(..room).unwrap_or(octets));
             }
             Field::DeliveredTo => self.seen.delivered_to.add(octets),
+            Field::Sender => self.seen.sender.add(octets),
             Field::Keep | Field::Results | Field::LeaveOut => {}
         }
     }
@@ -302,6 +317,7 @@ impl HeaderFilter {
             b"resent-from" if self.is_submission => Field::ResentFrom,
             b"message-id" if !self.seen.message_id => Field::MessageId,
             b"delivered-to" => Field::DeliveredTo,
+            b"sender" if self.is_submission => Field::Sender,
             _ => Field::Keep,
         };
         self.seen.received += usize::from(name == b"received");
@@ -311,7 +327,7 @@ impl HeaderFilter {
         self.at = At::Line;
         let start = std::mem::take(&mut self.start);
         match field {
-            Field::LeaveOut => {}
+            Field::LeaveOut | Field::Sender => {}
             Field::Results => self.open = start,
             Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
                 output.extend_from_slice(&start)
@@ -428,6 +444,15 @@ mod tests {
         check(&message, &format!("Date: x\r\n{others}A: b\r\n c\r\n\r\n{ours}"));
         check("Date: x\r\nAuthentication-Results: mail.example.org", "Date: x\r\n");
         check("Date: x\r\nAuthentication-Results: mx.a.test", "Date: x\r\nAuthentication-Results: mx.a.test");
+    }
+
+    #[test]
+    fn the_sender_field_of_a_submission_is_taken_out_whole() {
+        let (text, seen) = filter(true, "Date: x\r\nSENDER : a\r\n\t<b@c.d>\r\nA: b\r\n\r\nSender: e");
+        assert_eq!(text, "Date: x\r\nA: b\r\n\r\nSender: e");
+        assert_eq!(seen.sender.as_field("Sender"), "Sender: a\r\n\t<b@c.d>\r\n");
+        let (text, _) = filter(false, "Date: x\r\nSender: a\r\n\r\n");
+        assert_eq!(text, "Date: x\r\nSender: a\r\n\r\n");
     }
 
     #[test]

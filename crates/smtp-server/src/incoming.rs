@@ -11,7 +11,7 @@ use smtp_queue::QueueId;
 use tracing::{Span, error};
 
 use crate::files::{Destinations, FileError, Files};
-use crate::header::HeaderFilter;
+use crate::header::{HeaderFilter, Seen};
 use crate::milter::Body as MessageBody;
 use crate::note::{self, Told, forward_of};
 use crate::policy::{MAX_HEADER, MessageCheck, Outcome, Verdict};
@@ -210,7 +210,7 @@ impl Incoming {
     }
 
     fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
-        let missing = |seen: &_| self.trace.missing(seen, &self.transaction);
+        let missing = |seen: &_| missing(seen, &self.trace, &self.transaction, self.rights.as_ref());
         let body = self.header.pass(piece, &mut self.held, missing);
         if self.header.seen.received > self.limits.hops {
             // RFC 5321 §6.3.
@@ -319,7 +319,7 @@ impl Incoming {
     }
 
     fn commit(&mut self) -> Result<(), FileError> {
-        let missing = |seen: &_| self.trace.missing(seen, &self.transaction);
+        let missing = |seen: &_| missing(seen, &self.trace, &self.transaction, self.rights.as_ref());
         self.header.finish(&mut self.held, missing);
         self.release()?;
         if self.goes_round() {
@@ -367,6 +367,13 @@ impl Incoming {
             self.to.report(&self.transaction, &self.trace, &self.returned);
         }
     }
+}
+
+/// The fields that are to be added.
+fn missing(seen: &Seen, trace: &Trace, transaction: &Transaction, rights: Option<&SendRights>) -> String {
+    let utf8 = transaction.parameters.smtputf8;
+    let sender = rights.map(|rights| rights.sender_field(seen, utf8)).unwrap_or_default();
+    trace.missing(seen, transaction) + &sender
 }
 
 /// Appends to a file that nobody sees and that is gone with its handle.

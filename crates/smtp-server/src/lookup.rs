@@ -80,7 +80,9 @@ impl Dialogue {
     /// Why no recipient is taken from this sender now, if that is so.
     async fn refusal_of_sender(&mut self) -> Option<Reply> {
         if let Some(account) = self.session.login() {
-            let source = self.shared.verdicts.rates.account(account, Instant::now());
+            let (rates, now) = (&self.shared.verdicts.rates, Instant::now());
+            let message = if self.session.has_recipients() { None } else { rates.message(account, now) };
+            let source = message.or_else(|| rates.account(account, now));
             return source.map(|source| too_much(&source));
         }
         self.checks.as_mut()?.refusal().await

@@ -181,11 +181,16 @@ impl Dialogue {
         incoming.await_whole(check, self.shared.config.data_dir.clone())
     }
 
+    fn is_submission(&self) -> bool {
+        self.connection.listener.role == SmtpRole::Submission
+    }
+
     fn rights(&self) -> Option<SendRights> {
-        let account = self.session.login().filter(|_| self.shared.config.smtp.check_from)?.clone();
+        let account = self.session.login()?.clone();
         let (directory, delimiter) =
             (Arc::clone(&self.shared.directory), self.shared.config.smtp.recipient_delimiter);
-        Some(SendRights { directory, account, delimiter })
+        let checks_from = self.shared.config.smtp.check_from;
+        Some(SendRights { directory, account, delimiter, checks_from })
     }
 
     fn trace(&mut self) -> Trace {
@@ -217,7 +222,8 @@ impl Dialogue {
             cipher: cipher_suite(stream),
             listener: self.connection.listener.name.clone(),
             account: self.session.login().cloned(),
-            is_submission: self.connection.listener.role == SmtpRole::Submission,
+            is_submission: self.is_submission(),
+            hides_client: self.is_submission() && self.shared.config.smtp.hide_client,
             // By LMTP comes what another server of ours has received, under whatever name.
             own_results: (!self.is_lmtp()).then(|| self.shared.config.hostname.to_ascii()),
         }

@@ -4,7 +4,10 @@ use mail_directory::{Directory, DirectoryError};
 use mail_message::{Envelope, EnvelopeAddress};
 use mail_types::Address;
 
+use tracing::error;
+
 use crate::header::{Captured, Seen};
+use crate::trace::shown;
 
 /// What `mail_message` writes for the domain of an address without one.
 const NO_DOMAIN: &[u8] = b"MISSING_DOMAIN";
@@ -15,12 +18,17 @@ pub(crate) struct SendRights {
     pub(crate) directory: Arc<Directory>,
     pub(crate) account: Address,
     pub(crate) delimiter: Option<char>,
+    /// From must name addresses of it only.
+    pub(crate) checks_from: bool,
 }
 
 impl SendRights {
     /// True if the message is from nobody but the account, or sent on by it: RFC 6409 §6.1, for what people see. An address
     /// without a domain, as scripts and devices write it, names nobody. Blocks.
     pub(crate) fn allow(&self, seen: &Seen) -> Result<bool, DirectoryError> {
+        if !self.checks_from {
+            return Ok(true);
+        }
         let sent_on = seen.resent_from != Captured::default();
         let from = if sent_on { &seen.resent_from } else { &seen.from };
         if from.is_cut {
@@ -32,6 +40,37 @@ impl SendRights {
             }
         }
         Ok(true)
+    }
+
+    /// The Sender field that the message must have, with its line end; empty where From says it all, one address of the account. What the
+    /// message itself says is kept if it is true: RFC 5322 §3.6.2, RFC 6409 §8.1. Blocks.
+    pub(crate) fn sender_field(&self, seen: &Seen, utf8: bool) -> String {
+        let given = seen.sender.as_field("Sender");
+        // What is sent on has the Sender field of who sent it first.
+        if seen.resent_from != Captured::default() {
+            return given;
+        }
+        let is_sole = |field: &Captured| {
+            let addresses = Envelope::parse(&field.fields).from;
+            match addresses.as_slice() {
+                [only] => {
+                    !field.is_cut
+                        && self.owns(only).unwrap_or_else(|error| {
+                            error!(%error, "the directory can't be asked");
+                            false
+                        })
+                }
+                _ => false,
+            }
+        };
+        if seen.sender != Captured::default() && is_sole(&seen.sender) {
+            return given;
+        }
+        // Where there is no From field, one of its own is added.
+        if seen.from == Captured::default() || is_sole(&seen.from) {
+            return String::new();
+        }
+        format!("Sender: {}\r\n", shown(&self.account, utf8))
     }
 
     fn owns(&self, address: &EnvelopeAddress) -> Result<bool, DirectoryError> {

@@ -137,6 +137,11 @@ impl Session {
         }
     }
 
+    /// True if the transaction has a recipient.
+    pub(crate) fn has_recipients(&self) -> bool {
+        matches!(&self.state, State::Mail(transaction) if !transaction.recipients.is_empty())
+    }
+
     pub(crate) const fn is_in_transaction(&self) -> bool {
         matches!(self.state, State::Mail(_) | State::Chunks)
     }

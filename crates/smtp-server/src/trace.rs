@@ -26,6 +26,8 @@ pub(crate) struct Trace {
     /// Who has logged in.
     pub(crate) account: Option<Address>,
     pub(crate) is_submission: bool,
+    /// Nobody is to learn where the client is. RFC 5321 §7.6.
+    pub(crate) hides_client: bool,
     /// The name in which only we may say what was found out about a message; `None` where one of ours may have said it.
     pub(crate) own_results: Option<String>,
 }
@@ -34,6 +36,7 @@ impl Trace {
     /// The Received field. RFC 5321 §4.4.
     pub(crate) fn received(&self, transaction: &Transaction) -> String {
         let Self { id, hostname, greeting, peer, .. } = self;
+        let from = if self.hides_client { "unknown".to_owned() } else { format!("{greeting} ([{peer}])") };
         let utf8 = transaction.parameters.smtputf8;
         // RFC 6531 §3.7.3.
         let protocol = match self.protocol.as_str() {
@@ -41,8 +44,7 @@ impl Trace {
             lmtp if utf8 && lmtp.starts_with("LMTP") => lmtp.replacen("LMTP", "UTF8LMTP", 1),
             other => other.to_owned(),
         };
-        let mut field =
-            format!("Received: from {greeting} ([{peer}])\r\n\tby {hostname} with {protocol} id {id}");
+        let mut field = format!("Received: from {from}\r\n\tby {hostname} with {protocol} id {id}");
         // With several recipients, one would learn of the others. RFC 5321 §7.6.
         if let [only] = transaction.recipients.as_slice() {
             let _ = write!(field, "\r\n\tfor <{}>", shown(only, utf8));
@@ -73,7 +75,7 @@ impl Trace {
             return fields;
         }
         if seen.from == Captured::default()
-            && let Some(from) = &transaction.from
+            && let Some(from) = transaction.from.as_ref().or(self.account.as_ref())
         {
             let _ = write!(fields, "From: {}\r\n", shown(from, transaction.parameters.smtputf8));
         }
@@ -98,7 +100,7 @@ impl Trace {
 }
 
 /// The address; without SMTPUTF8 with its domain in A-labels, so that the header stays ASCII (RFC 6531 §3.7.3).
-fn shown(address: &Address, utf8: bool) -> String {
+pub(crate) fn shown(address: &Address, utf8: bool) -> String {
     let text = address.to_string();
     match text.rsplit_once('@') {
         Some((local_part, _)) if !utf8 => format!("{local_part}@{}", address.domain().to_ascii()),

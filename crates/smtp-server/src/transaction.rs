@@ -237,3 +237,49 @@ impl Transaction {
 pub(crate) fn needs_utf8(address: &Address) -> bool {
     !address.local_part().is_ascii()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transaction(keeps_copy: bool) -> Transaction {
+        let bob: Address = "bob@example.org".parse().unwrap();
+        let through = Through::Account((!keeps_copy).then(|| bob.clone().into()));
+        let forward = |via: &Address, through| Forward {
+            via: via.clone(),
+            through,
+            sender: None,
+            targets: vec![format!("{}@example.net", via.local_part()).parse().unwrap()],
+        };
+        let sales = "sales@example.org".parse().unwrap();
+        let mut transaction = Transaction::new(None, MailParameters::default());
+        let forwards = vec![forward(&bob, through), forward(&sales, Through::Alias)];
+        let reached = Reached { forwards, ..Reached::default() };
+        assert!(transaction.add(bob, &RcptParameters::default(), reached));
+        transaction
+    }
+
+    fn vias(transaction: &Transaction) -> Vec<&str> {
+        transaction.forwards.iter().map(|it| it.forward.via.local_part()).collect()
+    }
+
+    #[test]
+    fn junk_stays_in_the_account_that_would_send_it_on() {
+        let mut junk = transaction(false);
+        junk.settle(true, true);
+        assert_eq!((vias(&junk), junk.accounts.len()), (vec!["sales"], 1));
+    }
+
+    /// RFC 5321 §6.2: who is told of what fails must be who has sent it.
+    #[test]
+    fn who_is_not_proven_is_not_told_of_what_fails_and_a_copy_stays() {
+        let mut unproven = transaction(false);
+        unproven.settle(false, false);
+        assert_eq!((vias(&unproven), unproven.accounts.len()), (vec!["bob", "sales"], 1));
+        assert!(unproven.forwards.iter().all(|it| it.parameters.notify == Some(Notify::Never)));
+        let mut proven = transaction(false);
+        proven.settle(false, true);
+        assert_eq!((vias(&proven), proven.accounts.len()), (vec!["bob", "sales"], 0));
+        assert!(proven.forwards.iter().all(|it| it.parameters.notify.is_none()));
+    }
+}

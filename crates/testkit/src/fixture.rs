@@ -186,6 +186,9 @@ impl Fixture {
             ("refuse_score", _) => smtp.verdicts.refuse_score = value.parse()?,
             ("block_list", zone) => smtp.verdicts.lists.push(list(zone, ListKind::Block)?),
             ("per_address", _) => smtp.rates.per_address = value.parse()?,
+            ("messages_per_account", _) => smtp.rates.messages_per_account = value.parse()?,
+            ("per_message", _) => smtp.rates.per_message = value.parse()?,
+            ("hide_client", _) => smtp.hide_client = value.parse()?,
             ("per_account", _) => smtp.rates.per_account = value.parse()?,
             ("greylist", _) => {
                 smtp.greylist =

@@ -26,6 +26,8 @@ pub struct Transcript {
     /// By whom, and whose mail.
     refusals: Vec<(Option<String>, String)>,
     disabled: Vec<String>,
+    /// As whom an account may send.
+    rights: Vec<(String, Vec<String>)>,
     /// The list; its owner, who may post, its members.
     lists: Vec<(String, Vec<String>)>,
     /// Whose mail goes on, to whom, and whether it stays as well.
@@ -144,6 +146,10 @@ impl Transcript {
                 let targets = targets.iter().map(|it| (*it).to_owned()).collect();
                 self.forwards.push(((*account).to_owned(), targets, *copy == "copy"));
             }
+            ["right", "of", account, "to", "send", "as", senders @ ..] => {
+                let senders = senders.iter().map(|it| (*it).to_owned()).collect();
+                self.rights.push(((*account).to_owned(), senders));
+            }
             ["no", "mail", "for", user] => self.disabled.push((*user).to_owned()),
             ["quota", "of", user, storage, "octets", messages, "messages"] => {
                 let setting = QuotaSetting { storage: limit(storage)?, messages: limit(messages)? };
@@ -193,6 +199,10 @@ impl Transcript {
             let targets = targets.iter().map(|it| it.parse()).collect::<Result<Vec<_>, _>>()?;
             let forwarding = Forwarding { targets, keeps_copy: *keeps_copy };
             fixture.directory.set_forwarding(&account.parse()?, &forwarding)?;
+        }
+        for (account, senders) in &self.rights {
+            let senders = senders.iter().map(|it| it.parse()).collect::<Result<Vec<_>, _>>()?;
+            fixture.directory.set_send_rights(&account.parse()?, &senders)?;
         }
         for user in &self.disabled {
             fixture.directory.set_receives(&user.parse()?, false)?;

@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use mail_directory::{Directory, Forwarding};
 use mail_store::Store;
-use mail_types::Address;
+use mail_types::{Address, AddressPattern};
 use serde_json::json;
 
 use super::operator::{become_operator, open_directory};
@@ -23,6 +23,9 @@ pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> 
         AccountCommand::Forward { address, targets, copy, none, json } => {
             let change = Change { targets: Some(targets).filter(|it| none || !it.is_empty()), copy };
             forward(config, &address, change, json)
+        }
+        AccountCommand::SendAs { address, senders, none, json } => {
+            send_as(config, &address, Some(senders).filter(|it| none || !it.is_empty()), json)
         }
         AccountCommand::Quota(arguments) => quota::run(config, &arguments),
         AccountCommand::Password { address } => {
@@ -80,6 +83,25 @@ fn forward(config: &Path, address: &Address, change: Change, json: bool) -> anyh
         (false, true) => format!("mail of {address} goes on to {}, and stays", targets.join(", ")),
         (false, false) => format!("mail of {address} goes on to {}, and does not stay", targets.join(", ")),
     })?)
+}
+
+fn send_as(
+    config: &Path,
+    address: &Address,
+    senders: Option<Vec<AddressPattern>>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let directory = open_directory(config)?;
+    let address = address.to_lowercase();
+    if let Some(senders) = senders {
+        directory.set_send_rights(&address, &senders)?;
+    }
+    let senders: Vec<String> = directory.send_rights(&address)?.iter().map(ToString::to_string).collect();
+    if json {
+        return output::json(&json!({ "address": address.to_string(), "send_as": senders }));
+    }
+    let others = if senders.is_empty() { "nobody else".to_owned() } else { senders.join(", ") };
+    Ok(output::line(&format!("{address} may send as itself, its aliases, and {others}"))?)
 }
 
 /// The folders come first: an account that can log in always finds its INBOX.

@@ -2,7 +2,7 @@
 
 use smtp_proto::Reply;
 
-use super::{Incoming, MAX_HEADER, Verdicted, bare_cr_or_lf, header_too_long, too_big};
+use super::{Incoming, MAX_HEADER, Verdicted, bare_cr_or_lf, header_too_long, missing, too_big};
 use crate::milter::{Mail, Ruled};
 use crate::policy::Verdict;
 use crate::transaction::Transaction;
@@ -28,7 +28,7 @@ impl Incoming {
         if (self.has_bare || self.last_octet == b'\r') && !self.transaction.is_binary() {
             self.refuse(bare_cr_or_lf());
         }
-        let missing = |seen: &_| self.trace.missing(seen, &self.transaction);
+        let missing = |seen: &_| missing(seen, &self.trace, &self.transaction, self.rights.as_ref());
         let rest = self.header.pass(&piece, &mut self.held, missing).to_vec();
         self.header.finish(&mut self.held, missing);
         if self.held.len() > MAX_HEADER {

@@ -19,8 +19,10 @@ pub(crate) enum Source {
     Address(Network),
     /// A network: the /24 of an IPv4 address, the /48 of an IPv6 one.
     Network(Network),
-    /// One of our accounts.
+    /// Recipients of one of our accounts.
     Account(Address),
+    /// Messages of one of our accounts.
+    Messages(Address),
     /// The sender's domain.
     Domain(String),
 }
@@ -30,7 +32,7 @@ impl std::fmt::Display for Source {
         match self {
             Self::Address(network) => write!(f, "your address ({network})"),
             Self::Network(network) => write!(f, "your network ({network})"),
-            Self::Account(account) => write!(f, "{account}"),
+            Self::Account(account) | Self::Messages(account) => write!(f, "{account}"),
             Self::Domain(domain) => write!(f, "{domain}"),
         }
     }
@@ -65,6 +67,11 @@ impl Rates {
         self.take(vec![(Source::Account(account.clone()), self.config.per_account)], now)
     }
 
+    /// Counts a message of one of our users'; whose limit is exceeded, if one is.
+    pub(crate) fn message(&self, account: &Address, now: Instant) -> Option<Source> {
+        self.take(vec![(Source::Messages(account.clone()), self.config.messages_per_account)], now)
+    }
+
     /// Counts one for all of them, or for none.
     fn take(&self, sources: Vec<(Source, u32)>, now: Instant) -> Option<Source> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,7 +99,7 @@ mod tests {
     use super::*;
 
     fn rates(per_address: u32, per_network: u32, per_domain: u32) -> Rates {
-        Rates::new(&RatesConfig { per_address, per_network, per_domain, per_account: 2 })
+        Rates::new(&RatesConfig { per_address, per_network, per_domain, ..RatesConfig::default() })
     }
 
     #[test]
