@@ -84,6 +84,10 @@ impl Drop for TmpFile {
     }
 }
 
+/// The names in so many folders are brought to the disk by one flush of the file system: each flush of a folder waits for the disk
+/// itself, even where a journal has long brought all of them there.
+const MANY: usize = if cfg!(test) { 2 } else { 8 };
+
 /// A message on its way into one or more INBOXes: a file in the first one's `tmp/`. Dropped uncommitted, it leaves nothing.
 #[derive(Debug)]
 pub struct Delivery {
@@ -105,7 +109,7 @@ impl Delivery {
         &self.tmp.path
     }
 
-    /// Makes the message durable and visible: fsync, link into each `new/`, fsync of each directory.
+    /// Makes the message durable and visible: fsync, link into each `new/`, flush of the folders.
     /// The results stand in the order of the recipients; where one is `Ok` the message is there for good, where it is an error it
     /// isn't there, or was taken back, so that a sender who tries again doubles nothing (unless the disk refuses that as well).
     #[must_use]
@@ -117,6 +121,7 @@ impl Delivery {
         let note = self.notes.begin(&name, &self.maildirs);
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
         let placed: Vec<_> = (0..self.maildirs.len()).map(|position| self.place(position, &name)).collect();
+        let is_kept = self.is_kept_at_once();
         let (mut counts, mut results) = (Vec::new(), Vec::new());
         for (maildir, placed) in self.maildirs.iter().zip(placed) {
             let first = self.maildirs.iter().position(|it| it == maildir).unwrap_or_default();
@@ -124,7 +129,9 @@ impl Delivery {
                 Some(Err(error)) => Err(self.same(error)),
                 Some(Ok(())) => Ok(()),
                 None => placed.and_then(|count| {
-                    keep(maildir).inspect_err(|_| withdraw(maildir, &name))?;
+                    if !is_kept {
+                        keep(maildir).inspect_err(|_| withdraw(maildir, &name))?;
+                    }
                     counts.extend(count);
                     Ok(())
                 }),
@@ -163,7 +170,12 @@ impl Delivery {
         }
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
         let last = self.maildirs.len().saturating_sub(1);
-        self.maildirs.iter().try_for_each(|maildir| keep(maildir)).map_err(|error| take_back(last, error))?;
+        if !self.is_kept_at_once() {
+            self.maildirs
+                .iter()
+                .try_for_each(|maildir| keep(maildir))
+                .map_err(|error| take_back(last, error))?;
+        }
         note.close().map_err(|error| take_back(last, error))?;
         counts.iter_mut().for_each(Count::keep);
         Ok(())
@@ -181,6 +193,14 @@ impl Delivery {
         count.add(Usage::message(self.tmp.size));
         disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &maildir.join("new").join(name))?;
         Ok(Some(count))
+    }
+
+    /// True if all names were many, and are on the disk by one flush; which folder is to blame for a failure shows only one by one.
+    fn is_kept_at_once(&self) -> bool {
+        self.maildirs.len() >= MANY
+            && disk::sync_file_systems(self.maildirs.iter().map(|maildir| maildir.join("new")))
+                .inspect_err(|error| tracing::warn!(%error, "each folder is flushed by itself"))
+                .is_ok()
     }
 
     fn all_failed(&self, error: &StoreError) -> Vec<Result<(), StoreError>> {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::{Scope, ScopedJoinHandle};
@@ -180,6 +180,20 @@ pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
 /// Brings a folder's names to the disk.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
     fault::check().and_then(|()| File::open(path)?.sync_all()).context("flushing the folder", path)
+}
+
+/// Brings all that was written to the file systems of these folders to the disk.
+pub(crate) fn sync_file_systems(folders: impl Iterator<Item = PathBuf>) -> Result<(), StoreError> {
+    let mut seen = Vec::new();
+    for path in folders {
+        let device = fs::metadata(&path).context("looking at", &path)?.dev();
+        if !seen.contains(&device) {
+            let sync = || Ok(rustix::fs::syncfs(File::open(&path)?)?);
+            fault::check().and_then(|()| sync()).context("flushing the file system of", &path)?;
+            seen.push(device);
+        }
+    }
+    Ok(())
 }
 
 /// Removes a file.

@@ -70,3 +70,23 @@ fn a_delivery_cut_short_is_taken_back_also_from_one_who_has_seen_it_but_not_afte
         assert!(!has(&after, "alice/INBOX", "new"));
     }
 }
+
+#[test]
+fn names_for_many_are_flushed_at_once() {
+    let steps = |count: usize| {
+        let dir = fast_dir();
+        let store = Store::open(dir.path()).unwrap();
+        let names = (0..count).map(|number| format!("user{number}@example.org").parse().unwrap());
+        let to: Vec<Address> = names.collect();
+        to.iter().for_each(|account| drop(store.account(account).unwrap()));
+        let is_cut_short = |step: &u32| {
+            let delivery = send(&store, &to, "new").unwrap();
+            fault::after(Some(*step));
+            let placed = delivery.commit_all();
+            fault::after(None);
+            placed.is_err()
+        };
+        (0..).take_while(is_cut_short).count()
+    };
+    assert_eq!(steps(12) - steps(2), 10, "a link for each, and no flush");
+}
