@@ -26,13 +26,15 @@ pub(crate) struct TmpFile {
     bare_lfs: u64,
     last: u8,
     hasher: Hasher,
+    /// No LF in it is taken for the end of a line.
+    is_binary: bool,
 }
 
 impl TmpFile {
     pub(crate) fn create(maildir: &Path) -> Result<Self, StoreError> {
         let path = maildir.join("tmp").join(names::unique());
         let file = BufWriter::with_capacity(64 << 10, disk::create_new(&path)?);
-        Ok(Self { path, file, size: 0, bare_lfs: 0, last: 0, hasher: Hasher::default() })
+        Ok(Self { path, file, size: 0, bare_lfs: 0, last: 0, hasher: Hasher::default(), is_binary: false })
     }
 
     /// Octets in the file.
@@ -42,7 +44,7 @@ impl TmpFile {
 
     /// Octets on the wire.
     pub(crate) const fn wire(&self) -> u64 {
-        self.size + self.bare_lfs
+        if self.is_binary { self.size } else { self.size + self.bare_lfs }
     }
 
     pub(crate) fn set_modified(&mut self, seconds: i64) -> Result<(), StoreError> {
@@ -58,7 +60,8 @@ impl TmpFile {
     pub(crate) fn finish(&mut self) -> Result<String, StoreError> {
         self.flush().context("writing", &self.path)?;
         disk::sync_file(self.file.get_ref().file(), &self.path)?;
-        Ok(names::sealed(&names::unique(), self.size, self.wire(), Some(self.hasher.finish())))
+        let wire = (self.is_binary || self.bare_lfs > 0).then(|| self.wire());
+        Ok(names::sealed(&names::unique(), self.size, wire, Some(self.hasher.finish())))
     }
 }
 
@@ -101,6 +104,11 @@ impl Delivery {
     pub(crate) fn start(maildirs: Vec<PathBuf>, notes: &Arc<Notes>) -> Result<Self, StoreError> {
         let first = maildirs.first().ok_or(StoreError::Refused(Refusal::NoRecipient))?;
         Ok(Self { tmp: TmpFile::create(first)?, maildirs, notes: Arc::clone(notes) })
+    }
+
+    /// Has the message shown to clients octet by octet (RFC 3030): of others, an LF that stands alone ends a line, and is CRLF to them.
+    pub fn keep_octets(&mut self) {
+        self.tmp.is_binary = true;
     }
 
     /// The file in `tmp/`, for the queue to link to or copy. Complete after a flush.

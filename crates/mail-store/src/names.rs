@@ -34,6 +34,11 @@ pub(crate) struct FileName<'a> {
 }
 
 impl<'a> FileName<'a> {
+    /// True for a message of ours in which no LF is taken for the end of a line.
+    pub(crate) fn is_binary(&self) -> bool {
+        is_ours(&self.base) && self.wire.is_some() && self.wire == self.size
+    }
+
     pub(crate) fn parse(name: &'a str) -> Self {
         let (front, info) = name.split_once(':').unwrap_or((name, ""));
         let mut parsed = Self {
@@ -200,8 +205,9 @@ pub(crate) fn stamped(base: &str) -> Option<i64> {
 
 /// The name in `new/` of a finished message. The hash stands in it so that it outlives the index, goes wherever the file
 /// goes and costs no write of its own; to other programs it is a field like any other.
-pub(crate) fn sealed(unique: &str, size: u64, wire: u64, hash: Option<ContentHash>) -> String {
-    let wire = if size == wire { String::new() } else { format!(",W={wire}") };
+/// A `wire` is said where it is not the size, or where that is no matter of line ends: of a binary message.
+pub(crate) fn sealed(unique: &str, size: u64, wire: Option<u64>, hash: Option<ContentHash>) -> String {
+    let wire = wire.map(|wire| format!(",W={wire}")).unwrap_or_default();
     let hash = hash.map(|hash| format!(",H={hash}")).unwrap_or_default();
     format!("{unique},S={size}{wire}{hash}")
 }
@@ -315,7 +321,7 @@ mod tests {
 
     #[test]
     fn our_own_names_are_known() {
-        assert!(is_ours(&sealed(&unique(), 1, 2, None)));
+        assert!(is_ours(&sealed(&unique(), 1, Some(2), None)));
         for foreign in ["1276528487.M364837P9451.kurkku,S=1355", "1.M1P2V3I4.host", "1.M1P2Q3Rxyz.host", "x"]
         {
             assert!(!is_ours(foreign), "{foreign}");

@@ -21,7 +21,7 @@ use crate::message_file::{MessageFile, Needs};
 use crate::pick::Piece;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
-use crate::{Diagnosis, Queue, QueueError, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Status};
+use crate::{Diagnosis, Queue, QueueError, QueuedMessage, QueuedRecipient, RecipientState, Status};
 
 /// How long to wait when the queue itself fails, at first and at most.
 pub(crate) const TROUBLE: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ impl Deliverer {
             message,
         };
         let local = self.route(&mut attempt, Timestamp::now());
-        match self.open(&piece.id) {
+        match self.open(&attempt.message) {
             Ok(file) => self.prepare(&mut attempt, local, file),
             Err(error) => {
                 error!(id = %piece.id, %error, "the file of a queued message can't be read");
@@ -113,9 +113,10 @@ impl Deliverer {
         Ok(Some(attempt))
     }
 
-    fn open(&self, id: &QueueId) -> Result<MessageFile, QueueError> {
-        let file = self.queue.open_message(id)?;
-        MessageFile::new(file).map_err(QueueError::io("reading message", &id.0))
+    fn open(&self, message: &QueuedMessage) -> Result<MessageFile, QueueError> {
+        let file = MessageFile::new(self.queue.open_message(&message.id)?);
+        let file = file.map_err(QueueError::io("reading message", &message.id.0))?;
+        Ok(file.of(message.body))
     }
 
     /// Notes who is elsewhere, and returns who is here. What is due at another destination is not looked at.

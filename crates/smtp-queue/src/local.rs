@@ -129,6 +129,9 @@ impl Local {
         message: &MessageFile,
     ) -> Result<Vec<bool>, Box<dyn std::error::Error>> {
         let mut delivery = self.store.deliver(recipients)?;
+        if message.is_binary() {
+            delivery.keep_octets();
+        }
         // RFC 5321 §4.4: the final delivery adds it.
         let sender = sender.map(ToString::to_string).unwrap_or_default();
         write!(delivery, "Return-Path: <{sender}>\r\n")?;

@@ -33,6 +33,7 @@ pub(crate) struct MessageFile {
     file: File,
     start: u64,
     size: u64,
+    is_binary: bool,
     /// What stands before it on its way, and what makes that.
     signatures: Bytes,
     signers: Option<Arc<Signers>>,
@@ -52,8 +53,18 @@ impl MessageFile {
         Ok(Self::unsigned(file, start, size))
     }
 
+    /// The same, of which it is known what octets it holds.
+    pub(crate) fn of(self, body: Body) -> Self {
+        Self { is_binary: body == Body::Binary, ..self }
+    }
+
+    /// True if its octets need be no lines. RFC 3030 §3.
+    pub(crate) const fn is_binary(&self) -> bool {
+        self.is_binary
+    }
+
     const fn unsigned(file: File, start: u64, size: u64) -> Self {
-        Self { file, start, size, signatures: Bytes::new(), signers: None }
+        Self { file, start, size, is_binary: false, signatures: Bytes::new(), signers: None }
     }
 
     /// Octets of the message as it goes on its way.
@@ -133,7 +144,7 @@ impl MessageFile {
     /// The same file; the two share their position.
     pub(crate) fn again(&self) -> io::Result<Self> {
         let (signatures, signers) = (self.signatures.clone(), self.signers.clone());
-        Ok(Self { file: self.file.try_clone()?, start: self.start, size: self.size, signatures, signers })
+        Ok(Self { file: self.file.try_clone()?, signatures, signers, ..*self })
     }
 
     /// At the message's first octet, for reading without blocking. One at a time: they share their position.

@@ -115,6 +115,9 @@ impl Files {
             } else {
                 to.store.deliver(&recipients)?
             };
+            if transaction.is_binary() {
+                delivery.keep_octets();
+            }
             delivery.write_all(Trace::return_path(transaction).as_bytes())?;
             files.delivery = Some(delivery);
         }

@@ -300,7 +300,10 @@ pub(super) fn usage_of_files<'a>(mut paths: impl Iterator<Item = &'a Path>) -> R
 /// A base of its own for a copy, with the sizes and the hash.
 pub(super) fn copied_base(row: &MessageRow) -> String {
     let of = FileName::parse(&row.base);
-    of.size.map_or_else(names::unique, |size| names::sealed(&names::unique(), size, row.wire, of.hash))
+    of.size.map_or_else(names::unique, |size| {
+        let wire = (of.wire.is_some() || size != row.wire).then_some(row.wire);
+        names::sealed(&names::unique(), size, wire, of.hash)
+    })
 }
 
 fn pair(from: &MessageRow, to: &MessageRow) -> Option<(Uid, Uid)> {
