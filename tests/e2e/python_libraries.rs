@@ -18,6 +18,11 @@ fn a_message_comes_back_byte_for_byte() -> Result<()> {
 }
 
 #[test]
+fn binary_mail_comes_back_octet_by_octet() -> Result<()> {
+    against_a_demo("binary_mail.py")
+}
+
+#[test]
 fn imap_serves_a_whole_session_of_a_client() -> Result<()> {
     against_a_demo("imap_session.py")
 }

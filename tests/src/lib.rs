@@ -11,6 +11,7 @@
 
 mod client;
 mod demo;
+mod exim;
 mod installation;
 mod mail;
 mod postfix;
@@ -21,6 +22,7 @@ mod status;
 
 pub use client::{Client, Finished, node, python};
 pub use demo::Demo;
+pub use exim::Exim;
 pub use installation::{Installation, free_port};
 pub use mail::{Mail, messages_in};
 pub use postfix::Postfix;
