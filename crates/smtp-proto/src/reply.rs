@@ -18,6 +18,9 @@ pub struct Reply {
     lines: Vec<String>,
 }
 
+/// Octets of a line's text beside the codes and the line end: RFC 5321 §4.5.3.1.5.
+const MAX_TEXT: usize = 490;
+
 /// What a server sent is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is no SMTP reply")]
@@ -40,6 +43,25 @@ impl Reply {
     #[must_use]
     pub const fn lines(code: u16, lines: Vec<String>) -> Self {
         Self { code, status: Cow::Borrowed(""), lines }
+    }
+
+    /// The same with a hint for people behind its text, which is cut where the line would be too long: RFC 5321 §4.5.3.1.5.
+    #[must_use]
+    pub fn with_hint(&self, hint: &str) -> Self {
+        let mut hinted = self.clone();
+        if let Some(last) = hinted.lines.last_mut() {
+            let room = MAX_TEXT.saturating_sub(hint.len());
+            last.truncate(last.floor_char_boundary(room));
+            last.push_str("; ");
+            last.push_str(hint);
+        }
+        hinted
+    }
+
+    /// True for a refusal that people will read who have sent a message: not of a command that no program should send.
+    #[must_use]
+    pub fn concerns_people(&self) -> bool {
+        self.is_negative() && self.status().is_some_and(|status| status.subject != 5)
     }
 
     /// The three digits.
@@ -168,6 +190,25 @@ mod tests {
         let help = vec!["EHLO".to_owned(), "QUIT".to_owned()];
         check(&Reply::paragraph(214, "2.0.0", help), "214-2.0.0 EHLO\r\n214 2.0.0 QUIT\r\n");
         check(&Reply::lines(250, vec!["a".to_owned(), "SIZE".to_owned()]), "250-a\r\n250 SIZE\r\n");
+    }
+
+    #[test]
+    fn a_refusal_of_mail_takes_a_hint_for_people() {
+        let refusal = Reply::new(550, "5.1.1", "No such user");
+        assert_eq!(
+            refusal.with_hint("see https://x.org").to_string(),
+            "550 5.1.1 No such user; see https://x.org"
+        );
+        let long = Reply::new(550, "5.7.1", "é".repeat(400)).with_hint("see https://x.org");
+        assert!(long.to_string().len() <= 510 && long.to_string().ends_with("; see https://x.org"));
+        assert!(refusal.concerns_people());
+        for other in [
+            Reply::new(250, "2.1.5", "OK"),
+            Reply::new(503, "5.5.1", "MAIL comes first"),
+            Reply::new(354, "", "go"),
+        ] {
+            assert!(!other.concerns_people(), "{other}");
+        }
     }
 
     /// The code, the status, and the text of a reply's lines.

@@ -176,7 +176,7 @@ impl Dialogue {
                 self.tarpit().await;
             }
             if self.errors > self.shared.config.smtp.max_errors {
-                return self.close(Reply::new(421, "4.7.0", "Too many errors; goodbye")).await;
+                return self.close(Reply::new(421, "4.7.0", "Too many commands were refused; goodbye")).await;
             }
             self.say(&reply);
             if ends_group {
@@ -252,8 +252,12 @@ impl Dialogue {
         }
     }
 
+    /// Says it, with the operator's hint where a refusal concerns people.
     pub(crate) fn say(&mut self, reply: &Reply) {
-        reply.encode(&mut self.output);
+        match self.shared.config.smtp.verdicts.help.as_ref().filter(|_| reply.concerns_people()) {
+            Some(hint) => reply.with_hint(hint).encode(&mut self.output),
+            None => reply.encode(&mut self.output),
+        }
     }
 
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
@@ -277,7 +281,7 @@ impl Dialogue {
     pub(crate) async fn end(&mut self, end: End) -> io::Result<Next> {
         match end {
             End::Closed => Ok(Next::Closed),
-            End::TimedOut => self.close(Reply::new(421, "4.4.2", "Too slow; goodbye")).await,
+            End::TimedOut => self.close(Reply::new(421, "4.4.2", "Nothing came for too long; goodbye")).await,
             End::Draining => self.close(Reply::new(421, "4.3.2", "Shutting down; come back later")).await,
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use mail_config::show_size;
 use mail_events::MessageOutcome;
 use smtp_proto::{Body, Reply};
 use smtp_queue::QueueId;
@@ -142,13 +143,16 @@ impl Incoming {
         else {
             return;
         };
-        let verdict = match check {
+        let mut verdict = match check {
             Some(check) => match check.conclude().await {
                 Some(verdict) => Some(Box::new(verdict)),
                 None => return self.refuse(trouble()),
             },
             None => None,
         };
+        if let Some(verdict) = verdict.as_mut().filter(|_| self.transaction.is_for_postmaster()) {
+            verdict.take_anyway();
+        }
         if let Some(Outcome::Refuse(reply)) = verdict.as_ref().map(|verdict| &verdict.outcome) {
             self.refuse(reply.clone());
         }
@@ -186,7 +190,7 @@ impl Incoming {
     fn take(&mut self, piece: &[u8]) {
         self.inspect(piece);
         if self.size > self.limits.size {
-            self.refuse(too_big());
+            self.refuse(too_big(self.limits.size));
         }
         if let Verdicted::Awaited { check: Some(check), .. } = &mut self.verdict
             && !check.add(piece)
@@ -214,7 +218,7 @@ impl Incoming {
         let body = self.header.pass(piece, &mut self.held, missing);
         if self.header.seen.received > self.limits.hops {
             // RFC 5321 §6.3.
-            self.refuse(Reply::new(554, "5.4.6", "The message goes round in a loop"));
+            self.refuse(Reply::new(554, "5.4.6", "The message goes round in a loop: it has passed too many hosts; look for forwarding that leads back here"));
             return Ok(());
         }
         match &mut self.verdict {
@@ -328,7 +332,11 @@ impl Incoming {
         }
         let rights = self.rights.as_ref();
         if !rights.map_or(Ok(true), |rights| rights.allow(&self.header.seen))? {
-            self.refuse(Reply::new(550, "5.7.1", "The From field names an address that is not yours"));
+            self.refuse(Reply::new(
+                550,
+                "5.7.1",
+                "The From field names an address that is not yours: send from an address of your account",
+            ));
             return Ok(());
         }
         // What goes elsewhere too is not held up by who is full here.
@@ -388,11 +396,13 @@ fn put_by(waiting: &mut Option<File>, folder: &Path, octets: &[u8]) -> io::Resul
 }
 
 fn header_too_long() -> Reply {
-    Reply::new(552, "5.3.4", "The header is too long")
+    Reply::new(552, "5.3.4", "The header is too long: name fewer recipients in it, or put less into it")
 }
 
-pub(crate) fn too_big() -> Reply {
-    Reply::new(552, "5.3.4", "The message is too big")
+/// `limit` in octets.
+pub(crate) fn too_big(limit: u64) -> Reply {
+    let text = format!("The message is too big: {} at most; send it in parts, or a link", show_size(limit));
+    Reply::new(552, "5.3.4", text)
 }
 
 pub(crate) fn bare_cr_or_lf() -> Reply {

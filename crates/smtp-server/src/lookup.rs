@@ -15,6 +15,8 @@ use crate::connection::Dialogue;
 use crate::incoming::trouble;
 use crate::policy::{in_greylist, too_much};
 use crate::quota::{QuotaError, Quotas};
+use crate::session::no_such_user;
+use crate::transaction::is_postmaster;
 
 impl Dialogue {
     pub(crate) async fn check_sender(&mut self, account: Address, from: Address) -> Reply {
@@ -28,7 +30,7 @@ impl Dialogue {
         recipient: Recipient,
         parameters: &RcptParameters,
     ) -> Reply {
-        if let Some(refusal) = self.refusal_of_sender().await {
+        if let Some(refusal) = self.refusal_of_sender(&recipient).await {
             return refusal;
         }
         let delimiter = self.shared.config.smtp.recipient_delimiter;
@@ -61,7 +63,7 @@ impl Dialogue {
                 info!(%address, "recipient refused: the mailbox is full");
                 self.quotas().full()
             }
-            Some(None) => Reply::new(550, "5.1.1", "No such user here"),
+            Some(None) => no_such_user(),
             None => trouble(),
         }
     }
@@ -78,14 +80,21 @@ impl Dialogue {
     }
 
     /// Why no recipient is taken from this sender now, if that is so.
-    async fn refusal_of_sender(&mut self) -> Option<Reply> {
+    ///
+    /// A postmaster is reached by everybody but who sends too much: RFC 5321 §4.5.1.
+    async fn refusal_of_sender(&mut self, recipient: &Recipient) -> Option<Reply> {
         if let Some(account) = self.session.login() {
             let (rates, now) = (&self.shared.verdicts.rates, Instant::now());
             let message = if self.session.has_recipients() { None } else { rates.message(account, now) };
             let source = message.or_else(|| rates.account(account, now));
             return source.map(|source| too_much(&source));
         }
-        self.checks.as_mut()?.refusal().await
+        let is_exempt = match recipient {
+            Recipient::Postmaster => true,
+            Recipient::Address(address) => is_postmaster(address),
+        };
+        let checks = self.checks.as_mut()?;
+        if is_exempt { checks.refusal_by_rate() } else { checks.refusal().await }
     }
 
     /// One of our users writes to somebody, whose answer is not to be held up.

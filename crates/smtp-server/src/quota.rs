@@ -83,8 +83,14 @@ impl Quotas {
     /// The answer for a full mailbox. RFC 3463 §3.3.
     pub(crate) fn full(&self) -> Reply {
         match self.config.full {
-            FullMailbox::Defer => Reply::new(452, "4.2.2", "The mailbox is full"),
-            FullMailbox::Reject => Reply::new(552, "5.2.2", "The mailbox is full"),
+            FullMailbox::Defer => Reply::new(
+                452,
+                "4.2.2",
+                "The mailbox is full: try again later, or reach its owner another way",
+            ),
+            FullMailbox::Reject => {
+                Reply::new(552, "5.2.2", "The mailbox is full: reach its owner another way")
+            }
         }
     }
 }

@@ -11,6 +11,10 @@ use smtp_proto::{
 use crate::incoming::{too_big, trouble};
 use crate::transaction::{Transaction, needs_utf8};
 
+/// RFC 6531 §3.5
+const NEEDS_SMTPUTF8: &str =
+    "An address that is not ASCII needs SMTPUTF8: use another address, or a mail program that offers it";
+
 /// What the connection must do next. The session itself does no I/O.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -303,13 +307,13 @@ impl Session {
             return Step::Reply(self.login_first());
         }
         if parameters.size.is_some_and(|size| size > self.policy.max_message_size) {
-            return Step::Reply(too_big());
+            return Step::Reply(too_big(self.policy.max_message_size));
         }
         if let Some(refusal) = self.refusal_of_handling(&parameters) {
             return Step::Reply(refusal);
         }
         if from.as_ref().is_some_and(|from| self.is_undeclared(from, &parameters)) {
-            return Step::Reply(Reply::new(550, "5.6.7", "A non-ASCII address needs SMTPUTF8"));
+            return Step::Reply(Reply::new(550, "5.6.7", NEEDS_SMTPUTF8));
         }
         match (&self.login, &from) {
             (Some(account), Some(address)) => {
@@ -343,7 +347,11 @@ impl Session {
 
     fn login_first(&self) -> Reply {
         if self.policy.may_login {
-            Reply::new(530, "5.7.0", "Authentication required")
+            Reply::new(
+                530,
+                "5.7.0",
+                "Authentication required: log in with user name and password before you send",
+            )
         } else {
             // RFC 3207 §4.
             Reply::new(530, "5.7.0", "Encryption required: STARTTLS comes first, then authentication")
@@ -378,7 +386,11 @@ impl Session {
     pub(crate) fn sender_checked(&mut self, allowed: Option<bool>) -> Reply {
         match (allowed, self.pending.take()) {
             (Some(true), Some((from, parameters))) => self.begin(from, parameters),
-            (Some(_), _) => Reply::new(553, "5.7.1", "This sender address is not yours"),
+            (Some(_), _) => Reply::new(
+                553,
+                "5.7.1",
+                "This sender address is not yours: send from an address of your account",
+            ),
             (None, _) => trouble(),
         }
     }
@@ -390,7 +402,7 @@ impl Session {
         }
         match &recipient {
             Recipient::Address(address) if self.is_undeclared(address, &transaction.parameters) => {
-                Step::Reply(Reply::new(553, "5.6.7", "A non-ASCII address needs SMTPUTF8"))
+                Step::Reply(Reply::new(553, "5.6.7", NEEDS_SMTPUTF8))
             }
             Recipient::Address(_) | Recipient::Postmaster => {
                 Step::CheckRecipient(recipient, Box::new(parameters))
@@ -411,13 +423,17 @@ impl Session {
             Some(Resolution::Ours(reached)) => reached,
             // RFC 6409 §4.2.
             Some(Resolution::Foreign) if may_relay && !is_fully_qualified(&address) => {
-                return Reply::new(554, "5.1.2", "The domain is not fully qualified");
+                return Reply::new(
+                    554,
+                    "5.1.2",
+                    "The domain is not fully qualified: write the whole of it, such as example.org",
+                );
             }
             // Only our own users may have mail sent elsewhere: never an open relay.
             Some(Resolution::Foreign) if may_relay => {
                 Reached { remote: vec![address.clone()], ..Reached::default() }
             }
-            Some(Resolution::Foreign) => return Reply::new(550, "5.7.1", "Relaying denied"),
+            Some(Resolution::Foreign) => return relaying_denied(),
             // RFC 3463 §3.3.
             Some(Resolution::Disabled) => {
                 return Reply::new(550, "5.2.1", "The mailbox takes no mail at present");
@@ -437,7 +453,7 @@ impl Session {
                 let text = "This address takes reports about mail that we sent on, and for a limited time";
                 return Reply::new(550, "5.7.1", text);
             }
-            Some(Resolution::UnknownUser) => return Reply::new(550, "5.1.1", "No such user here"),
+            Some(Resolution::UnknownUser) => return no_such_user(),
             None => return trouble(),
         };
         if transaction.add(address, parameters, reached) {
@@ -558,6 +574,16 @@ fn is_fully_qualified(address: &Address) -> bool {
 
 fn out_of_order(text: &str) -> Step {
     Step::Reply(Reply::new(503, "5.5.1", text))
+}
+
+/// RFC 5321 §3.6.2.
+fn relaying_denied() -> Reply {
+    let text = "Relaying denied: here is taken mail for our own domains only; users of ours log in on port 587 or 465 first";
+    Reply::new(550, "5.7.1", text)
+}
+
+pub(crate) fn no_such_user() -> Reply {
+    Reply::new(550, "5.1.1", "No such user here: look for a typing error in the address")
 }
 
 fn too_many_recipients() -> Reply {

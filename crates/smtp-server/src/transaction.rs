@@ -217,6 +217,11 @@ impl Transaction {
             || self.from.iter().chain(&self.recipients).chain(self.remote.keys()).any(needs_utf8)
     }
 
+    /// All of it is for a postmaster, from whom no policy keeps mail: RFC 5321 §4.5.1.
+    pub(crate) fn is_for_postmaster(&self) -> bool {
+        !self.recipients.is_empty() && self.recipients.iter().all(is_postmaster)
+    }
+
     /// How it is to be handled, having come `now`.
     pub(crate) fn handling(&self, now: Timestamp) -> Handling {
         Handling::of(&self.parameters, now)
@@ -231,6 +236,11 @@ impl Transaction {
     pub(crate) fn sender(&self) -> String {
         self.from.as_ref().map_or_else(|| "<>".to_owned(), ToString::to_string)
     }
+}
+
+/// `postmaster` at any domain of ours. RFC 5321 §4.5.1.
+pub(crate) fn is_postmaster(address: &Address) -> bool {
+    address.local_part().eq_ignore_ascii_case("postmaster")
 }
 
 /// True for an address that cannot be written in ASCII.

@@ -78,7 +78,7 @@ async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
     let events: Vec<Event> = entries.iter().map(|entry| entry.event.clone()).collect();
     let [Event::Refusal(refused), Event::Message(message)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(refused.recipient.as_deref(), Some("nobody@example.org"));
-    assert_eq!(refused.reply, "550 5.1.1 No such user here");
+    assert_eq!(refused.reply, "550 5.1.1 No such user here: look for a typing error in the address");
     assert_eq!((message.outcome, message.size), (MessageOutcome::Accepted, 23));
     assert_eq!((message.peer.as_str(), message.protocol.as_str()), ("127.0.0.1", "SMTP"));
     assert!(
@@ -105,7 +105,8 @@ async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
     }
     let refused = line("command=\"RCPT TO:<nobody@example.org>\"");
     assert!(
-        refused.contains("peer=127.0.0.1:") && refused.contains("550 5.1.1 No such user here"),
+        refused.contains("peer=127.0.0.1:")
+            && refused.contains("550 5.1.1 No such user here: look for a typing error in the address"),
         "{refused}"
     );
     assert!(line("account=bob@example.org").contains("logged in"));

@@ -23,7 +23,7 @@ impl Incoming {
         let piece = std::mem::take(&mut self.piece);
         self.inspect(&piece);
         if self.size > self.limits.size {
-            self.refuse(too_big());
+            self.refuse(too_big(self.limits.size));
         }
         if (self.has_bare || self.last_octet == b'\r') && !self.transaction.is_binary() {
             self.refuse(bare_cr_or_lf());

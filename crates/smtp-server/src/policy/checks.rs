@@ -74,14 +74,20 @@ impl Checks {
         if let Some(refusal) = self.domain_refusal().await {
             return Some(refusal);
         }
-        let (ip, domain) = (self.client.ip, self.client.sender_domain());
-        if let Some(source) = self.verdicts.rates.stranger(ip, domain, Instant::now()) {
-            return Some(too_much(&source));
+        if let Some(refusal) = self.refusal_by_rate() {
+            return Some(refusal);
         }
         match self.standing().await {
             Standing::New => Some(self.come_again()),
             Standing::Known | Standing::KnownDomain => None,
         }
+    }
+
+    /// Why no more is taken from this sender in this hour.
+    pub(crate) fn refusal_by_rate(&self) -> Option<Reply> {
+        let (ip, domain) = (self.client.ip, self.client.sender_domain());
+        let source = self.verdicts.rates.stranger(ip, domain, Instant::now());
+        source.map(|source| too_much(&source))
     }
 
     async fn domain_refusal(&mut self) -> Option<Reply> {
@@ -90,21 +96,27 @@ impl Checks {
         match found {
             SenderDomain::Fine => None,
             // RFC 3463 §3.2.
-            SenderDomain::Missing => Some(self.verdicts.reply(
+            SenderDomain::Missing => Some(Verdicts::reply(
                 550,
                 "5.1.8",
-                &format!("The sender's domain {domain} has no mail server and no address: nobody there could get an answer"),
+                &format!(
+                    "The sender's domain {domain} has no mail server and no address: nobody there could get an answer"
+                ),
             )),
             // RFC 7505 §4.2.
-            SenderDomain::Null => Some(self.verdicts.reply(
+            SenderDomain::Null => Some(Verdicts::reply(
                 550,
                 "5.7.27",
-                &format!("The sender's domain {domain} says that it takes no mail (null MX): nobody there could get an answer"),
+                &format!(
+                    "The sender's domain {domain} says that it takes no mail (null MX): nobody there could get an answer"
+                ),
             )),
-            SenderDomain::Unknown => Some(self.verdicts.reply(
+            SenderDomain::Unknown => Some(Verdicts::reply(
                 451,
                 "4.4.3",
-                &format!("The DNS does not tell now whether the sender's domain {domain} exists; try again later"),
+                &format!(
+                    "The DNS does not tell now whether the sender's domain {domain} exists; try again later"
+                ),
             )),
         }
     }
@@ -146,7 +158,7 @@ impl Checks {
     fn come_again(&self) -> Reply {
         let delay = self.verdicts.greylist.as_ref().map(|greylist| greylist.delay()).unwrap_or_default();
         let text = format!("You are not known here yet: try again in {delay} (greylisting)");
-        self.verdicts.reply(451, "4.7.1", &text)
+        Verdicts::reply(451, "4.7.1", &text)
     }
 
     /// Goes on with the message.

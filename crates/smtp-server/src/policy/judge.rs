@@ -50,6 +50,16 @@ impl Verdict {
         self.fields.truncate(field);
         self.fields.push_str(&format!("{FIELD}{}\r\n", self.summary.replace("; ", ";\r\n\t")));
     }
+
+    /// Has what would be refused go to Junk.
+    pub(crate) fn take_anyway(&mut self) {
+        if matches!(self.outcome, Outcome::Refuse(_)) {
+            self.outcome = Outcome::Junk;
+            self.fields =
+                self.fields.replacen("X-Mailstead-Verdict: refuse;", "X-Mailstead-Verdict: junk;", 1);
+            self.summary = self.summary.replacen("refuse;", "junk;", 1);
+        }
+    }
 }
 
 /// What becomes of a message.
@@ -101,11 +111,9 @@ impl Verdicts {
     }
 
     /// A refusal that a human can act on, in one line.
-    pub(super) fn reply(&self, code: u16, status: &'static str, text: &str) -> Reply {
-        let help = self.config.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-        let room = MAX_REPLY.saturating_sub(help.len());
+    pub(super) fn reply(code: u16, status: &'static str, text: &str) -> Reply {
         let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-        let text: String = text.chars().map(plain).take(room).chain(help.chars().map(plain)).collect();
+        let text: String = text.chars().map(plain).take(MAX_REPLY).collect();
         Reply::new(code, status, text)
     }
 
@@ -120,7 +128,7 @@ impl Verdicts {
             let text = format!(
                 "The DNS does not tell now what {domain} says of mail in its name (DMARC); try again later"
             );
-            return Some(Outcome::Refuse(self.reply(451, "4.4.3", &text)));
+            return Some(Outcome::Refuse(Self::reply(451, "4.4.3", &text)));
         }
         if dmarc.result != "fail" || self.is_vouched_for(message) {
             return None;
@@ -132,7 +140,7 @@ impl Verdicts {
                     "{domain} asks to refuse mail in its name that passes neither SPF nor DKIM for it (DMARC), as this message does not; \
                      send it by way of the mail servers of {domain}"
                 );
-                Some(Outcome::Refuse(self.reply(550, "5.7.1", &text)))
+                Some(Outcome::Refuse(Self::reply(550, "5.7.1", &text)))
             }
             (DmarcObedience::Obey | DmarcObedience::Quarantine, Policy::Quarantine)
             | (DmarcObedience::Quarantine, Policy::Reject) => Some(Outcome::Junk),
@@ -163,7 +171,7 @@ impl Verdicts {
             tests.iter().filter(|test| test.weight > 0).map(|test| test.reason.as_str()).collect();
         let reasons = reasons.join("; ");
         Outcome::Refuse(if score - unheard < i64::from(self.config.refuse_score) {
-            self.reply(
+            Self::reply(
                 451,
                 "4.7.1",
                 &format!(
@@ -171,7 +179,7 @@ impl Verdicts {
                 ),
             )
         } else {
-            self.reply(550, "5.7.1", &format!("This message looks like spam: {reasons}"))
+            Self::reply(550, "5.7.1", &format!("This message looks like spam: {reasons}"))
         })
     }
 
