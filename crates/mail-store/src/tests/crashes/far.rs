@@ -41,3 +41,36 @@ fn a_move_to_another_account_cut_short() {
         ..NOTHING
     });
 }
+
+/// Each message by its mailbox and UID.
+fn places(state: &State) -> Vec<(&str, u32, &str)> {
+    let each = state.iter().flat_map(|(mailbox, (_, _, messages))| {
+        messages.iter().map(move |(uid, text, _)| (mailbox.as_str(), *uid, text.as_str()))
+    });
+    each.collect()
+}
+
+#[test]
+fn a_move_that_fails_leaves_all_where_it_was() {
+    let within: fn(&Arc<Store>) -> Result<(), StoreError> = |store| {
+        let (inbox, trash) = open_both(store, "Trash")?;
+        inbox.move_to(&inbox.snapshot().uids().to_vec(), &trash).map(|_| ())
+    };
+    for act in [within, |store: &Arc<Store>| transfer(store, true)] {
+        for step in 0.. {
+            let dir = fast_dir();
+            begin(dir.path());
+            let before = state(dir.path());
+            fault::once(step);
+            let result = Store::open(dir.path()).and_then(|store| act(&store));
+            let struck = fault::has_struck();
+            fault::after(None);
+            let after = state(dir.path());
+            assert!(result.is_ok() || places(&after) == places(&before), "step {step}: {after:?}");
+            if !struck {
+                result.unwrap();
+                break;
+            }
+        }
+    }
+}
