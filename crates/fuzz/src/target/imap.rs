@@ -81,7 +81,7 @@ pub(crate) fn client(octets: &[u8]) {
         return;
     }
     let written = CommandCodec::default().encode(&command).dump();
-    if has_number_of_64_bits(&written) {
+    if has_number_of_64_bits(&written) || knows_any_uid(&written) {
         return;
     }
     let seen = events(LARGE, [written.as_slice()]);
@@ -111,6 +111,13 @@ fn has_number_of_64_bits(written: &[u8]) -> bool {
     numbers
         .filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
         .any(|number: u64| i64::try_from(number).is_err())
+}
+
+/// The known UIDs of QRESYNC are no `*` (RFC 7162 §7), but the other implementation writes that too.
+fn knows_any_uid(written: &[u8]) -> bool {
+    let mark = b"QRESYNC (";
+    let at = written.windows(mark.len()).position(|it| it == mark);
+    at.and_then(|at| written.get(at..)).is_some_and(|behind| behind.contains(&b'*'))
 }
 
 /// Not those that the other implementation writes against the grammar.
