@@ -180,12 +180,12 @@ impl Client {
         self.flush().await?;
         self.input.clear();
         self.codec = LineCodec::lenient(MAX_LINE);
-        let Connection { stream, peer, local, listener, tls, guard, drain } = self.connection;
+        let Connection { stream, peer, local, is_behind_tls, listener, tls, guard, drain } = self.connection;
         let (Stream::Plain(stream), Some(context)) = (stream, &tls) else {
             return Err(io::Error::other("TLS is not to be had"));
         };
         let stream = timeout(HANDSHAKE_TIMEOUT, context.accept(stream)).await??;
-        let connection = Connection { stream, peer, local, listener, tls, guard, drain };
+        let connection = Connection { stream, peer, local, is_behind_tls, listener, tls, guard, drain };
         Ok(Self { connection, ..self })
     }
 

@@ -34,6 +34,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Our end; of a client behind a proxy, the proxy's.
     pub local: SocketAddr,
+    /// The client has come to the proxy over TLS, which ends there.
+    pub is_behind_tls: bool,
     /// Which listener took it.
     pub listener: Arc<Listener>,
     /// For STARTTLS.
@@ -48,15 +50,19 @@ impl Connection {
     /// True if AUTH and LOGIN may be offered now: under TLS, from loopback, or because the operator says so. Promise 5.
     #[must_use]
     pub fn may_login(&self, config: &Config) -> bool {
-        self.stream.is_tls()
-            || self.peer.ip().to_canonical().is_loopback()
-            || config.limits.allow_plaintext_login
+        self.is_secure() || self.peer.ip().to_canonical().is_loopback() || config.limits.allow_plaintext_login
     }
 
     /// True if STARTTLS may be offered now.
     #[must_use]
     pub fn may_start_tls(&self) -> bool {
-        self.listener.tls == TlsMode::StartTls && self.tls.is_some() && !self.stream.is_tls()
+        self.listener.tls == TlsMode::StartTls && self.tls.is_some() && !self.is_secure()
+    }
+
+    /// True if what the client says goes under TLS, to us or to a proxy that the operator trusts.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.is_behind_tls || self.stream.is_tls()
     }
 }
 
@@ -185,9 +191,10 @@ struct Opening {
 impl Opening {
     async fn open(mut self) -> io::Result<Connection> {
         self.stream.set_nodelay(true)?;
-        let mut local = self.stream.local_addr()?;
+        let (mut local, mut is_behind_tls) = (self.stream.local_addr()?, false);
         if self.is_proxy {
-            local = self.meet_client(local).await?;
+            let client = self.meet_client(local).await?;
+            (local, is_behind_tls) = (client.local, client.is_tls);
         }
         let Self { stream, peer, listener, context, guard, .. } = self;
         let tls = context.tls.as_ref().map(|tls| tls.for_role(listener.role));
@@ -196,14 +203,15 @@ impl Opening {
             (None, TlsMode::Implicit) => return Err(io::Error::other("no certificate is configured")),
             (_, TlsMode::None | TlsMode::StartTls) => Stream::Plain(stream),
         };
-        Ok(Connection { stream, peer, local, listener, tls, guard, drain: context.drain })
+        let drain = context.drain;
+        Ok(Connection { stream, peer, local, is_behind_tls, listener, tls, guard, drain })
     }
 
-    /// Finds out whom the proxy brings, and which address of ours that client called; that is `local` if nothing is said.
-    async fn meet_client(&mut self, local: SocketAddr) -> io::Result<SocketAddr> {
+    /// Finds out whom the proxy brings; whom that client called is `local` if nothing is said.
+    async fn meet_client(&mut self, local: SocketAddr) -> io::Result<Proxied> {
         let header = proxy::read_header(&mut self.stream, proxy::DEADLINE).await;
         let header = header.inspect_err(|error| warn!(%error, "the proxy is not listened to"))?;
-        let client = header.unwrap_or(Proxied { peer: self.peer, local });
+        let client = header.unwrap_or(Proxied { peer: self.peer, local, is_tls: false });
         tracing::Span::current().record("peer", tracing::field::display(client.peer));
         self.peer = client.peer;
         if !self.guard.reassign(client.peer.ip()) {
@@ -211,6 +219,6 @@ impl Opening {
             refuse(&self.stream, self.refusal, self.listener.tls);
             return Err(io::Error::other("too many connections"));
         }
-        Ok(client.local)
+        Ok(client)
     }
 }

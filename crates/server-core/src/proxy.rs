@@ -19,11 +19,20 @@ const MAX_REST: usize = 4096;
 /// The type of the field that holds a checksum of the header. proxy-protocol §2.2.3.
 const CRC32C: u8 = 0x03;
 
+/// The type of the field that tells of TLS between client and proxy, and the octets that it begins with: flags, and what came of the
+/// client's certificate. proxy-protocol §2.2.6.
+const SSL: u8 = 0x20;
+const SSL_HEAD: usize = 5;
+/// The flag that the client has connected over TLS.
+const CLIENT_SSL: u8 = 0x01;
+
 /// The ends of a connection between a client and the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Proxied {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// It is under TLS.
+    pub(crate) is_tls: bool,
 }
 
 /// What a header says: `None` where the connection is the proxy's own or its client is not known.
@@ -79,12 +88,12 @@ fn parse_line(line: &[u8]) -> Option<Header> {
         ["PROXY", "TCP4", from, to, from_port, to_port] => {
             let address = |text: &str| text.parse::<Ipv4Addr>().ok();
             let peer = (address(from)?, port(from_port)?).into();
-            Some(Some(Proxied { peer, local: (address(to)?, port(to_port)?).into() }))
+            Some(Some(Proxied { peer, local: (address(to)?, port(to_port)?).into(), is_tls: false }))
         }
         ["PROXY", "TCP6", from, to, from_port, to_port] => {
             let address = |text: &str| text.parse::<Ipv6Addr>().ok();
             let peer = (address(from)?, port(from_port)?).into();
-            Some(Some(Proxied { peer, local: (address(to)?, port(to_port)?).into() }))
+            Some(Some(Proxied { peer, local: (address(to)?, port(to_port)?).into(), is_tls: false }))
         }
         _ => None,
     }
@@ -123,8 +132,8 @@ fn parse_binary(head: [u8; 4], rest: &[u8]) -> Result<Header, Malformed> {
         0x21 => addresses(rest, |octets: [u8; 16]| Ipv6Addr::from(octets))?,
         _ => return Err(Malformed("the connection is not one of TCP")),
     };
-    check_fields(head, rest, fields)?;
-    Ok(proxied)
+    let is_tls = read_fields(head, rest, fields)?;
+    Ok(proxied.map(|proxied| Proxied { is_tls, ..proxied }))
 }
 
 /// Source, destination and their ports, and what is behind these.
@@ -139,13 +148,15 @@ where
         let (to_port, rest) = rest.split_first_chunk()?;
         let peer = (address(*from), u16::from_be_bytes(*from_port)).into();
         let local = (address(*to), u16::from_be_bytes(*to_port)).into();
-        Some((Some(Proxied { peer, local }), rest))
+        Some((Some(Proxied { peer, local, is_tls: false }), rest))
     };
     split().ok_or(Malformed("the addresses are cut off"))
 }
 
-/// The further fields, a type, two octets of length and a value each. Only the checksum matters here.
-fn check_fields(head: [u8; 4], rest: &[u8], mut fields: &[u8]) -> Result<(), Malformed> {
+/// The further fields, a type, two octets of length and a value each: the checksum is compared, and whether the client came over TLS is
+/// what they tell.
+fn read_fields(head: [u8; 4], rest: &[u8], mut fields: &[u8]) -> Result<bool, Malformed> {
+    let mut is_tls = false;
     let cut_off = Malformed("a field is cut off");
     while let Some((kind, behind)) = fields.split_first() {
         let (length, behind) = behind.split_first_chunk().ok_or(cut_off)?;
@@ -155,9 +166,13 @@ fn check_fields(head: [u8; 4], rest: &[u8], mut fields: &[u8]) -> Result<(), Mal
             let at = rest.len() - behind.len() - value.len();
             check_sum(head, rest, at, value)?;
         }
+        if *kind == SSL {
+            let flags = value.first().filter(|_| value.len() >= SSL_HEAD).ok_or(cut_off)?;
+            is_tls = flags & CLIENT_SSL != 0;
+        }
         fields = behind;
     }
-    Ok(())
+    Ok(is_tls)
 }
 
 /// Compares the checksum, which stands at `at` in `rest` and was computed with zeros in its place.
@@ -181,7 +196,7 @@ mod tests {
     use super::*;
 
     fn proxied(peer: &str, local: &str) -> Header {
-        Some(Proxied { peer: peer.parse().unwrap(), local: local.parse().unwrap() })
+        Some(Proxied { peer: peer.parse().unwrap(), local: local.parse().unwrap(), is_tls: false })
     }
 
     /// What is said, and what is left unread.
@@ -236,6 +251,20 @@ mod tests {
             let (header, rest) = read(&[&octets[..], b"EHLO"].concat()).await.unwrap();
             assert_eq!((header, rest.as_slice()), (expected, &b"EHLO"[..]), "{octets:?}");
         }
+    }
+
+    /// proxy-protocol §2.2.6
+    #[tokio::test]
+    async fn version_2_tells_of_tls_between_client_and_proxy() {
+        for (flags, is_tls) in [(0x00, false), (0x01, true), (0x07, true), (0x06, false)] {
+            let version = [0x21, 0, 7, b'T', b'L', b'S', b'v', b'1', b'.', b'3'];
+            let field = [&[SSL, 0, 15, flags, 0, 0, 0, 0][..], &version].concat();
+            let octets = binary(0x21, 0x11, &[&V4[..], &field].concat());
+            let (header, _) = read(&octets).await.unwrap();
+            assert_eq!(header.map(|it| it.is_tls), Some(is_tls), "{flags}");
+        }
+        let short = binary(0x21, 0x11, &[&V4[..], &[SSL, 0, 4, 1, 0, 0, 0]].concat());
+        assert!(read(&short).await.is_err());
     }
 
     #[tokio::test]

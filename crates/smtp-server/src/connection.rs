@@ -329,7 +329,7 @@ pub(crate) fn policy(connection: &Connection, shared: &Shared, speaks_for: Optio
         role: connection.listener.role,
         max_message_size: smtp.max_message_size,
         max_recipients: max_recipients(connection.listener.role, smtp),
-        is_tls: connection.stream.is_tls(),
+        is_tls: connection.is_secure(),
         may_start_tls: connection.may_start_tls(),
         may_login: connection.may_login(&shared.config),
         can_bind: connection.stream.channel_bindings().is_some(),

@@ -102,12 +102,12 @@ impl Dialogue {
 
     /// The same dialogue under TLS.
     pub(crate) async fn secured(self) -> io::Result<Self> {
-        let Connection { stream, peer, local, listener, tls, guard, drain } = self.connection;
+        let Connection { stream, peer, local, is_behind_tls, listener, tls, guard, drain } = self.connection;
         let (Stream::Plain(plain), Some(context)) = (stream, &tls) else {
             return Err(io::Error::other("STARTTLS without a certificate"));
         };
         let stream = timeout(HANDSHAKE_TIMEOUT, context.accept(plain)).await??;
-        let connection = Connection { stream, peer, local, listener, tls, guard, drain };
+        let connection = Connection { stream, peer, local, is_behind_tls, listener, tls, guard, drain };
         let mut session = self.session;
         session.secured(connection.stream.channel_bindings().is_some());
         Ok(Self { connection, session, ..self })

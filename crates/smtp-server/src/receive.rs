@@ -205,7 +205,7 @@ impl Dialogue {
             (false, false) => "SMTP".to_owned(),
         };
         // RFC 3848: S for TLS, A for authentication; plain SMTP has neither.
-        if extended && stream.is_tls() {
+        if extended && self.connection.is_secure() {
             protocol.push('S');
         }
         if extended && self.session.login().is_some() {
