@@ -12,6 +12,7 @@ mod dkim;
 mod dovecot;
 mod exim;
 mod fetchmail;
+mod forwarding;
 mod hammer;
 mod imapflow;
 mod mbsync;

@@ -34,7 +34,7 @@ pub(crate) struct Inflow {
     pub(crate) keeps_copy: bool,
 }
 
-const FORMAT: i64 = 6;
+const FORMAT: i64 = 7;
 const SCHEMA: &str = "
     CREATE TABLE domain (name TEXT PRIMARY KEY) STRICT;
     CREATE TABLE account (
@@ -116,6 +116,12 @@ const SCHEMA_6: &str = "
     PRAGMA user_version = 6;
 ";
 
+/// Format 7: whether the server saves what an account sends.
+const SCHEMA_7: &str = "
+    ALTER TABLE account ADD COLUMN saves_sent INTEGER NOT NULL DEFAULT 0;
+    PRAGMA user_version = 7;
+";
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl Database {
@@ -142,6 +148,9 @@ impl Database {
             }
             if found < 6 {
                 transaction.execute_batch(SCHEMA_6)?;
+            }
+            if found < 7 {
+                transaction.execute_batch(SCHEMA_7)?;
             }
             transaction.commit()?;
             Ok(found)

@@ -50,4 +50,22 @@ impl Directory {
         senders.dedup();
         self.database.set_send_rights(&name, &senders)
     }
+
+    /// Whether the server saves a copy of what an account sends.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
+    pub fn saves_sent(&self, account: &Address) -> Result<bool, DirectoryError> {
+        let name = account.to_lowercase().to_string();
+        self.database.saves_sent(&name)?.ok_or(DirectoryError::NotFound(name))
+    }
+
+    /// Has the server save a copy of what an account sends from now on, or not.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
+    pub fn set_saves_sent(&self, account: &Address, saves_sent: bool) -> Result<(), DirectoryError> {
+        let name = account.to_lowercase().to_string();
+        found(self.database.set_saves_sent(&name, saves_sent)?, &name)
+    }
 }

@@ -343,7 +343,7 @@ fn of_format_2() -> Fixture {
     drop(directory);
     let file = folder.path().join("directory.sqlite");
     let older = "ALTER TABLE account DROP COLUMN receives; DROP TABLE refusal;
-        DROP TABLE send_right; ALTER TABLE account DROP COLUMN keeps_copy;
+        ALTER TABLE account DROP COLUMN saves_sent; DROP TABLE send_right; ALTER TABLE account DROP COLUMN keeps_copy;
         DROP TABLE forward; DROP TABLE member; DROP TABLE poster; DROP TABLE list;
         ALTER TABLE account DROP COLUMN scram; DROP TABLE secret; PRAGMA user_version = 2;";
     rusqlite::Connection::open(&file).unwrap().execute_batch(older).unwrap();

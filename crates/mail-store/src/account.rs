@@ -155,6 +155,19 @@ impl Account {
         })
     }
 
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The mailbox that has this special use.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn special(&self, wanted: SpecialUse) -> Result<Option<MailboxName>, StoreError> {
+        let mailboxes = self.mailboxes()?.into_iter();
+        Ok(mailboxes.filter(|it| it.selectable).find(|it| it.special_use == Some(wanted)).map(|it| it.name))
+    }
+
     pub(crate) fn maildir(&self) -> PathBuf {
         self.home.join("Maildir")
     }

@@ -13,6 +13,7 @@ mod place;
 mod reader;
 mod rebuild;
 mod replace;
+mod saved;
 mod scan;
 mod seen;
 mod summaries;

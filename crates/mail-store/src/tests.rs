@@ -26,6 +26,7 @@ mod quota;
 mod races;
 mod readers;
 mod save_dates;
+mod saved;
 mod second_opinion;
 mod soak;
 mod summaries;

@@ -217,6 +217,18 @@ pub(crate) enum AccountCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Has the server save a copy of what an account sends in its Sent mailbox, or shows whether it does
+    ///
+    /// A client that saves one as well has its copy put into the place of the server's.
+    SentCopy {
+        /// Such as alice@example.org
+        address: Address,
+        /// From now on
+        switch: Option<Switch>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Shows as whom an account may send besides itself and its aliases, or changes that; running servers see it at once
     SendAs {
         /// Such as alice@example.org

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mail_directory::DirectoryError;
 use mail_events::EventLog;
-use mail_store::{Delivery, Store, StoreError};
+use mail_store::{Append, Delivery, Store, StoreError};
 use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_queue::{Arrival, Body, Envelope, Handling, Queue, QueueError, QueueId, QueueWriter};
 use tracing::{error, warn};
@@ -94,6 +94,8 @@ pub(crate) struct Files {
     queued: Option<QueueWriter>,
     /// One for each that goes on in the name of an address of ours.
     forwards: Vec<QueueWriter>,
+    /// For who sends it.
+    sent: Option<Append>,
 }
 
 impl Files {
@@ -104,8 +106,13 @@ impl Files {
         trace: &Trace,
         verdict: Option<&Verdict>,
     ) -> Result<Self, FileError> {
-        let mut files =
-            Self { queue: Arc::clone(&to.queue), delivery: None, queued: None, forwards: Vec::new() };
+        let mut files = Self {
+            queue: Arc::clone(&to.queue),
+            delivery: None,
+            queued: None,
+            forwards: Vec::new(),
+            sent: None,
+        };
         if !transaction.accounts.is_empty() {
             let recipients: Vec<LocalRecipient> = transaction.accounts.iter().cloned().collect();
             let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
@@ -134,7 +141,29 @@ impl Files {
         Ok(files)
     }
 
+    /// Has a copy written for who sends it, which begins with these fields.
+    pub(crate) fn keep_copy(&mut self, copy: Append, fields: &[u8]) {
+        self.sent = Some(copy);
+        self.write_copy(fields);
+    }
+
+    /// A copy that can't be written stops no message.
+    fn write_copy(&mut self, piece: &[u8]) {
+        if let Some(sent) = &mut self.sent
+            && let Err(error) = sent.write_all(piece)
+        {
+            error!(%error, "no copy of a sent message can be saved");
+            self.sent = None;
+        }
+    }
+
+    /// The copy for who sends it, as far as it is written.
+    pub(crate) fn take_copy(&mut self) -> Option<Append> {
+        self.sent.take()
+    }
+
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
+        self.write_copy(piece);
         if let Some(delivery) = &mut self.delivery {
             delivery.write_all(piece)?;
         }

@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) resent_from: Captured,
     /// Who says to have sent a submission.
     pub(crate) sender: Captured,
+    /// Whom nobody else is to see.
+    pub(crate) bcc: Captured,
     /// The addresses that it has gone through.
     pub(crate) delivered_to: Captured,
 }
@@ -77,13 +79,18 @@ impl Captured {
         lines.filter_map(move |line| Some(text(line)?.parse::<Address>().ok()?.to_lowercase()))
     }
 
-    /// As a field of this name, with its line end; empty if there is none, or more than is kept.
-    pub(crate) fn as_field(&self, name: &str) -> String {
+    /// As fields of this name, each with its line end; empty if there is more than is kept.
+    pub(crate) fn as_fields(&self, name: &str) -> String {
         let text = String::from_utf8_lossy(&self.fields);
-        match text.strip_prefix("From:") {
-            Some(value) if !self.is_cut => format!("{name}:{}\r\n", value.trim_end_matches(['\r', '\n'])),
-            Some(_) | None => String::new(),
+        let mut fields = String::new();
+        for line in text.lines().filter(|_| !self.is_cut) {
+            match line.strip_prefix("From:") {
+                Some(value) => fields.extend([name, ":", value]),
+                None => fields.push_str(line),
+            }
+            fields.push_str("\r\n");
         }
+        fields
     }
 
     fn add(&mut self, octets: &[u8]) {
@@ -110,6 +117,8 @@ enum Field {
     DeliveredTo,
     /// Left out, to be put back if it is true.
     Sender,
+    /// Left out, but for who sends it.
+    Bcc,
     /// Results: kept unless they are given in our name.
     Results,
     LeaveOut,
@@ -170,7 +179,7 @@ impl HeaderFilter {
             return;
         }
         self.settle(output);
-        let is_written = !matches!(self.field, Field::LeaveOut | Field::Sender);
+        let is_written = !matches!(self.field, Field::LeaveOut | Field::Sender | Field::Bcc);
         if self.at == At::Line && is_written && self.is_drained {
             output.extend_from_slice(b"\r\n");
         }
@@ -207,7 +216,7 @@ impl HeaderFilter {
 
     fn write(&mut self, octets: &[u8], output: &mut Vec<u8>) {
         match self.field {
-            Field::LeaveOut | Field::Sender => {}
+            Field::LeaveOut | Field::Sender | Field::Bcc => {}
             Field::Results => self.weigh(octets, output),
             Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
                 output.extend_from_slice(octets)
@@ -255,6 +264,7 @@ impl HeaderFilter {
             }
             Field::DeliveredTo => self.seen.delivered_to.add(octets),
             Field::Sender => self.seen.sender.add(octets),
+            Field::Bcc => self.seen.bcc.add(octets),
             Field::Keep | Field::Results | Field::LeaveOut => {}
         }
     }
@@ -310,7 +320,8 @@ impl HeaderFilter {
             // RFC 5321 §4.4: there shall be one, ours.
             b"return-path" => Field::LeaveOut,
             // RFC 5322 §3.6.3: not for the others to see.
-            b"bcc" | b"resent-bcc" if self.is_submission => Field::LeaveOut,
+            b"bcc" if self.is_submission => Field::Bcc,
+            b"resent-bcc" if self.is_submission => Field::LeaveOut,
             b"authentication-results" if self.own.is_some() => Field::Results,
             b"x-mailstead-verdict" if self.own.is_some() => Field::LeaveOut,
             b"from" if self.is_submission => Field::From,
@@ -327,7 +338,7 @@ impl HeaderFilter {
         self.at = At::Line;
         let start = std::mem::take(&mut self.start);
         match field {
-            Field::LeaveOut | Field::Sender => {}
+            Field::LeaveOut | Field::Sender | Field::Bcc => {}
             Field::Results => self.open = start,
             Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
                 output.extend_from_slice(&start)
@@ -450,7 +461,9 @@ mod tests {
     fn the_sender_field_of_a_submission_is_taken_out_whole() {
         let (text, seen) = filter(true, "Date: x\r\nSENDER : a\r\n\t<b@c.d>\r\nA: b\r\n\r\nSender: e");
         assert_eq!(text, "Date: x\r\nA: b\r\n\r\nSender: e");
-        assert_eq!(seen.sender.as_field("Sender"), "Sender: a\r\n\t<b@c.d>\r\n");
+        assert_eq!(seen.sender.as_fields("Sender"), "Sender: a\r\n\t<b@c.d>\r\n");
+        let (_, seen) = filter(true, "Sender: a\r\nsender:b\r\n From: c\r\n\r\n");
+        assert_eq!(seen.sender.as_fields("Sender"), "Sender: a\r\nSender:b\r\n From: c\r\n");
         let (text, _) = filter(false, "Date: x\r\nSender: a\r\n\r\n");
         assert_eq!(text, "Date: x\r\nSender: a\r\n\r\n");
     }

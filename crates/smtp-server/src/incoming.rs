@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::BytesMut;
 use mail_config::show_size;
 use mail_events::MessageOutcome;
+use mail_store::Append;
 use smtp_proto::{Body, Reply};
 use smtp_queue::QueueId;
 use tracing::{Span, error};
@@ -269,7 +270,12 @@ impl Incoming {
             let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
             let is_proven = verdict.is_none_or(|verdict| verdict.is_sender_proven);
             self.transaction.settle(is_junk, is_proven);
-            self.files = Some(Files::open(&self.to, &self.transaction, &self.trace, self.verdict())?);
+            let mut files = Files::open(&self.to, &self.transaction, &self.trace, self.verdict())?;
+            if let Some(copy) = self.rights.as_ref().and_then(|rights| rights.copy(&self.quotas)) {
+                let fields = self.header.seen.bcc.as_fields("Bcc") + &self.trace.received(&self.transaction);
+                files.keep_copy(copy, fields.as_bytes());
+            }
+            self.files = Some(files);
         }
         self.files.as_mut().ok_or_else(|| io::Error::other("no file is open").into())
     }
@@ -348,9 +354,11 @@ impl Incoming {
         }
         let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
         let body = found.max(self.transaction.parameters.body);
-        if let Some(files) = self.files.take() {
+        if let Some(mut files) = self.files.take() {
+            let copy = files.take_copy();
             let queued = files.commit(&self.transaction, body, &self.trace, self.is_held)?;
             self.queue_id = queued.elsewhere;
+            save(copy);
             for (onward, id) in self.transaction.forwards.iter().zip(&queued.onward) {
                 self.to.events.note(forward_of(&self.trace, &onward.forward, id, self.size));
             }
@@ -374,6 +382,13 @@ impl Incoming {
         if !is_junk {
             self.to.report(&self.transaction, &self.trace, &self.returned);
         }
+    }
+}
+
+/// Saves the copy for who sends it. The message is on its way: to refuse it now would double it.
+fn save(copy: Option<Append>) {
+    if let Some(Err(error)) = copy.map(Append::commit_saved) {
+        error!(%error, "no copy of a sent message can be saved");
     }
 }
 

@@ -101,7 +101,18 @@ impl Dialogue {
             incoming.conclude().instrument(span).await;
         }
         if self.facts.is_some() && incoming.refusal().is_none() {
-            incoming = Box::pin(self.filter(incoming)).await;
+            let gathered = blocking(move || {
+                let mail = incoming.gather();
+                (incoming, mail)
+            });
+            incoming = match gathered.await {
+                Ok((incoming, Some(mail))) => Box::pin(self.filter(incoming, mail)).await,
+                Ok((incoming, None)) => incoming,
+                Err(error) => {
+                    error!(%error, "the message can't be looked at");
+                    return trouble();
+                }
+            };
         }
         finish(incoming).await
     }

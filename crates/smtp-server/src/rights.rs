@@ -2,11 +2,13 @@ use std::sync::Arc;
 
 use mail_directory::{Directory, DirectoryError};
 use mail_message::{Envelope, EnvelopeAddress};
-use mail_types::Address;
+use mail_store::Append;
+use mail_types::{Address, Flag, Flags, SpecialUse};
 
 use tracing::error;
 
 use crate::header::{Captured, Seen};
+use crate::quota::{QuotaError, Quotas};
 use crate::trace::shown;
 
 /// What `mail_message` writes for the domain of an address without one.
@@ -42,10 +44,31 @@ impl SendRights {
         Ok(true)
     }
 
+    /// Begins a copy in the account's Sent mailbox, if it wants one saved and has such a mailbox. Blocks.
+    pub(crate) fn copy(&self, quotas: &Quotas) -> Option<Append> {
+        let copy = self.begin_copy(quotas);
+        copy.inspect_err(
+            |error| error!(account = %self.account, %error, "no copy of a sent message can be saved"),
+        )
+        .unwrap_or_default()
+    }
+
+    fn begin_copy(&self, quotas: &Quotas) -> Result<Option<Append>, QuotaError> {
+        if !self.directory.saves_sent(&self.account)? {
+            return Ok(None);
+        }
+        let account = quotas.store.account(&self.account)?;
+        account.set_quota(self.directory.quota(&self.account, quotas.config.default)?);
+        let Some(sent) = account.special(SpecialUse::Sent)? else { return Ok(None) };
+        let mut flags = Flags::new();
+        flags.insert(Flag::Seen);
+        Ok(Some(account.open(&sent)?.append(flags, None)?))
+    }
+
     /// The Sender field that the message must have, with its line end; empty where From says it all, one address of the account. What the
     /// message itself says is kept if it is true: RFC 5322 §3.6.2, RFC 6409 §8.1. Blocks.
     pub(crate) fn sender_field(&self, seen: &Seen, utf8: bool) -> String {
-        let given = seen.sender.as_field("Sender");
+        let given = seen.sender.as_fields("Sender");
         // What is sent on has the Sender field of who sent it first.
         if seen.resent_from != Captured::default() {
             return given;

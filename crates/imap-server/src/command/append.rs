@@ -202,11 +202,23 @@ impl Appending {
             out.say(Status::Ok, Text::NewMessageThere.coded_as(format!("APPENDUID {validity} {new}")));
             return Ok(Text::Replaced.into());
         }
-        let uids = Append::commit_all(messages).map_err(gone_target)?;
+        let uids = store(messages, self.view.mailbox()).map_err(gone_target)?;
         info!(mailbox = %self.name, messages = uids.len(), "appended");
         session.knows_messages(&self.name, uids.iter().copied());
         Ok(Text::Appended.coded_as(format!("APPENDUID {validity} {}", UidSet::from_ascending(uids))))
     }
+}
+
+/// Makes them durable. What the server has saved itself of a message that was sent, a single one takes the place of.
+fn store(mut messages: Vec<Append>, mailbox: &Mailbox) -> Result<Vec<Uid>, StoreError> {
+    if let [message] = messages.as_mut_slice()
+        && let Some(saved) = message.saved_by_server()
+        && let Some(message) = messages.pop()
+    {
+        info!(uid = %saved, "a client's copy takes the place of the server's");
+        return message.replace(mailbox, saved).map(|uid| vec![uid]);
+    }
+    Append::commit_all(messages)
 }
 
 impl Message {

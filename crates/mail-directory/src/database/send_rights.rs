@@ -1,4 +1,4 @@
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 use super::{Database, Result};
 
@@ -13,6 +13,19 @@ impl Database {
             let sql = "SELECT 1 FROM send_right WHERE account = ?1 AND sender IN (?2, ?3)";
             connection.prepare_cached(sql)?.exists(params![account, address, domain])
         })
+    }
+
+    /// Whether the server saves what an account sends; `None` if there is none.
+    pub(crate) fn saves_sent(&self, account: &str) -> Result<Option<bool>> {
+        self.with(|connection| {
+            let sql = "SELECT saves_sent FROM account WHERE address = ?1";
+            connection.prepare_cached(sql)?.query_row([account], |row| row.get(0)).optional()
+        })
+    }
+
+    pub(crate) fn set_saves_sent(&self, account: &str, saves_sent: bool) -> Result<bool> {
+        let sql = "UPDATE account SET saves_sent = ?2 WHERE address = ?1";
+        Ok(self.change(sql, params![account, saves_sent])? > 0)
     }
 
     pub(crate) fn set_send_rights(&self, account: &str, senders: &[String]) -> Result<()> {

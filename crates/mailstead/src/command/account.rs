@@ -24,6 +24,7 @@ pub(super) fn run(config: &Path, command: AccountCommand) -> anyhow::Result<()> 
             let change = Change { targets: Some(targets).filter(|it| none || !it.is_empty()), copy };
             forward(config, &address, change, json)
         }
+        AccountCommand::SentCopy { address, switch, json } => sent_copy(config, &address, switch, json),
         AccountCommand::SendAs { address, senders, none, json } => {
             send_as(config, &address, Some(senders).filter(|it| none || !it.is_empty()), json)
         }
@@ -83,6 +84,20 @@ fn forward(config: &Path, address: &Address, change: Change, json: bool) -> anyh
         (false, true) => format!("mail of {address} goes on to {}, and stays", targets.join(", ")),
         (false, false) => format!("mail of {address} goes on to {}, and does not stay", targets.join(", ")),
     })?)
+}
+
+fn sent_copy(config: &Path, address: &Address, switch: Option<Switch>, json: bool) -> anyhow::Result<()> {
+    let directory = open_directory(config)?;
+    let address = address.to_lowercase();
+    if let Some(switch) = switch {
+        directory.set_saves_sent(&address, switch == Switch::On)?;
+    }
+    let saves_sent = directory.saves_sent(&address)?;
+    if json {
+        return output::json(&json!({ "address": address.to_string(), "sent_copy": saves_sent }));
+    }
+    let says = if saves_sent { "is saved in Sent" } else { "is not saved by the server" };
+    Ok(output::line(&format!("what {address} sends {says}"))?)
 }
 
 fn send_as(

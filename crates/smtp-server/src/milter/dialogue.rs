@@ -5,7 +5,7 @@ use mail_types::Address;
 use smtp_proto::{RcptParameters, Reply};
 use tracing::{Instrument as _, warn};
 
-use super::{Facts, Milters, RecipientFacts, Ruled, Ruling, Tls};
+use super::{Facts, Mail, Milters, RecipientFacts, Ruled, Ruling, Tls};
 use crate::connection::Dialogue;
 use crate::incoming::{Incoming, trouble};
 use crate::receive::cipher_suite;
@@ -73,9 +73,8 @@ impl Dialogue {
     }
 
     /// A message is whole, and not refused: shows it to the milters, and does what they want.
-    pub(crate) async fn filter(&mut self, mut incoming: Incoming) -> Incoming {
+    pub(crate) async fn filter(&mut self, mut incoming: Incoming, mut mail: Mail) -> Incoming {
         let (Some(milters), Some(facts)) = (&mut self.milters, &self.facts) else { return incoming };
-        let Some(mut mail) = incoming.gather() else { return incoming };
         let span = incoming.span.clone();
         let mut ruled = milters.message(&mut mail, facts).instrument(span).await;
         if ruled.changes_transaction() && ruled.refusal.is_none() {
