@@ -26,6 +26,7 @@ const IMAP: &str = include_str!("../dictionaries/imap.dict");
 const MAIL: &str = include_str!("../dictionaries/mail.dict");
 const SMTP: &str = include_str!("../dictionaries/smtp.dict");
 const POP3: &str = include_str!("../dictionaries/pop3.dict");
+const MILTER: &str = include_str!("../dictionaries/milter.dict");
 const NAMES: &str = include_str!("../dictionaries/names.dict");
 
 const fn target(name: &'static str, run: fn(&[u8]), dictionary: &'static str) -> Target {
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     target("mailbox_name", target::names::mailbox_name, NAMES),
     target("smtp", target::smtp::commands_and_replies, SMTP),
     target("pop3", target::pop3::commands_and_responses, POP3),
+    target("milter", target::milter::packets, MILTER),
     target("mail_data", target::smtp::mail_data, SMTP),
     target("message", target::message::message, MAIL),
     target("file_name", target::names::file_name, NAMES),

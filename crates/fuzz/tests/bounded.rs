@@ -47,6 +47,7 @@ bounded! {
     mailbox_name 20_000
     smtp 20_000
     pop3 20_000
+    milter 20_000
     mail_data 10_000
     message 5_000
     file_name 20_000

@@ -81,7 +81,7 @@ pub struct Message {
     pub verdict: Option<String>,
     /// What became of it.
     pub outcome: MessageOutcome,
-    /// What the client was told.
+    /// What the client was told; empty if it had left.
     pub reply: String,
     /// Its name in the queue, for those elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,13 +104,15 @@ pub enum MessageOutcome {
     Refused,
     /// Refused for now: 4yz.
     Deferred,
+    /// The client left, or was too slow, in the midst of it.
+    Lost,
 }
 
 impl MessageOutcome {
     /// True if the client still has the message.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
-        matches!(self, Self::Refused | Self::Deferred)
+        matches!(self, Self::Refused | Self::Deferred | Self::Lost)
     }
 }
 

@@ -296,16 +296,24 @@ impl Incoming {
             self.commit().unwrap_or_else(|error| self.fail(&error));
         }
         let reply = self.refusal.take().unwrap_or_else(|| Reply::new(250, "2.0.0", "The message is safe"));
-        self.tell(&reply);
+        self.tell(Some(&reply));
         reply
     }
 
-    /// Notes what became of the message.
-    fn tell(&self, reply: &Reply) {
+    /// The client leaves in the midst of it.
+    pub(crate) fn lose(&mut self) {
+        let _in_span = self.span.clone().entered();
+        self.size += u64::try_from(self.piece.len()).unwrap_or_default();
+        self.tell(None);
+    }
+
+    /// Notes what became of the message, and what its client was told.
+    fn tell(&self, reply: Option<&Reply>) {
         let verdict = self.verdict();
-        let outcome = match (reply.class(), verdict.map(|verdict| &verdict.outcome)) {
-            (5, _) => MessageOutcome::Refused,
-            (4, _) => MessageOutcome::Deferred,
+        let outcome = match (reply.map(Reply::class), verdict.map(|verdict| &verdict.outcome)) {
+            (None, _) => MessageOutcome::Lost,
+            (Some(5), _) => MessageOutcome::Refused,
+            (Some(4), _) => MessageOutcome::Deferred,
             _ if self.is_discarded => MessageOutcome::Discarded,
             (_, Some(Outcome::Junk)) => MessageOutcome::Junk,
             (_, _) => MessageOutcome::Accepted,

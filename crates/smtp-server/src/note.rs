@@ -97,7 +97,8 @@ pub(crate) struct Told<'a> {
     pub(crate) verdict: Option<&'a str>,
     pub(crate) queue_id: Option<&'a QueueId>,
     pub(crate) outcome: MessageOutcome,
-    pub(crate) reply: &'a Reply,
+    /// `None` if the client had left.
+    pub(crate) reply: Option<&'a Reply>,
 }
 
 impl Told<'_> {
@@ -110,11 +111,10 @@ impl Told<'_> {
         }
         span.record("outcome", field::debug(self.outcome));
         span.record("milliseconds", self.milliseconds());
-        let reply = self.reply;
-        if self.outcome.is_refusal() {
-            info!(%reply, "message refused");
-        } else {
-            info!(%reply, "message accepted");
+        match self.reply {
+            None => info!("the client left in the midst of a message"),
+            Some(reply) if self.outcome.is_refusal() => info!(%reply, "message refused"),
+            Some(reply) => info!(%reply, "message accepted"),
         }
     }
 
@@ -138,7 +138,7 @@ impl Told<'_> {
             size: self.size,
             verdict: self.verdict.map(ToOwned::to_owned),
             outcome: self.outcome,
-            reply: self.reply.to_string(),
+            reply: self.reply.map(ToString::to_string).unwrap_or_default(),
             queue_id: self.queue_id.map(ToString::to_string),
             milliseconds: self.milliseconds(),
         }))

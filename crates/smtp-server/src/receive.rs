@@ -42,8 +42,10 @@ impl Dialogue {
                 incoming = spill(incoming).await?;
                 incoming.prepare();
             }
-            if !self.read_data().await? {
-                return Ok(None);
+            let read = self.read_data().await;
+            if !matches!(read, Ok(true)) {
+                incoming.lose();
+                return read.map(|_| None);
             }
         }
         if decoder.has_bare_cr_or_lf() {
@@ -137,7 +139,13 @@ impl Dialogue {
     async fn read_chunk(&mut self, size: u64, mut incoming: Incoming) -> io::Result<Option<Incoming>> {
         let mut left = size;
         while left > 0 {
-            let Some(part) = self.next_part(&mut left).await? else { return Ok(None) };
+            let part = match self.next_part(&mut left).await {
+                Ok(Some(part)) => part,
+                ended => {
+                    incoming.lose();
+                    return ended.map(|_| None);
+                }
+            };
             incoming.piece.extend_from_slice(&part);
             if incoming.is_piece_full() {
                 incoming = spill(incoming).await?;

@@ -43,6 +43,18 @@ S: 221...
 S: <close>
 ";
 
+/// Begins a message and closes the connection.
+async fn leave_in_the_midst(address: std::net::SocketAddr) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let commands = "EHLO x\r\nAUTH PLAIN AGJvYgBib2Itc2VjcmV0\r\nMAIL FROM:<bob@example.org>\r\nRCPT TO:<leaver@example.net>\r\nDATA\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, commands.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("\n354 ") {
+        assert!(tokio::io::AsyncReadExt::read_buf(&mut stream, &mut said).await.unwrap() > 0, "closed");
+    }
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"Subject: half\r\n").await.unwrap();
+}
+
 /// What the event log has of an address, once it is written.
 async fn traced(fixture: &Fixture, address: &'static str) -> Vec<Story> {
     let folder = fixture.config.events_dir();
@@ -85,6 +97,12 @@ async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
         message.message_id.as_ref().is_some_and(|id| id.ends_with("@mail.example.org>")),
         "the one that was added"
     );
+
+    leave_in_the_midst(server.address(Security::Plain)).await;
+    let stories = traced(&fixture, "leaver@example.net").await;
+    let [Story { entries }] = stories.as_slice() else { panic!("{stories:?}") };
+    let lost = |event: &Event| matches!(event, Event::Message(it) if it.outcome == MessageOutcome::Lost);
+    assert!(entries.iter().any(|entry| lost(&entry.event)), "{entries:?}");
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let line = |what: &str| text.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{text}"));

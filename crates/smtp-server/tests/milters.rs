@@ -19,11 +19,13 @@ struct Script {
     /// Of the negotiation.
     steps: u32,
     answers: Answers,
+    /// It closes the connection at the end of a message.
+    leaves: bool,
 }
 
 impl Script {
     fn new(steps: u32, answers: impl Fn(u8, &[u8]) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
-        Self { heard: Arc::default(), steps, answers: Arc::new(answers) }
+        Self { heard: Arc::default(), steps, answers: Arc::new(answers), leaves: false }
     }
 
     /// Listens on a port.
@@ -54,6 +56,9 @@ impl Script {
             for answer in answers {
                 stream.write_u32(u32::try_from(answer.len()).unwrap()).await.unwrap();
                 stream.write_all(&answer).await.unwrap();
+            }
+            if code == b'E' && self.leaves {
+                return;
             }
         }
     }
@@ -357,6 +362,15 @@ async fn a_milter_that_fails_in_the_midst_changes_nothing_and_is_asked_again_abo
         assert!(!stored.contains("X-Spam"), "{stored}");
         assert_eq!(script.heard().iter().filter(|packet| *packet == "O").count(), 3);
     }
+}
+
+#[tokio::test]
+async fn a_milter_that_has_left_between_two_messages_is_connected_to_anew() {
+    let script = Script { leaves: true, ..Script::new(0, go_on) };
+    let (fixture, server) = fixture(vec![milter(script.start().await)]).await;
+    talk(&fixture, &server, &taken().repeat(3)).await;
+    assert_eq!(delivered(&fixture, "bob").len(), 3);
+    assert_eq!(script.heard().iter().filter(|packet| *packet == "Clocalhost 127.0.0.1").count(), 3);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ pub(crate) mod deflate;
 pub(crate) mod imap;
 pub(crate) mod imap_response;
 pub(crate) mod message;
+pub(crate) mod milter;
 pub(crate) mod names;
 pub(crate) mod pop3;
 pub(crate) mod smtp;

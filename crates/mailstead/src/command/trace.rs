@@ -92,8 +92,10 @@ fn message(message: &Message) -> Vec<String> {
         MessageOutcome::Discarded => "accepted and thrown away",
         MessageOutcome::Refused => "refused",
         MessageOutcome::Deferred => "refused for now",
+        MessageOutcome::Lost => "lost with its client, who left in the midst of it,",
     };
-    lines.push(format!("{word} after {} ms: {reply}", message.milliseconds));
+    let told = if reply.is_empty() { String::new() } else { format!(": {reply}") };
+    lines.push(format!("{word} after {} ms{told}", message.milliseconds));
     let is_here = matches!(message.outcome, MessageOutcome::Accepted | MessageOutcome::Junk);
     if is_here && !message.accounts.is_empty() {
         let mailbox = if message.outcome == MessageOutcome::Junk { "Junk" } else { "INBOX" };

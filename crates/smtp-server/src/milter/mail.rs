@@ -40,8 +40,10 @@ impl Field {
         if !has_space {
             raw.push(b' ');
         }
-        let lines = value.split(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        for (number, line) in lines.enumerate() {
+        let clean = |line: &[u8]| -> Vec<u8> {
+            line.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\0')).collect()
+        };
+        for (number, line) in value.split(|octet| *octet == b'\n').map(clean).enumerate() {
             // RFC 5322 §2.2.3: what goes on begins with a blank, and has something behind it.
             if number > 0 && line.trim_ascii().is_empty() {
                 continue;
@@ -52,7 +54,7 @@ impl Field {
                     raw.push(b'\t');
                 }
             }
-            raw.extend(line.iter().filter(|octet| !matches!(octet, b'\r' | b'\0')));
+            raw.extend_from_slice(&line);
         }
         raw.extend_from_slice(b"\r\n");
         Some(Self { raw, name: name.len() })
@@ -168,6 +170,8 @@ fn next_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HEADER: &[u8] = b"Subject: a\r\n\tb\r\nTo:c\r\nX-A: 1\r\nx-a : 2\r\n\r\n";
@@ -235,6 +239,39 @@ mod tests {
             &format!("|N: v\r\n\tbody\r\n\tX: y\r\n{}", &changed(&Change::Body(bytes::Bytes::new()))[1..]),
         );
         check_insert(1, "N\r\nX", "v", &changed(&Change::Body(bytes::Bytes::new())));
+    }
+
+    proptest! {
+        /// Whatever a milter gives, it adds one field or none, and the header ends where it did.
+        #[test]
+        fn a_header_stays_one(
+            name in proptest::collection::vec(any::<u8>(), 0..10),
+            value in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b' '), any::<u8>()], 0..40),
+            index in 0_u32..9,
+            has_space: bool,
+            is_new: bool,
+        ) {
+            let mut mail = Mail::new(HEADER, Body::default());
+            let change = if is_new {
+                Change::InsertHeader { index, name, value }
+            } else {
+                Change::ChangeHeader { index, name: b"To".to_vec(), value }
+            };
+            prop_assert!(mail.change(&change, has_space));
+            let text = [mail.above(), mail.header()].concat();
+            let fields = text.strip_suffix(b"\r\n\r\n").unwrap();
+            let lines: Vec<&[u8]> = fields.split(|octet| *octet == b'\n').collect();
+            let (last, others) = lines.split_last().unwrap();
+            prop_assert!(others.iter().all(|line| line.ends_with(b"\r")));
+            for line in others.iter().map(|line| &line[..line.len() - 1]).chain([*last]) {
+                prop_assert!(!line.contains(&b'\r') && !line.contains(&0));
+                let name = line.split(|octet| *octet == b':').next().unwrap();
+                let is_field = name.len() < line.len() && name.trim_ascii_end().iter().all(u8::is_ascii_graphic);
+                let goes_on = matches!(line.first(), Some(b' ' | b'\t')) && !line.trim_ascii().is_empty();
+                prop_assert!(is_field || goes_on, "{}", line.escape_ascii());
+            }
+            prop_assert!((3..=5).contains(&mail.fields(false).count()));
+        }
     }
 
     #[test]

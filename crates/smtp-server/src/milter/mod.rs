@@ -188,11 +188,23 @@ impl Filter {
         Self { config: Arc::new(config.clone()), link: None, standing: Standing::Idle, told: None }
     }
 
-    /// Tells it of the client, if that is news, and of the message.
+    /// Tells it of the client, if that is news, and of the message. One that has left since the last message is asked anew, once.
     async fn begin(&mut self, facts: &Facts) -> Result<Said, MilterError> {
         if self.standing == Standing::ContentForGood {
             return Ok(Said::GoOn);
         }
+        let was_open = self.link.is_some();
+        match self.tell(facts).await {
+            Err(MilterError::Io(error)) if was_open => {
+                debug!(milter = self.config.name, %error, "a milter has left");
+                self.link = None;
+                self.tell(facts).await
+            }
+            said => said,
+        }
+    }
+
+    async fn tell(&mut self, facts: &Facts) -> Result<Said, MilterError> {
         if self.link.is_none() {
             self.link = Some(Link::open(&self.config).await?);
             self.told = None;
