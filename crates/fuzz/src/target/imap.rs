@@ -81,7 +81,7 @@ pub(crate) fn client(octets: &[u8]) {
         return;
     }
     let written = CommandCodec::default().encode(&command).dump();
-    if has_number_of_64_bits(&written) || knows_any_uid(&written) {
+    if has_number_of_64_bits(&written) || knows_any_uid(&written) || is_conditional_twice(&written) {
         return;
     }
     let seen = events(LARGE, [written.as_slice()]);
@@ -113,11 +113,17 @@ fn has_number_of_64_bits(written: &[u8]) -> bool {
         .any(|number: u64| i64::try_from(number).is_err())
 }
 
-/// The known UIDs of QRESYNC are no `*` (RFC 7162 §7), but the other implementation writes that too.
+/// The known UIDs and numbers of QRESYNC are no `*` (RFC 7162 §7), but the other implementation writes that too.
 fn knows_any_uid(written: &[u8]) -> bool {
     let mark = b"QRESYNC (";
     let at = written.windows(mark.len()).position(|it| it == mark);
     at.and_then(|at| written.get(at..)).is_some_and(|behind| behind.contains(&b'*'))
+}
+
+/// A STORE has one UNCHANGEDSINCE at most (RFC 7162 §7), but the other implementation writes several.
+fn is_conditional_twice(written: &[u8]) -> bool {
+    let mark = b"UNCHANGEDSINCE ";
+    written.windows(mark.len()).filter(|it| it == mark).count() > 1
 }
 
 /// Not those that the other implementation writes against the grammar.
