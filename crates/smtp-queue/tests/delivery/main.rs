@@ -208,9 +208,13 @@ async fn what_its_sender_holds_back_is_tried_when_it_is_released_and_not_before(
         host.add_handled(Some("carol@example.com"), &["b@x.org"], Requests::default(), handling)
     };
     let far = held(Timestamp::now() + SignedDuration::from_hours(1));
+    let due = || host.queue.show(&far).unwrap().unwrap().recipients.first().unwrap().next_attempt;
+    let at_first = due();
     host.queue.retry(None).unwrap();
+    assert_eq!(due(), at_first);
     host.queue.hold(Some(&far)).unwrap();
     host.queue.release(Some(&far)).unwrap();
+    assert_eq!(due(), at_first);
     let release = Timestamp::now() + SignedDuration::from_millis(500);
     let near = held(release);
     peer.next().await;
