@@ -137,7 +137,8 @@ impl Reader {
         let mut lower = Vec::new();
         self.lines(|line| {
             lower.clear();
-            lower.extend(line.iter().map(u8::to_ascii_lowercase));
+            lower.extend_from_slice(line);
+            lower.make_ascii_lowercase();
             if finder.find(&lower).is_none() {
                 return;
             }
