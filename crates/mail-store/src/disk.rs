@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::{Scope, ScopedJoinHandle};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{IoContext as _, StoreError};
@@ -170,6 +170,14 @@ pub(crate) fn boot_id() -> &'static str {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         boot.trim().to_owned()
     })
+}
+
+/// Has the account of this home to itself, as long as what it returns is there.
+pub(crate) fn lock(home: &Path) -> Result<File, StoreError> {
+    let path = home.join("lock");
+    let lock = File::open(&path).context("opening", &path)?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(io::Error::from).context("locking", &path)?;
+    Ok(lock)
 }
 
 /// Brings a file's content to the disk.

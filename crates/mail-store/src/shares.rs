@@ -114,10 +114,11 @@ fn rebuild(mail_dir: &Path) -> Result<(), StoreError> {
 
 /// Notes by which identifiers others have rights in the account of this home.
 pub(crate) fn note(home: &Path) -> Result<(), StoreError> {
+    let _lock = disk::lock(home)?;
     note_if(home, false)
 }
 
-/// Notes it once more although they are the same: who listens learns that something else changed of their rights.
+/// Notes it, under the account's lock, once more although they are the same: who listens learns that something else changed of their rights.
 pub(crate) fn note_change(home: &Path) -> Result<(), StoreError> {
     note_if(home, true)
 }

@@ -1,6 +1,5 @@
 //! The full-text index of one account, SQLite with FTS5; all its SQL is here. It is a cache and may be deleted at any time.
 
-use std::fs::File;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,6 @@ use std::time::Duration;
 
 use mail_message::search::TEXTS_VERSION;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
-use rustix::fs::{FlockOperation, flock};
 
 use super::texts::Texts;
 use crate::error::{IoContext as _, StoreError};
@@ -75,7 +73,7 @@ impl Database {
     /// Opens or makes it. One that is damaged is made anew.
     pub(super) fn open(home: &Path) -> Result<Self, StoreError> {
         let path = home.join("search.sqlite");
-        let _lock = lock(home)?;
+        let _lock = crate::disk::lock(home)?;
         if !std::fs::metadata(&path).is_ok_and(|it| it.len() >= SMALLEST) {
             remove(&path); // a journal without its database, or one that others still hold open as it was
         }
@@ -105,7 +103,7 @@ impl Database {
 
     /// Removes it, unless it is another one by now.
     pub(super) fn remove(self, home: &Path) -> Result<(), StoreError> {
-        let _lock = lock(home)?;
+        let _lock = crate::disk::lock(home)?;
         if std::fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode) {
             remove(&self.path);
         }
@@ -320,14 +318,6 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(SCHEMA)?;
     connection.pragma_update(None, "user_version", VERSION)?;
     connection.execute_batch("COMMIT")
-}
-
-/// Orders the processes that make or remove the file.
-fn lock(home: &Path) -> Result<File, StoreError> {
-    let path = home.join("lock");
-    let lock = File::open(&path).context("opening", &path)?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(std::io::Error::from).context("locking", &path)?;
-    Ok(lock)
 }
 
 fn remove(path: &Path) {

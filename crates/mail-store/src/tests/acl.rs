@@ -91,3 +91,18 @@ fn a_list_that_cannot_be_read_is_an_error() {
     std::fs::create_dir(dir.path().join("example.org/bob/Maildir/.Sent/dovecot-acl")).unwrap();
     assert!(matches!(account.acl(&name("Sent")), Err(crate::StoreError::Io { .. })));
 }
+
+#[test]
+fn who_shares_something_is_noted_by_a_session_and_beside_it_at_once() {
+    let dir = fast_dir();
+    let store = Store::open(dir.path()).unwrap();
+    let account = store.account(&bob()).unwrap();
+    let home = dir.path().join("example.org/bob");
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..1000).for_each(|_| crate::shares::note(&home).unwrap()));
+        for _ in 0..300 {
+            grant(&account, "INBOX", "ana@example.org", "lrs");
+            grant(&account, "INBOX", "ana@example.org", "");
+        }
+    });
+}
