@@ -10,7 +10,7 @@ use nom::sequence::{delimited, pair, preceded, separated_pair};
 
 use crate::encode;
 use crate::expected::Noun;
-use crate::grammar::{Mismatch, Parsed, astring, expect, list1, number, sp};
+use crate::grammar::{Mismatch, Parsed, expect, list1, name, number, sp};
 
 /// The path to a part, `1.2.3`; empty for the message itself.
 pub type Part = Vec<u32>;
@@ -270,6 +270,5 @@ fn section_text(input: &[u8]) -> Parsed<'_, SectionText> {
 
 /// `header-list = "(" header-fld-name *(SP header-fld-name) ")"`
 fn header_list(input: &[u8]) -> Parsed<'_, Vec<String>> {
-    let name = nom::combinator::map_opt(astring, |name| String::from_utf8(name.into_owned()).ok());
     preceded(opt(sp), list1(Noun::HeaderField, name)).parse(input)
 }

@@ -185,6 +185,11 @@ pub(crate) fn text(input: &[u8]) -> Parsed<'_, String> {
     expect(Noun::Utf8Text, utf8).parse(input)
 }
 
+/// An `astring` that names something. What is not UTF-8 in it is read as U+FFFD, since the grammar has it, and nothing has such a name.
+pub(crate) fn name(input: &[u8]) -> Parsed<'_, String> {
+    map(astring, |octets| String::from_utf8_lossy(&octets).into_owned()).parse(input)
+}
+
 /// `nstring = string / nil`
 pub(crate) fn nstring(input: &[u8]) -> Parsed<'_, Option<Vec<u8>>> {
     let octets = map(string, |octets| Some(octets.into_owned()));

@@ -6,7 +6,7 @@ use nom::combinator::{map, map_opt};
 use nom::sequence::separated_pair;
 
 use crate::expected::Noun;
-use crate::grammar::{Parsed, atom, list0, sp, text};
+use crate::grammar::{Parsed, atom, list0, name, sp};
 use crate::quoted;
 
 /// How much of something is used.
@@ -22,7 +22,7 @@ pub struct QuotaResource {
 
 /// `quota-root-name = astring`
 pub(crate) fn quota_root_name(input: &[u8]) -> Parsed<'_, String> {
-    text(input)
+    name(input)
 }
 
 /// `setquota = quota-root-name SP setquota-list`

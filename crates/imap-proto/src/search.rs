@@ -17,7 +17,7 @@ use crate::condstore::search_mod_seq;
 use crate::expected::{Expected, Noun};
 use crate::fetch::{FetchItem, fetch_att};
 use crate::grammar::{
-    Mismatch, Parsed, astring, atom, date, decimal, expect, list0, list1, number, sequence_set, sp,
+    Mismatch, Parsed, astring, atom, date, decimal, expect, list0, list1, name, number, sequence_set, sp,
 };
 
 /// Deeper keys are refused: they would take as much stack.
@@ -252,7 +252,6 @@ fn named<'a>(name: &[u8], depth: usize, behind: &'a [u8]) -> Option<Parsed<'a, S
 
 /// `"HEADER" SP header-fld-name SP astring`
 fn header(input: &[u8]) -> Parsed<'_, SearchKey> {
-    let name = map_opt(astring, |name| String::from_utf8(name.into_owned()).ok());
     map((name, preceded(sp, astring)), |(name, octets)| SearchKey::Header(name, octets.into_owned()))
         .parse(input)
 }
