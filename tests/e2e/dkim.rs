@@ -94,3 +94,23 @@ fn what_others_have_written_goes_on_without_a_signature_of_ours() -> Result<()> 
     assert!(there.contains("From: alice@relay.test") && !there.contains("DKIM-Signature"), "{there}");
     Ok(())
 }
+
+#[test]
+fn a_report_of_ours_is_signed_with_the_keys_of_its_host() -> Result<()> {
+    let port = free_port();
+    let sink = Sink::start(port, &[])?;
+    let (installation, _servers) = installation(port)?;
+    installation.mailstead(&["dkim", "rotate", "localhost"]).run()?; // its hostname here
+    let script = format!(
+        "import smtplib; smtplib.SMTP('{HOST}', {}).sendmail('x@far.test', 'alice@relay.test', 'Subject: x\\r\\n\\r\\nx\\r\\n', \
+         rcpt_options=['NOTIFY=SUCCESS'])",
+        installation.site().port("smtp")
+    );
+    Client::new("python3").args(["-c", &script]).run()?;
+    let report = sink.messages(1)?.concat();
+    let known = keys(&installation)?;
+    let [(name, _)] = known.as_slice() else { panic!("{known:?}") };
+    let expected = by(name).map(|signature| signature.replace("relay.test", "localhost"));
+    assert_eq!(signatures(&installation, &report)?, expected, "{report}");
+    Ok(())
+}
