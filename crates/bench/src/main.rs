@@ -9,6 +9,7 @@ mod peer;
 mod process;
 mod report;
 mod signature;
+mod sink;
 mod work;
 
 use std::path::PathBuf;

@@ -114,7 +114,7 @@ impl Deliverer {
     }
 
     fn open(&self, message: &QueuedMessage) -> Result<MessageFile, QueueError> {
-        let file = MessageFile::new(self.queue.open_message(&message.id)?);
+        let file = MessageFile::new(self.queue.content(&message.id)?);
         let file = file.map_err(QueueError::io("reading message", &message.id.0))?;
         Ok(file.of(message.body))
     }

@@ -3,25 +3,32 @@
 //! A recipient's `next_attempt` is set exactly while it is pending and its message is not held, so that one partial index
 //! holds what is to be done, in order.
 
+mod group;
 mod operator;
 mod row;
 
+use std::fs::File;
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use mail_types::Address;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
 use crate::{QueueError, Status};
 
+pub(crate) use group::{Change, Writer};
 pub(crate) use operator::Selection;
 use row::{body_code, state_code, timestamp};
 
-const FORMAT: i64 = 5;
+const FORMAT: i64 = 6;
+/// The tables of format [`SCHEMA_FORMAT`]; a new database is brought from it to [`FORMAT`] as an old one is.
+const SCHEMA_FORMAT: usize = 5;
 const SCHEMA: &str = "
     CREATE TABLE message (
         id TEXT PRIMARY KEY,
@@ -60,8 +67,8 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 /// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
-/// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures.
-const UPGRADES: [&str; 4] = [
+/// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures, 5 of no messages without a file.
+const UPGRADES: [&str; 5] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
@@ -75,6 +82,12 @@ const UPGRADES: [&str; 4] = [
      ALTER TABLE message ADD COLUMN release INTEGER;
      ALTER TABLE recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE message ADD COLUMN is_ours INTEGER NOT NULL DEFAULT 0;",
+    // The octets of small messages, which need no file of their own: one flush of the log makes a message durable, and with it those of
+    // all senders that came at the same time.
+    "CREATE TABLE content (id INTEGER PRIMARY KEY, octets BLOB NOT NULL) STRICT;
+     ALTER TABLE message ADD COLUMN content INTEGER;
+     CREATE TRIGGER content_goes_with_its_message AFTER DELETE ON message WHEN old.content IS NOT NULL
+         BEGIN DELETE FROM content WHERE id = old.content; END;",
 ];
 /// What is due is found in it alone, without a look at the table. Older versions had one without the address, then one without the
 /// priority.
@@ -87,12 +100,14 @@ const INDEX: &str = "
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A message whose file is durable, about to get its row.
+/// A message about to get its row.
 #[derive(Debug)]
 pub(crate) struct NewMessage {
     pub(crate) id: QueueId,
     pub(crate) envelope: Envelope,
     pub(crate) size: u64,
+    /// Its octets; `None` if they lie in a file, which is durable already.
+    pub(crate) content: Option<Bytes>,
     pub(crate) arrived: Timestamp,
     /// When it is tried first.
     pub(crate) first_attempt: Timestamp,
@@ -112,13 +127,24 @@ pub(crate) struct Progress {
     pub(crate) warned: bool,
 }
 
+/// What an attempt came to, to be recorded with what came of it (bounces, forwards): both or nothing.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub(crate) id: QueueId,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) offspring: Vec<NewMessage>,
+}
+
 /// What became of a message when an attempt was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recorded {
     /// Recipients are pending.
     Kept,
     /// It was the last one: the row is gone.
-    Finished,
+    Finished {
+        /// Its octets lie in a file.
+        has_file: bool,
+    },
     /// An operator removed the message meanwhile; nothing was recorded, nothing added.
     Gone,
 }
@@ -127,6 +153,26 @@ pub(crate) enum Recorded {
 pub(crate) struct Database {
     connection: Connection,
     path: PathBuf,
+    /// Locked by who writes: SQLite's own way to wait for another process is to look again after a sleep.
+    turn: File,
+}
+
+/// A process's turn to write, until it is dropped.
+struct Turn<'a>(&'a File);
+
+impl<'a> Turn<'a> {
+    /// Waits for it.
+    fn take(file: &'a File) -> std::io::Result<Self> {
+        file.lock().map(|()| Self(file))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::error!(%error, "the queue stays locked");
+        }
+    }
 }
 
 impl Database {
@@ -139,14 +185,19 @@ impl Database {
             return Err(QueueError::NewerFormat { path: path.to_owned(), found });
         }
         index(&connection).map_err(failed)?;
-        Ok(Self { connection, path: path.to_owned() })
+        let turn = path.with_extension("turn");
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let turn = options.open(&turn).map_err(QueueError::io("making", &turn))?;
+        Ok(Self { connection, path: path.to_owned(), turn })
     }
 
-    /// Runs `work` in one durable transaction.
+    /// Runs `work` in one durable transaction, when the processes that came before have done theirs.
     fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, QueueError> {
+        let _turn = Turn::take(&self.turn).map_err(QueueError::io("locking", &self.path))?;
         let result = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(
             |transaction| work(&transaction).and_then(|value| transaction.commit().map(|()| value)),
         );
@@ -155,37 +206,6 @@ impl Database {
 
     fn failed(&self, source: rusqlite::Error) -> QueueError {
         QueueError::Database { path: self.path.clone(), source }
-    }
-
-    /// Queues messages, all or none.
-    pub(crate) fn insert(&mut self, messages: &[NewMessage]) -> Result<(), QueueError> {
-        self.write(|transaction| messages.iter().try_for_each(|message| insert(transaction, message)))
-    }
-
-    /// Records an attempt and queues what came of it (bounces, forwards), both or nothing.
-    pub(crate) fn record(
-        &mut self,
-        id: &QueueId,
-        progress: &[Progress],
-        offspring: &[NewMessage],
-    ) -> Result<Recorded, QueueError> {
-        self.write(|transaction| {
-            let held = "SELECT held FROM message WHERE id = ?1";
-            let Some(held) = transaction.query_row(held, [&id.0], |row| row.get::<_, bool>(0)).optional()?
-            else {
-                return Ok(Recorded::Gone);
-            };
-            for step in progress {
-                record(transaction, id, step, held)?;
-            }
-            offspring.iter().try_for_each(|message| insert(transaction, message))?;
-            let finished = transaction.execute(
-                "DELETE FROM message WHERE id = ?1
-                 AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND state = 0)",
-                [&id.0],
-            )?;
-            Ok(if finished == 0 { Recorded::Kept } else { Recorded::Finished })
-        })
     }
 
     /// Shows `offer` the message, the address and the priority of each recipient that is to be tried at `now`, the highest priority
@@ -257,6 +277,17 @@ impl Database {
             .map_err(|source| self.failed(source))
     }
 
+    /// The octets of a message that has no file; `None` if it has one, or isn't there.
+    pub(crate) fn content(&self, id: &QueueId) -> Result<Option<Bytes>, QueueError> {
+        let octets = |row: &Row<'_>| row.get::<_, Vec<u8>>(0).map(Bytes::from);
+        self.connection
+            .prepare_cached(
+                "SELECT octets FROM content WHERE id = (SELECT content FROM message WHERE message.id = ?1)",
+            )
+            .and_then(|mut statement| statement.query_row([&id.0], octets).optional())
+            .map_err(|source| self.failed(source))
+    }
+
     /// Makes recipients due at `now` whose last attempt failed with `status`.
     pub(crate) fn retry_status(&mut self, status: Status, now: Timestamp) -> Result<usize, QueueError> {
         self.write(|transaction| {
@@ -285,10 +316,12 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been first.
-    match usize::try_from(format(&transaction)?).unwrap_or_default().checked_sub(1) {
-        None => transaction.execute_batch(SCHEMA)?,
-        Some(known) => UPGRADES.iter().skip(known).try_for_each(|step| transaction.execute_batch(step))?,
+    let mut known = usize::try_from(format(&transaction)?).unwrap_or_default();
+    if known == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        known = SCHEMA_FORMAT;
     }
+    UPGRADES.iter().skip(known - 1).try_for_each(|step| transaction.execute_batch(step))?;
     if format(&transaction)? < FORMAT {
         transaction.pragma_update(None, "user_version", FORMAT)?;
     }
@@ -306,13 +339,17 @@ fn index(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Result<()> {
-    let NewMessage { id, envelope, size, arrived, first_attempt } = message;
+    let NewMessage { id, envelope, size, content, arrived, first_attempt } = message;
     let handling = &envelope.handling;
+    if let Some(octets) = content {
+        transaction.prepare_cached("INSERT INTO content (octets) VALUES (?)")?.execute([octets.as_ref()])?;
+    }
+    let content = content.as_ref().map(|_| transaction.last_insert_rowid());
     transaction
         .prepare_cached(
             "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit, ret, envelope_id, require_tls,
-                 priority, deadline, deadline_returns, deadline_traced, release, is_ours)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 priority, deadline, deadline_returns, deadline_traced, release, is_ours, content)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id.0,
@@ -330,6 +367,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             handling.deadline.map(|it| it.trace),
             handling.release.map(Timestamp::as_millisecond),
             handling.is_ours,
+            content,
         ])?;
     let mut recipient = transaction.prepare_cached(
         "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original, priority)

@@ -1,4 +1,7 @@
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
 
 use crate::QueueId;
 
@@ -41,6 +44,18 @@ pub enum QueueError {
 }
 
 impl QueueError {
+    /// There is no room left.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            Self::Database { source, .. } => source.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Self::NewerFormat { .. } | Self::NoRecipients | Self::NoSuchMessage(_) => false,
+        }
+    }
+
     /// For `map_err` on file operations.
     pub(crate) fn io(context: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -9,6 +9,7 @@
 mod arrival;
 mod attempt;
 mod client;
+mod content;
 mod database;
 mod destinations;
 mod dsn;
@@ -30,6 +31,7 @@ mod wakeup;
 mod writer;
 
 pub use arrival::{Arrival, Receipt};
+pub use content::Content;
 pub use dsn::Action;
 pub use error::QueueError;
 pub use handling::{Deadline, Handling};

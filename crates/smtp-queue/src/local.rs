@@ -135,7 +135,7 @@ impl Local {
         // RFC 5321 §4.4: the final delivery adds it.
         let sender = sender.map(ToString::to_string).unwrap_or_default();
         write!(delivery, "Return-Path: <{sender}>\r\n")?;
-        io::copy(&mut message.rewound()?, &mut delivery)?;
+        io::copy(&mut message.reader()?, &mut delivery)?;
         delivery.flush()?;
         let results = delivery.commit().into_iter().zip(recipients);
         Ok(results.map(|(result, recipient)| is_delivered(&result, &recipient.account)).collect())

@@ -1,16 +1,19 @@
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Cursor, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Cursor, Read, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use mail_dkim::{SignError, Signers};
 use mail_message::transport::seven_bit;
 use mail_types::Address;
 use smtp_proto::Body;
 use tokio::io::{AsyncReadExt, AsyncSeekExt as _, Chain};
+use tokio_util::either::Either;
+
+use crate::Content;
 
 /// Octets in which a Return-Path field at a file's start must end.
-const HEAD: u64 = 4096;
+const HEAD: usize = 4096;
 
 /// Octets of a header in which Delivered-To fields are looked for; ours stand at its beginning.
 const MAX_HEADER: u64 = 256 * 1024;
@@ -27,10 +30,10 @@ pub(crate) struct Needs {
     pub(crate) body: Body,
 }
 
-/// A queued message, open for reading, without the Return-Path that a local delivery may have put at its start.
+/// A queued message, ready for reading, without the Return-Path that a local delivery may have put at its start.
 #[derive(Debug)]
 pub(crate) struct MessageFile {
-    file: File,
+    source: Source,
     start: u64,
     size: u64,
     is_binary: bool,
@@ -39,18 +42,35 @@ pub(crate) struct MessageFile {
     signers: Option<Arc<Signers>>,
 }
 
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Memory(Bytes),
+}
+
 /// A message as it goes on its way, being read.
-pub(crate) type Octets = Chain<Cursor<Bytes>, tokio::fs::File>;
+pub(crate) type Octets = Chain<Cursor<Bytes>, Either<tokio::fs::File, Cursor<Bytes>>>;
 
 impl MessageFile {
     /// Blocks.
-    pub(crate) fn new(mut file: File) -> io::Result<Self> {
-        let mut head = Vec::new();
-        (&file).take(HEAD).read_to_end(&mut head)?;
-        let start = return_path_length(&head) as u64;
-        let size = file.metadata()?.len().saturating_sub(start);
-        file.seek(SeekFrom::Start(start))?;
-        Ok(Self::unsigned(file, start, size))
+    pub(crate) fn new(content: Content) -> io::Result<Self> {
+        Ok(match content {
+            Content::File(file) => {
+                let mut head = Vec::new();
+                (&file).take(HEAD as u64).read_to_end(&mut head)?;
+                let start = return_path_length(&head) as u64;
+                let size = file.metadata()?.len().saturating_sub(start);
+                Self::unsigned(Source::File(file), start, size)
+            }
+            Content::Memory(octets) => Self::in_memory(octets.into_inner()),
+        })
+    }
+
+    fn in_memory(mut octets: Bytes) -> Self {
+        let head = octets.get(..HEAD).unwrap_or(&octets);
+        octets.advance(return_path_length(head));
+        let size = octets.len() as u64;
+        Self::unsigned(Source::Memory(octets), 0, size)
     }
 
     /// The same, of which it is known what octets it holds.
@@ -63,8 +83,8 @@ impl MessageFile {
         self.is_binary
     }
 
-    const fn unsigned(file: File, start: u64, size: u64) -> Self {
-        Self { file, start, size, is_binary: false, signatures: Bytes::new(), signers: None }
+    const fn unsigned(source: Source, start: u64, size: u64) -> Self {
+        Self { source, start, size, is_binary: false, signatures: Bytes::new(), signers: None }
     }
 
     /// Octets of the message as it goes on its way.
@@ -74,7 +94,7 @@ impl MessageFile {
 
     /// Signs it, where there are keys for whom it is from. Blocks.
     pub(crate) fn sign(&mut self, signers: &Arc<Signers>) -> Result<(), SignError> {
-        let signatures = signers.sign(BufReader::with_capacity(BLOCK, self.rewound()?))?;
+        let signatures = signers.sign(BufReader::with_capacity(BLOCK, self.reader()?))?;
         self.signatures = signatures.unwrap_or_default().into();
         self.signers = Some(Arc::clone(signers));
         Ok(())
@@ -83,12 +103,12 @@ impl MessageFile {
     /// The message in 7-bit MIME, signed anew; `None` if it can't be converted without a loss. Blocks, and has all of it in memory.
     pub(crate) fn in_seven_bit(&self) -> io::Result<Option<Self>> {
         let mut message = Vec::new();
-        self.rewound()?.read_to_end(&mut message)?;
+        self.reader()?.read_to_end(&mut message)?;
         let Some(converted) = seven_bit(&message) else { return Ok(None) };
         let mut file = tempfile::tempfile()?;
         file.write_all(&converted)?;
         file.rewind()?;
-        let mut file = Self::unsigned(file, 0, converted.len() as u64);
+        let mut file = Self::unsigned(Source::File(file), 0, converted.len() as u64);
         if let Some(signers) = &self.signers {
             file.sign(signers).map_err(io::Error::other)?;
         }
@@ -99,7 +119,7 @@ impl MessageFile {
     pub(crate) fn needs(&self) -> io::Result<Needs> {
         let mut needs = Needs::default();
         let (mut in_header, mut line) = (true, Vec::new());
-        let mut message = BufReader::with_capacity(BLOCK, self.rewound()?);
+        let mut message = BufReader::with_capacity(BLOCK, self.reader()?);
         while in_header {
             line.clear();
             // A line without an end must not be gathered whole.
@@ -124,7 +144,7 @@ impl MessageFile {
     /// The addresses of ours that it has gone through, in lower case: its Delivered-To fields. Blocks.
     pub(crate) fn delivered_to(&self) -> io::Result<Vec<Address>> {
         let mut head = Vec::new();
-        self.rewound()?.take(MAX_HEADER).read_to_end(&mut head)?;
+        self.reader()?.take(MAX_HEADER).read_to_end(&mut head)?;
         let end = memchr::memmem::find(&head, b"\r\n\r\n").unwrap_or(head.len());
         let header = String::from_utf8_lossy(head.get(..end).unwrap_or_default());
         let fields = header.split("\r\n").filter_map(|line| line.split_once(':'));
@@ -135,23 +155,39 @@ impl MessageFile {
             .collect())
     }
 
-    /// At the message's first octet. Blocks.
-    pub(crate) fn rewound(&self) -> io::Result<&File> {
-        (&self.file).seek(SeekFrom::Start(self.start))?;
-        Ok(&self.file)
+    /// From the message's first octet on. Blocks.
+    pub(crate) fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match &self.source {
+            Source::File(file) => {
+                let mut file: &File = file;
+                file.seek(SeekFrom::Start(self.start))?;
+                Box::new(file)
+            }
+            Source::Memory(octets) => Box::new(octets.as_ref()),
+        })
     }
 
-    /// The same file; the two share their position.
+    /// The same message; where it is a file, the two share their position.
     pub(crate) fn again(&self) -> io::Result<Self> {
         let (signatures, signers) = (self.signatures.clone(), self.signers.clone());
-        Ok(Self { file: self.file.try_clone()?, signatures, signers, ..*self })
+        let source = match &self.source {
+            Source::File(file) => Source::File(file.try_clone()?),
+            Source::Memory(octets) => Source::Memory(octets.clone()),
+        };
+        Ok(Self { source, signatures, signers, ..*self })
     }
 
-    /// At the message's first octet, for reading without blocking. One at a time: they share their position.
+    /// From the message's first octet on, for reading without blocking. One at a time: of a file they share the position.
     pub(crate) async fn reopen(&self) -> io::Result<Octets> {
-        let mut file = tokio::fs::File::from_std(self.file.try_clone()?);
-        file.seek(SeekFrom::Start(self.start)).await?;
-        Ok(AsyncReadExt::chain(Cursor::new(self.signatures.clone()), file))
+        let octets = match &self.source {
+            Source::File(file) => {
+                let mut file = tokio::fs::File::from_std(file.try_clone()?);
+                file.seek(SeekFrom::Start(self.start)).await?;
+                Either::Left(file)
+            }
+            Source::Memory(octets) => Either::Right(Cursor::new(octets.clone())),
+        };
+        Ok(AsyncReadExt::chain(Cursor::new(self.signatures.clone()), octets))
     }
 }
 
@@ -188,9 +224,11 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, message.as_bytes()).unwrap();
         file.rewind().unwrap();
-        let file = MessageFile::new(file).unwrap();
-        let body = if eight_bit { Body::EightBit } else { Body::SevenBit };
-        assert_eq!(file.needs().unwrap(), Needs { smtputf8, body }, "{message:.40}");
+        for content in [Content::File(file), Content::Memory(Cursor::new(message.to_owned().into()))] {
+            let file = MessageFile::new(content).unwrap();
+            let body = if eight_bit { Body::EightBit } else { Body::SevenBit };
+            assert_eq!(file.needs().unwrap(), Needs { smtputf8, body }, "{message:.40}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Cursor};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::database::{Database, NewMessage, Progress, Recorded, Selection};
+use crate::database::{Attempted, Change, Database, NewMessage, Recorded, Selection, Writer};
 use crate::writer::NewFile;
-use crate::{Envelope, Priority, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
+use crate::{Content, Envelope, Priority, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
 
 /// An open queue. All calls block. Any number of processes may have it open.
 ///
-/// In its folder lie `queue.sqlite`, the message files in `messages/`, and `wakeup`, an empty file that is touched to
-/// tell the deliverer of a change.
+/// In its folder lie `queue.sqlite`, which holds small messages too; the files of the others in `messages/`; `wakeup`, an empty file that is
+/// touched to tell the deliverer of a change; and `queue.turn`, locked by who writes.
 #[derive(Debug)]
 pub struct Queue {
     folder: PathBuf,
@@ -23,7 +23,9 @@ pub struct Queue {
     /// Open for its fsync.
     messages_handle: File,
     wakeup: File,
-    database: Mutex<Database>,
+    writer: Writer,
+    /// For what is only read, so that it waits for no flush of the disk.
+    reader: Mutex<Database>,
 }
 
 impl Queue {
@@ -34,7 +36,7 @@ impl Queue {
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
         let messages = folder.join("messages");
         make_folder(&messages)?;
-        let wakeup = folder.join("wakeup");
+        let (wakeup, database) = (folder.join("wakeup"), folder.join("queue.sqlite"));
         let queue = Self {
             messages_handle: File::open(&messages).map_err(QueueError::io("opening", &messages))?,
             wakeup: private_file()
@@ -43,7 +45,8 @@ impl Queue {
                 .truncate(false)
                 .open(&wakeup)
                 .map_err(QueueError::io("making", &wakeup))?,
-            database: Mutex::new(Database::open(&folder.join("queue.sqlite"))?),
+            writer: Writer::new(Database::open(&database)?),
+            reader: Mutex::new(Database::open(&database)?),
             folder: folder.to_owned(),
             messages,
         };
@@ -57,21 +60,7 @@ impl Queue {
     /// [`QueueError::Io`].
     pub fn add(self: &Arc<Self>) -> Result<QueueWriter, QueueError> {
         let (id, path) = self.new_name()?;
-        let file = private_file()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(QueueError::io("making", &path))?;
-        Ok(QueueWriter::new(Arc::clone(self), NewFile::new(id, path), file))
-    }
-
-    /// Adds a message that is a complete file already, by a hard link where that is possible, else by a copy. A
-    /// Return-Path at its start, as local delivery writes it, is not sent on (RFC 5321 §4.4).
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub fn add_file(self: &Arc<Self>, path: &Path, envelope: &Envelope) -> Result<QueueId, QueueError> {
-        self.insert(self.persist_file(path, envelope)?)
+        Ok(QueueWriter::new(Arc::clone(self), id, path))
     }
 
     /// Makes messages durable, all or none, but leaves them alone for `wait`, in which the caller can take them back by [`Self::remove`] or
@@ -90,9 +79,9 @@ impl Queue {
             row.first_attempt = row.arrived.checked_add(wait).unwrap_or(row.arrived).max(row.first_attempt);
             rows.push(row);
         }
-        self.database().insert(&rows)?;
-        self.wake();
-        Ok(rows.into_iter().map(|row| row.id).collect())
+        let ids = rows.iter().map(|row| row.id.clone()).collect();
+        self.insert_all(rows)?;
+        Ok(ids)
     }
 
     /// Every message in the queue after `after`, oldest first, at most `limit` of them.
@@ -100,7 +89,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn list(&self, after: Option<&QueueId>, limit: usize) -> Result<Vec<QueuedMessage>, QueueError> {
-        self.database().list(after, limit)
+        self.reader().list(after, limit)
     }
 
     /// One message; `None` if it is not in the queue.
@@ -108,7 +97,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn show(&self, id: &QueueId) -> Result<Option<QueuedMessage>, QueueError> {
-        self.database().load(id)
+        self.reader().load(id)
     }
 
     /// How much is queued.
@@ -116,20 +105,23 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn summary(&self) -> Result<Summary, QueueError> {
-        self.database().summary()
+        self.reader().summary()
     }
 
-    /// Opens a queued message's file, as it was added.
+    /// A queued message, as it was added.
     ///
     /// # Errors
-    /// [`QueueError::NoSuchMessage`], [`QueueError::Io`].
-    pub fn open_message(&self, id: &QueueId) -> Result<File, QueueError> {
+    /// [`QueueError::NoSuchMessage`], [`QueueError::Io`], [`QueueError::Database`].
+    pub fn content(&self, id: &QueueId) -> Result<Content, QueueError> {
+        if let Some(octets) = self.reader().content(id)? {
+            return Ok(Content::Memory(Cursor::new(octets)));
+        }
         // An operator's word must not become a path.
         if !id.0.bytes().all(|c| c.is_ascii_hexdigit()) {
             return Err(QueueError::NoSuchMessage(id.clone()));
         }
         let path = self.path(id);
-        File::open(&path).map_err(QueueError::io("opening", path))
+        File::open(&path).map(Content::File).map_err(QueueError::io("opening", path))
     }
 
     /// Has a message tried at once, whatever its schedule; all of them when `None`. Held messages stay held, those too that
@@ -139,7 +131,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn retry(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let meant = self.database().retry(select(id), Timestamp::now())?;
+        let meant = self.writer.alone().retry(select(id), Timestamp::now())?;
         self.changed(id, meant)
     }
 
@@ -148,7 +140,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn hold(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let meant = self.database().hold(select(id), true, Timestamp::now())?;
+        let meant = self.writer.alone().hold(select(id), true, Timestamp::now())?;
         self.changed(id, meant)
     }
 
@@ -157,7 +149,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn release(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let meant = self.database().hold(select(id), false, Timestamp::now())?;
+        let meant = self.writer.alone().hold(select(id), false, Timestamp::now())?;
         self.changed(id, meant)
     }
 
@@ -166,8 +158,8 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn remove(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let removed = self.database().remove(select(id))?;
-        for id in &removed {
+        let removed = self.writer.alone().remove(select(id))?;
+        for (id, _) in removed.iter().filter(|(_, has_file)| *has_file) {
             self.remove_file(id);
         }
         self.changed(id, removed.len())
@@ -194,21 +186,31 @@ impl Queue {
 
     pub(crate) fn insert(&self, message: NewMessage) -> Result<QueueId, QueueError> {
         let id = message.id.clone();
-        self.database().insert(&[message])?;
-        self.wake();
+        self.insert_all(vec![message])?;
         Ok(id)
     }
 
-    /// Links or copies a file in and makes it durable, for a row to be written together with others.
-    pub(crate) fn persist_file(&self, from: &Path, envelope: &Envelope) -> Result<NewMessage, QueueError> {
-        let (id, path) = self.new_name()?;
-        let file = NewFile::new(id, path.clone());
-        // Other file systems, those without links, and files with too many of them get a copy.
-        if fs::hard_link(from, &path).is_err() {
-            copy(from, &path)?;
+    fn insert_all(&self, messages: Vec<NewMessage>) -> Result<(), QueueError> {
+        self.writer.write(Change::Insert(messages))?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The same message for others, durable as far as it has a file, for a row to be written together with others.
+    pub(crate) fn again(
+        self: &Arc<Self>,
+        id: &QueueId,
+        envelope: &Envelope,
+    ) -> Result<NewMessage, QueueError> {
+        let (name, path) = self.new_name()?;
+        match self.content(id)? {
+            Content::Memory(octets) => NewMessage::in_memory(name, octets.into_inner(), envelope),
+            Content::File(handle) => {
+                let file = NewFile::new(name, path.clone());
+                fs::hard_link(self.path(id), &path).map_err(QueueError::io("linking", &path))?;
+                file.persist(self, &handle, envelope)
+            }
         }
-        let handle = File::open(&path).map_err(QueueError::io("opening", &path))?;
-        file.persist(self, &handle, envelope)
     }
 
     /// See [`Database::due`].
@@ -217,21 +219,20 @@ impl Queue {
         now: Timestamp,
         offer: impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
     ) -> Result<Option<Timestamp>, QueueError> {
-        self.database().due(now, offer)
+        self.reader().due(now, offer)
     }
 
     /// Records an attempt and queues what came of it. A message that is done is gone.
-    pub(crate) fn record(
-        &self,
-        id: &QueueId,
-        progress: &[Progress],
-        offspring: &[NewMessage],
-    ) -> Result<Recorded, QueueError> {
-        let recorded = self.database().record(id, progress, offspring)?;
+    pub(crate) fn record(&self, attempted: &Arc<Attempted>) -> Result<Recorded, QueueError> {
+        let recorded = self.writer.write(Change::Record(Arc::clone(attempted)))?;
+        let offspring = &attempted.offspring;
         match recorded {
-            Recorded::Kept => {}
-            Recorded::Finished => self.remove_file(id),
-            Recorded::Gone => offspring.iter().for_each(|message| self.remove_file(&message.id)),
+            Recorded::Kept | Recorded::Finished { has_file: false } => {}
+            Recorded::Finished { has_file: true } => self.remove_file(&attempted.id),
+            Recorded::Gone => {
+                let files = offspring.iter().filter(|it| it.content.is_none());
+                files.for_each(|it| self.remove_file(&it.id));
+            }
         }
         if !offspring.is_empty() {
             self.wake();
@@ -241,7 +242,7 @@ impl Queue {
 
     /// Has everything tried at once whose last attempt failed with `status`.
     pub(crate) fn retry_status(&self, status: Status) -> Result<usize, QueueError> {
-        self.database().retry_status(status, Timestamp::now())
+        self.writer.alone().retry_status(status, Timestamp::now())
     }
 
     /// Removes the files that interrupted steps left: without a row and not touched for `grace`. Tells how many.
@@ -260,7 +261,7 @@ impl Queue {
 
     fn is_orphan(&self, entry: &fs::DirEntry) -> Result<bool, QueueError> {
         let id = QueueId(entry.file_name().to_string_lossy().into_owned());
-        self.database().contains(&id).map(|queued| !queued)
+        self.reader().contains(&id).map(|queued| !queued)
     }
 
     pub(crate) fn sync_messages(&self) -> Result<(), QueueError> {
@@ -294,9 +295,8 @@ impl Queue {
         }
     }
 
-    fn database(&self) -> MutexGuard<'_, Database> {
-        // A panic inside a transaction rolled it back: the connection is whole.
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reader(&self) -> MutexGuard<'_, Database> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -304,7 +304,7 @@ fn select(id: Option<&QueueId>) -> Selection<'_> {
     id.map_or(Selection::All, Selection::One)
 }
 
-fn private_file() -> OpenOptions {
+pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     options
@@ -339,13 +339,6 @@ fn sync_folder(folder: &Path) -> Result<(), QueueError> {
     File::open(folder).and_then(|handle| handle.sync_all()).map_err(QueueError::io("syncing", folder))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), QueueError> {
-    let mut source = File::open(from).map_err(QueueError::io("opening", from))?;
-    let mut target =
-        private_file().write(true).create_new(true).open(to).map_err(QueueError::io("making", to))?;
-    io::copy(&mut source, &mut target).map(|_| ()).map_err(QueueError::io("copying to", to))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -378,15 +371,20 @@ mod tests {
     fn only_what_an_interrupted_step_left_is_swept() {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::open(folder.path()).unwrap();
-        let queued = queue.add().unwrap().commit(&envelope()).unwrap();
+        let large = || {
+            let mut writer = queue.add().unwrap();
+            writer.write_all(&[b'x'; 100_000]).unwrap();
+            writer
+        };
+        let queued = large().commit(&envelope()).unwrap();
         // Killed before the row was written; the file was complete already.
-        let orphan = queue.add().unwrap().persist(&envelope()).unwrap();
+        let orphan = large().persist(&envelope()).unwrap();
         let queue = Queue::open(folder.path()).unwrap();
 
         assert_eq!(queue.sweep(Duration::from_secs(3600)).unwrap(), 0, "it may be another process's work");
         assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
-        assert!(queue.open_message(&queued).is_ok());
-        assert!(queue.open_message(&orphan.id).is_err());
+        assert!(queue.content(&queued).is_ok());
+        assert!(queue.content(&orphan.id).is_err());
     }
 
     #[test]

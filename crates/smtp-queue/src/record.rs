@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::attempt::{Attempt, Deliverer, MAX_TROUBLE, TROUBLE};
 use crate::client::Outcome;
-use crate::database::{NewMessage, Progress, Recorded};
+use crate::database::{Attempted, NewMessage, Progress, Recorded};
 use crate::dsn::{Action, Report, Reported, Returned};
 use crate::note;
 use crate::{Deadline, Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status};
@@ -51,10 +51,11 @@ impl Deliverer {
             progress.push(step);
         }
         let offspring = self.offspring(attempt, news, now)?;
-        match self.queue.record(&attempt.message.id, &progress, &offspring)? {
-            Recorded::Kept | Recorded::Finished => {
-                attempt.tell(&progress);
-                let events = note::events(&attempt.message, &progress, &offspring);
+        let attempted = Arc::new(Attempted { id: attempt.message.id.clone(), progress, offspring });
+        match self.queue.record(&attempted)? {
+            Recorded::Kept | Recorded::Finished { .. } => {
+                attempt.tell(&attempted.progress);
+                let events = note::events(&attempt.message, &attempted.progress, &attempted.offspring);
                 events.for_each(|event| self.events.note(event));
             }
             Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
@@ -133,7 +134,7 @@ impl Deliverer {
             requests: Requests { ret: message.ret, envelope_id: message.envelope_id.clone(), recipients },
             handling: message.handling,
         };
-        self.queue.persist_file(&self.queue.path(&message.id), &envelope)
+        self.queue.again(&message.id, &envelope)
     }
 
     /// What goes on in the name of an address of ours.
@@ -163,7 +164,7 @@ impl Deliverer {
         let path = self.queue.path(&message.id);
         let mut writer = self.queue.add()?;
         writer.write_message(forward.fields().as_bytes())?;
-        let copied = file.rewound().and_then(|mut from| std::io::copy(&mut from, &mut writer));
+        let copied = file.reader().and_then(|mut from| std::io::copy(&mut from, &mut writer));
         copied.map_err(QueueError::io("copying", &path))?;
         writer.persist(&envelope)
     }

@@ -4,17 +4,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::database::NewMessage;
+use crate::queue::private_file;
 use crate::{Envelope, Queue, QueueError, QueueId};
+
+/// Octets up to which a message lies in the database.
+const SMALL: usize = 64 * 1024;
 
 /// A message on its way into the queue. Dropped uncommitted, it leaves nothing.
 #[derive(Debug)]
 pub struct QueueWriter {
     queue: Arc<Queue>,
-    file: NewFile,
-    writer: BufWriter<File>,
+    id: QueueId,
+    path: PathBuf,
+    octets: Octets,
+}
+
+#[derive(Debug)]
+enum Octets {
+    /// As long as it is small.
+    Memory(Vec<u8>),
+    File(NewFile, BufWriter<File>),
 }
 
 /// A file among the messages, removed again unless it is kept.
@@ -40,16 +53,12 @@ impl NewFile {
         file: &File,
         envelope: &Envelope,
     ) -> Result<NewMessage, QueueError> {
-        if envelope.recipients.is_empty() {
-            return Err(QueueError::NoRecipients);
-        }
         let size = file.metadata().map_err(QueueError::io("reading the size of", &self.path))?.len();
+        let message = NewMessage::new(self.id.clone(), size, None, envelope)?;
         file.sync_all().map_err(QueueError::io("syncing", &self.path))?;
         queue.sync_messages()?;
         self.kept = true;
-        let (id, envelope, arrived) = (self.id.clone(), envelope.clone(), Timestamp::now());
-        let first_attempt = envelope.handling.release.unwrap_or(arrived).max(arrived);
-        Ok(NewMessage { id, envelope, size, arrived, first_attempt })
+        Ok(message)
     }
 }
 
@@ -64,19 +73,56 @@ impl Drop for NewFile {
     }
 }
 
+impl NewMessage {
+    /// One that needs no file.
+    pub(crate) fn in_memory(id: QueueId, octets: Bytes, envelope: &Envelope) -> Result<Self, QueueError> {
+        Self::new(id, octets.len() as u64, Some(octets), envelope)
+    }
+
+    fn new(id: QueueId, size: u64, content: Option<Bytes>, envelope: &Envelope) -> Result<Self, QueueError> {
+        if envelope.recipients.is_empty() {
+            return Err(QueueError::NoRecipients);
+        }
+        let (envelope, arrived) = (envelope.clone(), Timestamp::now());
+        let first_attempt = envelope.handling.release.unwrap_or(arrived).max(arrived);
+        Ok(Self { id, envelope, size, content, arrived, first_attempt })
+    }
+}
+
 impl Write for QueueWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.writer.write(data)
+        match &mut self.octets {
+            Octets::Memory(octets) if octets.len() + data.len() <= SMALL => octets.write(data),
+            Octets::Memory(_) => self.spill()?.write(data),
+            Octets::File(_, writer) => writer.write(data),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        match &mut self.octets {
+            Octets::Memory(_) => Ok(()),
+            Octets::File(_, writer) => writer.flush(),
+        }
     }
 }
 
 impl QueueWriter {
-    pub(crate) fn new(queue: Arc<Queue>, file: NewFile, writer: File) -> Self {
-        Self { queue, file, writer: BufWriter::with_capacity(64 * 1024, writer) }
+    pub(crate) const fn new(queue: Arc<Queue>, id: QueueId, path: PathBuf) -> Self {
+        Self { queue, id, path, octets: Octets::Memory(Vec::new()) }
+    }
+
+    /// Goes over to a file.
+    fn spill(&mut self) -> io::Result<&mut BufWriter<File>> {
+        let file = private_file().write(true).create_new(true).open(&self.path)?;
+        let mut writer = BufWriter::with_capacity(SMALL, file);
+        if let Octets::Memory(octets) = &self.octets {
+            writer.write_all(octets)?;
+        }
+        self.octets = Octets::File(NewFile::new(self.id.clone(), self.path.clone()), writer);
+        match &mut self.octets {
+            Octets::File(_, writer) => Ok(writer),
+            Octets::Memory(_) => Err(io::Error::other("the file is gone")),
+        }
     }
 
     /// Makes the message durable; from now on it will be delivered or bounced.
@@ -101,17 +147,22 @@ impl QueueWriter {
     }
 
     pub(crate) const fn id(&self) -> &QueueId {
-        &self.file.id
+        &self.id
     }
 
     pub(crate) fn write_message(&mut self, message: &[u8]) -> Result<(), QueueError> {
-        self.writer.write_all(message).map_err(QueueError::io("writing", &self.file.path))
+        self.write_all(message).map_err(QueueError::io("writing", &self.path))
     }
 
-    /// Makes the file durable, for a row to be written together with others.
+    /// Makes the file durable if there is one, for a row to be written together with others.
     pub(crate) fn persist(self, envelope: &Envelope) -> Result<NewMessage, QueueError> {
-        let failed = QueueError::io("writing", &self.file.path);
-        let file = self.writer.into_inner().map_err(|error| failed(error.into_error()))?;
-        self.file.persist(&self.queue, &file, envelope)
+        match self.octets {
+            Octets::Memory(octets) => NewMessage::in_memory(self.id, octets.into(), envelope),
+            Octets::File(file, writer) => {
+                let failed = QueueError::io("writing", &self.path);
+                let handle = writer.into_inner().map_err(|error| failed(error.into_error()))?;
+                file.persist(&self.queue, &handle, envelope)
+            }
+        }
     }
 }

@@ -36,15 +36,25 @@ fn open() -> (TempDir, Arc<Queue>) {
     (folder, queue)
 }
 
+/// A small message, which lies in the database.
 fn add(queue: &Arc<Queue>) -> QueueId {
+    add_text(queue, MESSAGE)
+}
+
+/// One that has a file of its own.
+fn large() -> Vec<u8> {
+    MESSAGE.iter().copied().cycle().take(100_000).collect()
+}
+
+fn add_text(queue: &Arc<Queue>, text: &[u8]) -> QueueId {
     let mut writer = queue.add().unwrap();
-    writer.write_all(MESSAGE).unwrap();
+    text.chunks(1000).for_each(|piece| writer.write_all(piece).unwrap());
     writer.commit(&envelope()).unwrap()
 }
 
 fn content(queue: &Queue, id: &QueueId) -> Vec<u8> {
     let mut content = Vec::new();
-    queue.open_message(id).unwrap().read_to_end(&mut content).unwrap();
+    queue.content(id).unwrap().read_to_end(&mut content).unwrap();
     content
 }
 
@@ -55,9 +65,10 @@ fn files(folder: &Path) -> usize {
 #[test]
 fn a_committed_message_is_there_after_a_restart() {
     let (folder, queue) = open();
-    let id = add(&queue);
+    let (id, other) = (add(&queue), add_text(&queue, &large()));
     drop(queue);
     let queue = Queue::open(&folder.path().join("data/queue")).unwrap();
+    assert_eq!((content(&queue, &other), files(folder.path())), (large(), 1));
     let message = queue.show(&id).unwrap().unwrap();
     assert_eq!(message.sender, envelope().sender);
     assert_eq!(message.size, MESSAGE.len() as u64);
@@ -72,9 +83,11 @@ fn a_committed_message_is_there_after_a_restart() {
 #[test]
 fn an_uncommitted_message_leaves_nothing() {
     let (folder, queue) = open();
-    let mut writer = queue.add().unwrap();
-    writer.write_all(MESSAGE).unwrap();
-    drop(writer);
+    for text in [MESSAGE, &large()] {
+        let mut writer = queue.add().unwrap();
+        writer.write_all(text).unwrap();
+        drop(writer);
+    }
     assert_eq!((queue.summary().unwrap().messages, files(folder.path())), (0, 0));
 }
 
@@ -87,37 +100,9 @@ fn a_message_for_nobody_is_refused() {
 }
 
 #[test]
-fn a_file_is_linked_in_and_outlives_its_first_name() {
-    let (folder, queue) = open();
-    let delivered = folder.path().join("delivered");
-    fs::write(&delivered, MESSAGE).unwrap();
-    let id = queue.add_file(&delivered, &envelope()).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::nlink(&fs::metadata(&delivered).unwrap()), 2);
-    fs::remove_file(&delivered).unwrap();
-    assert_eq!(content(&queue, &id), MESSAGE);
-}
-
-#[test]
-fn a_file_on_another_file_system_is_copied() {
-    let (_folder, queue) = open();
-    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
-    let file = elsewhere.path().join("delivered");
-    fs::write(&file, MESSAGE).unwrap();
-    let id = queue.add_file(&file, &envelope()).unwrap();
-    assert_eq!(content(&queue, &id), MESSAGE);
-}
-
-#[test]
-fn a_missing_file_is_not_queued() {
-    let (folder, queue) = open();
-    assert!(queue.add_file(&folder.path().join("nothing"), &envelope()).is_err());
-    assert_eq!((queue.summary().unwrap().messages, files(folder.path())), (0, 0));
-}
-
-#[test]
 fn an_operator_looks_on_and_intervenes_from_another_process() {
     let (folder, server) = open();
-    let (first, second) = (add(&server), add(&server));
+    let (first, second) = (add_text(&server, &large()), add(&server));
     let operator = Queue::open(&folder.path().join("data/queue")).unwrap();
 
     let page = operator.list(None, 1).unwrap();
@@ -134,7 +119,7 @@ fn an_operator_looks_on_and_intervenes_from_another_process() {
 
     assert_eq!(operator.remove(Some(&first)).unwrap(), 1);
     assert_eq!(server.show(&first).unwrap(), None);
-    assert_eq!(files(folder.path()), 1);
+    assert_eq!(files(folder.path()), 0);
     let summary = server.summary().unwrap();
     assert_eq!((summary.messages, summary.octets, summary.held), (1, MESSAGE.len() as u64, 0));
     assert_eq!(operator.remove(None).unwrap(), 1);
@@ -151,7 +136,7 @@ fn an_unknown_name_is_said_and_never_becomes_a_path_or_a_pattern() {
         assert!(matches!(queue.remove(Some(&id)), Err(QueueError::NoSuchMessage(_))), "{name}");
         assert!(
             queue
-                .open_message(&id)
+                .content(&id)
                 .and_then(|mut file| {
                     file.read_to_end(&mut Vec::new()).map_err(|_| QueueError::NoRecipients)
                 })
@@ -188,7 +173,7 @@ fn what_the_sender_wants_to_hear_is_kept() {
 #[test]
 fn a_queue_of_the_first_format_goes_on() {
     let (folder, queue) = open();
-    let id = add(&queue);
+    let id = add_text(&queue, &large());
     drop(queue);
     let path = folder.path().join("data/queue");
     let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
@@ -197,14 +182,17 @@ fn a_queue_of_the_first_format_goes_on() {
         ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE message DROP COLUMN require_tls;
         ALTER TABLE message DROP COLUMN priority; ALTER TABLE message DROP COLUMN deadline;
         ALTER TABLE message DROP COLUMN deadline_returns; ALTER TABLE message DROP COLUMN deadline_traced;
-        ALTER TABLE message DROP COLUMN release; ALTER TABLE message DROP COLUMN is_ours; PRAGMA user_version = 1;";
+        ALTER TABLE message DROP COLUMN release; ALTER TABLE message DROP COLUMN is_ours;
+        DROP TRIGGER content_goes_with_its_message; DROP TABLE content; ALTER TABLE message DROP COLUMN content; PRAGMA user_version = 1;";
     rusqlite::Connection::open(path.join("queue.sqlite")).unwrap().execute_batch(before).unwrap();
     let queue = Queue::open(&path).unwrap();
     let message = queue.show(&id).unwrap().unwrap();
     assert_eq!((message.recipients.len(), message.ret), (2, None));
     assert!(message.recipients.iter().all(|it| !it.warned));
     assert_eq!(message.handling, Handling::default());
+    assert_eq!(content(&queue, &id), large());
     let second = add(&queue);
+    assert_eq!(content(&queue, &second), MESSAGE);
     assert!(queue.show(&second).unwrap().is_some());
 }
 
@@ -230,5 +218,6 @@ fn many_threads_add_at_once() {
         }
     });
     assert_eq!(queue.summary().unwrap().messages, 40);
-    assert_eq!(files(folder.path()), 40);
+    let queued = queue.list(None, 100).unwrap();
+    assert!(queued.iter().all(|message| content(&queue, &message.id) == MESSAGE));
 }

@@ -76,10 +76,9 @@ impl FileError {
     /// There is no room left: 452 instead of 451.
     pub(crate) fn is_full(&self) -> bool {
         let source = match self {
-            Self::Io(source)
-            | Self::Store(StoreError::Io { source, .. })
-            | Self::Queue(QueueError::Io { source, .. }) => source,
-            Self::Store(_) | Self::Queue(_) | Self::Directory(_) | Self::Quota(_) => return false,
+            Self::Queue(error) => return error.is_full(),
+            Self::Io(source) | Self::Store(StoreError::Io { source, .. }) => source,
+            Self::Store(_) | Self::Directory(_) | Self::Quota(_) => return false,
         };
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }

@@ -48,7 +48,7 @@ fn queue(fixture: &Fixture) -> std::sync::Arc<Queue> {
 
 fn text(queue: &Queue, message: &QueuedMessage) -> String {
     let mut text = String::new();
-    queue.open_message(&message.id).unwrap().read_to_string(&mut text).unwrap();
+    queue.content(&message.id).unwrap().read_to_string(&mut text).unwrap();
     text
 }
 

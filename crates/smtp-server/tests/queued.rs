@@ -84,7 +84,7 @@ fn what_the_sender_wants_to_hear_is_queued_with_the_message() {
 fn queued(queue: &Queue) -> Vec<String> {
     let text = |message: &smtp_queue::QueuedMessage| {
         let mut text = String::new();
-        queue.open_message(&message.id).unwrap().read_to_string(&mut text).unwrap();
+        queue.content(&message.id).unwrap().read_to_string(&mut text).unwrap();
         text
     };
     queue.list(None, 10).unwrap().iter().map(text).collect()
@@ -176,7 +176,7 @@ fn mail_for_elsewhere_is_queued_as_it_was_sent_behind_our_fields() {
     assert_eq!(replies.get(..7).unwrap(), ["220", "250", "235", "250", "250", "354", "250"]);
     let queued = queue.list(None, 10).unwrap();
     let mut text = String::new();
-    queue.open_message(&queued.first().unwrap().id).unwrap().read_to_string(&mut text).unwrap();
+    queue.content(&queued.first().unwrap().id).unwrap().read_to_string(&mut text).unwrap();
     assert!(
         text.starts_with("Received: from x ([127.0.0.1])\r\n\tby mail.example.org with ESMTPA id "),
         "{text}"

@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::ClientConfig;
 
 use super::stream::{PATIENCE, Stream};
@@ -13,12 +15,13 @@ const GREETING: Duration = Duration::from_secs(10);
 /// An SMTP session.
 pub(crate) struct Smtp {
     stream: Stream,
+    offers_login: bool,
 }
 
 impl Smtp {
     /// Connects, and is greeted.
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
-        let mut this = Self { stream: Stream::plain(address)? };
+        let mut this = Self { stream: Stream::plain(address)?, offers_login: false };
         this.stream.be_patient(GREETING)?;
         this.reply("220")?;
         this.stream.be_patient(PATIENCE)?;
@@ -28,12 +31,25 @@ impl Smtp {
 
     pub(crate) fn secure(mut self, tls: &Arc<ClientConfig>) -> Result<Self> {
         self.command("STARTTLS\r\n", "220")?;
-        Ok(Self { stream: self.stream.secure(tls)? })
+        Ok(Self { stream: self.stream.secure(tls)?, ..self })
+    }
+
+    /// Logs in where that is offered.
+    pub(crate) fn log_in(&mut self, user: &str, password: &str) -> Result<()> {
+        if !self.offers_login {
+            return Ok(());
+        }
+        let response = BASE64.encode(format!("\0{user}\0{password}"));
+        self.command(&format!("AUTH PLAIN {response}\r\n"), "235")
     }
 
     /// Sends one message, its commands pipelined as real servers do.
     pub(crate) fn send(&mut self, recipients: &[String], message: &[u8]) -> Result<()> {
-        let mut commands = "MAIL FROM:<sender@elsewhere.test>\r\n".to_owned();
+        self.send_as("sender@elsewhere.test", recipients, message)
+    }
+
+    pub(crate) fn send_as(&mut self, sender: &str, recipients: &[String], message: &[u8]) -> Result<()> {
+        let mut commands = format!("MAIL FROM:<{sender}>\r\n");
         for recipient in recipients {
             commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
         }
@@ -64,6 +80,7 @@ impl Smtp {
             if !line.starts_with(code.as_bytes()) {
                 bail!("{code} was expected, and there came {}", String::from_utf8_lossy(line));
             }
+            self.offers_login |= line.get(4..9) == Some(b"AUTH ");
             if line.get(3) != Some(&b'-') {
                 return Ok(());
             }

@@ -29,7 +29,7 @@ pub(super) fn start(place: &Place) -> Result<Server> {
     let [imap, imaps, pop3] = ports.map(Some);
     let server = Server {
         name: "dovecot",
-        ports: Ports { smtp: None, imap, imaps, pop3 },
+        ports: Ports { imap, imaps, pop3, ..Ports::default() },
         pid: stop.pid()?,
         stop,
         launch,
@@ -38,6 +38,7 @@ pub(super) fn start(place: &Place) -> Result<Server> {
         owner: Some(owner),
         tls,
         mail: |folder, user| folder.join("mail").join(format!("user{user}")).join("Maildir"),
+        sink: None,
         _dns: None,
     };
     server.wait()?;

@@ -10,6 +10,7 @@ use testkit::TestDns;
 
 use super::{DOMAIN, PASSWORD, Place, Ports, Server, Stop, USERS, certificate, folder, free_addresses};
 use crate::signature;
+use crate::sink::Sink;
 
 /// The domain of the senders: all is well with it, so that every check is made to its end.
 fn zone(key: &str) -> String {
@@ -35,14 +36,14 @@ pub(super) fn start(place: &Place) -> Result<Server> {
 fn start_with(place: &Place, more: &str) -> Result<Server> {
     let folder = folder(place, "mailstead")?;
     let tls = certificate(folder.path())?;
-    let ports = free_addresses()?;
-    std::fs::write(folder.path().join("mailstead.toml"), config(ports) + more)?;
+    let (ports, sink) = (free_addresses()?, Sink::start()?);
+    std::fs::write(folder.path().join("mailstead.toml"), config(ports, sink.address) + more)?;
     fill_directory(folder.path())?;
     let stop = launch(folder.path(), &place.mailstead)?;
-    let [smtp, imap, imaps, pop3] = ports.map(Some);
+    let [smtp, submission, imap, imaps, pop3] = ports.map(Some);
     let server = Server {
         name: "mailstead",
-        ports: Ports { smtp, imap, imaps, pop3 },
+        ports: Ports { smtp, submission, imap, imaps, pop3 },
         pid: stop.pid()?,
         stop,
         launch,
@@ -51,6 +52,7 @@ fn start_with(place: &Place, more: &str) -> Result<Server> {
         owner: None,
         tls,
         mail,
+        sink: Some(sink),
         _dns: None,
     };
     server.wait()?;
@@ -74,11 +76,13 @@ fn mail(folder: &Path, user: usize) -> PathBuf {
     folder.join("mail").join(DOMAIN).join(format!("user{user}")).join("Maildir")
 }
 
-fn config([smtp, imap, imaps, pop3]: [SocketAddr; 4]) -> String {
+fn config([smtp, submission, imap, imaps, pop3]: [SocketAddr; 5], sink: SocketAddr) -> String {
     format!(
         "hostname = \"localhost\"\ndata_dir = \".\"\n\n\
          [[tls.certificate]]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n\
          [[smtp.listener]]\nname = \"smtp\"\nrole = \"mx\"\ntls = \"starttls\"\naddresses = [\"{smtp}\"]\n\n\
+         [[smtp.listener]]\nname = \"submission\"\nrole = \"submission\"\ntls = \"starttls\"\naddresses = [\"{submission}\"]\n\n\
+         [smtp]\ncheck_from = false\n\n[relay]\nsmarthost = \"{sink}\"\ntls = \"none\"\n\n\
          [[imap.listener]]\nname = \"imap\"\ntls = \"starttls\"\naddresses = [\"{imap}\"]\n\n\
          [[imap.listener]]\nname = \"imaps\"\ntls = \"implicit\"\naddresses = [\"{imaps}\"]\n\n\
          [[pop3.listener]]\nname = \"pop3\"\ntls = \"starttls\"\naddresses = [\"{pop3}\"]\n\n\

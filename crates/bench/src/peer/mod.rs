@@ -17,6 +17,8 @@ use nix::unistd::{Gid, Pid, Uid, User};
 use tempfile::TempDir;
 use testkit::TestDns;
 
+use crate::sink::Sink;
+
 /// Accounts that every server has: `user0`, `user1`, …, all with [`PASSWORD`].
 pub(crate) const USERS: usize = 100;
 pub(crate) const DOMAIN: &str = "bench.test";
@@ -43,6 +45,8 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
     pub(crate) smtp: Option<SocketAddr>,
+    /// Where mail for elsewhere is taken.
+    pub(crate) submission: Option<SocketAddr>,
     pub(crate) imap: Option<SocketAddr>,
     pub(crate) imaps: Option<SocketAddr>,
     pub(crate) pop3: Option<SocketAddr>,
@@ -75,6 +79,8 @@ pub(crate) struct Server {
     owner: Option<(Uid, Gid)>,
     tls: Arc<rustls::ClientConfig>,
     mail: fn(&Path, usize) -> PathBuf,
+    /// Where it sends mail for elsewhere.
+    pub(crate) sink: Option<Sink>,
     /// What is asked of our clients.
     _dns: Option<TestDns>,
 }
@@ -115,8 +121,8 @@ impl Server {
     }
 
     fn wait(&self) -> Result<()> {
-        let Ports { smtp, imap, imaps, pop3 } = &self.ports;
-        for address in [smtp, imap, imaps, pop3].into_iter().flatten() {
+        let Ports { smtp, submission, imap, imaps, pop3 } = &self.ports;
+        for address in [smtp, submission, imap, imaps, pop3].into_iter().flatten() {
             let began = Instant::now();
             while TcpStream::connect(address).is_err() {
                 if began.elapsed() > Duration::from_secs(30) {

@@ -9,20 +9,22 @@ use anyhow::{Context, Result, ensure};
 use super::{
     DOMAIN, Place, Ports, Server, Stop, USERS, certificate, folder, free_addresses, mail_user, read_pid,
 };
+use crate::sink::Sink;
 
 /// Postfix with its defaults, delivering to Maildirs by its own `virtual` agent.
 pub(super) fn start(place: &Place) -> Result<Server> {
     let folder = folder(place, "postfix")?;
     let tls = certificate(folder.path())?;
     let [smtp] = free_addresses()?;
+    let sink = Sink::start()?;
     let owner = mail_user()?;
-    write_config(folder.path(), smtp, owner.0.as_raw(), owner.1.as_raw())?;
+    write_config(folder.path(), smtp, sink.address, owner.0.as_raw(), owner.1.as_raw())?;
     super::chown_all(&folder.path().join("mail"), owner.0, owner.1)?;
     let executable = PathBuf::from("postfix");
     let stop = launch(folder.path(), &executable)?;
     let server = Server {
         name: "postfix",
-        ports: Ports { smtp: Some(smtp), ..Ports::default() },
+        ports: Ports { smtp: Some(smtp), submission: Some(smtp), ..Ports::default() },
         pid: stop.pid()?,
         stop,
         launch,
@@ -31,6 +33,7 @@ pub(super) fn start(place: &Place) -> Result<Server> {
         owner: Some(owner),
         tls,
         mail: |folder, user| folder.join("mail").join(format!("user{user}")).join("Maildir"),
+        sink: Some(sink),
         _dns: None,
     };
     server.wait()?;
@@ -48,7 +51,7 @@ fn launch(folder: &Path, executable: &Path) -> Result<Stop> {
     Ok(Stop::Daemon(read_pid(&folder.join("queue/pid/master.pid"))?))
 }
 
-fn write_config(folder: &Path, smtp: SocketAddr, uid: u32, gid: u32) -> Result<()> {
+fn write_config(folder: &Path, smtp: SocketAddr, sink: SocketAddr, uid: u32, gid: u32) -> Result<()> {
     for part in ["etc", "queue", "data", "mail", "log"] {
         std::fs::create_dir(folder.join(part))?;
         std::fs::set_permissions(folder.join(part), std::fs::Permissions::from_mode(0o755))?;
@@ -65,7 +68,8 @@ fn write_config(folder: &Path, smtp: SocketAddr, uid: u32, gid: u32) -> Result<(
          virtual_mailbox_maps = texthash:{shown}/etc/users\nvirtual_uid_maps = static:{uid}\nvirtual_gid_maps = static:{gid}\n\
          virtual_minimum_uid = 1\nsmtpd_tls_cert_file = {shown}/cert.pem\nsmtpd_tls_key_file = {shown}/key.pem\n\
          smtpd_tls_security_level = may\nsmtpd_client_connection_count_limit = 0\nsmtpd_peername_lookup = no\n\
-         smtpd_recipient_limit = 1000\n"
+         smtpd_recipient_limit = 1000\nrelayhost = [127.0.0.1]:{sink}\n",
+        sink = sink.port(),
     );
     std::fs::write(folder.join("etc/main.cf"), main)?;
     let users = (0..USERS).fold(String::new(), |mut text, user| {

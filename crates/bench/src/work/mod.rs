@@ -3,6 +3,7 @@
 mod imap;
 mod imap_load;
 mod pop3;
+mod relay;
 mod smtp;
 
 use std::time::{Duration, Instant};
@@ -51,7 +52,7 @@ const fn nothing(_: &Server, _: Size) -> Result<()> {
 impl Work {
     /// All works.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
-        smtp::WORKS.iter().chain(imap::WORKS).chain(imap_load::WORKS).chain(pop3::WORKS)
+        smtp::WORKS.iter().chain(relay::WORKS).chain(imap::WORKS).chain(imap_load::WORKS).chain(pop3::WORKS)
     }
 }
 

@@ -117,7 +117,7 @@ fn recipient_lines(recipient: &QueuedRecipient) -> String {
 
 fn print_message(queue: &Arc<Queue>, id: &QueueId) -> anyhow::Result<()> {
     let mut message = Vec::new();
-    queue.open_message(id)?.read_to_end(&mut message)?;
+    queue.content(id)?.read_to_end(&mut message)?;
     std::io::Write::write_all(&mut std::io::stdout().lock(), &message).map_err(|error| anyhow!(error))
 }
 

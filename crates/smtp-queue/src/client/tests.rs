@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::relay::Relay;
 use super::{Outcome, Outgoing};
+use crate::Content;
 use crate::message_file::MessageFile;
 use crate::routes::Destination;
 
@@ -93,7 +94,7 @@ fn smarthost(port: u16, tls: RelayTls) -> Smarthost {
 fn message(content: &[u8]) -> MessageFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
-    MessageFile::new(std::fs::File::open(file.path()).unwrap()).unwrap()
+    MessageFile::new(Content::File(std::fs::File::open(file.path()).unwrap())).unwrap()
 }
 
 async fn send(relay: &Relay, recipients: &[&str]) -> Vec<String> {

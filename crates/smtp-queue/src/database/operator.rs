@@ -126,12 +126,15 @@ impl Database {
         })
     }
 
-    /// Removes messages, and tells which.
-    pub(crate) fn remove(&mut self, which: Selection<'_>) -> Result<Vec<QueueId>, QueueError> {
+    /// Removes messages, and tells which, and of each whether it has a file.
+    pub(crate) fn remove(&mut self, which: Selection<'_>) -> Result<Vec<(QueueId, bool)>, QueueError> {
         self.write(|transaction| {
             transaction
-                .prepare(&format!("DELETE FROM message WHERE {} RETURNING id", which.condition("id")))?
-                .query_map([which.id()], |row| row.get(0).map(QueueId))?
+                .prepare(&format!(
+                    "DELETE FROM message WHERE {} RETURNING id, content IS NULL",
+                    which.condition("id")
+                ))?
+                .query_map([which.id()], |row| Ok((QueueId(row.get(0)?), row.get(1)?)))?
                 .collect()
         })
     }

@@ -20,7 +20,7 @@ impl Returned {
     /// Reads the message, or only its header if it is long or no more is wanted. Blocks.
     pub(crate) fn read(message: &MessageFile, ret: Option<Return>) -> io::Result<Self> {
         let mut octets = Vec::new();
-        message.rewound()?.take(MAX_WHOLE).read_to_end(&mut octets)?;
+        message.reader()?.take(MAX_WHOLE).read_to_end(&mut octets)?;
         let mut returned = Self::of(octets);
         returned.whole = message.size() <= MAX_WHOLE && ret != Some(Return::Headers);
         returned.cut();

@@ -3,6 +3,7 @@ use std::io::{Seek as _, Write as _};
 use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 
 use super::*;
+use crate::Content;
 use crate::Status;
 use crate::message_file::MessageFile;
 
@@ -13,7 +14,7 @@ fn returned(message: &[u8]) -> Returned {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(message).unwrap();
     file.rewind().unwrap();
-    Returned::read(&MessageFile::new(file).unwrap(), None).unwrap()
+    Returned::read(&MessageFile::new(Content::File(file)).unwrap(), None).unwrap()
 }
 
 fn reported(action: Action, recipient: &str, host: Option<&str>, text: &str) -> Reported {

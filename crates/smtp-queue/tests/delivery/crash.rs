@@ -134,7 +134,7 @@ fn a_writer_killed_at_any_moment_leaves_every_acknowledged_message_once_and_whol
     let mut numbers = HashSet::new();
     for QueuedMessage { id, size, recipients, .. } in &messages {
         let mut text = String::new();
-        queue.open_message(id).unwrap().read_to_string(&mut text).unwrap();
+        queue.content(id).unwrap().read_to_string(&mut text).unwrap();
         let number = text.lines().next().unwrap().strip_prefix("Subject: ").unwrap().parse().unwrap();
         assert_eq!(text, message(number), "whole");
         assert!(numbers.insert(number), "once");

@@ -170,7 +170,7 @@ async fn a_destination_that_says_nothing_delays_no_other() {
         got.extend(two.next().await.to);
     }
     assert!(got.contains(&"x@b.test".to_owned()), "{got:?}");
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     host.wait(&both, |message| message.is_some_and(|it| it.recipients[1].state.as_str() == "delivered"))
         .await;
     running.stop().await;

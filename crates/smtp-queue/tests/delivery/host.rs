@@ -71,8 +71,25 @@ impl Host {
         requests: Requests,
         handling: Handling,
     ) -> QueueId {
+        self.add_text(TEXT, sender, recipients, requests, handling)
+    }
+
+    /// A message that has a file of its own.
+    pub(crate) fn add_large(&self, sender: &str, recipient: &str) -> QueueId {
+        let text = [TEXT, &b"x\r\n".repeat(50_000)].concat();
+        self.add_text(&text, Some(sender), &[recipient], Requests::default(), Handling::default())
+    }
+
+    fn add_text(
+        &self,
+        text: &[u8],
+        sender: Option<&str>,
+        recipients: &[&str],
+        requests: Requests,
+        handling: Handling,
+    ) -> QueueId {
         let mut writer = self.queue.add().unwrap();
-        writer.write_all(b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n.dot\r\n").unwrap();
+        writer.write_all(text).unwrap();
         let recipients = recipients.iter().map(|it| address(it)).collect();
         let sender = sender.map(address);
         let body = Body::SevenBit;
@@ -139,6 +156,8 @@ impl Running {
         self.task.await.unwrap();
     }
 }
+
+const TEXT: &[u8] = b"Subject: hello\r\nMessage-ID: <1@example.org>\r\n\r\n.dot\r\n";
 
 pub(crate) fn address(text: &str) -> Address {
     text.parse().unwrap()

@@ -495,7 +495,7 @@ async fn held_messages_stay_until_they_are_released() {
 async fn a_message_whose_file_is_lost_blocks_no_other() {
     let mut peer = Peer::start().await;
     let host = Host::new(Some(peer.smarthost()));
-    let lost = host.add(Some("alice@example.org"), &["bob@example.net"]);
+    let lost = host.add_large("alice@example.org", "bob@example.net");
     fs::remove_file(host.config.queue_dir().join("messages").join(&lost.0)).unwrap();
     let running = host.run();
     host.add(Some("alice@example.org"), &["eve@example.net"]);
