@@ -3,6 +3,7 @@
 //! Absolute figures drift from hour to hour; the medians' ratio from one run is what counts.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are what it is for")]
 
+mod backlog;
 mod client;
 mod maildir;
 mod peer;
@@ -78,7 +79,7 @@ fn main() -> Result<()> {
 /// Starts both servers afresh, and lets them take turns.
 fn measure(work: &Work, size: Size, arguments: &Arguments, place: &Place) -> Result<Report> {
     let mut peers = vec![Peer::Mailstead];
-    if !arguments.alone {
+    if !arguments.alone && work.peer != Peer::Mailstead {
         peers.push(work.peer);
     }
     let mut servers = peers.iter().map(|peer| peer.start(place)).collect::<Result<Vec<_>>>()?;

@@ -17,6 +17,7 @@ pub(crate) struct Sink {
 #[derive(Debug, Default)]
 struct Taken {
     count: Mutex<usize>,
+    first: Mutex<Option<Instant>>,
     changed: Condvar,
 }
 
@@ -38,6 +39,11 @@ impl Sink {
     /// Messages taken so far.
     pub(crate) fn count(&self) -> usize {
         *self.taken.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When it took the first message since this was asked last.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.taken.first.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Waits until so many were taken.
@@ -79,6 +85,7 @@ fn serve(stream: &TcpStream, taken: &Taken) -> std::io::Result<()> {
         if in_message {
             if line == b".\r\n" {
                 in_message = false;
+                taken.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
                 *taken.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
                 taken.changed.notify_all();
                 replies.extend_from_slice(b"250 2.0.0 Ok\r\n");

@@ -3,6 +3,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -31,6 +32,7 @@ pub(super) fn start(place: &Place) -> Result<Server> {
         name: "dovecot",
         ports: Ports { imap, imaps, pop3, ..Ports::default() },
         pid: stop.pid()?,
+        started: Instant::now(),
         stop,
         launch,
         executable,

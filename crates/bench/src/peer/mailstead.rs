@@ -2,6 +2,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use mail_directory::Directory;
@@ -9,6 +10,7 @@ use mail_types::Secret;
 use testkit::TestDns;
 
 use super::{DOMAIN, PASSWORD, Place, Ports, Server, Stop, USERS, certificate, folder, free_addresses};
+use crate::backlog;
 use crate::signature;
 use crate::sink::Sink;
 
@@ -33,6 +35,15 @@ pub(super) fn start(place: &Place) -> Result<Server> {
     start_with(place, "")
 }
 
+pub(super) fn start_backlogged(place: &Place) -> Result<Server> {
+    let mut server = start(place)?;
+    server.name = "backlogged";
+    let queue = server.queue()?;
+    backlog::add(&queue, backlog::DEAD, 20_000)?;
+    backlog::until_tried(&queue)?;
+    Ok(server)
+}
+
 fn start_with(place: &Place, more: &str) -> Result<Server> {
     let folder = folder(place, "mailstead")?;
     let tls = certificate(folder.path())?;
@@ -45,6 +56,7 @@ fn start_with(place: &Place, more: &str) -> Result<Server> {
         name: "mailstead",
         ports: Ports { smtp, submission, imap, imaps, pop3 },
         pid: stop.pid()?,
+        started: Instant::now(),
         stop,
         launch,
         executable: place.mailstead.clone(),
@@ -83,10 +95,13 @@ fn config([smtp, submission, imap, imaps, pop3]: [SocketAddr; 5], sink: SocketAd
          [[smtp.listener]]\nname = \"smtp\"\nrole = \"mx\"\ntls = \"starttls\"\naddresses = [\"{smtp}\"]\n\n\
          [[smtp.listener]]\nname = \"submission\"\nrole = \"submission\"\ntls = \"starttls\"\naddresses = [\"{submission}\"]\n\n\
          [smtp]\ncheck_from = false\n\n[relay]\nsmarthost = \"{sink}\"\ntls = \"none\"\n\n\
+         [[relay.route]]\ndomains = [\"{dead}\"]\nsmarthost = \"127.0.0.1:9\"\ntls = \"none\"\n\n\
+         [[relay.route]]\ndomains = [\"{dead}\"]\nsmarthost = \"127.0.0.1:9\"\ntls = \"none\"\n\n\
          [[imap.listener]]\nname = \"imap\"\ntls = \"starttls\"\naddresses = [\"{imap}\"]\n\n\
          [[imap.listener]]\nname = \"imaps\"\ntls = \"implicit\"\naddresses = [\"{imaps}\"]\n\n\
          [[pop3.listener]]\nname = \"pop3\"\ntls = \"starttls\"\naddresses = [\"{pop3}\"]\n\n\
-         [limits]\nmax_connections = 20000\nmax_connections_per_account = 20000\n"
+         [limits]\nmax_connections = 20000\nmax_connections_per_account = 20000\n",
+        dead = backlog::DEAD,
     )
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, User};
+use smtp_queue::Queue;
 use tempfile::TempDir;
 use testkit::TestDns;
 
@@ -30,6 +31,8 @@ pub(crate) enum Peer {
     Mailstead,
     /// Mailstead again, with its clients looked at as strangers.
     Judging,
+    /// Mailstead again, with 20,000 messages in its queue for a host that is out of reach.
+    Backlogged,
     Dovecot,
     Postfix,
 }
@@ -70,6 +73,8 @@ pub(crate) struct Server {
     pub(crate) ports: Ports,
     /// The process above all its others.
     pub(crate) pid: u32,
+    /// When it was last started again.
+    pub(crate) started: Instant,
     stop: Stop,
     /// Starts it again in its folder.
     launch: Launch,
@@ -90,6 +95,7 @@ impl Peer {
         match self {
             Self::Mailstead => mailstead::start(place),
             Self::Judging => mailstead::start_judging(place),
+            Self::Backlogged => mailstead::start_backlogged(place),
             Self::Dovecot => dovecot::start(place),
             Self::Postfix => postfix::start(place),
         }
@@ -99,7 +105,14 @@ impl Peer {
 impl Server {
     /// Ends it and starts it anew, over the same files.
     pub(crate) fn restart(&mut self) -> Result<()> {
+        self.restart_after(|_| Ok(()))
+    }
+
+    /// Ends it, and starts it anew when its files are changed.
+    pub(crate) fn restart_after(&mut self, change: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         self.stop.stop();
+        change(self)?;
+        self.started = Instant::now();
         self.stop = (self.launch)(self.folder.path(), &self.executable)?;
         self.pid = self.stop.pid()?;
         self.wait()
@@ -112,6 +125,11 @@ impl Server {
 
     pub(crate) fn tls(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.tls)
+    }
+
+    /// Where ours keeps its queue.
+    pub(crate) fn queue(&self) -> Result<Arc<Queue>> {
+        Ok(Queue::open(&self.folder.path().join("queue"))?)
     }
 
     /// Hands files that we made to the user under whom the server works.

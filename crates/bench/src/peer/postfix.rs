@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -26,6 +27,7 @@ pub(super) fn start(place: &Place) -> Result<Server> {
         name: "postfix",
         ports: Ports { smtp: Some(smtp), submission: Some(smtp), ..Ports::default() },
         pid: stop.pid()?,
+        started: Instant::now(),
         stop,
         launch,
         executable,

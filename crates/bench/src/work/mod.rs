@@ -52,7 +52,13 @@ const fn nothing(_: &Server, _: Size) -> Result<()> {
 impl Work {
     /// All works.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
-        smtp::WORKS.iter().chain(relay::WORKS).chain(imap::WORKS).chain(imap_load::WORKS).chain(pop3::WORKS)
+        smtp::WORKS
+            .iter()
+            .chain(relay::WORKS)
+            .chain(relay::ALONE)
+            .chain(imap::WORKS)
+            .chain(imap_load::WORKS)
+            .chain(pop3::WORKS)
     }
 }
 
