@@ -41,6 +41,12 @@ impl Config {
         self.data_dir.join("dkim")
     }
 
+    /// The database of what other domains want of those who send to them.
+    #[must_use]
+    pub fn trust_file(&self) -> PathBuf {
+        self.data_dir.join("trust.sqlite")
+    }
+
     /// The event log's folder.
     #[must_use]
     pub fn events_dir(&self) -> PathBuf {

@@ -15,6 +15,25 @@ pub struct RelayConfig {
     pub port: u16,
     /// `[[relay.route]]`
     pub routes: Vec<Route>,
+    /// `[relay.security]`
+    pub security: SecurityConfig,
+}
+
+/// What the mail hosts of other domains must prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecurityConfig {
+    /// Obey the MTA-STS policies of domains. RFC 8461.
+    pub mta_sts: bool,
+    /// CA certificates to trust besides the system's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// The port of the web servers that have policies.
+    pub https_port: u16,
+}
+
+impl Default for SecurityConfig {
+    fn default() -> Self {
+        Self { mta_sts: true, ca_file: None, https_port: 443 }
+    }
 }
 
 /// Domains whose mail goes another way.
@@ -56,7 +75,8 @@ pub enum RelayTls {
 
 impl Default for RelayConfig {
     fn default() -> Self {
-        Self { smarthost: None, direct: true, port: 25, routes: Vec::new() }
+        let security = SecurityConfig::default();
+        Self { smarthost: None, direct: true, port: 25, routes: Vec::new(), security }
     }
 }
 
@@ -68,6 +88,16 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> RelayConfig {
         direct: reader.bool("direct", standard.direct),
         port: reader.number("port", 1, standard.port),
         routes: reader.tables("route", route).unwrap_or_default(),
+        security: reader.table("security", security),
+    }
+}
+
+fn security(reader: &mut Reader<'_, '_>) -> SecurityConfig {
+    let standard = SecurityConfig::default();
+    SecurityConfig {
+        mta_sts: reader.bool("mta_sts", standard.mta_sts),
+        ca_file: reader.file("ca_file"),
+        https_port: reader.number("https_port", 1, standard.https_port),
     }
 }
 

@@ -63,6 +63,11 @@ impl Exchanges {
         Ok(Self { dns: Dns::new(&config.dns)?, port, us })
     }
 
+    /// What is asked.
+    pub(crate) const fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
     /// Where to try, in this order; never nowhere.
     ///
     /// # Errors

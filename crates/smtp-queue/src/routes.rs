@@ -59,6 +59,11 @@ impl Routes {
         !matches!(self.others, Way::Nowhere)
     }
 
+    /// True if there are domains whose mail goes straight to their mail hosts.
+    pub(crate) fn lead_to_mail_hosts(&self) -> bool {
+        self.ways.values().chain([&self.others]).any(|way| matches!(way, Way::MailHosts))
+    }
+
     /// What takes mail for `domain`, which is not ours.
     pub(crate) fn to(&self, domain: &Domain) -> Destination {
         match self.ways.get(domain).copied().unwrap_or(self.others) {

@@ -31,6 +31,8 @@ use crate::{Queue, QueueError};
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// How often connections are looked after.
 const TIDY: Duration = Duration::from_secs(1);
+/// How often it is looked which policies of mail hosts are to be renewed.
+const RENEW: Duration = Duration::from_secs(3600);
 /// How often a waiting process asks whether the one before it has ended.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -62,6 +64,7 @@ pub async fn run(
         max_concurrent: context.config.queue.max_concurrent.max(1),
         swept: None,
         tidied: Instant::now(),
+        renewed: Instant::now(),
     };
     runner.start().await?;
     runner.work(&context.drain).await;
@@ -159,6 +162,7 @@ struct Runner {
     max_concurrent: usize,
     swept: Option<Instant>,
     tidied: Instant,
+    renewed: Instant,
 }
 
 impl Runner {
@@ -273,6 +277,11 @@ impl Runner {
             self.tidied = Instant::now();
             let deliverer = Arc::clone(&self.deliverer);
             tokio::spawn(async move { deliverer.relay.close_idle(false).await });
+        }
+        if self.renewed.elapsed() >= RENEW {
+            self.renewed = Instant::now();
+            let deliverer = Arc::clone(&self.deliverer);
+            tokio::spawn(async move { deliverer.relay.renew_policies().await });
         }
     }
 

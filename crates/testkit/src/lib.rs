@@ -33,16 +33,20 @@
 //! ```
 //! Lines that begin with `* ` and stand together may come in any order. `$Name` with a capital is no variable.
 
+mod authority;
 mod client;
 mod dns;
 mod fixture;
 mod pattern;
 mod scram;
 mod transcript;
+mod web;
 
+pub use authority::{TestAuthority, TestIdentity};
 pub use client::Security;
 pub use dns::TestDns;
 pub use fixture::{Fixture, Server};
 pub use rustls::version::{TLS12, TLS13};
 pub use scram::{Bound, ScramDialogue, scram, scram_over_tls};
 pub use transcript::{LineRule, Transcript, run_folder};
+pub use web::{TestWeb, WebRequest};

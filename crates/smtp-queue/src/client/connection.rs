@@ -4,9 +4,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use line_codec::line::{Line, LineCodec};
 use line_codec::mail_data::DotStuffer;
+use mail_trust::{Demand, Failure};
 use smtp_proto::{Body, Reply, ReplyError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
+use tracing::info;
 
 use super::extensions::Extensions;
 use super::outgoing::Outgoing;
@@ -68,6 +70,8 @@ enum Broken {
     Endless,
     #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
+    #[error("the server does not prove what {0} requires: {1}")]
+    Untrusted(&'static str, Failure),
     #[error("the server spoke before the TLS handshake")]
     Injection,
     #[error("the message file can't be read: {0}")]
@@ -92,6 +96,8 @@ pub(crate) struct Connection {
     buffer: BytesMut,
     host: String,
     server_name: String,
+    /// What the server must prove.
+    demand: Demand,
     extensions: Extensions,
     /// The server has proved its name, under TLS.
     verified: bool,
@@ -133,6 +139,7 @@ impl Connection {
             buffer: BytesMut::new(),
             host: policy.host.clone(),
             server_name: policy.server_name.clone(),
+            demand: policy.demand.clone(),
             extensions: Extensions::default(),
             verified: policy.is_verified(),
             timeouts,
@@ -144,10 +151,13 @@ impl Connection {
                 connection.quit().await;
                 Err(Refusal { diagnosis, tls_failed: false })
             }
-            Err(broken) => Err(Refusal {
-                diagnosis: connection.lost(&broken),
-                tls_failed: matches!(broken, Broken::Tls(_)),
-            }),
+            Err(broken) => {
+                let diagnosis = connection.lost(&broken);
+                if matches!(broken, Broken::Untrusted(..)) {
+                    connection.quit().await;
+                }
+                Err(Refusal { diagnosis, tls_failed: matches!(broken, Broken::Tls(_)) })
+            }
         }
     }
 
@@ -188,7 +198,24 @@ impl Connection {
         let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
         let secured = timeout(self.timeouts.tls, trust.connect(&self.server_name, plain)).await;
         let secured = secured.map_err(|_| Broken::Tls(io::ErrorKind::TimedOut.into()))?;
-        self.stream = Box::new(secured.map_err(Broken::Tls)?);
+        let secured = secured.map_err(Broken::Tls)?;
+        let judged = trust.judge(&self.demand, &self.server_name, &secured);
+        self.stream = Box::new(secured);
+        self.judged(judged)
+    }
+
+    /// What the server has proved, or not, decides whether it is spoken to further.
+    fn judged(&mut self, judged: Result<bool, Failure>) -> Result<(), Broken> {
+        match judged {
+            Ok(proved) => self.verified |= proved,
+            Err(failure) if self.demand.is_enforced() => {
+                return Err(Broken::Untrusted(self.demand.source(), failure));
+            }
+            Err(failure) => {
+                let wanted_by = self.demand.source();
+                info!(host = self.host, why = %failure, wanted_by, "the server does not prove what it should");
+            }
+        }
         Ok(())
     }
 
@@ -343,7 +370,7 @@ impl Connection {
         let status = match broken {
             Broken::Timeout(_) | Broken::Closed | Broken::Io(_) => Status::new(4, 4, 2),
             Broken::Reply(_) | Broken::Endless | Broken::Injection => Status::new(4, 5, 0),
-            Broken::Tls(_) => Status::new(4, 7, 5),
+            Broken::Tls(_) | Broken::Untrusted(..) => Status::new(4, 7, 5),
             Broken::Message(_) => Status::new(4, 3, 0),
         };
         Diagnosis { status, host: None, text: format!("{}: {broken}", self.host) }

@@ -1,6 +1,7 @@
 //! The SMTP client: what we say is decided by pure machines ([`session`], [`transaction`]), [`connection`] does the I/O.
 
 mod connection;
+mod demands;
 mod extensions;
 mod outgoing;
 mod pending;

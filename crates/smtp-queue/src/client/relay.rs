@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use mail_config::{Config, RelayTls, Smarthost};
 use mail_dns::DnsError;
+use mail_trust::Demand;
 use mail_types::Secret;
 use smtp_proto::Body;
 use tokio::net::TcpStream;
@@ -15,6 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::connection::{Connection, Refusal, Timeouts};
+use super::demands::Demands;
 use super::outgoing::Outgoing;
 use super::pending::Pending;
 use super::session::Policy;
@@ -47,6 +49,8 @@ pub(crate) enum RelayError {
     Trust(#[from] TrustError),
     #[error(transparent)]
     Dns(#[from] DnsError),
+    #[error(transparent)]
+    Policies(#[from] mail_trust::TrustError),
 }
 
 /// What came of a message.
@@ -64,6 +68,8 @@ pub(crate) struct Relay {
     pub(crate) routes: Routes,
     hostname: String,
     exchanges: Exchanges,
+    /// What mail hosts must prove; `None` if no mail goes to any.
+    trust: Option<mail_trust::Trust>,
     /// By the place of the smarthost.
     smarthosts: Vec<Terms>,
     mail_hosts: Terms,
@@ -127,16 +133,21 @@ impl Relay {
     pub(crate) fn new(config: &Config) -> Result<Self, RelayError> {
         let routes = Routes::new(&config.relay);
         let smarthosts = routes.smarthosts().iter().map(Terms::of).collect::<Result<_, _>>()?;
+        let exchanges = Exchanges::new(config)?;
+        let leads_there = routes.lead_to_mail_hosts();
+        let trust = leads_there.then(|| mail_trust::Trust::open(config, exchanges.dns())).transpose()?;
+        let authorities = trust.as_ref().map(|trust| trust.authorities().clone());
         let mail_hosts = Terms {
             tls: RelayTls::Opportunistic,
-            trust: Some(Trust::anyone()?),
+            trust: Some(Trust::anyone(authorities)?),
             credentials: None,
             usual_port: Some(25),
         };
         Ok(Self {
             routes,
             hostname: config.hostname.to_ascii(),
-            exchanges: Exchanges::new(config)?,
+            exchanges,
+            trust,
             smarthosts,
             mail_hosts,
             timeouts: Timeouts::RFC,
@@ -205,10 +216,22 @@ impl Relay {
                 return Sent { outcomes: pending.finish(), reached };
             }
         };
-        let fresh = candidates.iter().filter(|candidate| Some(candidate.address) != used);
-        for candidate in fresh.take(MAX_ADDRESSES) {
-            let Some(rest) = pending.outgoing().filter(|_| sessions < MAX_SESSIONS) else { break };
-            match self.connect(candidate, terms).await {
+        let mut demands = Demands::of(destination, self.trust.as_ref());
+        let mut tried = 0;
+        for candidate in candidates.iter().filter(|candidate| Some(candidate.address) != used) {
+            let Some(rest) = pending.outgoing().filter(|_| sessions < MAX_SESSIONS && tried < MAX_ADDRESSES)
+            else {
+                break;
+            };
+            let demand = match demands.on(&candidate.host).await {
+                Ok(demand) => demand,
+                Err(diagnosis) => {
+                    pending.trouble(diagnosis);
+                    continue;
+                }
+            };
+            tried += 1;
+            match self.connect(candidate, terms, demand).await {
                 Ok(connection) => {
                     (sessions, reached) = (sessions + 1, true);
                     let idle = Idle::new(connection, candidate.address);
@@ -304,11 +327,18 @@ impl Relay {
         }
     }
 
-    async fn connect(&self, candidate: &Candidate, terms: &Terms) -> Result<Connection, Diagnosis> {
-        match self.connect_with(candidate, terms, terms.tls).await {
-            Err(refusal) if refusal.tls_failed && terms.may_fall_back() => {
-                tracing::debug!(host = candidate.host, why = %refusal.diagnosis, "without TLS");
-                self.connect_with(candidate, terms, RelayTls::None).await
+    async fn connect(
+        &self,
+        candidate: &Candidate,
+        terms: &Terms,
+        demand: Demand,
+    ) -> Result<Connection, Diagnosis> {
+        let is_enforced = demand.is_enforced();
+        let tls = if is_enforced { RelayTls::Required } else { terms.tls };
+        match self.connect_with(candidate, terms, tls, demand).await {
+            Err(refusal) if refusal.tls_failed && terms.may_fall_back() && !is_enforced => {
+                tracing::info!(host = candidate.host, why = %refusal.diagnosis, "without TLS");
+                self.connect_with(candidate, terms, RelayTls::None, Demand::Nothing).await
             }
             result => result,
         }
@@ -320,6 +350,7 @@ impl Relay {
         candidate: &Candidate,
         terms: &Terms,
         tls: RelayTls,
+        demand: Demand,
     ) -> Result<Connection, Refusal> {
         let Candidate { host, address } = candidate;
         let connected = timeout(self.timeouts.connect, TcpStream::connect(address)).await;
@@ -337,6 +368,7 @@ impl Relay {
             host: terms.shown(candidate),
             server_name: host.clone(),
             tls,
+            demand,
             credentials: terms.credentials.clone(),
             loopback: address.ip().to_canonical().is_loopback(),
         };
@@ -354,6 +386,13 @@ impl Relay {
 
     fn take_idle(&self, destination: &Destination) -> Option<Idle> {
         self.idle().get_mut(destination)?.pop()
+    }
+
+    /// Keeps the policies of mail hosts that are in use. To be called now and then.
+    pub(crate) async fn renew_policies(&self) {
+        if let Some(trust) = &self.trust {
+            trust.renew().await;
+        }
     }
 
     /// Forgets what is of no use any more, and takes leave of connections that nobody needed for a while; of all of them when `all`.

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use mail_config::RelayTls;
+use mail_trust::Demand;
 use mail_types::Secret;
 use smtp_proto::Reply;
 
@@ -32,6 +33,8 @@ pub(crate) struct Policy {
     /// The server's without a port, for TLS.
     pub(crate) server_name: String,
     pub(crate) tls: RelayTls,
+    /// What the server must prove besides.
+    pub(crate) demand: Demand,
     pub(crate) credentials: Option<(String, Secret<String>)>,
     /// A password may go in the clear, since it does not leave the machine.
     pub(crate) loopback: bool,
@@ -40,7 +43,12 @@ pub(crate) struct Policy {
 impl Policy {
     /// True if no mail is sent before the server has proved its name, which is as the operator has it, not found in the DNS.
     pub(crate) const fn is_verified(&self) -> bool {
-        matches!(self.tls, RelayTls::Required | RelayTls::Implicit)
+        matches!(self.tls, RelayTls::Required | RelayTls::Implicit) && matches!(self.demand, Demand::Nothing)
+    }
+
+    /// Who does not let mail go without TLS.
+    const fn security_source(&self) -> &'static str {
+        if self.demand.is_enforced() { self.demand.source() } else { "[relay]" }
     }
 }
 
@@ -118,10 +126,9 @@ impl Session {
             return send("STARTTLS".to_owned());
         }
         if self.must_secure() {
-            return self.give_up(
-                Status::new(4, 7, 10),
-                "the server does not offer STARTTLS, which [relay] requires",
-            );
+            let source = self.policy.security_source();
+            let text = format!("the server does not offer STARTTLS, which {source} requires");
+            return self.give_up(Status::new(4, 7, 10), &text);
         }
         self.authenticate(extensions)
     }
@@ -196,6 +203,7 @@ mod tests {
             host: "mx".to_owned(),
             server_name: "mx".to_owned(),
             tls,
+            demand: Demand::Nothing,
             credentials,
             loopback,
         };

@@ -1,5 +1,7 @@
 //! The client against a scripted server, over real sockets and TLS.
 
+mod mail_hosts;
+
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -38,7 +40,10 @@ struct Server {
 
 impl Server {
     async fn start(tls: Option<TlsAcceptor>, scripts: Vec<Vec<String>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), tls, scripts)
+    }
+
+    fn on(listener: TcpListener, tls: Option<TlsAcceptor>, scripts: Vec<Vec<String>>) -> Self {
         let port = listener.local_addr().unwrap().port();
         let scripts = tokio::spawn(async move {
             for script in scripts {
@@ -107,17 +112,22 @@ async fn send_message(relay: &Relay, message: &MessageFile, recipients: &[&str])
 
 async fn send_body(relay: &Relay, message: &MessageFile, recipients: &[&str], body: Body) -> Vec<String> {
     let outgoing = Outgoing { body, ..Outgoing::plain("alice@example.org", recipients, message.size()) };
-    let outcomes = relay
-        .send(&Destination::Smarthost(0), &outgoing, message, Timestamp::now())
-        .await
-        .outcomes
-        .into_iter()
-        .map(|outcome| match outcome {
-            Outcome::Delivered(diagnosis, _) => format!("+ {}", diagnosis.text),
-            Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
-            Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
-        });
-    outcomes.collect()
+    send_to(relay, &Destination::Smarthost(0), &outgoing, message).await
+}
+
+async fn send_to(
+    relay: &Relay,
+    destination: &Destination,
+    outgoing: &Outgoing,
+    message: &MessageFile,
+) -> Vec<String> {
+    let sent = relay.send(destination, outgoing, message, Timestamp::now()).await;
+    let shown = |outcome| match outcome {
+        Outcome::Delivered(diagnosis, _) => format!("+ {}", diagnosis.text),
+        Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
+        Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
+    };
+    sent.outcomes.into_iter().map(shown).collect()
 }
 
 fn relay(smarthost: Smarthost) -> Relay {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mail_config::{RelayTls, Smarthost};
+use mail_trust::{Authorities, Demand, Failure};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -27,6 +28,8 @@ pub(crate) struct Trust {
     connector: TlsConnector,
     /// The server's, where it is always the same one.
     name: Option<ServerName<'static>>,
+    /// Who vouches for the others', where that is asked for.
+    authorities: Option<Authorities>,
 }
 
 impl std::fmt::Debug for Trust {
@@ -49,12 +52,26 @@ impl Trust {
         };
         let host = smarthost.host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| TrustError::Name(host))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: Some(name) })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: Some(name), authorities: None })
     }
 
-    /// Trusts any server, whatever its name.
-    pub(crate) fn anyone() -> Result<Self, TrustError> {
-        Ok(Self { connector: TlsConnector::from(Arc::new(of_anyone()?)), name: None })
+    /// Connects with any server, whatever its name; [`Self::judge`] says what it has proved then.
+    pub(crate) fn anyone(authorities: Option<Authorities>) -> Result<Self, TrustError> {
+        Ok(Self { connector: TlsConnector::from(Arc::new(of_anyone()?)), name: None, authorities })
+    }
+
+    /// See [`Demand::judge`].
+    pub(crate) fn judge<S>(
+        &self,
+        demand: &Demand,
+        host: &str,
+        stream: &tokio_rustls::client::TlsStream<S>,
+    ) -> Result<bool, Failure> {
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        match &self.authorities {
+            Some(authorities) => demand.judge(authorities, host, shown),
+            None => Ok(false),
+        }
     }
 
     /// `host` is the server's name or address.

@@ -10,13 +10,14 @@ const LEFTOVERS: [&str; 4] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
 /// The files, by stem or folder, that own a database.
 const DATABASE_MODULES: [&str; 2] = ["database", "index"];
-/// Who reads and writes files by a right of its own: the store; the directory, the queue, the event log and the config, which have
+/// Who reads and writes files by a right of its own: the store; the directory, the queue, the event log, the policies of others and the config, which have
 /// nothing of the users' mail; sockets and certificates; the executable; development.
-const FILE_OWNERS: [&str; 12] = [
+const FILE_OWNERS: [&str; 13] = [
     "mail-store",
     "mail-directory",
     "mail-dkim",
     "mail-events",
+    "mail-trust",
     "smtp-queue",
     "mail-config",
     "server-core",

@@ -1,0 +1,45 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mail_dns::DnsError;
+
+use crate::AuthoritiesError;
+
+/// Why it can't be found out what mail hosts must prove.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// The certification authorities.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
+    /// The DNS.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// What is kept of policies.
+    #[error("{path}: {source}")]
+    Database {
+        /// Where it lies.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A file.
+    #[error("{context} {path}: {source}")]
+    Io {
+        /// What was tried.
+        context: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A thread.
+    #[error("the work ended unexpectedly: {0}")]
+    Work(String),
+}
+
+impl TrustError {
+    pub(crate) fn io(context: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { context, path: path.to_owned(), source }
+    }
+}
