@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 
 use crate::database::{Attempted, Change, Database, NewMessage, Recorded, Selection, Writer};
 use crate::writer::NewFile;
@@ -23,7 +24,7 @@ pub struct Queue {
     /// Open for its fsync.
     messages_handle: File,
     wakeup: File,
-    writer: Writer,
+    writer: Arc<Writer>,
     /// For what is only read, so that it waits for no flush of the disk.
     reader: Mutex<Database>,
 }
@@ -45,7 +46,7 @@ impl Queue {
                 .truncate(false)
                 .open(&wakeup)
                 .map_err(QueueError::io("making", &wakeup))?,
-            writer: Writer::new(Database::open(&database)?),
+            writer: Arc::new(Writer::new(Database::open(&database)?)),
             reader: Mutex::new(Database::open(&database)?),
             folder: folder.to_owned(),
             messages,
@@ -223,16 +224,20 @@ impl Queue {
     }
 
     /// Records an attempt and queues what came of it. A message that is done is gone.
-    pub(crate) fn record(&self, attempted: &Arc<Attempted>) -> Result<Recorded, QueueError> {
-        let recorded = self.writer.write(Change::Record(Arc::clone(attempted)))?;
+    pub(crate) async fn record(self: &Arc<Self>, attempted: &Arc<Attempted>) -> Result<Recorded, QueueError> {
+        let recorded = self.writer.written(Change::Record(Arc::clone(attempted))).await?;
         let offspring = &attempted.offspring;
-        match recorded {
-            Recorded::Kept | Recorded::Finished { has_file: false } => {}
-            Recorded::Finished { has_file: true } => self.remove_file(&attempted.id),
+        let finished: Vec<QueueId> = match recorded {
+            Recorded::Kept | Recorded::Finished { has_file: false } => Vec::new(),
+            Recorded::Finished { has_file: true } => vec![attempted.id.clone()],
             Recorded::Gone => {
-                let files = offspring.iter().filter(|it| it.content.is_none());
-                files.for_each(|it| self.remove_file(&it.id));
+                offspring.iter().filter(|it| it.content.is_none()).map(|it| it.id.clone()).collect()
             }
+        };
+        if !finished.is_empty() {
+            let this = Arc::clone(self);
+            // Should it not come to that, they are swept.
+            spawn_blocking(move || finished.iter().for_each(|id| this.remove_file(id)));
         }
         if !offspring.is_empty() {
             self.wake();

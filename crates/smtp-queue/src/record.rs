@@ -26,22 +26,14 @@ impl Deliverer {
     pub(crate) async fn conclude(self: Arc<Self>, attempt: Attempt) {
         let attempt = Arc::new(attempt);
         let mut trouble = TROUBLE;
-        loop {
-            let (this, work) = (Arc::clone(&self), Arc::clone(&attempt));
-            match spawn_blocking(move || this.record(&work)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error!(id = %attempt.message.id, %error, "a delivery can't be recorded"),
-                Err(error) => {
-                    error!(id = %attempt.message.id, %error, "recording a delivery failed unexpectedly")
-                }
-            }
+        while let Err(error) = self.record(&attempt).await {
+            error!(id = %attempt.message.id, %error, "a delivery can't be recorded");
             tokio::time::sleep(trouble).await;
             trouble = trouble.saturating_mul(2).min(MAX_TROUBLE);
         }
     }
 
-    /// Blocks.
-    fn record(&self, attempt: &Attempt) -> Result<(), QueueError> {
+    async fn record(self: &Arc<Self>, attempt: &Arc<Attempt>) -> Result<(), QueueError> {
         let now = Timestamp::now();
         let (mut progress, mut news) = (Vec::new(), Vec::new());
         for (position, outcome) in &attempt.outcomes {
@@ -50,9 +42,9 @@ impl Deliverer {
             news.extend(tidings(recipient, attempt.message.handling.deadline.as_ref(), outcome, &step));
             progress.push(step);
         }
-        let offspring = self.offspring(attempt, news, now)?;
+        let offspring = self.offspring_of(attempt, news, now).await?;
         let attempted = Arc::new(Attempted { id: attempt.message.id.clone(), progress, offspring });
-        match self.queue.record(&attempted)? {
+        match self.queue.record(&attempted).await? {
             Recorded::Kept | Recorded::Finished { .. } => {
                 attempt.tell(&attempted.progress);
                 let events = note::events(&attempt.message, &attempted.progress, &attempted.offspring);
@@ -61,6 +53,23 @@ impl Deliverer {
             Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
         }
         Ok(())
+    }
+
+    async fn offspring_of(
+        self: &Arc<Self>,
+        attempt: &Arc<Attempt>,
+        news: Vec<Reported>,
+        now: Timestamp,
+    ) -> Result<Vec<NewMessage>, QueueError> {
+        if attempt.rest.is_empty() && attempt.forwards.is_empty() && news.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (this, attempt) = (Arc::clone(self), Arc::clone(attempt));
+        let id = attempt.message.id.0.clone();
+        let made = spawn_blocking(move || this.offspring(&attempt, news, now)).await;
+        made.map_err(|error| {
+            QueueError::io("writing what comes of message", id)(std::io::Error::other(error))
+        })?
     }
 
     /// What an outcome makes of a recipient.
@@ -86,7 +95,7 @@ impl Deliverer {
         Progress { position, state, last_attempt: now, next_attempt, diagnosis: Some(diagnosis), warned }
     }
 
-    /// The messages that come of this attempt, their files durable: reports, and what goes on to other addresses.
+    /// The messages that come of this attempt, their files durable: reports, and what goes on to other addresses. Blocks.
     fn offspring(
         &self,
         attempt: &Attempt,

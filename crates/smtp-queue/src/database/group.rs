@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{OptionalExtension as _, Transaction};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::task::spawn_blocking;
 
 use super::{Attempted, Database, NewMessage, Recorded, insert, record};
 use crate::QueueError;
@@ -26,33 +29,39 @@ impl Change {
     }
 }
 
-/// A change, and what became of it once it is made.
+type Outcome = Result<Recorded, QueueError>;
+
+/// A change, and who is told what became of it.
 #[derive(Debug)]
 struct Waiting {
     change: Change,
-    outcome: Mutex<Option<Result<Recorded, QueueError>>>,
+    teller: oneshot::Sender<Outcome>,
 }
 
 impl Waiting {
-    fn take(&self) -> Option<Result<Recorded, QueueError>> {
-        locked(&self.outcome).take()
+    fn tell(self, outcome: Outcome) {
+        // Who was cut off doesn't listen any more.
+        let _ = self.teller.send(outcome);
     }
+}
 
-    fn set(&self, outcome: Result<Recorded, QueueError>) {
-        *locked(&self.outcome) = Some(outcome);
-    }
+#[derive(Debug, Default)]
+struct Room {
+    waiting: Vec<Waiting>,
+    /// A thread is about to make what waits.
+    is_attended: bool,
 }
 
 /// Who writes to the database.
 #[derive(Debug)]
 pub(crate) struct Writer {
     database: Mutex<Database>,
-    waiting: Mutex<Vec<Arc<Waiting>>>,
+    room: Mutex<Room>,
 }
 
 impl Writer {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database: Mutex::new(database), waiting: Mutex::default() }
+        Self { database: Mutex::new(database), room: Mutex::default() }
     }
 
     /// For changes that are made alone.
@@ -61,40 +70,68 @@ impl Writer {
         locked(&self.database)
     }
 
-    /// Makes the change durable, with those of all threads that wait for the same. Blocks.
-    pub(crate) fn write(&self, change: Change) -> Result<Recorded, QueueError> {
-        let mine = Arc::new(Waiting { change, outcome: Mutex::new(None) });
-        locked(&self.waiting).push(Arc::clone(&mine));
+    /// Makes the change durable, with those of all who wait for the same. Blocks.
+    pub(crate) fn write(&self, change: Change) -> Outcome {
+        let (teller, mut outcome) = oneshot::channel();
+        locked(&self.room).waiting.push(Waiting { change, teller });
         let mut database = self.alone();
         loop {
-            // Who had the database before may have made it with its own.
-            if let Some(outcome) = mine.take() {
-                return outcome;
+            match outcome.try_recv() {
+                // Who had the database before may have made it with its own.
+                Ok(outcome) => return outcome,
+                Err(TryRecvError::Empty) => database.write_all(self.take()),
+                Err(TryRecvError::Closed) => return Err(panicked()),
             }
-            let mut all = std::mem::take(&mut *locked(&self.waiting));
-            // Who had taken it to make it with its own has panicked before that was done.
-            if !all.iter().any(|it| Arc::ptr_eq(it, &mine)) {
-                all.push(Arc::clone(&mine));
-            }
-            database.write_all(&all);
         }
+    }
+
+    /// The same, without blocking.
+    pub(crate) async fn written(self: &Arc<Self>, change: Change) -> Outcome {
+        let (teller, outcome) = oneshot::channel();
+        let is_attended = {
+            let mut room = locked(&self.room);
+            room.waiting.push(Waiting { change, teller });
+            std::mem::replace(&mut room.is_attended, true)
+        };
+        if !is_attended {
+            let this = Arc::clone(self);
+            spawn_blocking(move || {
+                let mut database = this.alone();
+                database.write_all(this.take());
+            });
+        }
+        outcome.await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    fn take(&self) -> Vec<Waiting> {
+        std::mem::take(&mut *locked(&self.room)).waiting
     }
 }
 
 impl Database {
     /// Makes all changes in one transaction; if one of them fails, each in its own.
-    fn write_all(&mut self, all: &[Arc<Waiting>]) {
+    fn write_all(&mut self, all: Vec<Waiting>) {
         let together = self.write(|transaction| {
             all.iter().map(|it| it.change.make(transaction)).collect::<rusqlite::Result<Vec<_>>>()
         });
-        match (together, all) {
-            (Ok(outcomes), _) => all.iter().zip(outcomes).for_each(|(it, outcome)| it.set(Ok(outcome))),
-            (Err(error), [it]) => it.set(Err(error)),
-            (Err(_), _) => {
-                all.iter().for_each(|it| it.set(self.write(|transaction| it.change.make(transaction))));
+        match together {
+            Ok(outcomes) => all.into_iter().zip(outcomes).for_each(|(it, outcome)| it.tell(Ok(outcome))),
+            Err(error) if all.len() == 1 => {
+                if let Some(it) = all.into_iter().next() {
+                    it.tell(Err(error));
+                }
             }
+            Err(_) => all.into_iter().for_each(|it| {
+                let outcome = self.write(|transaction| it.change.make(transaction));
+                it.tell(outcome);
+            }),
         }
     }
+}
+
+/// What became of a change isn't known.
+fn panicked() -> QueueError {
+    QueueError::io("writing to", "queue.sqlite")(std::io::Error::other("a thread panicked"))
 }
 
 fn finish(transaction: &Transaction<'_>, attempted: &Attempted) -> rusqlite::Result<Recorded> {
@@ -168,7 +205,7 @@ mod tests {
             };
             let threads = ["one", "taken", "two"].map(write);
             barrier.wait();
-            while locked(&writer.waiting).len() < 3 {
+            while locked(&writer.room).waiting.len() < 3 {
                 std::thread::yield_now();
             }
             drop(held);
@@ -178,6 +215,20 @@ mod tests {
         let queued = writer.alone().list(None, 10).unwrap();
         let ids: Vec<_> = queued.iter().map(|it| it.id.0.as_str()).collect();
         assert_eq!(ids, ["one", "taken", "two"]);
+    }
+
+    /// However many wait without blocking, one thread at most waits for the database beside the one that has it.
+    #[tokio::test]
+    async fn who_does_not_block_is_told_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Arc::new(writer(folder.path()));
+        let (one, again, two) = tokio::join!(
+            writer.written(message("one")),
+            writer.written(message("one")),
+            writer.written(message("two"))
+        );
+        assert_eq!((one.is_ok(), again.is_ok(), two.is_ok()), (true, false, true));
+        assert_eq!(writer.alone().list(None, 10).unwrap().len(), 2);
     }
 
     #[test]
