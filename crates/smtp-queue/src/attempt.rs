@@ -10,8 +10,9 @@ use mail_dkim::Signers;
 use mail_events::EventLog;
 use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_proto::{Body, OriginalRecipient, RcptParameters};
-use tokio::task::spawn_blocking;
-use tracing::{error, info, warn};
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::{Span, error, info, warn};
 
 use crate::client::{Outcome, Outgoing, Recipient, Relay};
 use crate::database::Progress;
@@ -44,6 +45,9 @@ pub(crate) struct Deliverer {
 /// A recipient's position, and whom it reaches.
 type Here = (usize, Reached);
 
+/// What an attempt begins with; `None` if there is nothing left to try.
+pub(crate) type Begun = Result<Option<Attempt>, QueueError>;
+
 /// A message under way.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -54,6 +58,8 @@ pub(crate) struct Attempt {
     needs: Needs,
     /// By the recipient's position.
     pub(crate) outcomes: Vec<(usize, Outcome)>,
+    /// Those that are ours.
+    here: Vec<Here>,
     /// Positions of those to be sent to another host.
     elsewhere: Vec<usize>,
     /// Accounts whose INBOX failed while others' did not, and whom it reaches elsewhere as it is.
@@ -63,30 +69,36 @@ pub(crate) struct Attempt {
 }
 
 impl Deliverer {
-    /// Tries those of the piece that are due, and records what came of it. False if their destination could not be reached.
-    pub(crate) async fn attempt(self: Arc<Self>, piece: Piece) -> bool {
-        let this = Arc::clone(&self);
-        match spawn_blocking(move || this.begin(piece)).await {
-            Ok(Ok(Some(mut attempt))) => {
-                let reached = self.send(&mut attempt).await;
-                self.conclude(attempt).await;
-                return reached;
-            }
-            Ok(Ok(None)) => {}
+    /// Tries what was begun, and records what came of it. False if its destination could not be reached.
+    pub(crate) async fn attempt(self: Arc<Self>, begun: oneshot::Receiver<Begun>) -> bool {
+        let trouble = match begun.await {
+            Ok(Ok(Some(attempt))) => match Arc::clone(&self).prepared(attempt).await {
+                Ok(mut attempt) => {
+                    let reached = self.send(&mut attempt).await;
+                    self.conclude(attempt).await;
+                    return reached;
+                }
+                Err(error) => {
+                    error!(%error, "a delivery failed unexpectedly");
+                    MAX_TROUBLE
+                }
+            },
+            Ok(Ok(None)) => return true,
             Ok(Err(error)) => {
                 error!(%error, "a queued message can't be read");
-                tokio::time::sleep(TROUBLE).await;
+                TROUBLE
             }
-            Err(error) => {
-                error!(%error, "a delivery failed unexpectedly");
-                tokio::time::sleep(MAX_TROUBLE).await;
+            Err(_) => {
+                error!("reading a queued message failed unexpectedly");
+                MAX_TROUBLE
             }
-        }
+        };
+        tokio::time::sleep(trouble).await;
         true
     }
 
-    /// Sorts out who is tried, and delivers to those that are ours. Blocks.
-    fn begin(&self, piece: Piece) -> Result<Option<Attempt>, QueueError> {
+    /// Reads a message, and sorts out who is tried. Blocks.
+    pub(crate) fn begin(&self, piece: Piece) -> Begun {
         let Some(message) = self.queue.show(&piece.id)?.filter(|message| !message.held) else {
             return Ok(None);
         };
@@ -94,23 +106,37 @@ impl Deliverer {
             file: None,
             needs: Needs { smtputf8: message.smtputf8, body: message.body },
             outcomes: Vec::new(),
+            here: Vec::new(),
             elsewhere: Vec::new(),
             rest: Vec::new(),
             forwards: Vec::new(),
             destination: piece.destination,
             message,
         };
-        let local = self.route(&mut attempt, Timestamp::now());
+        attempt.here = self.route(&mut attempt, Timestamp::now());
         match self.open(&attempt.message) {
-            Ok(file) => self.prepare(&mut attempt, local, file),
+            Ok(file) => attempt.file = Some(file),
             Err(error) => {
                 error!(id = %piece.id, %error, "the file of a queued message can't be read");
                 let mut positions = std::mem::take(&mut attempt.elsewhere);
-                positions.extend(local.into_iter().map(|(position, _)| position));
+                positions.extend(attempt.here.drain(..).map(|(position, _)| position));
                 attempt.put_off(positions, "the message file can't be read");
             }
         }
         Ok(Some(attempt))
+    }
+
+    async fn prepared(self: Arc<Self>, mut attempt: Attempt) -> Result<Attempt, JoinError> {
+        if !attempt.is_to_be_prepared() {
+            return Ok(attempt);
+        }
+        let span = Span::current();
+        spawn_blocking(move || {
+            let _in_span = span.entered();
+            self.prepare(&mut attempt);
+            attempt
+        })
+        .await
     }
 
     fn open(&self, message: &QueuedMessage) -> Result<MessageFile, QueueError> {
@@ -141,7 +167,10 @@ impl Deliverer {
         local
     }
 
-    fn prepare(&self, attempt: &mut Attempt, mut local: Vec<Here>, mut file: MessageFile) {
+    /// Delivers to those that are ours, and makes ready what goes elsewhere. Blocks.
+    fn prepare(&self, attempt: &mut Attempt) {
+        let Some(mut file) = attempt.file.take() else { return };
+        let mut local = std::mem::take(&mut attempt.here);
         attempt.take_out_loops(&mut local, &file);
         if !local.is_empty() {
             self.deliver_locally(attempt, local, &file);
@@ -221,6 +250,12 @@ impl Deliverer {
 }
 
 impl Attempt {
+    /// Something is to be done for it that blocks.
+    fn is_to_be_prepared(&self) -> bool {
+        let is_changed = || self.needs != Needs::default() || self.message.handling.is_ours;
+        self.file.is_some() && (!self.here.is_empty() || (!self.elsewhere.is_empty() && is_changed()))
+    }
+
     /// The positions of what is to be tried now.
     fn due(&self, now: Timestamp) -> Vec<usize> {
         let recipients = self.message.recipients.iter().enumerate();

@@ -14,10 +14,11 @@ use mail_dkim::{Keys, Signers};
 use mail_events::EventLog;
 use mail_store::Store;
 use server_core::{BoundListener, Drain, ServerContext};
+use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 use tracing::{Instrument as _, error, info, info_span};
 
-use crate::attempt::Deliverer;
+use crate::attempt::{Begun, Deliverer};
 use crate::client::{NO_ROUTE, Relay};
 use crate::destinations::Destinations;
 use crate::local::Local;
@@ -189,7 +190,7 @@ impl Runner {
             let next = self.next.map_or(Duration::MAX, until).min(self.wakeup.patience());
             tokio::select! {
                 () = drain.begun() => {}
-                Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended),
+                Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.all_ended(ended),
                 () = self.wakeup.changed(), if self.is_free() => self.look = true,
                 () = tokio::time::sleep(next), if self.is_free() => self.look = true,
             }
@@ -210,13 +211,21 @@ impl Runner {
     }
 
     fn start_ready(&mut self) {
+        let mut started = Vec::new();
         for _ in 0..self.ready.len() {
-            let Some(piece) = self.ready.pop_front() else { return };
+            let Some(piece) = self.ready.pop_front() else { break };
             if self.is_free() && self.destinations.has_room(&piece.destination) {
-                self.start_attempt(piece);
+                started.push((piece.clone(), self.start_attempt(piece)));
             } else {
                 self.ready.push_back(piece);
             }
+        }
+        if !started.is_empty() {
+            let deliverer = Arc::clone(&self.deliverer);
+            // What starts together is read by one thread. An attempt that was cut off doesn't listen any more.
+            spawn_blocking(move || {
+                started.into_iter().for_each(|(piece, reader)| drop(reader.send(deliverer.begin(piece))));
+            });
         }
     }
 
@@ -236,12 +245,15 @@ impl Runner {
         }
     }
 
-    fn start_attempt(&mut self, piece: Piece) {
+    /// The attempt waits for what it is to try.
+    fn start_attempt(&mut self, piece: Piece) -> oneshot::Sender<Begun> {
         self.destinations.begin(&piece.destination);
         let span = info_span!("queue", id = %piece.id);
-        let attempt = Arc::clone(&self.deliverer).attempt(piece.clone());
+        let (reader, begun) = oneshot::channel();
+        let attempt = Arc::clone(&self.deliverer).attempt(begun);
         let job = self.jobs.spawn(attempt.instrument(span));
         self.busy.insert(job.id(), piece);
+        reader
     }
 
     fn ended(&mut self, ended: Result<(Id, bool), JoinError>) {
@@ -254,6 +266,14 @@ impl Runner {
         // More is known to be due there, once what was found is used up.
         let used_up = || self.ready.iter().all(|piece| piece.destination != destination);
         self.look |= self.left.contains(&destination) && used_up();
+    }
+
+    /// As [`Self::ended`], with all that ended by now: those that follow them start together.
+    fn all_ended(&mut self, first: Result<(Id, bool), JoinError>) {
+        self.ended(first);
+        while let Some(ended) = self.jobs.try_join_next_with_id() {
+            self.ended(ended);
+        }
     }
 
     /// Clears away, at the start and then now and then, what interrupted steps left.

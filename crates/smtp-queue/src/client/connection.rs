@@ -52,6 +52,12 @@ const MAX_LINE: usize = 4096;
 const MAX_LINES: usize = 128;
 /// Octets read from the message's file at once.
 const BLOCK: usize = 128 * 1024;
+
+/// Octets to read at once from a message of this size.
+fn block_for(size: u64) -> usize {
+    // One more, so that its end is seen without another block.
+    usize::try_from(size).unwrap_or(BLOCK).saturating_add(1).min(BLOCK)
+}
 /// How long a server may take to answer QUIT, or to say why it closes.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -279,7 +285,7 @@ impl Connection {
 
     async fn send_body(&mut self, form: Form, size: u64, file: Option<Octets>) -> Result<(), Broken> {
         match (form, file) {
-            (Form::Dotted, Some(file)) => self.send_dotted(file).await,
+            (Form::Dotted, Some(file)) => self.send_dotted(file, size).await,
             (Form::Chunk, Some(file)) => {
                 self.write(format!("BDAT {size} LAST\r\n").as_bytes()).await?;
                 self.send_chunk(file, size).await
@@ -288,16 +294,13 @@ impl Connection {
         }
     }
 
-    async fn send_dotted(&mut self, mut file: Octets) -> Result<(), Broken> {
+    async fn send_dotted(&mut self, mut file: Octets, size: u64) -> Result<(), Broken> {
         let (mut stuffer, mut stuffed) = (DotStuffer::new(), BytesMut::new());
-        let mut block = vec![0; BLOCK];
-        loop {
-            let length = file.read(&mut block).await.map_err(Broken::Message)?;
-            if length == 0 {
-                break;
-            }
+        let mut block = BytesMut::with_capacity(block_for(size));
+        while file.read_buf(&mut block).await.map_err(Broken::Message)? > 0 {
             stuffed.clear();
-            stuffer.write(block.get(..length).unwrap_or_default(), &mut stuffed);
+            stuffer.write(&block, &mut stuffed);
+            block.clear();
             self.write_block(&stuffed).await?;
         }
         stuffed.clear();
@@ -308,13 +311,14 @@ impl Connection {
     /// RFC 3030 §2: exactly as many octets as announced.
     async fn send_chunk(&mut self, file: Octets, size: u64) -> Result<(), Broken> {
         let (mut file, mut left) = (file.take(size), size);
-        let mut block = vec![0; BLOCK];
+        let mut block = BytesMut::with_capacity(block_for(size));
         while left > 0 {
-            let length = file.read(&mut block).await.map_err(Broken::Message)?;
+            let length = file.read_buf(&mut block).await.map_err(Broken::Message)?;
             if length == 0 {
                 return Err(Broken::Message(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.write_block(block.get(..length).unwrap_or_default()).await?;
+            self.write_block(&block).await?;
+            block.clear();
             left = left.saturating_sub(length as u64);
         }
         self.flush().await
