@@ -1,11 +1,13 @@
 //! One connection: the only place that knows the socket, its deadlines, TLS and the flow of continuations.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imap_proto::{Command, Language, ParseError, Request, Tag};
 use line_codec::imap::{Event, Refusal};
+use mail_config::Listener;
 use mail_types::ChannelBindings;
 use server_core::{AccountGuard, Connection, ConnectionGuard, Drain, TlsContext};
 use tokio::task::{JoinError, JoinHandle};
@@ -17,7 +19,7 @@ use crate::capabilities::Offer;
 use crate::command::quota::Owner;
 use crate::idle::{Idled, heard};
 use crate::limits;
-use crate::login::{Authenticating, Authentication, LoggedIn, log_in, log_in_proven};
+use crate::login::{Authenticating, Authentication, Door, LoggedIn, log_in, log_in_proven};
 use crate::server::Shared;
 use crate::session::{Progress, Session, State};
 use crate::text::{RespText, Text};
@@ -41,6 +43,8 @@ pub(crate) struct Client {
     trusted: bool,
     offers_tls: bool,
     guard: ConnectionGuard,
+    listener: Arc<Listener>,
+    peer: IpAddr,
     account: Option<AccountGuard>,
     /// Commands answered BAD since the last one that was not.
     errors: u32,
@@ -68,6 +72,8 @@ pub(crate) async fn run(connection: Connection, shared: Arc<Shared>) {
         session: Some(Box::new(Session::new())),
         tls: connection.tls,
         guard: connection.guard,
+        listener: connection.listener,
+        peer: connection.peer.ip().to_canonical(),
         account: None,
         errors: 0,
         failed_logins: 0,
@@ -359,6 +365,7 @@ impl Client {
         if !self.may_login() {
             return self.refuse_login(tag).await;
         }
+        let mut claimed = String::new();
         let mut step = Authentication::start(mechanism, self.channel_bindings(), initial);
         loop {
             match step {
@@ -372,6 +379,10 @@ impl Client {
                     return self.log_in(tag, username, password).await;
                 }
                 Authenticating::LookUp(authentication, username) => {
+                    if let Err(failure) = self.door().admits(&username).await {
+                        return self.end_login(tag, Err(failure)).await;
+                    }
+                    claimed.clone_from(&username);
                     let Ok(claim) = self.shared.directory.scram_claim(username).await.inspect_err(|error| {
                         error!(%error, "the directory failed");
                     }) else {
@@ -381,11 +392,11 @@ impl Client {
                     step = authentication.claimed(claim);
                 }
                 Authenticating::Proven(account) => {
-                    let login = log_in_proven(&self.shared, &self.guard, Ok(account)).await;
+                    let login = log_in_proven(&self.shared, &self.door(), &claimed, Ok(account)).await;
                     return self.end_login(tag, login).await;
                 }
                 Authenticating::Wrong(reason) => {
-                    let login = log_in_proven(&self.shared, &self.guard, Err(reason)).await;
+                    let login = log_in_proven(&self.shared, &self.door(), &claimed, Err(reason)).await;
                     return self.end_login(tag, login).await;
                 }
                 Authenticating::Refused(failure) => {
@@ -410,8 +421,13 @@ impl Client {
         if !self.may_login() {
             return self.refuse_login(tag).await;
         }
-        let login = log_in(&self.shared, &self.guard, username, password).await;
+        let login = log_in(&self.shared, &self.door(), username, password).await;
         self.end_login(tag, login).await
+    }
+
+    fn door(&self) -> Door<'_> {
+        let Self { guard, listener, peer, shared, .. } = self;
+        Door { guard, listener: &listener.name, peer: *peer, events: &shared.events }
     }
 
     async fn end_login(&mut self, tag: &Tag, login: Result<LoggedIn, Failure>) -> io::Result<Next> {

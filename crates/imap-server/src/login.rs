@@ -1,9 +1,11 @@
 //! LOGIN and AUTHENTICATE: who the client is. RFC 3501 §6.2, RFC 4959.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mail_directory::ScramClaim;
 use mail_directory::sasl::{Exchange, Mechanism, SaslStep, Unbound, decode, encode};
+use mail_events::{EventLog, LoginFailure};
 use mail_store::Account;
 use mail_types::{Address, ChannelBindings, Secret};
 use server_core::{AccountGuard, ConnectionGuard};
@@ -31,41 +33,70 @@ enum Answer {
 /// Asks the directory and opens the account. RFC 5530.
 pub(crate) async fn log_in(
     shared: &Arc<Shared>,
-    guard: &ConnectionGuard,
+    door: &Door<'_>,
     username: String,
     password: Secret<String>,
 ) -> Result<LoggedIn, Failure> {
-    let answer = ask(shared, username, password).await;
-    admit(guard, answer)
+    door.admits(&username).await?;
+    let answer = ask(shared, username.clone(), password).await;
+    door.admit(&username, answer).await
 }
 
-/// As [`log_in`] for a client that has proven to be `account`, or failed to for a reason.
+/// As [`log_in`] for a client that has proven to be `account`, or failed to prove to be `username` for a reason.
 pub(crate) async fn log_in_proven(
     shared: &Arc<Shared>,
-    guard: &ConnectionGuard,
+    door: &Door<'_>,
+    username: &str,
     account: Result<Address, Text>,
 ) -> Result<LoggedIn, Failure> {
     let answer = match account {
         Ok(account) => open(shared, account).await,
         Err(reason) => Answer::Wrong(reason),
     };
-    admit(guard, answer)
+    door.admit(username, answer).await
 }
 
-fn admit(guard: &ConnectionGuard, answer: Answer) -> Result<LoggedIn, Failure> {
-    match answer {
-        Answer::Right(address, account) => {
-            // Clients take AUTHENTICATIONFAILED for a wrong password, so a limit must be told from it.
-            let guard = guard.login(&address).ok_or(Failure::no(Text::TooManyConnections.coded("LIMIT")))?;
-            info!(account = %address, "logged in");
-            Ok(LoggedIn { address, account, guard })
+/// Where clients come in.
+pub(crate) struct Door<'c> {
+    pub(crate) guard: &'c ConnectionGuard,
+    pub(crate) listener: &'c str,
+    pub(crate) peer: IpAddr,
+    pub(crate) events: &'c EventLog,
+}
+
+impl Door<'_> {
+    /// Whether a password of this name may be tried.
+    pub(crate) async fn admits(&self, username: &str) -> Result<(), Failure> {
+        if self.guard.admits(username).await {
+            return Ok(());
         }
-        Answer::Wrong(reason) => {
-            info!("login failed");
-            guard.login_failed();
-            Err(Failure::no(reason.coded("AUTHENTICATIONFAILED")))
+        info!(username, "login refused after too many that failed");
+        self.note(username, "not tried after too many that failed");
+        Err(Failure::no(Text::TryLater.coded("UNAVAILABLE")))
+    }
+
+    async fn admit(&self, username: &str, answer: Answer) -> Result<LoggedIn, Failure> {
+        match answer {
+            Answer::Right(address, account) => {
+                // Clients take AUTHENTICATIONFAILED for a wrong password, so a limit must be told from it.
+                let too_many = Failure::no(Text::TooManyConnections.coded("LIMIT"));
+                let guard = self.guard.login(&address).ok_or(too_many)?;
+                info!(account = %address, "logged in");
+                Ok(LoggedIn { address, account, guard })
+            }
+            Answer::Wrong(reason) => {
+                info!(username, "login failed");
+                self.note(username, "wrong name or password");
+                self.guard.login_failed(username).await;
+                Err(Failure::no(reason.coded("AUTHENTICATIONFAILED")))
+            }
+            Answer::Failed => Err(Failure::no(Text::TryLater.coded("UNAVAILABLE"))),
         }
-        Answer::Failed => Err(Failure::no(Text::TryLater.coded("UNAVAILABLE"))),
+    }
+
+    fn note(&self, username: &str, reason: &str) {
+        let event = || LoginFailure::event(self.listener, self.peer, username, reason);
+        self.events.note_refusal(&self.peer.to_string(), event);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mail_config::Config;
 use mail_directory::Directory;
+use mail_events::EventLog;
 use mail_store::Store;
 use server_core::{BoundListener, ServerContext, serve};
 
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) store: Arc<Store>,
+    /// What is known of logins.
+    pub(crate) events: EventLog,
 }
 
 /// Serves IMAP until the context drains.
@@ -30,13 +33,16 @@ pub async fn run(
     let config = Arc::clone(&context.config);
     let shared = tokio::task::spawn_blocking(move || open(config)).await??;
     let refusal = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n";
-    serve(sockets, context, refusal, move |connection| connection::run(connection, Arc::clone(&shared)))
+    let sessions = Arc::clone(&shared);
+    serve(sockets, context, refusal, move |connection| connection::run(connection, Arc::clone(&sessions)))
         .await;
+    tokio::task::spawn_blocking(move || shared.events.close()).await?;
     Ok(())
 }
 
 fn open(config: Arc<Config>) -> Result<Arc<Shared>, Box<dyn Error + Send + Sync>> {
     let store = Store::open_with(&config.mail_dir(), Some(Arc::new(AheadOfNeed)))?;
     let directory = Arc::new(Directory::open(&config.directory_file())?);
-    Ok(Arc::new(Shared { config, directory, store }))
+    let events = EventLog::open_or_complain(&config, "imap");
+    Ok(Arc::new(Shared { config, directory, store, events }))
 }

@@ -400,8 +400,8 @@ pub struct LimitsConfig {
     pub max_connections_per_account: usize,
     /// Failed logins of one connection before it is closed.
     pub max_login_failures: u32,
-    /// Failed logins of one IP address after which it is turned away; loopback is exempt, and a login that succeeds
-    /// clears them.
+    /// Failed logins of one IP address after which it is turned away; loopback is exempt, and a login that succeeds clears those of its
+    /// account. Accounts that have logged in from its network before are let in, and fail so often each.
     pub max_login_failures_per_address: u32,
     /// For how long it is turned away.
     pub ban_time: Duration,

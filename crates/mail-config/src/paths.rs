@@ -35,6 +35,12 @@ impl Config {
         self.data_dir.join("greylist.sqlite")
     }
 
+    /// The database of where accounts have logged in.
+    #[must_use]
+    pub fn places_file(&self) -> PathBuf {
+        self.data_dir.join("places.sqlite")
+    }
+
     /// The keys of DKIM: `<dkim_dir>/<domain>/…`.
     #[must_use]
     pub fn dkim_dir(&self) -> PathBuf {

@@ -1,8 +1,12 @@
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Addresses that one event names in a list at most.
 const MAX_ADDRESSES: usize = 1000;
+/// Characters of a user name that are kept; an address has less. RFC 5321 §4.5.3.1.3.
+const MAX_NAME: usize = 256;
 
 /// One line of the log: an event, and when it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub enum Event {
     Message(Box<Message>),
     /// A sender or a recipient was refused before there was a message.
     Refusal(Box<Refusal>),
+    /// Somebody did not log in.
+    LoginFailure(Box<LoginFailure>),
     /// Refusals of a client that were not noted one by one, because they were too many.
     Omitted(Omitted),
     /// The queue got a message that no client brought.
@@ -154,6 +160,33 @@ pub enum Stage {
     Rcpt,
 }
 
+/// A login that failed, to any of the servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginFailure {
+    /// The same for all of this client and this name.
+    pub id: String,
+    /// The name of the listener.
+    pub listener: String,
+    /// The client's IP address.
+    pub peer: String,
+    /// Who it said to be; empty where it did not come to that.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl LoginFailure {
+    /// Of the client at `peer` of the listener; of a name that can't be one only the beginning is kept.
+    #[must_use]
+    pub fn event(listener: &str, peer: IpAddr, name: &str, reason: &str) -> Event {
+        let peer = peer.to_canonical().to_string();
+        let name: String = name.chars().take(MAX_NAME).collect();
+        let id = format!("login/{peer}/{}", name.to_lowercase());
+        let reason = reason.to_owned();
+        Event::LoginFailure(Box::new(Self { id, listener: listener.to_owned(), peer, name, reason }))
+    }
+}
+
 /// Refusals that were only counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Omitted {
@@ -247,6 +280,7 @@ impl Event {
         let names = match self {
             Self::Message(it) => [Some(&it.id), it.queue_id.as_ref()],
             Self::Refusal(it) => [Some(&it.id), None],
+            Self::LoginFailure(it) => [Some(&it.id), None],
             Self::Omitted(_) => [None, None],
             Self::Queued(it) => [Some(&it.queue_id), Some(&it.parent)],
             Self::Attempt(it) => [Some(&it.queue_id), None],
@@ -255,7 +289,8 @@ impl Event {
         names.into_iter().flatten().map(String::as_str)
     }
 
-    /// True if `wanted` is, in any case, one of its names or addresses, or its Message-ID with or without brackets.
+    /// True if `wanted` is, in any case, one of its names or addresses, the IP address of its client, or its Message-ID with or without
+    /// brackets.
     pub(crate) fn is_about(&self, wanted: &str) -> bool {
         let is = |text: &str| text.eq_ignore_ascii_case(wanted);
         let any = |list: &[String]| list.iter().any(|text| is(text));
@@ -264,6 +299,7 @@ impl Event {
                 Self::Message(it) => {
                     let bare = |id: &'_ str| id.trim_matches(['<', '>']).to_owned();
                     is(&it.sender)
+                        || is(&it.peer)
                         || any(&it.recipients)
                         || any(&it.accounts)
                         || any(&it.remote)
@@ -273,7 +309,10 @@ impl Event {
                             .as_deref()
                             .is_some_and(|id| bare(id).eq_ignore_ascii_case(&bare(wanted)))
                 }
-                Self::Refusal(it) => is(&it.sender) || it.recipient.as_deref().is_some_and(is),
+                Self::Refusal(it) => {
+                    is(&it.sender) || is(&it.peer) || it.recipient.as_deref().is_some_and(is)
+                }
+                Self::LoginFailure(it) => is(&it.name) || is(&it.peer),
                 Self::Queued(it) => is(&it.sender) || any(&it.recipients),
                 Self::Attempt(it) => is(&it.sender) || is(&it.recipient),
                 Self::Omitted(_) | Self::Operator(_) => false,

@@ -14,8 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use event::{
-    Attempt, AttemptOutcome, Entry, Event, Message, MessageOutcome, Omitted, Operation, Queued, QueuedWhy,
-    Refusal, Stage,
+    Attempt, AttemptOutcome, Entry, Event, LoginFailure, Message, MessageOutcome, Omitted, Operation, Queued,
+    QueuedWhy, Refusal, Stage,
 };
 pub use log::EventLog;
 pub use reader::Reader;

@@ -115,7 +115,8 @@ pub(crate) struct ListArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct TraceArguments {
-    /// A Message-ID, an address that sent or should have got it, or its name in the queue, the log or its Received field
+    /// A Message-ID, an address that sent or should have got it, or its name in the queue, the log or its Received field; an account or
+    /// a client's IP address has failed logins too
     #[arg(value_name = "MESSAGE-ID|ADDRESS|QUEUE-ID")]
     pub(crate) wanted: String,
     /// Show so many messages, those of which there was news last

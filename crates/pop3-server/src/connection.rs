@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use line_codec::line::{Line, LineCodec};
+use mail_events::LoginFailure;
 use mail_types::{Address, Uid};
 use pop3_proto::Response;
 use server_core::{AccountGuard, Connection, Stream};
@@ -117,8 +118,13 @@ impl Client {
     /// Does what the session decided; `None` once the connection is to be closed.
     async fn perform(mut self, step: Step, session: &mut Session) -> io::Result<Option<Self>> {
         let step = if let Step::LookUp(username) = step {
-            let claim = self.mail.directory.scram_claim(username).await;
-            session.claimed(claim.inspect_err(|error| error!(%error, "the directory can't be asked")).ok())
+            if self.admits(&username).await {
+                let claim = self.mail.directory.scram_claim(username).await;
+                let claim = claim.inspect_err(|error| error!(%error, "the directory can't be asked"));
+                session.claimed(claim.ok())
+            } else {
+                session.turned_away()
+            }
         } else {
             step
         };
@@ -147,12 +153,36 @@ impl Client {
         Ok(Some(self))
     }
 
+    /// Whether a password of this name may be tried.
+    async fn admits(&self, username: &str) -> bool {
+        let admits = self.connection.guard.admits(username).await;
+        if !admits {
+            info!(username, "login refused after too many that failed");
+            self.note_login_failure(username, "not tried after too many that failed");
+        }
+        admits
+    }
+
+    fn note_login_failure(&self, username: &str, reason: &str) {
+        let Connection { peer, listener, .. } = &self.connection;
+        let peer = peer.ip().to_canonical();
+        let event = || LoginFailure::event(&listener.name, peer, username, reason);
+        self.mail.events.note_refusal(&peer.to_string(), event);
+    }
+
     async fn log_in(&mut self, credentials: Credentials) -> Result<Maildrop, LoginError> {
-        let account = self.mail.authenticate(credentials).await.inspect_err(|error| {
-            if *error == LoginError::Credentials {
-                self.connection.guard.login_failed();
-            }
-        })?;
+        let name = credentials.name();
+        let is_password = matches!(credentials, Credentials::Password { .. });
+        if is_password && !self.admits(&name).await {
+            return Err(LoginError::TurnedAway);
+        }
+        let account = self.mail.authenticate(credentials).await;
+        if let Err(LoginError::Credentials(reason)) = account {
+            info!(username = name, reason, "login failed");
+            self.note_login_failure(&name, reason);
+            self.connection.guard.login_failed(&name).await;
+        }
+        let account = account?;
         let counted = self.connection.guard.login(&account).ok_or(LoginError::TooManyConnections)?;
         let (open, maildrop) = open_maildrop(&self.mail, &account).await?;
         info!(%account, "logged in");

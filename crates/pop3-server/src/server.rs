@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mail_config::Config;
 use mail_directory::Directory;
+use mail_events::EventLog;
 use mail_store::{Mailbox, MessageFile, Store, StoreError};
 use mail_types::{Address, MailboxName, Uid};
 use server_core::{BoundListener, ServerContext};
@@ -13,7 +14,7 @@ use tracing::{error, info};
 use crate::connection;
 use crate::lock::MaildropLock;
 use crate::maildrop::Maildrop;
-use crate::session::{Credentials, LoginError};
+use crate::session::{Credentials, LoginError, WRONG};
 
 /// Told to a client over a limit.
 const REFUSAL: &[u8] = b"-ERR [SYS/TEMP] too many connections\r\n";
@@ -29,10 +30,12 @@ pub async fn run(
     let config = Arc::clone(&context.config);
     let mail = spawn_blocking(move || Mail::open(config)).await??;
     let mail = Arc::new(mail);
+    let sessions = Arc::clone(&mail);
     server_core::serve(sockets, context, REFUSAL, move |connection| {
-        connection::serve(connection, Arc::clone(&mail))
+        connection::serve(connection, Arc::clone(&sessions))
     })
     .await;
+    spawn_blocking(move || mail.events.close()).await?;
     Ok(())
 }
 
@@ -42,6 +45,8 @@ pub(crate) struct Mail {
     pub(crate) config: Arc<Config>,
     pub(crate) directory: Arc<Directory>,
     store: Arc<Store>,
+    /// What is known of logins.
+    pub(crate) events: EventLog,
 }
 
 /// A maildrop that is ours until this is dropped.
@@ -55,7 +60,8 @@ impl Mail {
     fn open(config: Arc<Config>) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let directory = Arc::new(Directory::open(&config.directory_file())?);
         let store = Store::open(&config.mail_dir())?;
-        Ok(Self { config, directory, store })
+        let events = EventLog::open_or_complain(&config, "pop3");
+        Ok(Self { config, directory, store, events })
     }
 
     /// Who this is.
@@ -63,13 +69,11 @@ impl Mail {
         let (username, password) = match credentials {
             Credentials::Password { username, password } => (username, password),
             Credentials::Proven(account) => return Ok(account),
+            Credentials::Unproven(_, reason) => return Err(LoginError::Credentials(reason)),
         };
-        match self.directory.log_in(username.clone(), password).await {
+        match self.directory.log_in(username, password).await {
             Ok(Some(account)) => Ok(account),
-            Ok(None) => {
-                info!(username, "wrong name or password");
-                Err(LoginError::Credentials)
-            }
+            Ok(None) => Err(LoginError::Credentials(WRONG)),
             Err(error) => {
                 error!(%error, "the directory failed at a login");
                 Err(LoginError::Failure)

@@ -35,7 +35,22 @@ pub(crate) enum Credentials {
     Password { username: String, password: Secret<String> },
     /// It has proven to be this account.
     Proven(Address),
+    /// It has failed to prove to be this one, for this reason.
+    Unproven(String, &'static str),
 }
+
+impl Credentials {
+    /// Who the client says to be.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Password { username, .. } | Self::Unproven(username, _) => username.clone(),
+            Self::Proven(account) => account.to_string(),
+        }
+    }
+}
+
+/// What is said to a wrong name as to a wrong password.
+pub(crate) const WRONG: &str = "wrong name or password";
 
 /// A message that was asked for.
 #[derive(Debug)]
@@ -49,8 +64,10 @@ pub(crate) struct Transfer {
 /// Why a login failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoginError {
-    /// Wrong name or password.
-    Credentials,
+    /// Wrong name or password, or why else they don't count.
+    Credentials(&'static str),
+    /// Too many logins from this address have failed.
+    TurnedAway,
     /// Another session has the maildrop.
     InUse,
     /// The account has too many connections.
@@ -83,6 +100,8 @@ pub(crate) struct Session {
     security: Security,
     utf8: bool,
     failures_left: u32,
+    /// Who an exchange is to prove the client to be.
+    claimed_name: String,
     /// In a row.
     bad_lines: u32,
 }
@@ -99,9 +118,10 @@ enum State {
 
 impl Session {
     /// A client has connected, or secured its connection.
-    pub(crate) const fn new(security: Security, max_login_failures: u32) -> Self {
+    pub(crate) fn new(security: Security, max_login_failures: u32) -> Self {
         let failures_left = max_login_failures;
-        Self { state: State::Authorization, security, utf8: false, failures_left, bad_lines: 0 }
+        let (state, name) = (State::Authorization, String::new());
+        Self { state, security, utf8: false, failures_left, claimed_name: name, bad_lines: 0 }
     }
 
     /// TLS was negotiated: what the client said before is forgotten (RFC 2595 §4).
@@ -271,14 +291,23 @@ impl Session {
                 self.state = State::Authorization;
                 Step::LogIn(Credentials::Password { username, password })
             }
-            SaslStep::LookUp(username) => Step::LookUp(username),
+            SaslStep::LookUp(username) => {
+                self.claimed_name.clone_from(&username);
+                Step::LookUp(username)
+            }
             SaslStep::Proven(account) => {
                 self.state = State::Authorization;
                 Step::LogIn(Credentials::Proven(account))
             }
-            SaslStep::Wrong | SaslStep::Malformed => self.login_failed("wrong name or password"),
-            SaslStep::Refused(reason) => self.login_failed(reason.text()),
+            SaslStep::Malformed => self.login_failed(WRONG),
+            SaslStep::Wrong => self.unproven(WRONG),
+            SaslStep::Refused(reason) => self.unproven(reason.text()),
         }
+    }
+
+    fn unproven(&mut self, reason: &'static str) -> Step {
+        self.state = State::Authorization;
+        Step::LogIn(Credentials::Unproven(std::mem::take(&mut self.claimed_name), reason))
     }
 
     /// The answer to [`Step::LookUp`]; `None` if the directory failed.
@@ -321,7 +350,8 @@ impl Session {
                 self.state = State::Transaction(maildrop);
                 reply(Response::ok(format!("maildrop has {count} messages ({size} octets)")))
             }
-            Err(LoginError::Credentials) => self.login_failed("wrong name or password"),
+            Err(LoginError::Credentials(reason)) => self.login_failed(reason),
+            Err(LoginError::TurnedAway) => self.turned_away(),
             Err(LoginError::InUse) => {
                 reply(Response::failed_with(ResponseCode::InUse, "another session has the maildrop"))
             }
@@ -330,6 +360,12 @@ impl Session {
             }
             Err(LoginError::Failure) => reply(temporary()),
         }
+    }
+
+    /// RFC 3206 §4: no client takes this for a wrong password.
+    pub(crate) fn turned_away(&mut self) -> Step {
+        self.state = State::Authorization;
+        reply(Response::failed_with(ResponseCode::SysTemp, "too many failed logins; try again later"))
     }
 
     /// RFC 3206 §5. After too many the connection is closed.

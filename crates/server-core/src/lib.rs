@@ -1,10 +1,12 @@
 //! What the servers share around their sessions: sockets, TLS, limits, drain, and the main function of a server process.
 
+mod bans;
 mod channel_binding;
 mod connection;
 mod drain;
 mod limits;
 mod memory;
+mod places;
 mod privileges;
 pub mod program;
 mod proxy;

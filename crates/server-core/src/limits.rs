@@ -2,14 +2,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mail_config::LimitsConfig;
+use mail_config::{Config, LimitsConfig};
 use mail_types::Address;
-use tracing::warn;
+use tracing::{error, warn};
 
-/// Addresses whose failed logins are remembered at one time.
-const REMEMBERED: usize = 10_000;
+use crate::bans::{Bans, Door, Rule};
+use crate::places::{Places, canonical, place};
 
 /// Counts the open connections of this process: in all, by address, by account; and the failed logins by address.
 #[derive(Debug)]
@@ -17,44 +17,50 @@ pub struct Limits {
     max_connections: usize,
     max_per_address: usize,
     max_per_account: usize,
-    bans: Bans,
+    ban_time: Duration,
+    /// From where accounts have logged in.
+    places: Arc<Places>,
     counts: Mutex<Counts>,
 }
 
-/// When an address that guesses passwords is turned away.
-#[derive(Debug, Clone, Copy)]
-struct Bans {
-    /// Failed logins after which it is.
-    failures: u32,
-    /// For how long after the last of them.
-    time: Duration,
-}
-
-impl Bans {
-    fn apply(self, (failures, last): &(u32, Instant)) -> bool {
-        *failures >= self.failures && last.elapsed() < self.time
-    }
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     open: usize,
     by_address: HashMap<IpAddr, usize>,
     by_account: HashMap<Address, usize>,
-    failures: HashMap<IpAddr, (u32, Instant)>,
+    bans: Bans,
 }
 
 impl Limits {
-    /// None open yet.
+    /// None open yet. Nobody is known anywhere.
     #[must_use]
     pub fn new(config: &LimitsConfig) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with_places(config, Places::default()))
+    }
+
+    /// The same, but knows from a database that the servers of `config` share from where accounts have logged in. That it can't be opened
+    /// is told to the operator, and what is known ends with the process then. Blocks.
+    #[must_use]
+    pub fn open_for(config: &Config) -> Arc<Self> {
+        let file = config.places_file();
+        let places = Places::open(&file).inspect_err(|error| {
+            error!(file = %file.display(), %error, "from where accounts have logged in can't be kept");
+        });
+        Arc::new(Self::with_places(&config.limits, places.unwrap_or_default()))
+    }
+
+    fn with_places(config: &LimitsConfig, places: Places) -> Self {
+        let rule = Rule { failures: config.max_login_failures_per_address, time: config.ban_time };
+        let counts =
+            Counts { open: 0, by_address: HashMap::new(), by_account: HashMap::new(), bans: Bans::new(rule) };
+        Self {
             max_connections: config.max_connections,
             max_per_address: config.max_connections_per_address,
             max_per_account: config.max_connections_per_account,
-            bans: Bans { failures: config.max_login_failures_per_address, time: config.ban_time },
-            counts: Mutex::default(),
-        })
+            ban_time: config.ban_time,
+            places: Arc::new(places),
+            counts: Mutex::new(counts),
+        }
     }
 
     /// Counts a connection from `peer`; `None` over a limit, or while `peer` is banned for its failed logins.
@@ -81,41 +87,31 @@ impl Limits {
         self.counts().open
     }
 
-    /// Holds a failed login against `peer`; loopback is exempt.
-    pub fn login_failed(&self, peer: IpAddr) {
-        let peer = one_peer(peer);
-        if !peer.is_loopback() && self.counts().remember_failure(peer, self.bans) {
-            warn!(%peer, seconds = self.bans.time.as_secs(), "too many failed logins: turned away for a while");
-        }
-    }
-
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Counts {
-    /// True if this failure is the one for which `peer` is banned.
-    fn remember_failure(&mut self, peer: IpAddr, bans: Bans) -> bool {
-        self.make_room(bans);
-        let (failures, last) = self.failures.entry(peer).or_insert_with(|| (0, Instant::now()));
-        *failures = if last.elapsed() < bans.time { failures.saturating_add(1) } else { 1 };
-        *last = Instant::now();
-        *failures == bans.failures
+    async fn knows(&self, peer: IpAddr, name: String) -> bool {
+        self.places.knows(place(peer), name).await
     }
 
-    /// Forgets old failures, then those that are no reason for a ban yet, then all: memory stays bounded.
-    fn make_room(&mut self, bans: Bans) {
-        let is_full = |failures: &HashMap<_, _>| failures.len() >= REMEMBERED;
-        if is_full(&self.failures) {
-            self.failures.retain(|_, (_, last)| last.elapsed() < bans.time);
+    /// Holds a failed login of `name` against `peer`; loopback is exempt.
+    async fn login_failed(&self, peer: IpAddr, name: &str) {
+        if peer.is_loopback() {
+            return;
         }
-        if is_full(&self.failures) {
-            self.failures.retain(|_, failures| bans.apply(failures));
+        let name = canonical(name);
+        let is_known = self.knows(peer, name.clone()).await;
+        let is_ban = self.counts().bans.failed(peer, &name, is_known);
+        if !is_ban {
+            return;
         }
-        if is_full(&self.failures) {
-            self.failures.clear();
+        let is_spared = self.places.knows_anybody(place(peer)).await;
+        if is_spared {
+            self.counts().bans.spare(&peer);
         }
+        let seconds = self.ban_time.as_secs();
+        warn!(%peer, seconds, is_spared, "too many failed logins: who is not known there is turned away for a while");
     }
 }
 
@@ -167,8 +163,7 @@ impl ConnectionGuard {
         let limits = &self.limits;
         let mut counts = limits.counts();
         let most = if peer.is_loopback() { usize::MAX } else { limits.max_per_address };
-        let is_banned = counts.failures.get(&peer).is_some_and(|failures| limits.bans.apply(failures));
-        if is_banned || !count(&mut counts.by_address, &peer, most) {
+        if counts.bans.turns_away(&peer) || !count(&mut counts.by_address, &peer, most) {
             return false;
         }
         if let Some(before) = self.peer.replace(peer) {
@@ -177,25 +172,41 @@ impl ConnectionGuard {
         true
     }
 
-    /// Counts the connection to `account` too, after login; `None` over the limit.
+    /// Counts the connection to `account` too, after login; `None` over the limit. Wants to be called on a runtime.
     ///
-    /// The failed logins of the client's address are forgotten: behind one address may live a whole office, in which a
-    /// single phone keeps an old password.
+    /// The client's address is one from where the account is known from now on, and the failures of this account there are forgotten:
+    /// behind one address may live a whole office, and what one mistypes is no reason to turn the others away.
     #[must_use]
     pub fn login(&self, account: &Address) -> Option<AccountGuard> {
         let mut counts = self.limits.counts();
-        if let Some(peer) = &self.peer {
-            counts.failures.remove(peer);
-        }
         let below = count(&mut counts.by_account, account, self.limits.max_per_account);
+        if let Some(peer) = self.peer.filter(|peer| !peer.is_loopback()) {
+            let name = canonical(&account.to_string());
+            let local_part = name.rsplit_once('@').map_or("", |(local_part, _)| local_part);
+            counts.bans.succeeded(&peer, &[&name, local_part]);
+            self.limits.places.note(place(peer), account.to_string());
+        }
         drop(counts);
         below.then(|| AccountGuard { limits: Arc::clone(&self.limits), account: account.clone() })
     }
 
-    /// Holds a failed login against the client's address.
-    pub fn login_failed(&self) {
+    /// Whether a password of `name`, as the client has it, may be tried. Not after too many failed logins from the client's address:
+    /// only of an account that has logged in from its network before, and has not failed so often itself.
+    pub async fn admits(&self, name: &str) -> bool {
+        let Some(peer) = self.peer else { return true };
+        let name = canonical(name);
+        let door = self.limits.counts().bans.door(&peer, &name);
+        match door {
+            Door::Open => true,
+            Door::Closed => false,
+            Door::Ajar => self.limits.knows(peer, name).await,
+        }
+    }
+
+    /// Holds a failed login of `name`, as the client has it, against the client's address; loopback is exempt.
+    pub async fn login_failed(&self, name: &str) {
         if let Some(peer) = self.peer {
-            self.limits.login_failed(peer);
+            self.limits.login_failed(peer, name).await;
         }
     }
 }
@@ -227,8 +238,8 @@ impl Drop for AccountGuard {
 mod tests {
     use super::*;
 
-    fn limits(max_connections: usize, per_address: usize) -> Arc<Limits> {
-        Limits::new(&LimitsConfig {
+    fn config(max_connections: usize, per_address: usize) -> LimitsConfig {
+        LimitsConfig {
             max_connections,
             max_connections_per_address: per_address,
             max_connections_per_account: 1,
@@ -237,7 +248,31 @@ mod tests {
             ban_time: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(1),
             allow_plaintext_login: false,
-        })
+        }
+    }
+
+    fn limits(max_connections: usize, per_address: usize) -> Arc<Limits> {
+        Limits::new(&config(max_connections, per_address))
+    }
+
+    /// As a process that begins anew has them.
+    fn knowing(folder: &std::path::Path) -> Arc<Limits> {
+        let places = Places::open(&folder.join("places.sqlite")).unwrap();
+        Arc::new(Limits::with_places(&config(9, 9), places))
+    }
+
+    fn ip(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    async fn fail(limits: &Limits, peer: &str, name: &str, times: usize) {
+        for _ in 0..times {
+            limits.login_failed(ip(peer), name).await;
+        }
+    }
+
+    fn log_in(limits: &Arc<Limits>, peer: &str, account: &str) {
+        assert!(limits.connect(ip(peer)).unwrap().login(&account.parse().unwrap()).is_some());
     }
 
     #[test]
@@ -254,8 +289,8 @@ mod tests {
         assert_eq!(limits.open(), 1);
     }
 
-    #[test]
-    fn a_connection_through_a_proxy_counts_for_its_client() {
+    #[tokio::test]
+    async fn a_connection_through_a_proxy_counts_for_its_client() {
         let limits = limits(3, 1);
         let [client, other] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse::<IpAddr>().unwrap());
         let mut guard = limits.connect_proxy().unwrap();
@@ -267,7 +302,7 @@ mod tests {
         assert!(limits.connect(other).is_none(), "it is still the other's");
         drop((guard, second));
         assert_eq!(limits.open(), 0);
-        (0..4).for_each(|_| limits.login_failed(client));
+        fail(&limits, "192.0.2.1", "bob", 4).await;
         assert!(!limits.connect_proxy().unwrap().reassign(client), "banned, whoever brings it");
         let _three = [(); 3].map(|()| limits.connect_proxy().unwrap());
         assert!(limits.connect_proxy().is_none(), "three in all");
@@ -284,40 +319,67 @@ mod tests {
         assert!(guard.login(&bob).is_some());
     }
 
-    #[test]
-    fn an_address_that_guesses_passwords_is_turned_away_and_loopback_never() {
+    #[tokio::test]
+    async fn an_address_that_guesses_passwords_is_turned_away_and_loopback_never() {
         let limits = limits(9, 9);
-        let [guesser, own] = ["192.0.2.1", "127.0.0.1"].map(|address| address.parse::<IpAddr>().unwrap());
-        for _ in 0..4 {
-            limits.login_failed(guesser);
-            limits.login_failed(own);
-        }
-        assert!(limits.connect(guesser).is_none());
-        assert!(limits.connect(own).is_some());
+        fail(&limits, "192.0.2.1", "bob", 4).await;
+        fail(&limits, "127.0.0.1", "bob", 4).await;
+        assert!(limits.connect(ip("192.0.2.1")).is_none());
+        assert!(limits.connect(ip("127.0.0.1")).unwrap().admits("bob").await);
     }
 
-    #[test]
-    fn a_flood_of_addresses_does_not_lift_a_ban_and_takes_bounded_memory() {
-        let limits = limits(9, 9);
-        let guesser = "192.0.2.1".parse::<IpAddr>().unwrap();
-        (0..4).for_each(|_| limits.login_failed(guesser));
-        for number in 0..u32::try_from(2 * REMEMBERED).unwrap() {
-            limits.login_failed(std::net::Ipv4Addr::from(0x0a00_0000 + number).into());
-        }
-        assert!(limits.connect(guesser).is_none());
-        assert!(limits.counts().failures.len() <= REMEMBERED);
+    #[tokio::test]
+    async fn an_account_is_spared_where_it_has_logged_in_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = knowing(folder.path());
+        log_in(&limits, "192.0.2.1", "bob@example.org");
+        fail(&limits, "192.0.2.77", "eve@example.org", 4).await;
+        let guard = limits.connect(ip("192.0.2.77")).unwrap();
+        assert!(guard.admits("Bob@Example.ORG").await, "of the same network");
+        assert!(guard.admits("bob").await);
+        assert!(!guard.admits("alice@example.org").await);
+        assert!(guard.login(&"bob@example.org".parse().unwrap()).is_some());
+        assert!(!guard.admits("alice@example.org").await, "bob's login does not open the door to others");
+        fail(&limits, "198.51.100.1", "eve@example.org", 4).await;
+        assert!(limits.connect(ip("198.51.100.1")).is_none(), "nobody is known there");
+        // In the next process, once it is written.
+        limits.places.write(place(ip("192.0.2.1")), "bob@example.org");
+        let limits = knowing(folder.path());
+        fail(&limits, "192.0.2.1", "alice@example.org", 4).await;
+        assert!(limits.connect(ip("192.0.2.1")).unwrap().admits("bob@example.org").await);
     }
 
-    #[test]
-    fn a_login_that_succeeds_clears_the_failures_of_its_address() {
+    #[tokio::test]
+    async fn an_account_that_mistypes_where_it_is_known_turns_nobody_else_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = knowing(folder.path());
+        log_in(&limits, "192.0.2.1", "bob@example.org");
+        fail(&limits, "192.0.2.1", "bob@example.org", 3).await;
+        let guard = limits.connect(ip("192.0.2.1")).unwrap();
+        assert!(guard.admits("bob@example.org").await);
+        fail(&limits, "192.0.2.1", "bob@example.org", 1).await;
+        assert!(
+            !guard.admits("bob@example.org").await,
+            "guessed from its own network, it is closed there too"
+        );
+        assert!(guard.admits("alice@example.org").await);
+        assert!(limits.connect(ip("192.0.2.1")).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_login_that_succeeds_clears_the_failures_of_its_account() {
         let limits = limits(9, 9);
-        let office = "192.0.2.1".parse::<IpAddr>().unwrap();
         let bob = "bob@example.org".parse().unwrap();
         for _ in 0..2 {
-            (1..4).for_each(|_| limits.login_failed(office));
-            let guard = limits.connect(office).unwrap();
+            fail(&limits, "192.0.2.1", "BOB@example.org", 2).await;
+            fail(&limits, "192.0.2.1", "bob", 1).await;
+            let guard = limits.connect(ip("192.0.2.1")).unwrap();
             assert!(guard.login(&bob).is_some());
         }
+        fail(&limits, "192.0.2.1", "alice", 3).await;
+        drop(limits.connect(ip("192.0.2.1")).unwrap().login(&bob));
+        fail(&limits, "192.0.2.1", "alice", 1).await;
+        assert!(!limits.connect(ip("192.0.2.1")).unwrap().admits("alice").await, "of others it clears none");
     }
 
     #[test]

@@ -140,7 +140,7 @@ where
     for warning in tls.iter().filter(|_| supervisor().is_none()).flat_map(|tls| tls.warnings(&hostname)) {
         warn!("{warning}");
     }
-    let limits = Limits::new(&config.limits);
+    let limits = Limits::open_for(&config);
     let context = ServerContext { config, tls, limits, drain: Drain::new() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -4,6 +4,7 @@ use std::io;
 
 use line_codec::line::{Line, LineCodec};
 use mail_directory::sasl::{self, Exchange, Mechanism, SaslStep};
+use mail_events::LoginFailure;
 use mail_types::Address;
 use server_core::{Connection, Stream};
 use smtp_proto::Reply;
@@ -25,17 +26,25 @@ impl Dialogue {
         };
         self.mechanism = Some(mechanism.name());
         let bindings = self.connection.stream.channel_bindings();
+        let mut claimed = String::new();
         let (mut exchange, mut step) = Exchange::start(mechanism, bindings, initial.as_deref());
         loop {
             let challenge = match step {
                 SaslStep::Challenge(challenge) => challenge,
                 SaslStep::Credentials { username, password } => {
+                    if !self.connection.guard.admits(&username).await {
+                        return Ok(Some(self.turned_away(&username)));
+                    }
                     let name = username.clone();
                     let found = self.shared.directory.log_in(username, password).await;
                     let found = found.inspect_err(|error| error!(%error, "the directory can't be asked"));
                     return self.judge(&name, found.ok()).await;
                 }
                 SaslStep::LookUp(username) => {
+                    if !self.connection.guard.admits(&username).await {
+                        return Ok(Some(self.turned_away(&username)));
+                    }
+                    claimed.clone_from(&username);
                     let claim = self.shared.directory.scram_claim(username.clone()).await;
                     match claim.inspect_err(|error| error!(%error, "the directory can't be asked")) {
                         Ok(claim) => step = exchange.claimed(claim),
@@ -44,8 +53,8 @@ impl Dialogue {
                     continue;
                 }
                 SaslStep::Proven(account) => return self.judge("", Some(Some(account))).await,
-                SaslStep::Wrong => return self.judge("", Some(None)).await,
-                SaslStep::Refused(reason) => return self.login_failed("", reason.text()).await,
+                SaslStep::Wrong => return self.judge(&claimed, Some(None)).await,
+                SaslStep::Refused(reason) => return self.login_failed(&claimed, reason.text()).await,
                 SaslStep::Malformed => return Ok(Some(malformed())),
             };
             self.say(&Reply::new(334, "", sasl::encode(&challenge)));
@@ -81,13 +90,30 @@ impl Dialogue {
 
     async fn login_failed(&mut self, username: &str, reason: &str) -> io::Result<Option<Reply>> {
         info!(username, reason, "login failed");
-        self.connection.guard.login_failed();
+        self.note_login_failure(username, reason);
+        self.connection.guard.login_failed(username).await;
         self.login_failures += 1;
         if self.login_failures >= self.shared.config.limits.max_login_failures {
             self.close(Reply::new(421, "4.7.0", "Too many failed logins; goodbye")).await?;
             return Ok(None);
         }
         Ok(Some(Reply::new(535, "5.7.8", reason)))
+    }
+
+    /// Who may not even try. RFC 4954 §4.7.6: no client takes this for a wrong password.
+    fn turned_away(&self, username: &str) -> Reply {
+        info!(username, "login refused after too many that failed");
+        self.note_login_failure(username, "not tried after too many that failed");
+        let minutes = self.shared.config.limits.ban_time.as_secs().div_ceil(60);
+        let text = format!("Too many failed logins from your address; try again in {minutes} minutes");
+        Reply::new(454, "4.7.0", text)
+    }
+
+    fn note_login_failure(&self, username: &str, reason: &str) {
+        let Connection { peer, listener, .. } = &self.connection;
+        let peer = peer.ip().to_canonical();
+        let event = || LoginFailure::event(&listener.name, peer, username, reason);
+        self.shared.to.events.note_refusal(&peer.to_string(), event);
     }
 
     pub(crate) async fn start_tls(&mut self) -> io::Result<()> {

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use mail_events::{Event, MessageOutcome, Reader, Story};
+use mail_events::{Event, LoginFailure, MessageOutcome, Reader, Story};
 use testkit::{Fixture, Security, Transcript};
 
 #[derive(Clone, Default)]
@@ -55,6 +55,10 @@ async fn leave_in_the_midst(address: std::net::SocketAddr) {
     tokio::io::AsyncWriteExt::write_all(&mut stream, b"Subject: half\r\n").await.unwrap();
 }
 
+const fn login_failure(event: &Event) -> Option<&LoginFailure> {
+    if let Event::LoginFailure(it) = event { Some(it) } else { None }
+}
+
 /// What the event log has of an address, once it is written.
 async fn traced(fixture: &Fixture, address: &'static str) -> Vec<Story> {
     let folder = fixture.config.events_dir();
@@ -97,6 +101,19 @@ async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
         message.message_id.as_ref().is_some_and(|id| id.ends_with("@mail.example.org>")),
         "the one that was added"
     );
+
+    // By the name that the client gave, and by the client's address.
+    for wanted in ["BOB", "127.0.0.1"] {
+        let stories = traced(&fixture, wanted).await;
+        let entries: Vec<_> = stories.iter().flat_map(|story| &story.entries).collect();
+        let failure = entries.iter().find_map(|entry| login_failure(&entry.event));
+        let failure = failure.unwrap_or_else(|| panic!("{entries:?}"));
+        assert_eq!((failure.peer.as_str(), failure.name.as_str()), ("127.0.0.1", "bob"));
+        assert_eq!(
+            (failure.listener.as_str(), failure.reason.as_str()),
+            ("plain", "Wrong user name or password")
+        );
+    }
 
     leave_in_the_midst(server.address(Security::Plain)).await;
     let stories = traced(&fixture, "leaver@example.net").await;

@@ -172,6 +172,9 @@ impl Fixture {
             ("max_connections_per_address", _) => {
                 self.config.limits.max_connections_per_address = value.parse()?;
             }
+            ("max_login_failures_per_address", _) => {
+                self.config.limits.max_login_failures_per_address = value.parse()?;
+            }
             ("max_message_size", _) => smtp.max_message_size = value.parse()?,
             ("max_recipients", _) => smtp.max_recipients = value.parse()?,
             ("max_errors", _) => smtp.max_errors = value.parse()?,
@@ -277,7 +280,7 @@ impl Fixture {
         let context = ServerContext {
             config: Arc::new(self.config.clone()),
             tls: TlsContext::load(&self.config.tls)?,
-            limits: Limits::new(&self.config.limits),
+            limits: Limits::open_for(&self.config),
             drain: drain.clone(),
         };
         tokio::spawn(run(context, sockets));

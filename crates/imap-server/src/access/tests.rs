@@ -49,7 +49,8 @@ impl World {
             store.create_account(&address(user)).unwrap();
         }
         let alice = store.account(&address("alice")).unwrap();
-        let shared = Shared { config: Arc::new(config), directory: Arc::new(directory), store };
+        let (config, directory) = (Arc::new(config), Arc::new(directory));
+        let shared = Shared { config, directory, store, events: mail_events::EventLog::off() };
         Self { shared: Arc::new(shared), alice, mailboxes: 0, _dir: dir }
     }
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mail_events::{
-    Attempt, AttemptOutcome, Entry, Event, Message, MessageOutcome, Operation, Queued, QueuedWhy, Reader,
-    Refusal, Stage, Story, Trace,
+    Attempt, AttemptOutcome, Entry, Event, LoginFailure, Message, MessageOutcome, Operation, Queued,
+    QueuedWhy, Reader, Refusal, Stage, Story, Trace,
 };
 use serde_json::json;
 
@@ -64,6 +64,7 @@ fn event(event: &Event) -> Vec<String> {
     match event {
         Event::Message(it) => message(it),
         Event::Refusal(it) => refusal(it),
+        Event::LoginFailure(it) => vec![login_failure(it)],
         Event::Attempt(it) => vec![attempt(it)],
         Event::Queued(it) => vec![queued(it)],
         Event::Operator(it) => vec![operation(it)],
@@ -120,6 +121,12 @@ fn refusal(refusal: &Refusal) -> Vec<String> {
         (Stage::Rcpt | Stage::Mail, _) => format!("sender {sender} refused"),
     };
     vec![format!("{subject}: {reply}"), format!("{peer} ({helo}) had come to {listener}, {tls}{login}")]
+}
+
+fn login_failure(failure: &LoginFailure) -> String {
+    let LoginFailure { listener, peer, name, reason, .. } = failure;
+    let name = if name.is_empty() { "nobody that was named" } else { name };
+    format!("{peer} did not log in to {listener} as {name}: {reason}")
 }
 
 fn attempt(attempt: &Attempt) -> String {

@@ -61,9 +61,9 @@ fn sasl_goes_in_steps_at_once_or_is_cancelled() {
 #[test]
 fn too_many_wrong_passwords_close_the_connection() {
     let mut session = Session::new(OPEN, 2);
-    assert!(matches!(session.logged_in(Err(LoginError::Credentials)), Step::Reply(_)));
+    assert!(matches!(session.logged_in(Err(LoginError::Credentials(WRONG))), Step::Reply(_)));
     assert!(matches!(session.logged_in(Err(LoginError::InUse)), Step::Reply(_)));
-    assert!(matches!(session.logged_in(Err(LoginError::Credentials)), Step::Close(_)));
+    assert!(matches!(session.logged_in(Err(LoginError::Credentials(WRONG))), Step::Close(_)));
 }
 
 #[test]
