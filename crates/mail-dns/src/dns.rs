@@ -89,6 +89,19 @@ impl Dns {
         if addresses.is_empty() { Err(missing.unwrap_or(LookupError::NoRecords)) } else { Ok(addresses) }
     }
 
+    /// The addresses of a host that are of the kind of `like`, none if it has none.
+    ///
+    /// # Errors
+    /// Temporary ones only.
+    pub async fn addresses_like(&self, host: &str, like: IpAddr) -> Result<Vec<IpAddr>, LookupError> {
+        let kind = if like.is_ipv4() { RecordType::A } else { RecordType::AAAA };
+        match self.look_up(host, kind).await {
+            Ok(lookup) => Ok(records(&lookup).filter_map(RData::ip_addr).take(MAX_ADDRESSES).collect()),
+            Err(error) if error.is_temporary() => Err(error),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
     /// The names of an address, in lower case without the last dot.
     ///
     /// # Errors
@@ -124,15 +137,26 @@ impl Dns {
         Ok(records(&lookup).filter_map(text).collect())
     }
 
-    /// Asks for the records of a name, which is taken from the root on.
+    /// Asks for the records of a name, which is taken from the root on and octet by octet: whatever a sender makes of it (RFC 7208 §7)
+    /// stands for nothing but itself.
     pub(crate) async fn look_up(&self, name: &str, kind: RecordType) -> Result<Lookup, LookupError> {
-        let mut name = Name::from_str_relaxed(name).map_err(|_| LookupError::NotAName)?;
-        name.set_fqdn(true);
+        let name = absolute(name).ok_or(LookupError::NotAName)?;
         match timeout(self.timeout, self.resolver.lookup(name, kind)).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(LookupError::TimedOut(self.timeout)),
         }
     }
+}
+
+/// The name from the root on; one that is not in A-labels is put into them. `None` if there is no such name.
+fn absolute(name: &str) -> Option<Name> {
+    if name.is_ascii() {
+        let labels = name.strip_suffix('.').unwrap_or(name).split('.');
+        return Name::from_labels(labels.map(str::as_bytes)).ok();
+    }
+    let mut name = Name::from_str_relaxed(name).ok()?;
+    name.set_fqdn(true);
+    Some(name)
 }
 
 /// What an answer holds, in its order.

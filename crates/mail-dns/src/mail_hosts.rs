@@ -47,6 +47,20 @@ impl Dns {
         }
     }
 
+    /// The names of a domain's MX records, in the order of the answer, none if it has none. Unlike [`Self::mail_hosts`] no name stands for
+    /// the domain itself, and that of a null MX is empty: RFC 7208 §5.4.
+    ///
+    /// # Errors
+    /// Temporary ones only.
+    pub async fn exchanges(&self, domain: &str) -> Result<Vec<String>, LookupError> {
+        let name = |data: &RData| if let RData::MX(mx) = data { Some(plain(&mx.exchange)) } else { None };
+        match self.look_up(domain, RecordType::MX).await {
+            Ok(lookup) => Ok(records(&lookup).filter_map(name).collect()),
+            Err(error) if error.is_temporary() => Err(error),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
     async fn itself(&self, domain: &str) -> Result<MailHosts, LookupError> {
         match self.addresses(domain).await {
             Ok(_) => Ok(MailHosts::Itself),

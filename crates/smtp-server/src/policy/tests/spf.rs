@@ -1,4 +1,6 @@
-//! RFC 7208: the examples of its Appendix A, and its limits.
+//! RFC 7208: the examples of its Appendix A; `rules.rs` has the rest of its rules.
+
+mod rules;
 
 use mail_auth::SpfResult::{self, Fail, None as NoRecord, Pass, PermError, SoftFail, TempError};
 
