@@ -29,6 +29,13 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn start(port: u16, options: &[&str]) -> Result<Self> {
+        let mut sink = Self::listen(options, &|_| format!("127.0.0.1:{port}"))?;
+        sink.process.wait_for_port(port)?;
+        Ok(sink)
+    }
+
+    /// One that listens at an address in the folder that it is given.
+    fn listen(options: &[&str], address: &dyn Fn(&str) -> String) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut command = Command::new(SINK);
         command.current_dir(folder.path()).args(["-4", "-d", "mail."]).args(options);
@@ -36,8 +43,8 @@ impl Sink {
             // It does not run as root without being told to.
             command.args(["-u", "root"]);
         }
-        let (mut process, _) = Process::start(command.args([&format!("127.0.0.1:{port}"), "100"]))?;
-        process.wait_for_port(port)?;
+        let address = address(&folder.path().display().to_string());
+        let (process, _) = Process::start(command.args([&address, "100"]))?;
         Ok(Self { process, folder })
     }
 
@@ -133,6 +140,30 @@ fn mail_for_elsewhere_goes_by_the_smarthost_and_mail_for_here_does_not() -> Resu
     is_empty(&installation)?;
     assert!(messages_in(&installation.site().person("alice").maildir)?.is_empty(), "no bounce");
     Ok(())
+}
+
+/// RFC 2033, by Postfix' smtp-sink over a socket of this machine.
+#[test]
+fn a_route_leads_by_lmtp_to_another_store() -> Result<()> {
+    let port = free_port();
+    let (lmtp, smarthost) =
+        (Sink::listen(&["-L"], &|folder| format!("unix:{folder}/lmtp"))?, Sink::start(port, &[])?);
+    let more = format!(
+        "[relay]\nsmarthost = \"127.0.0.1:{port}\"\ntls = \"none\"\n[[relay.route]]\ndomains = [\"store.test\"]\n\
+         senders = [\"@relay.test\"]\nsmarthost = \"lmtp:unix:{}/lmtp\"\n",
+        lmtp.folder.path().display()
+    );
+    let installation = Installation::new("relay.test", &["alice"], &more)?;
+    let _servers = installation.serve()?;
+    let mail = Mail::new("alice@relay.test", "eve@store.test", "into the store", "text");
+    submit(&installation, &mail, &["eve@store.test", "mallory@store.test", "eve@elsewhere.test"])?;
+    let [stored] = lmtp.messages(1)?.try_into().map_err(|all| anyhow::anyhow!("{all:?}"))?;
+    for recipient in ["eve@store.test", "mallory@store.test"] {
+        assert!(stored.contains(&format!("X-Rcpt-Args: <{recipient}>")), "{stored}");
+    }
+    assert!(!stored.contains("elsewhere.test>"), "{stored}");
+    smarthost.messages(1)?;
+    is_empty(&installation)
 }
 
 #[test]

@@ -20,7 +20,7 @@ use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 pub use dns::DnsConfig;
 pub use events::EventsConfig;
 pub use milter::{Milter, MilterAddress, MilterDefault};
-pub use relay::{RelayConfig, RelayTls, Route, SecurityConfig, Smarthost};
+pub use relay::{RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost};
 pub use units::{show_size, size as parse_size};
 pub use verdicts::{
     DmarcObedience, DnsList, GreylistConfig, ListKind, ListSubject, RatesConfig, VerdictsConfig, Weights,

@@ -1,6 +1,7 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use mail_types::{Domain, Secret};
+use mail_types::{Address, AddressPattern, Domain, Secret};
 
 use crate::reader::Reader;
 
@@ -13,8 +14,10 @@ pub struct RelayConfig {
     pub direct: bool,
     /// The port of mail hosts.
     pub port: u16,
-    /// `[[relay.route]]`
+    /// `[[relay.route]]`; the first that fits decides.
     pub routes: Vec<Route>,
+    /// `[[relay.source]]`; the first that fits decides.
+    pub sources: Vec<RelaySource>,
     /// `[relay.security]`
     pub security: SecurityConfig,
 }
@@ -36,22 +39,74 @@ impl Default for SecurityConfig {
     }
 }
 
-/// Domains whose mail goes another way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Mail that goes another way: what both its lists fit, an empty one fitting all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Route {
-    /// Whose mail; not that of their subdomains.
+    /// Whose mail, by the reverse path.
+    pub senders: Vec<AddressPattern>,
+    /// Where it is for; not the subdomains of these.
     pub domains: Vec<Domain>,
     /// By this host; straight to the domain's mail hosts without one.
     pub smarthost: Option<Smarthost>,
 }
 
+/// Addresses of this machine that mail goes out from. Hosts of a family without one are not spoken to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RelaySource {
+    /// Whose mail, by the reverse path; everybody's where it is empty.
+    pub senders: Vec<AddressPattern>,
+    /// To hosts at IPv4 addresses.
+    pub v4: Option<Ipv4Addr>,
+    /// To hosts at IPv6 addresses.
+    pub v6: Option<Ipv6Addr>,
+    /// What we call ourselves in EHLO instead of the host's own name.
+    pub hostname: Option<Domain>,
+}
+
+impl RelaySource {
+    /// The address from which one of this family is spoken to.
+    #[must_use]
+    pub fn address_to(&self, host: IpAddr) -> Option<IpAddr> {
+        if host.is_ipv4() { self.v4.map(IpAddr::V4) } else { self.v6.map(IpAddr::V6) }
+    }
+
+    /// True if it is meant for what `sender` sends.
+    #[must_use]
+    pub fn is_of(&self, sender: Option<&Address>) -> bool {
+        fits(&self.senders, sender)
+    }
+}
+
+impl Route {
+    /// True if it is meant for what `sender` sends to an address in `domain`.
+    #[must_use]
+    pub fn is_of(&self, sender: Option<&Address>, domain: &Domain) -> bool {
+        fits(&self.senders, sender) && (self.domains.is_empty() || self.domains.contains(domain))
+    }
+}
+
+/// True if the list is empty or has the sender; nobody (`<>`) is in no list. The local part's case does not matter.
+fn fits(patterns: &[AddressPattern], sender: Option<&Address>) -> bool {
+    let is = |sender: &Address| {
+        patterns.iter().any(|pattern| match pattern {
+            AddressPattern::Address(address) => *address == sender.to_lowercase(),
+            AddressPattern::Domain(domain) => domain == sender.domain(),
+        })
+    };
+    patterns.is_empty() || sender.is_some_and(is)
+}
+
 /// The host that takes our mail for elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smarthost {
-    /// A name or address.
+    /// A name or address; for a socket of this machine, its path as it is shown.
     pub host: String,
     /// The port.
     pub port: u16,
+    /// A socket of this machine, instead of host and port.
+    pub socket: Option<PathBuf>,
+    /// It is spoken to by LMTP (RFC 2033).
+    pub lmtp: bool,
     /// How the connection is secured.
     pub tls: RelayTls,
     /// CA certificates to trust besides the system's (PEM).
@@ -76,18 +131,28 @@ pub enum RelayTls {
 impl Default for RelayConfig {
     fn default() -> Self {
         let security = SecurityConfig::default();
-        Self { smarthost: None, direct: true, port: 25, routes: Vec::new(), security }
+        Self { smarthost: None, direct: true, port: 25, routes: Vec::new(), sources: Vec::new(), security }
     }
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone)]
+enum Target {
+    MailHosts,
+    Smtp(String, u16),
+    Lmtp(String, u16),
+    LmtpSocket(PathBuf),
 }
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>) -> RelayConfig {
     let standard = RelayConfig::default();
     let host = reader.parsed("smarthost", "\"host:port\", such as \"smtp.example.net:587\"", host_and_port);
     RelayConfig {
-        smarthost: smarthost(reader, host),
+        smarthost: smarthost(reader, host.map(|(host, port)| Target::Smtp(host, port))),
         direct: reader.bool("direct", standard.direct),
         port: reader.number("port", 1, standard.port),
         routes: reader.tables("route", route).unwrap_or_default(),
+        sources: reader.tables("source", source).unwrap_or_default(),
         security: reader.table("security", security),
     }
 }
@@ -102,24 +167,71 @@ fn security(reader: &mut Reader<'_, '_>) -> SecurityConfig {
 }
 
 fn route(reader: &mut Reader<'_, '_>) -> Option<Route> {
-    if !reader.has("domains") {
-        reader.missing("domains", "say whose mail goes this way, such as domains = [\"example.net\"]");
+    if !reader.has("domains") && !reader.has("senders") {
+        reader.missing(
+            "domains",
+            "say whose mail goes this way, by domains = [\"example.net\"] or senders = [\"@example.org\"]",
+        );
     }
     if !reader.has("smarthost") {
         reader.missing("smarthost", "say where the mail goes, such as smarthost = \"mx\"");
     }
     let domain = |text: &str| text.parse::<Domain>().ok();
-    let domains = reader.list("domains", "a domain such as \"example.net\"", domain);
-    let host =
-        reader.parsed("smarthost", "\"host:port\", such as \"smtp.example.net:587\", or \"mx\"", |text| {
-            if text == "mx" { Some(None) } else { host_and_port(text).map(Some) }
-        });
-    let smarthost = smarthost(reader, host.clone().flatten());
-    host.is_some().then_some(Route { domains: domains?, smarthost })
+    let domains = reader.list("domains", "a domain such as \"example.net\"", domain).unwrap_or_default();
+    let senders = senders(reader);
+    let target = reader.parsed("smarthost", TARGET, target);
+    let smarthost = smarthost(reader, target.clone());
+    let is_whole = target.is_some() && !(domains.is_empty() && senders.is_empty());
+    is_whole.then_some(Route { senders, domains, smarthost })
 }
 
-/// The keys that say how to speak to the smarthost `host`.
-fn smarthost(reader: &mut Reader<'_, '_>, host: Option<(String, u16)>) -> Option<Smarthost> {
+/// What is expected where [`target`] reads.
+const TARGET: &str =
+    "\"host:port\", such as \"smtp.example.net:587\", \"mx\", \"lmtp:host:port\" or \"lmtp:unix:/path\"";
+
+fn target(text: &str) -> Option<Target> {
+    let Some(lmtp) = text.strip_prefix("lmtp:") else {
+        let smtp = |(host, port)| Target::Smtp(host, port);
+        return if text == "mx" { Some(Target::MailHosts) } else { host_and_port(text).map(smtp) };
+    };
+    match lmtp.strip_prefix("unix:").map(PathBuf::from) {
+        Some(path) => path.is_absolute().then_some(Target::LmtpSocket(path)),
+        None => host_and_port(lmtp).map(|(host, port)| Target::Lmtp(host, port)),
+    }
+}
+
+fn senders(reader: &mut Reader<'_, '_>) -> Vec<AddressPattern> {
+    let pattern = |text: &str| text.parse::<AddressPattern>().ok().map(|it| it.to_lowercase());
+    let expected = "an address such as \"alice@example.org\", or \"@example.org\" for all of a domain";
+    reader.list("senders", expected, pattern).unwrap_or_default()
+}
+
+fn source(reader: &mut Reader<'_, '_>) -> Option<RelaySource> {
+    let expected = "an address of this machine, such as \"192.0.2.10\" or \"2001:db8::10\"";
+    let addresses = reader.list("addresses", expected, |text| text.parse::<IpAddr>().ok());
+    let senders = senders(reader);
+    let hostname = reader
+        .parsed("hostname", "a host name such as \"mail.example.org\"", |text| text.parse::<Domain>().ok());
+    let v4: Vec<_> =
+        of_family(addresses.as_deref(), |it| if let IpAddr::V4(v4) = it { Some(v4) } else { None });
+    let v6: Vec<_> =
+        of_family(addresses.as_deref(), |it| if let IpAddr::V6(v6) = it { Some(v6) } else { None });
+    if v4.is_empty() && v6.is_empty() {
+        reader.missing("addresses", "say from where mail goes out, such as addresses = [\"192.0.2.10\"]");
+        return None;
+    }
+    if v4.len() > 1 || v6.len() > 1 {
+        reader.wrong("addresses: one of each family; repeat the table for another with senders of its own");
+    }
+    Some(RelaySource { senders, v4: v4.first().copied(), v6: v6.first().copied(), hostname })
+}
+
+fn of_family<T>(addresses: Option<&[IpAddr]>, family: impl Fn(IpAddr) -> Option<T>) -> Vec<T> {
+    addresses.unwrap_or_default().iter().copied().filter_map(family).collect()
+}
+
+/// The keys that say how to speak to `target`; `None` if that is a domain's mail hosts.
+fn smarthost(reader: &mut Reader<'_, '_>, target: Option<Target>) -> Option<Smarthost> {
     let tls =
         reader.parsed(
             "tls",
@@ -141,8 +253,18 @@ fn smarthost(reader: &mut Reader<'_, '_>, host: Option<(String, u16)>) -> Option
             None
         }
     };
-    let tls = tls.unwrap_or(RelayTls::Opportunistic);
-    host.map(|(host, port)| Smarthost { host, port, tls, ca_file, credentials })
+    let (host, port, socket, lmtp) = match target? {
+        Target::MailHosts => return None,
+        Target::Smtp(host, port) => (host, port, None, false),
+        Target::Lmtp(host, port) => (host, port, None, true),
+        Target::LmtpSocket(path) => (path.display().to_string(), 0, Some(path), true),
+    };
+    if socket.is_some() && matches!(tls, Some(RelayTls::Required | RelayTls::Implicit)) {
+        reader.wrong("a socket of this machine has no name that a certificate could be for: leave tls out");
+    }
+    // Who listens on a socket of this machine needs no encryption.
+    let usual = if socket.is_some() { RelayTls::None } else { RelayTls::Opportunistic };
+    Some(Smarthost { host, port, socket, lmtp, tls: tls.unwrap_or(usual), ca_file, credentials })
 }
 
 /// The first line of the file.
@@ -161,8 +283,8 @@ pub(crate) fn host_and_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let valid = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.parse::<std::net::Ipv4Addr>().is_ok() || host.parse::<Domain>().is_ok(),
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok() || host.parse::<Domain>().is_ok(),
     };
     Some((bare.unwrap_or(host).to_owned(), port.parse().ok()?)).filter(|_| valid)
 }

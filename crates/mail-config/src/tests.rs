@@ -177,8 +177,10 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(switched_on.log, standard.log);
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
     assert_eq!(as_shipped.relay, standard.relay);
-    let without_hosts = RelayConfig { smarthost: None, routes: Vec::new(), ..switched_on.relay.clone() };
+    let without_hosts =
+        RelayConfig { smarthost: None, routes: Vec::new(), sources: Vec::new(), ..switched_on.relay.clone() };
     assert_eq!((without_hosts, switched_on.relay.routes.len()), (standard.relay, 1));
+    assert_eq!(switched_on.relay.sources.len(), 1);
 }
 
 /// Of which only the address is said.
@@ -353,4 +355,40 @@ fn routes_lead_domains_to_a_smarthost_or_to_their_mail_hosts() {
     ] {
         assert!(found.contains(part), "{part}: {found}");
     }
+}
+
+#[test]
+fn routes_are_for_senders_too_and_lead_to_lmtp() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let text = "hostname = \"mail.example.org\"\n[[relay.route]]\nsenders = [\"@Example.org\", \"Bob@example.net\"]\n\
+        smarthost = \"lmtp:unix:/run/dovecot/lmtp\"\n[[relay.route]]\ndomains = [\"a.test\"]\nsmarthost = \"lmtp:[::1]:24\"\n";
+    std::fs::write(&file, text).unwrap();
+    let routes = Config::load(&file).unwrap().relay.routes;
+    let hosts: Vec<_> = routes.iter().map(|route| route.smarthost.clone().unwrap()).collect();
+    assert!(hosts.iter().all(|host| host.lmtp));
+    assert_eq!(hosts[0].socket.as_deref(), Some(Path::new("/run/dovecot/lmtp")));
+    assert_eq!((hosts[0].tls, hosts[1].tls), (RelayTls::None, RelayTls::Opportunistic));
+    assert_eq!((hosts[1].host.as_str(), hosts[1].port, hosts[1].socket.as_ref()), ("::1", 24, None));
+    let is_of = |sender: &str| routes[0].is_of(sender.parse().ok().as_ref(), &"x.test".parse().unwrap());
+    assert!(is_of("any@example.org") && is_of("bob@example.net") && !is_of("eve@example.net") && !is_of(""));
+    let found = mistakes(
+        "hostname = \"mail.example.org\"\n[[relay.route]]\nsmarthost = \"lmtp:unix:lmtp\"\n\
+         [[relay.route]]\ndomains = [\"a.test\"]\nsmarthost = \"lmtp:unix:/lmtp\"\ntls = \"required\"\n",
+    );
+    assert!(
+        found.contains("relay.route.smarthost = \"lmtp:unix:lmtp\"") && found.contains("leave tls out"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_source_has_one_address_of_each_family() {
+    let source = |addresses: &str| {
+        mistakes(&format!("hostname = \"mail.example.org\"\n[[relay.source]]\naddresses = [{addresses}]\n"))
+    };
+    assert_eq!(source("\"192.0.2.1\", \"2001:db8::1\""), "");
+    assert!(source("\"192.0.2.1\", \"192.0.2.2\"").contains("one of each family"));
+    assert!(source("").contains("relay.source.addresses is missing"));
+    assert!(source("\"eth0\"").contains("\"eth0\": expected an address"));
 }

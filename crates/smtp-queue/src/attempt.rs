@@ -149,11 +149,13 @@ impl Deliverer {
     fn route(&self, attempt: &mut Attempt, now: Timestamp) -> Vec<Here> {
         let (mut local, mut over) = (Vec::new(), Vec::new());
         let is_over = attempt.message.handling.is_over(now);
-        let here = attempt.destination == Destination::Here;
+        let here = attempt.destination.is_here();
         for position in attempt.due(now) {
             let Some(recipient) = attempt.message.recipients.get(position) else { continue };
-            let is_meant = here || self.relay.routes.to(recipient.address.domain()) == attempt.destination;
-            match self.local.route(&recipient.address, attempt.message.sender.as_ref()) {
+            let sender = attempt.message.sender.as_ref();
+            let is_meant =
+                here || self.relay.routes.to(sender, recipient.address.domain()) == attempt.destination;
+            match self.local.route(&recipient.address, sender) {
                 Route::Local(_) if here && is_over => over.push(position),
                 Route::Elsewhere if is_meant && !here && is_over => over.push(position),
                 Route::Local(reached) if here => local.push((position, reached)),

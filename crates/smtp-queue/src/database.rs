@@ -4,6 +4,7 @@
 //! holds what is to be done, in order.
 
 mod group;
+mod notices;
 mod operator;
 mod row;
 
@@ -20,13 +21,15 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
+use crate::pick::Due;
 use crate::{QueueError, Status};
 
 pub(crate) use group::{Change, Writer};
+pub use notices::Notice;
 pub(crate) use operator::Selection;
 use row::{body_code, state_code, timestamp};
 
-const FORMAT: i64 = 6;
+const FORMAT: i64 = 7;
 /// The tables of format [`SCHEMA_FORMAT`]; a new database is brought from it to [`FORMAT`] as an old one is.
 const SCHEMA_FORMAT: usize = 5;
 const SCHEMA: &str = "
@@ -67,8 +70,9 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 /// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
-/// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures, 5 of no messages without a file.
-const UPGRADES: [&str; 5] = [
+/// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures, 5 of no messages without a file, 6 of no
+/// senders beside recipients and of no notices.
+const UPGRADES: [&str; 6] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
@@ -88,14 +92,18 @@ const UPGRADES: [&str; 5] = [
      ALTER TABLE message ADD COLUMN content INTEGER;
      CREATE TRIGGER content_goes_with_its_message AFTER DELETE ON message WHEN old.content IS NOT NULL
          BEGIN DELETE FROM content WHERE id = old.content; END;",
+    "ALTER TABLE recipient ADD COLUMN sender TEXT NOT NULL DEFAULT '';
+     UPDATE recipient SET sender = coalesce((SELECT sender FROM message WHERE id = message), '');
+     CREATE TABLE notice (subject TEXT PRIMARY KEY, text TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
 ];
 /// What is due is found in it alone, without a look at the table. Older versions had one without the address, then one without the
-/// priority.
+/// priority, then one without the sender.
 const INDEX: &str = "
-    CREATE INDEX IF NOT EXISTS recipient_due_by_priority ON recipient (priority, next_attempt, address)
+    CREATE INDEX IF NOT EXISTS recipient_due_of_sender ON recipient (priority, next_attempt, address, sender)
         WHERE next_attempt IS NOT NULL;
     DROP INDEX IF EXISTS recipient_due;
     DROP INDEX IF EXISTS recipient_due_at;
+    DROP INDEX IF EXISTS recipient_due_by_priority;
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -208,12 +216,12 @@ impl Database {
         QueueError::Database { path: self.path.clone(), source }
     }
 
-    /// Shows `offer` the message, the address and the priority of each recipient that is to be tried at `now`, the highest priority
+    /// Shows `offer` each recipient that is to be tried at `now`, the highest priority
     /// first, and of it what is longest due, until it breaks off. Returns when the next one will be, if it was asked for all.
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        offer: impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
+        offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Timestamp>, QueueError> {
         self.read_due(now, offer).map_err(|source| self.failed(source))
     }
@@ -221,7 +229,7 @@ impl Database {
     fn read_due(
         &self,
         now: Timestamp,
-        mut offer: impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
+        mut offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
     ) -> rusqlite::Result<Option<Timestamp>> {
         let (mut below, mut next) = (i64::MAX, None);
         while let Some(priority) = self.highest_priority(below)? {
@@ -250,11 +258,11 @@ impl Database {
         &self,
         number: i64,
         now: Timestamp,
-        offer: &mut impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
+        offer: &mut impl FnMut(&Due<'_>) -> ControlFlow<()>,
     ) -> rusqlite::Result<ControlFlow<(), Option<Timestamp>>> {
         let priority = row::priority(number, 0)?;
         let mut statement = self.connection.prepare_cached(
-            "SELECT next_attempt, message, address FROM recipient
+            "SELECT next_attempt, message, address, sender FROM recipient
              WHERE next_attempt IS NOT NULL AND priority = ?1 ORDER BY next_attempt",
         )?;
         let mut rows = statement.query([number])?;
@@ -263,7 +271,9 @@ impl Database {
             if moment > now {
                 return Ok(ControlFlow::Continue(Some(moment)));
             }
-            if offer(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?, priority).is_break() {
+            let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
+            let due = Due { message: text(1)?, recipient: text(2)?, sender: text(3)?, priority };
+            if offer(&due).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -331,7 +341,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 
 /// Writes only where something is to be changed.
 fn index(connection: &Connection) -> rusqlite::Result<()> {
-    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_by_priority'";
+    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_of_sender'";
     if connection.query_row(count, [], |row| row.get::<_, i64>(0))? == 0 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
     }
@@ -370,9 +380,11 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             content,
         ])?;
     let mut recipient = transaction.prepare_cached(
-        "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original, priority)
-         VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
+        "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original, priority,
+             sender)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?)",
     )?;
+    let sender = envelope.sender.as_ref().map(Address::to_string).unwrap_or_default();
     for (position, address) in (0_i64..).zip(&envelope.recipients) {
         let parameters = envelope.requests.recipients.get(address);
         recipient.execute(params![
@@ -384,6 +396,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             // Never longer than it came, so that it can be read again.
             parameters.and_then(|it| it.original.as_ref()).map(OriginalRecipient::in_utf8),
             handling.priority.unwrap_or_default().get(),
+            sender,
         ])?;
     }
     Ok(())

@@ -33,7 +33,7 @@ impl Destinations {
     /// A delivery begins.
     pub(crate) fn begin(&mut self, destination: &Destination) {
         // Ourselves we know.
-        let first = if *destination == Destination::Here { self.most } else { FIRST.min(self.most) };
+        let first = if destination.is_here() { self.most } else { FIRST.min(self.most) };
         let load = self.loads.entry(destination.clone()).or_insert(Load { active: 0, allowed: first });
         load.active += 1;
     }
@@ -52,6 +52,7 @@ impl Destinations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::Way;
 
     fn started(destinations: &mut Destinations, destination: &Destination) -> usize {
         let mut count = 0;
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_destination_gets_more_as_it_answers_and_less_when_it_does_not() {
-        let (one, other) = (Destination::Smarthost(0), Destination::Smarthost(1));
+        let (one, other) = (Way::Smarthost(0).into(), Way::Smarthost(1).into());
         let mut destinations = Destinations::new(5);
         assert_eq!(started(&mut destinations, &one), 2);
         assert_eq!(started(&mut destinations, &other), 2, "each has its own");

@@ -32,6 +32,7 @@ mod writer;
 
 pub use arrival::{Arrival, Receipt};
 pub use content::Content;
+pub use database::Notice;
 pub use dsn::Action;
 pub use error::QueueError;
 pub use handling::{Deadline, Handling};

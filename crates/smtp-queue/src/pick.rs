@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use mail_types::{Address, Domain};
 
-use crate::routes::{Destination, Routes};
+use crate::routes::{Destination, Routes, Way};
 use crate::{Priority, QueueId};
 
 /// What one delivery is about: the recipients of one message that are at one destination.
@@ -13,6 +13,16 @@ use crate::{Priority, QueueId};
 pub(crate) struct Piece {
     pub(crate) id: QueueId,
     pub(crate) destination: Destination,
+    pub(crate) priority: Priority,
+}
+
+/// A recipient that is due, as the index has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Due<'a> {
+    pub(crate) message: &'a str,
+    /// The reverse path; empty for `<>`.
+    pub(crate) sender: &'a str,
+    pub(crate) recipient: &'a str,
     pub(crate) priority: Priority,
 }
 
@@ -28,8 +38,8 @@ pub(crate) struct Picker<'a> {
     here: HashSet<Domain>,
     /// Under way, or about to be.
     busy: HashSet<Piece>,
-    /// Destinations by domain, as far as they were met.
-    known: HashMap<String, Destination>,
+    /// Destinations by sender, where that matters, and domain, as far as they were met.
+    known: HashMap<String, HashMap<String, Destination>>,
     counts: HashMap<(Destination, Priority), usize>,
     pub(crate) picked: Vec<Piece>,
     /// Destinations for which more is due than was picked.
@@ -53,24 +63,17 @@ impl<'a> Picker<'a> {
     }
 
     /// Looks at a recipient that is due, those of the highest priority first, and of them the longest due.
-    pub(crate) fn offer(&mut self, message: &str, recipient: &str, priority: Priority) -> ControlFlow<()> {
+    pub(crate) fn offer(&mut self, due: &Due<'_>) -> ControlFlow<()> {
         if self.picked.len() >= MAX_PICKED {
             return ControlFlow::Break(());
         }
-        let domain = recipient.rsplit_once('@').map_or(recipient, |(_, domain)| domain);
-        if !self.known.contains_key(domain) {
-            // What can't be read is told as any failure of a local delivery is.
-            let address = recipient.parse::<Address>().ok();
-            let destination = address.map_or(Destination::Here, |address| self.destination(address.domain()));
-            self.known.insert(domain.to_owned(), destination);
-        }
-        let Some(destination) = self.known.get(domain) else { return ControlFlow::Continue(()) };
-        let counted = (destination.clone(), priority);
+        let Due { message, priority, .. } = *due;
+        let counted = (self.destination(due), priority);
         if self.counts.get(&counted).is_some_and(|count| *count >= MAX_PICKED_OF_ONE) {
             self.left.insert(counted.0);
             return ControlFlow::Continue(());
         }
-        let piece = Piece { id: QueueId(message.to_owned()), destination: destination.clone(), priority };
+        let piece = Piece { id: QueueId(message.to_owned()), destination: counted.0.clone(), priority };
         if self.busy.insert(piece.clone()) {
             *self.counts.entry(counted).or_default() += 1;
             self.picked.push(piece);
@@ -78,8 +81,22 @@ impl<'a> Picker<'a> {
         ControlFlow::Continue(())
     }
 
-    fn destination(&self, domain: &Domain) -> Destination {
-        if self.here.contains(domain) { Destination::Here } else { self.routes.to(domain) }
+    fn destination(&mut self, due: &Due<'_>) -> Destination {
+        let Due { sender, recipient, .. } = *due;
+        let sender = if self.routes.look_at_senders() { sender } else { "" };
+        let domain = recipient.rsplit_once('@').map_or(recipient, |(_, domain)| domain);
+        if let Some(known) = self.known.get(sender).and_then(|known| known.get(domain)) {
+            return known.clone();
+        }
+        // What can't be read is told as any failure of a local delivery is.
+        let destination = match recipient.parse::<Address>() {
+            Ok(address) if !self.here.contains(address.domain()) => {
+                self.routes.to(sender.parse().ok().as_ref(), address.domain())
+            }
+            Ok(_) | Err(_) => Way::Here.into(),
+        };
+        self.known.entry(sender.to_owned()).or_default().insert(domain.to_owned(), destination.clone());
+        destination
     }
 }
 
@@ -91,28 +108,35 @@ mod tests {
 
     const NORMAL: Priority = Priority::NORMAL;
 
+    fn due<'a>(message: &'a str, recipient: &'a str, priority: Priority) -> Due<'a> {
+        Due { message, sender: "carol@example.org", recipient, priority }
+    }
+
+    fn mail_hosts(domain: &str) -> Destination {
+        Way::MailHosts(domain.parse().unwrap()).into()
+    }
+
     #[test]
     fn a_backlog_for_one_destination_leaves_the_others_their_turn() {
         let routes = Routes::new(&RelayConfig::default());
         let ours: Domain = "example.org".parse().unwrap();
         let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[]);
         for number in 0..10_000 {
-            assert!(picker.offer(&format!("m{number}"), "bob@dead.test", NORMAL).is_continue());
+            assert!(picker.offer(&due(&format!("m{number}"), "bob@dead.test", NORMAL)).is_continue());
         }
-        assert!(picker.offer("m1", "eve@live.test", NORMAL).is_continue());
-        assert!(picker.offer("m1", "mallory@LIVE.test", NORMAL).is_continue());
-        assert!(picker.offer("m1", "alice@example.org", NORMAL).is_continue());
+        assert!(picker.offer(&due("m1", "eve@live.test", NORMAL)).is_continue());
+        assert!(picker.offer(&due("m1", "mallory@LIVE.test", NORMAL)).is_continue());
+        assert!(picker.offer(&due("m1", "alice@example.org", NORMAL)).is_continue());
         let behind: Vec<_> = picker.picked.iter().skip(MAX_PICKED_OF_ONE).map(|it| &it.destination).collect();
-        let live = Destination::MailHosts("live.test".parse().unwrap());
-        assert_eq!(behind, [&live, &Destination::Here]);
-        assert_eq!(picker.left, HashSet::from([Destination::MailHosts("dead.test".parse().unwrap())]));
+        assert_eq!(behind, [&mail_hosts("live.test"), &Way::Here.into()]);
+        assert_eq!(picker.left, HashSet::from([mail_hosts("dead.test")]));
     }
 
     /// RFC 6710 §5
     #[test]
     fn what_matters_more_passes_a_backlog_that_waits_for_the_same_destination() {
         let routes = Routes::new(&RelayConfig::default());
-        let destination = Destination::MailHosts("x.test".parse().unwrap());
+        let destination = mail_hosts("x.test");
         let piece = |number: usize| Piece {
             id: QueueId(format!("m{number}")),
             destination: destination.clone(),
@@ -120,8 +144,8 @@ mod tests {
         };
         let waiting: Vec<Piece> = (0..MAX_PICKED_OF_ONE).map(piece).collect();
         let mut picker = Picker::new(&routes, [], HashSet::new(), &waiting);
-        assert!(picker.offer("urgent", "a@x.test", "3".parse().unwrap()).is_continue());
-        assert!(picker.offer("usual", "a@x.test", NORMAL).is_continue());
+        assert!(picker.offer(&due("urgent", "a@x.test", "3".parse().unwrap())).is_continue());
+        assert!(picker.offer(&due("usual", "a@x.test", NORMAL)).is_continue());
         let picked: Vec<_> = picker.picked.iter().map(|it| it.id.0.as_str()).collect();
         assert_eq!(picked, ["urgent"]);
     }
@@ -129,13 +153,13 @@ mod tests {
     #[test]
     fn what_is_under_way_is_not_picked_again() {
         let routes = Routes::new(&RelayConfig::default());
-        let destination = Destination::MailHosts("x.test".parse().unwrap());
+        let destination = mail_hosts("x.test");
         let busy = Piece { id: QueueId("m1".to_owned()), destination, priority: NORMAL };
         let mut picker = Picker::new(&routes, [], HashSet::from([busy]), &[]);
         for (message, recipient) in
             [("m1", "a@x.test"), ("m1", "a@y.test"), ("m2", "a@x.test"), ("m2", "b@x.test")]
         {
-            assert!(picker.offer(message, recipient, NORMAL).is_continue());
+            assert!(picker.offer(&due(message, recipient, NORMAL)).is_continue());
         }
         let picked: Vec<_> = picker.picked.iter().map(|it| it.id.0.as_str()).collect();
         assert_eq!(picked, ["m1", "m2"]);

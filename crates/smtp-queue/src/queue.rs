@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use crate::database::{Attempted, Change, Database, NewMessage, Recorded, Selection, Writer};
+use crate::database::{Attempted, Change, Database, NewMessage, Notice, Recorded, Selection, Writer};
+use crate::pick::Due;
 use crate::writer::NewFile;
-use crate::{Content, Envelope, Priority, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
+use crate::{Content, Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
 
 /// An open queue. All calls block. Any number of processes may have it open.
 ///
@@ -107,6 +108,19 @@ impl Queue {
     /// [`QueueError::Database`].
     pub fn summary(&self) -> Result<Summary, QueueError> {
         self.reader().summary()
+    }
+
+    /// What the deliverer has to say of more than one message: what keeps mail waiting, by subject.
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub fn notices(&self) -> Result<Vec<Notice>, QueueError> {
+        self.reader().notices()
+    }
+
+    /// Puts these, subject and text, into the place of all notices.
+    pub(crate) fn set_notices(&self, notices: &[(String, String)]) -> Result<(), QueueError> {
+        self.writer.alone().set_notices(notices, Timestamp::now())
     }
 
     /// A queued message, as it was added.
@@ -218,7 +232,7 @@ impl Queue {
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        offer: impl FnMut(&str, &str, Priority) -> ControlFlow<()>,
+        offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Timestamp>, QueueError> {
         self.reader().due(now, offer)
     }
@@ -364,8 +378,8 @@ mod tests {
 
     fn due(queue: &Queue, now: Timestamp) -> Vec<String> {
         let mut due = Vec::new();
-        let mut offer = |message: &str, _: &str, _: Priority| {
-            due.push(message.to_owned());
+        let mut offer = |found: &Due<'_>| {
+            due.push(found.message.to_owned());
             ControlFlow::Continue(())
         };
         queue.due(now, &mut offer).unwrap();
@@ -415,7 +429,7 @@ mod tests {
         };
         let [low, usual, high, said] = ["-9", "", "9", "0"].map(add);
         assert_eq!(due(&queue, Timestamp::MAX), [high, usual, said, low]);
-        let next = queue.due(Timestamp::UNIX_EPOCH, |_, _, _| ControlFlow::Continue(())).unwrap();
+        let next = queue.due(Timestamp::UNIX_EPOCH, |_| ControlFlow::Continue(())).unwrap();
         assert!(next.is_some_and(|next| next <= Timestamp::now()));
     }
 

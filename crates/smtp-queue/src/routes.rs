@@ -1,13 +1,19 @@
-//! Where a domain's mail goes, as the config has it. Pure.
+//! Where mail goes, as the config has it, and from which address of ours. Pure.
 
-use std::collections::HashMap;
-
-use mail_config::{RelayConfig, Smarthost};
-use mail_types::Domain;
+use mail_config::{RelayConfig, RelaySource, Route, Smarthost};
+use mail_types::{Address, Domain};
 
 /// What takes mail: deliveries to one are counted, and its connections are kept for the next message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Destination {
+pub(crate) struct Destination {
+    pub(crate) way: Way,
+    /// The place in [`Routes::sources`] of the addresses from which it is spoken to; `None` for any.
+    pub(crate) source: Option<usize>,
+}
+
+/// Where mail goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
     /// Our own accounts and aliases.
     Here,
     /// The smarthost at this place of [`Routes::smarthosts`].
@@ -18,97 +24,164 @@ pub(crate) enum Destination {
     Nowhere,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    Smarthost(usize),
-    MailHosts,
-    Nowhere,
+impl From<Way> for Destination {
+    fn from(way: Way) -> Self {
+        Self { way, source: None }
+    }
 }
+
+impl Destination {
+    /// True for our own accounts and aliases.
+    pub(crate) const fn is_here(&self) -> bool {
+        matches!(self.way, Way::Here)
+    }
+}
+
+/// What a route says: the place of a smarthost, or the mail hosts.
+type Choice = Option<usize>;
 
 /// The ways to other domains.
 #[derive(Debug)]
 pub(crate) struct Routes {
     smarthosts: Vec<Smarthost>,
-    ways: HashMap<Domain, Way>,
-    others: Way,
+    /// The first that fits decides.
+    routes: Vec<(Route, Choice)>,
+    /// Where everything else goes; `None` for nowhere.
+    others: Option<Choice>,
+    sources: Vec<RelaySource>,
 }
 
 impl Routes {
     pub(crate) fn new(config: &RelayConfig) -> Self {
         let mut smarthosts = Vec::new();
-        let mut way = |smarthost: &Smarthost| {
+        let mut place = |smarthost: &Smarthost| {
             smarthosts.push(smarthost.clone());
-            Way::Smarthost(smarthosts.len() - 1)
+            smarthosts.len() - 1
         };
-        let without = if config.direct { Way::MailHosts } else { Way::Nowhere };
-        let others = config.smarthost.as_ref().map_or(without, &mut way);
-        let mut ways = HashMap::new();
-        for route in &config.routes {
-            let way = route.smarthost.as_ref().map_or(Way::MailHosts, &mut way);
-            ways.extend(route.domains.iter().map(|domain| (domain.clone(), way)));
-        }
-        Self { smarthosts, ways, others }
+        let others = config.smarthost.as_ref().map(|it| Some(place(it)));
+        let others = others.or(config.direct.then_some(None));
+        let routes = config.routes.iter();
+        let routes = routes.map(|route| (route.clone(), route.smarthost.as_ref().map(&mut place))).collect();
+        Self { smarthosts, routes, others, sources: config.sources.clone() }
     }
 
     pub(crate) fn smarthosts(&self) -> &[Smarthost] {
         &self.smarthosts
     }
 
+    pub(crate) fn sources(&self) -> &[RelaySource] {
+        &self.sources
+    }
+
     /// True if there is a way for every domain.
     pub(crate) const fn lead_everywhere(&self) -> bool {
-        !matches!(self.others, Way::Nowhere)
+        self.others.is_some()
     }
 
-    /// True if there are domains whose mail goes straight to their mail hosts.
+    /// True if there is mail that goes straight to the mail hosts of domains.
     pub(crate) fn lead_to_mail_hosts(&self) -> bool {
-        self.ways.values().chain([&self.others]).any(|way| matches!(way, Way::MailHosts))
+        self.others == Some(None) || self.routes.iter().any(|(_, choice)| choice.is_none())
     }
 
-    /// What takes mail for `domain`, which is not ours.
-    pub(crate) fn to(&self, domain: &Domain) -> Destination {
-        match self.ways.get(domain).copied().unwrap_or(self.others) {
-            Way::Smarthost(place) => Destination::Smarthost(place),
-            Way::MailHosts => Destination::MailHosts(domain.clone()),
-            Way::Nowhere => Destination::Nowhere,
-        }
+    /// True if it matters who sends.
+    pub(crate) fn look_at_senders(&self) -> bool {
+        self.routes.iter().any(|(route, _)| !route.senders.is_empty())
+            || self.sources.iter().any(|source| !source.senders.is_empty())
+    }
+
+    /// What takes mail of `sender` for `domain`, which is not ours.
+    pub(crate) fn to(&self, sender: Option<&Address>, domain: &Domain) -> Destination {
+        let found = self.routes.iter().find(|(route, _)| route.is_of(sender, domain));
+        let way = match found.map(|(_, choice)| *choice).or(self.others) {
+            Some(Some(place)) => Way::Smarthost(place),
+            Some(None) => Way::MailHosts(domain.clone()),
+            None => Way::Nowhere,
+        };
+        let has_source = !matches!(way, Way::Nowhere);
+        let source = self.sources.iter().position(|source| source.is_of(sender)).filter(|_| has_source);
+        Destination { way, source }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mail_config::{RelayTls, Route};
+    use mail_config::RelayTls;
 
     use super::*;
 
     fn smarthost(host: &str) -> Smarthost {
-        Smarthost { host: host.to_owned(), port: 25, tls: RelayTls::None, ca_file: None, credentials: None }
+        let (socket, ca_file, credentials) = (None, None, None);
+        let tls = RelayTls::None;
+        Smarthost { host: host.to_owned(), port: 25, socket, lmtp: false, tls, ca_file, credentials }
+    }
+
+    fn route(senders: &[&str], domains: &[&str], smarthost: Option<Smarthost>) -> Route {
+        Route {
+            senders: senders.iter().map(|it| it.parse().unwrap()).collect(),
+            domains: domains.iter().map(|it| it.parse().unwrap()).collect(),
+            smarthost,
+        }
     }
 
     #[track_caller]
-    fn check(config: &RelayConfig, domain: &str, expected: &str) {
+    fn check(config: &RelayConfig, sender: &str, domain: &str, expected: &str) {
         let routes = Routes::new(config);
-        let found = match routes.to(&domain.parse().unwrap()) {
-            Destination::Smarthost(place) => routes.smarthosts()[place].host.clone(),
-            Destination::MailHosts(domain) => format!("mx of {domain}"),
-            other @ (Destination::Here | Destination::Nowhere) => format!("{other:?}"),
+        let sender = sender.parse().ok();
+        let found = match routes.to(sender.as_ref(), &domain.parse().unwrap()).way {
+            Way::Smarthost(place) => routes.smarthosts()[place].host.clone(),
+            Way::MailHosts(domain) => format!("mx of {domain}"),
+            other @ (Way::Here | Way::Nowhere) => format!("{other:?}"),
         };
         assert_eq!(found, expected, "{domain}");
     }
 
     #[test]
     fn a_route_goes_before_the_smarthost_and_that_before_the_mail_hosts() {
-        let route = |domain: &str, smarthost| Route { domains: vec![domain.parse().unwrap()], smarthost };
-        let routes = vec![route("by.test", Some(smarthost("b"))), route("mx.test", None)];
+        let routes = vec![route(&[], &["by.test"], Some(smarthost("b"))), route(&[], &["mx.test"], None)];
         let config = RelayConfig { smarthost: Some(smarthost("a")), routes, ..RelayConfig::default() };
-        check(&config, "BY.test", "b");
-        check(&config, "sub.by.test", "a");
-        check(&config, "mx.test", "mx of mx.test");
+        check(&config, "", "BY.test", "b");
+        check(&config, "", "sub.by.test", "a");
+        check(&config, "", "mx.test", "mx of mx.test");
         let config = RelayConfig { smarthost: None, ..config };
-        check(&config, "by.test", "b");
-        check(&config, "other.test", "mx of other.test");
-        check(&config, "[192.0.2.1]", "mx of [192.0.2.1]");
+        check(&config, "", "by.test", "b");
+        check(&config, "", "other.test", "mx of other.test");
+        check(&config, "", "[192.0.2.1]", "mx of [192.0.2.1]");
         let config = RelayConfig { direct: false, ..config };
-        check(&config, "other.test", "Nowhere");
-        check(&config, "mx.test", "mx of mx.test");
+        check(&config, "", "other.test", "Nowhere");
+        check(&config, "", "mx.test", "mx of mx.test");
+    }
+
+    #[test]
+    fn a_route_is_for_senders_for_domains_or_for_both_and_the_first_that_fits_decides() {
+        let routes = vec![
+            route(&["boss@example.org"], &["by.test"], Some(smarthost("both"))),
+            route(&["@example.org"], &[], Some(smarthost("sender"))),
+            route(&[], &["by.test"], Some(smarthost("domain"))),
+        ];
+        let config = RelayConfig { routes, ..RelayConfig::default() };
+        check(&config, "Boss@Example.org", "by.test", "both");
+        check(&config, "boss@example.org", "other.test", "sender");
+        check(&config, "eve@example.org", "by.test", "sender");
+        check(&config, "eve@sub.example.org", "by.test", "domain");
+        check(&config, "", "by.test", "domain");
+        check(&config, "eve@example.net", "other.test", "mx of other.test");
+    }
+
+    #[test]
+    fn the_first_source_that_fits_the_sender_is_taken() {
+        let source = |senders: &[&str]| RelaySource {
+            senders: senders.iter().map(|it| it.parse().unwrap()).collect(),
+            ..RelaySource::default()
+        };
+        let sources = vec![source(&["@news.example.org"]), source(&[])];
+        let config = RelayConfig { sources, ..RelayConfig::default() };
+        let found = |config: &RelayConfig, sender: &str| {
+            let sender = sender.parse().ok();
+            Routes::new(config).to(sender.as_ref(), &"x.test".parse().unwrap()).source
+        };
+        assert_eq!(found(&config, "a@news.example.org"), Some(0));
+        assert_eq!([found(&config, "a@example.org"), found(&config, "")], [Some(1), Some(1)]);
+        let config = RelayConfig { sources: vec![source(&["@news.example.org"])], ..RelayConfig::default() };
+        assert_eq!(found(&config, ""), None, "the system chooses");
     }
 }

@@ -66,6 +66,7 @@ pub async fn run(
         swept: None,
         tidied: Instant::now(),
         renewed: Instant::now(),
+        noticed: None,
     };
     runner.start().await?;
     runner.work(&context.drain).await;
@@ -135,8 +136,8 @@ impl Deliverer {
         });
         let mut picker = Picker::new(&self.relay.routes, here, busy, waiting);
         let mut broke_off = false;
-        let next = self.queue.due(Timestamp::now(), |message, recipient, priority| {
-            let went_on = picker.offer(message, recipient, priority);
+        let next = self.queue.due(Timestamp::now(), |due| {
+            let went_on = picker.offer(due);
             broke_off = went_on.is_break();
             went_on
         })?;
@@ -164,6 +165,8 @@ struct Runner {
     swept: Option<Instant>,
     tidied: Instant,
     renewed: Instant,
+    /// What operators were told last; `None` before they were told anything.
+    noticed: Option<Vec<(String, String)>>,
 }
 
 impl Runner {
@@ -185,7 +188,7 @@ impl Runner {
     async fn work(&mut self, drain: &Drain) {
         while !drain.is_draining() {
             self.sweep().await;
-            self.close_idle();
+            self.close_idle().await;
             self.start_due().await;
             let next = self.next.map_or(Duration::MAX, until).min(self.wakeup.patience());
             tokio::select! {
@@ -292,16 +295,32 @@ impl Runner {
     }
 
     /// Now and then, beside the work.
-    fn close_idle(&mut self) {
+    async fn close_idle(&mut self) {
         if self.tidied.elapsed() >= TIDY {
             self.tidied = Instant::now();
             let deliverer = Arc::clone(&self.deliverer);
             tokio::spawn(async move { deliverer.relay.close_idle(false).await });
+            self.tell_operators().await;
         }
         if self.renewed.elapsed() >= RENEW {
             self.renewed = Instant::now();
             let deliverer = Arc::clone(&self.deliverer);
             tokio::spawn(async move { deliverer.relay.renew_policies().await });
+        }
+    }
+
+    /// Writes down what operators should know, if that has changed.
+    async fn tell_operators(&mut self) {
+        let trouble = self.deliverer.relay.trouble().map(|text| ("network".to_owned(), text));
+        let notices: Vec<_> = trouble.into_iter().collect();
+        if self.noticed.as_ref() == Some(&notices) {
+            return;
+        }
+        let (queue, told) = (Arc::clone(&self.deliverer.queue), notices.clone());
+        match spawn_blocking(move || queue.set_notices(&told)).await {
+            Ok(Ok(())) => self.noticed = Some(notices),
+            Ok(Err(error)) => error!(%error, "the notices for operators can't be written"),
+            Err(error) => error!(%error, "writing the notices for operators failed unexpectedly"),
         }
     }
 

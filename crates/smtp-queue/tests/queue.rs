@@ -178,7 +178,8 @@ fn a_queue_of_the_first_format_goes_on() {
     let path = folder.path().join("data/queue");
     let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
         ALTER TABLE recipient DROP COLUMN notify; ALTER TABLE recipient DROP COLUMN original;
-        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_by_priority;
+        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_of_sender; DROP TABLE notice;
+        ALTER TABLE recipient DROP COLUMN sender;
         ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE message DROP COLUMN require_tls;
         ALTER TABLE message DROP COLUMN priority; ALTER TABLE message DROP COLUMN deadline;
         ALTER TABLE message DROP COLUMN deadline_returns; ALTER TABLE message DROP COLUMN deadline_traced;

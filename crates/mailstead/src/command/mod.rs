@@ -8,7 +8,7 @@ mod dkim;
 mod domain;
 mod init;
 mod list;
-mod operator;
+pub(crate) mod operator;
 mod queue;
 mod quota;
 mod refusal;

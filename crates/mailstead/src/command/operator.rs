@@ -9,7 +9,7 @@ use crate::data_dir;
 
 /// The config, checked, with this process being the user that owns the data: what a command makes then belongs
 /// to the user that the servers run as.
-pub(super) fn become_operator(config: &Path) -> anyhow::Result<Config> {
+pub(crate) fn become_operator(config: &Path) -> anyhow::Result<Config> {
     let config = Config::load(config)?;
     data_dir::prepare(&config)?;
     if let Some(user) = &config.user {

@@ -11,10 +11,12 @@ use std::time::Duration;
 use anyhow::Context;
 use mail_config::Config;
 use serde::{Deserialize, Serialize};
+use smtp_queue::{Notice, Queue};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
 use super::run_dir::with_short_path;
+use crate::command::operator::become_operator;
 use crate::owner::other_owner;
 use crate::server::Server;
 use crate::{data_dir, output};
@@ -31,6 +33,19 @@ pub(super) struct Report {
     pub(super) uptime_seconds: u64,
     pub(super) config: PathBuf,
     pub(super) servers: Vec<ServerReport>,
+    /// What keeps mail waiting, as the queue has it; who shows the report adds them.
+    #[serde(default)]
+    pub(super) notices: Vec<NoticeReport>,
+}
+
+/// What operators should know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NoticeReport {
+    /// What it is about.
+    pub(super) subject: String,
+    pub(super) text: String,
+    /// Since when, as RFC 3339 writes it.
+    pub(super) since: String,
 }
 
 /// How one server is.
@@ -115,13 +130,25 @@ pub(crate) fn status(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
             format!("can't ask at {socket}")
         })
     })?;
-    let report: Report = serde_json::from_slice(&report).context("can't read what the supervisor answers")?;
+    let mut report: Report =
+        serde_json::from_slice(&report).context("can't read what the supervisor answers")?;
+    match notices(config) {
+        Ok(notices) => report.notices = notices,
+        Err(error) => output::warn(&format!("the queue can't be asked what keeps mail waiting: {error:#}")),
+    }
     if json {
         output::json(&report)?;
     } else {
         show(&report)?;
     }
     Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn notices(config: &Path) -> anyhow::Result<Vec<NoticeReport>> {
+    let config = become_operator(config)?;
+    let notices = Queue::open(&config.queue_dir())?.notices()?.into_iter();
+    let shown = |Notice { subject, text, since }| NoticeReport { subject, text, since: since.to_string() };
+    Ok(notices.map(shown).collect())
 }
 
 fn ask(path: &Path) -> io::Result<Vec<u8>> {
@@ -143,7 +170,7 @@ impl Report {
 }
 
 fn show(report: &Report) -> anyhow::Result<()> {
-    let Report { pid, uptime_seconds, config, servers } = report;
+    let Report { pid, uptime_seconds, config, servers, notices } = report;
     output::line(&format!(
         "mailstead runs as process {pid}, up {}, config {}\n",
         span(*uptime_seconds),
@@ -162,7 +189,9 @@ fn show(report: &Report) -> anyhow::Result<()> {
     };
     let heading =
         ["server", "state", "pid", "uptime", "restarts", "sessions"].map(ToOwned::to_owned).to_vec();
-    Ok(output::table(&std::iter::once(heading).chain(servers.iter().map(row)).collect::<Vec<_>>())?)
+    output::table(&std::iter::once(heading).chain(servers.iter().map(row)).collect::<Vec<_>>())?;
+    let lines = notices.iter().map(|it| format!("\n{}, since {}: {}", it.subject, it.since, it.text));
+    lines.into_iter().try_for_each(|line| Ok(output::line(&line)?))
 }
 
 /// Seconds as people read them: the two greatest units.
@@ -198,7 +227,8 @@ mod tests {
         };
         let well = |states: &[ServerState]| {
             let servers = states.iter().copied().map(server).collect();
-            Report { pid: 1, uptime_seconds: 0, config: PathBuf::new(), servers }.is_well()
+            Report { pid: 1, uptime_seconds: 0, config: PathBuf::new(), servers, notices: Vec::new() }
+                .is_well()
         };
         assert!(well(&[ServerState::Running, ServerState::Draining]));
         assert!(!well(&[ServerState::Draining]));

@@ -203,6 +203,7 @@ impl Supervisor {
             uptime_seconds: self.started.elapsed().as_secs(),
             config: self.config.clone(),
             servers: self.fleet.report(),
+            notices: Vec::new(),
         }
     }
 }

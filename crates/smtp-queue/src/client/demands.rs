@@ -1,7 +1,7 @@
 use mail_trust::{Demand, Found, Mode, Trust};
 use mail_types::Domain;
 
-use crate::routes::Destination;
+use crate::routes::{Destination, Way};
 use crate::{Diagnosis, Status};
 
 /// What the hosts of one destination must prove, found out when the first of them is to be tried.
@@ -13,12 +13,9 @@ pub(super) struct Demands<'a> {
 
 impl<'a> Demands<'a> {
     pub(super) fn of(destination: &'a Destination, trust: Option<&'a Trust>) -> Self {
-        let asked = match destination {
-            Destination::MailHosts(domain) if !domain.is_literal() => trust.map(|trust| (trust, domain)),
-            Destination::MailHosts(_)
-            | Destination::Smarthost(_)
-            | Destination::Here
-            | Destination::Nowhere => None,
+        let asked = match &destination.way {
+            Way::MailHosts(domain) if !domain.is_literal() => trust.map(|trust| (trust, domain)),
+            Way::MailHosts(_) | Way::Smarthost(_) | Way::Here | Way::Nowhere => None,
         };
         Self { asked, found: None }
     }

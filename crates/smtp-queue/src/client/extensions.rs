@@ -4,6 +4,8 @@ use smtp_proto::{Body, Reply};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an extension of its own")]
 pub(crate) struct Extensions {
+    /// The server speaks LMTP. RFC 2033
+    pub(crate) lmtp: bool,
     /// RFC 3207
     pub(crate) starttls: bool,
     /// RFC 2920

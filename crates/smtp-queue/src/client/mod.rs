@@ -7,6 +7,7 @@ mod outgoing;
 mod pending;
 mod relay;
 mod session;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -1,30 +1,30 @@
+mod dial;
+
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use mail_config::{Config, RelayTls, Smarthost};
 use mail_dns::DnsError;
-use mail_trust::Demand;
 use mail_types::Secret;
 use smtp_proto::Body;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use super::connection::{Connection, Refusal, Timeouts};
+use super::connection::{Connection, Timeouts};
 use super::demands::Demands;
 use super::outgoing::Outgoing;
 use super::pending::Pending;
-use super::session::Policy;
+use super::silence::Silence;
 use super::tls::{Trust, TrustError};
 use super::transaction::Outcome;
 use crate::exchanges::{Candidate, Exchanges};
 use crate::message_file::{MessageFile, Octets};
-use crate::routes::{Destination, Routes};
+use crate::routes::{Destination, Routes, Way};
 use crate::{Diagnosis, Status};
 
 /// Nothing says where mail for elsewhere is to go. RFC 3463 §3.5.
@@ -79,6 +79,8 @@ pub(crate) struct Relay {
     conversions: Semaphore,
     /// When a destination could last not be reached, and why.
     unreachable: Mutex<HashMap<Destination, (Timestamp, Diagnosis)>>,
+    /// Whether anything answers on the port of mail hosts.
+    silence: Mutex<Silence>,
 }
 
 /// How the hosts of a destination are spoken to.
@@ -89,6 +91,10 @@ struct Terms {
     credentials: Option<(String, Secret<String>)>,
     /// The port that needs not be said.
     usual_port: Option<u16>,
+    /// LMTP is spoken.
+    lmtp: bool,
+    /// A socket of this machine, instead of the candidates' addresses.
+    socket: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -109,7 +115,10 @@ impl Terms {
             }
         };
         let credentials = smarthost.credentials.clone();
-        Ok(Self { tls: smarthost.tls, trust, credentials, usual_port: None })
+        let socket = smarthost.socket.clone();
+        // A path says all.
+        let usual_port = socket.is_some().then_some(smarthost.port);
+        Ok(Self { tls: smarthost.tls, trust, credentials, usual_port, lmtp: smarthost.lmtp, socket })
     }
 
     /// Opportunistic: rather in the clear than not at all (RFC 7435 §3), but never a password.
@@ -142,6 +151,8 @@ impl Relay {
             trust: Some(Trust::anyone(authorities)?),
             credentials: None,
             usual_port: Some(25),
+            lmtp: false,
+            socket: None,
         };
         Ok(Self {
             routes,
@@ -154,6 +165,7 @@ impl Relay {
             idle: Mutex::default(),
             conversions: Semaphore::new(1),
             unreachable: Mutex::default(),
+            silence: Mutex::new(Silence::at(config.relay.port)),
         })
     }
 
@@ -231,7 +243,7 @@ impl Relay {
                 }
             };
             tried += 1;
-            match self.connect(candidate, terms, demand).await {
+            match self.connect(destination, candidate, terms, demand).await {
                 Ok(connection) => {
                     (sessions, reached) = (sessions + 1, true);
                     let idle = Idle::new(connection, candidate.address);
@@ -314,66 +326,16 @@ impl Relay {
 
     /// Where to try, in this order, and how to speak there.
     async fn candidates(&self, destination: &Destination) -> Result<(&Terms, Vec<Candidate>), Outcome> {
-        match destination {
-            Destination::MailHosts(domain) => {
-                Ok((&self.mail_hosts, self.exchanges.candidates(domain).await?))
-            }
-            Destination::Smarthost(place) => {
+        let (terms, candidates) = match &destination.way {
+            Way::MailHosts(domain) => (&self.mail_hosts, self.exchanges.candidates(domain).await?),
+            Way::Smarthost(place) => {
                 let found = self.smarthosts.get(*place).zip(self.routes.smarthosts().get(*place));
                 let (terms, smarthost) = found.ok_or_else(no_route)?;
-                Ok((terms, addresses(smarthost).await.map_err(Outcome::Deferred)?))
+                (terms, addresses(smarthost).await.map_err(Outcome::Deferred)?)
             }
-            Destination::Here | Destination::Nowhere => Err(no_route()),
-        }
-    }
-
-    async fn connect(
-        &self,
-        candidate: &Candidate,
-        terms: &Terms,
-        demand: Demand,
-    ) -> Result<Connection, Diagnosis> {
-        let is_enforced = demand.is_enforced();
-        let tls = if is_enforced { RelayTls::Required } else { terms.tls };
-        match self.connect_with(candidate, terms, tls, demand).await {
-            Err(refusal) if refusal.tls_failed && terms.may_fall_back() && !is_enforced => {
-                tracing::info!(host = candidate.host, why = %refusal.diagnosis, "without TLS");
-                self.connect_with(candidate, terms, RelayTls::None, Demand::Nothing).await
-            }
-            result => result,
-        }
-        .map_err(|refusal| refusal.diagnosis)
-    }
-
-    async fn connect_with(
-        &self,
-        candidate: &Candidate,
-        terms: &Terms,
-        tls: RelayTls,
-        demand: Demand,
-    ) -> Result<Connection, Refusal> {
-        let Candidate { host, address } = candidate;
-        let connected = timeout(self.timeouts.connect, TcpStream::connect(address)).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = connected.map_err(|error| {
-            let text = format!("{}: can't connect to {address}: {error}", terms.shown(candidate));
-            Refusal { diagnosis: ours(Status::new(4, 4, 1), text), tls_failed: false }
-        })?;
-        // Commands are written whole; none must wait for the reply to the one before.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-        let policy = Policy {
-            hostname: self.hostname.clone(),
-            host: terms.shown(candidate),
-            server_name: host.clone(),
-            tls,
-            demand,
-            credentials: terms.credentials.clone(),
-            loopback: address.ip().to_canonical().is_loopback(),
+            Way::Here | Way::Nowhere => return Err(no_route()),
         };
-        let implicit = tls == RelayTls::Implicit;
-        Connection::start(stream, policy, implicit, terms.trust.as_ref(), self.timeouts).await
+        Ok((terms, self.reachable_from_source(destination, terms, candidates)?))
     }
 
     fn keep(&self, destination: &Destination, idle: Idle) {
@@ -425,6 +387,11 @@ impl Idle {
 /// As this machine knows the name, which may be one of its own.
 async fn addresses(smarthost: &Smarthost) -> Result<Vec<Candidate>, Diagnosis> {
     let Smarthost { host, port, .. } = smarthost;
+    if smarthost.socket.is_some() {
+        // It has no address; what stands here is not connected to.
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+        return Ok(vec![Candidate { host: host.clone(), address }]);
+    }
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     match tokio::net::lookup_host((bare, *port)).await {
         Ok(found) => {

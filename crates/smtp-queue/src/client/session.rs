@@ -35,6 +35,8 @@ pub(crate) struct Policy {
     pub(crate) tls: RelayTls,
     /// What the server must prove besides.
     pub(crate) demand: Demand,
+    /// LMTP is spoken. RFC 2033
+    pub(crate) lmtp: bool,
     pub(crate) credentials: Option<(String, Secret<String>)>,
     /// A password may go in the clear, since it does not leave the machine.
     pub(crate) loopback: bool,
@@ -81,9 +83,11 @@ impl Session {
     pub(crate) fn replied(&mut self, reply: &Reply) -> Step {
         match (std::mem::replace(&mut self.state, State::Ready), reply.class()) {
             (State::Connected, 2) => self.greet(),
-            (State::Greeted, 2) => self.greeted(Extensions::parse(reply)),
+            (State::Greeted, 2) => {
+                self.greeted(Extensions { lmtp: self.policy.lmtp, ..Extensions::parse(reply) })
+            }
             // RFC 5321 §3.2: a server that does not know EHLO may know HELO.
-            (State::Greeted, 5) if !self.must_secure() => {
+            (State::Greeted, 5) if !self.must_secure() && !self.policy.lmtp => {
                 self.state = State::GreetedPlainly;
                 send(format!("HELO {}", self.policy.hostname))
             }
@@ -113,7 +117,9 @@ impl Session {
 
     fn greet(&mut self) -> Step {
         self.state = State::Greeted;
-        send(format!("EHLO {}", self.policy.hostname))
+        // RFC 2033 §4.1
+        let verb = if self.policy.lmtp { "LHLO" } else { "EHLO" };
+        send(format!("{verb} {}", self.policy.hostname))
     }
 
     fn greeted(&mut self, extensions: Extensions) -> Step {
@@ -204,6 +210,7 @@ mod tests {
             server_name: "mx".to_owned(),
             tls,
             demand: Demand::Nothing,
+            lmtp: false,
             credentials,
             loopback,
         };
@@ -269,6 +276,17 @@ mod tests {
         check(plain(), &[("EHLO us", "502 what?"), ("HELO us", "250 mx")], "ready");
         let required = session(RelayTls::Required, false, false);
         check(required, &[("EHLO us", "502 what?")], "mx said: 502 what?");
+    }
+
+    /// RFC 2033 §4.1
+    #[test]
+    fn lmtp_begins_with_lhlo_and_knows_no_helo() {
+        let lmtp = || {
+            let Session { policy, state, secure } = session(RelayTls::None, false, true);
+            Session { policy: Policy { lmtp: true, ..policy }, state, secure }
+        };
+        check(lmtp(), &[("LHLO us", "250-mx|250 PIPELINING")], "ready");
+        check(lmtp(), &[("LHLO us", "500 what?")], "mx said: 500 what?");
     }
 
     #[test]

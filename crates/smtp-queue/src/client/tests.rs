@@ -4,6 +4,7 @@ mod mail_hosts;
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_config::{Config, RelayTls, Smarthost};
@@ -22,7 +23,7 @@ use super::relay::Relay;
 use super::{Outcome, Outgoing};
 use crate::Content;
 use crate::message_file::MessageFile;
-use crate::routes::Destination;
+use crate::routes::{Destination, Way};
 
 const MESSAGE: &[u8] = b"Return-Path: <alice@example.org>\r\nSubject: x\r\n\r\n.dot\r\n";
 const STUFFED: &str = "Subject: x\r\n\r\n..dot\r\n.\r\n";
@@ -93,7 +94,8 @@ fn script(lines: &[&str]) -> Vec<String> {
 }
 
 fn smarthost(port: u16, tls: RelayTls) -> Smarthost {
-    Smarthost { host: "localhost".to_owned(), port, tls, ca_file: None, credentials: None }
+    let host = "localhost".to_owned();
+    Smarthost { host, port, socket: None, lmtp: false, tls, ca_file: None, credentials: None }
 }
 
 fn message(content: &[u8]) -> MessageFile {
@@ -112,7 +114,7 @@ async fn send_message(relay: &Relay, message: &MessageFile, recipients: &[&str])
 
 async fn send_body(relay: &Relay, message: &MessageFile, recipients: &[&str], body: Body) -> Vec<String> {
     let outgoing = Outgoing { body, ..Outgoing::plain("alice@example.org", recipients, message.size()) };
-    send_to(relay, &Destination::Smarthost(0), &outgoing, message).await
+    send_to(relay, &Way::Smarthost(0).into(), &outgoing, message).await
 }
 
 async fn send_to(
@@ -417,4 +419,46 @@ fn a_ca_file_that_is_none_is_said_at_the_start() {
     let host = Smarthost { ca_file: Some(file.path().to_owned()), ..smarthost(25, RelayTls::Required) };
     let error = Relay::new(&config(host)).unwrap_err().to_string();
     assert!(error.starts_with("[relay] ca_file: "), "{error}");
+}
+
+/// A port that nothing answers at: who wants to connect waits for ever, since as many as the listener holds wait already.
+async fn silent_port() -> (u16, Vec<tokio::net::TcpStream>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut waiting = Vec::new();
+    let connect = || tokio::net::TcpStream::connect(("127.0.0.1", port));
+    while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(300), connect()).await {
+        waiting.push(stream);
+    }
+    // Never accepted from, and never closed.
+    std::mem::forget(listener);
+    (port, waiting)
+}
+
+#[tokio::test]
+async fn where_no_host_of_any_domain_answers_the_port_is_said_to_be_blocked() {
+    let (port, _waiting) = silent_port().await;
+    let zone = "a.test. A 127.0.0.1\nb.test. A 127.0.0.1\nc.test. A 127.0.0.1\n";
+    let dns = tokio::task::spawn_blocking(|| testkit::TestDns::start(zone)).await.unwrap().unwrap();
+    let mut config = Config::new("us.example.org".parse().unwrap(), "/nowhere".into());
+    (config.dns, config.relay.port) = (dns.config(), port);
+    let mut relay = Relay::new(&config).unwrap();
+    relay.timeouts.connect = Duration::from_millis(200);
+    let message = message(MESSAGE);
+    let mut whys = Vec::new();
+    for domain in ["a.test", "b.test", "c.test"] {
+        let recipient = format!("x@{domain}");
+        let outgoing = Outgoing::plain("", &[&recipient], message.size());
+        let destination = Way::MailHosts(domain.parse().unwrap()).into();
+        let sent = relay.send(&destination, &outgoing, &message, Timestamp::now()).await;
+        assert!(!sent.reached);
+        let Some(Outcome::Deferred(why)) = sent.outcomes.into_iter().next() else { panic!("not deferred") };
+        whys.push(why.text);
+    }
+    let advice = relay.trouble().unwrap();
+    assert!(advice.contains(&format!("may block outgoing port {port}")), "{advice}");
+    assert!(whys[2].contains("timed out") && whys[2].ends_with(&advice), "{whys:?}");
+    assert!(!whys[1].contains("block"), "{whys:?}");
 }

@@ -66,6 +66,8 @@ pub(crate) struct Transaction {
     host: String,
     pipelining: bool,
     chunking: bool,
+    /// Each recipient has a reply of its own behind the message: RFC 2033 §4.2.
+    lmtp: bool,
     outcomes: Vec<Option<Outcome>>,
     /// The server reports, RFC 3461 §5.2.1, and is bound by the time for delivery that there may be.
     reports: bool,
@@ -96,6 +98,7 @@ impl Transaction {
             host: host.to_owned(),
             pipelining: extensions.pipelining,
             chunking: extensions.chunking,
+            lmtp: extensions.lmtp,
             outcomes: vec![None; outgoing.recipients.len()],
             reports: extensions.dsn && is_bound,
             accepted: Vec::new(),
@@ -163,7 +166,8 @@ impl Transaction {
     fn after_envelope(&mut self) -> Step {
         if self.data_open || (self.chunking && !self.accepted.is_empty()) {
             self.phase = Phase::Body;
-            self.awaited.push_back(Awaited::Body);
+            let replies = if self.lmtp { self.accepted.len().max(1) } else { 1 };
+            self.awaited.extend(std::iter::repeat_n(Awaited::Body, replies));
             return Step::SendBody(match (self.accepted.is_empty(), self.chunking) {
                 (true, _) => Form::Empty,
                 (false, true) => Form::Chunk,
@@ -192,6 +196,7 @@ impl Transaction {
             (Awaited::Recipient(place), _) => self.recipient_answered(place, reply),
             (Awaited::Data, 3) => self.data_open = true,
             (Awaited::Data, 4 | 5) => self.settle_accepted(reply),
+            (Awaited::Body, 2 | 4 | 5) if self.lmtp => self.settle_next(reply),
             (Awaited::Body, 2 | 4 | 5) => {
                 self.settle_accepted(reply);
                 self.complete = true;
@@ -231,15 +236,29 @@ impl Transaction {
         }
     }
 
+    /// RFC 2033 §4.2: in the order in which the recipients were accepted.
+    fn settle_next(&mut self, reply: &Reply) {
+        if !self.accepted.is_empty() {
+            let (place, outcome) = (self.accepted.remove(0), self.outcome(reply));
+            self.settle(place, outcome);
+        }
+        self.complete = self.accepted.is_empty();
+    }
+
     fn outcome(&self, reply: &Reply) -> Outcome {
         let diagnosis = Diagnosis::said(&self.host, reply);
         match reply.class() {
             // RFC 3461 §5.2.2 (b)
-            2 => Outcome::Delivered(diagnosis, (!self.reports).then_some(Action::Relayed)),
+            2 => Outcome::Delivered(diagnosis, (!self.reports).then_some(self.action())),
             5 => Outcome::Failed(diagnosis),
             // A class that makes no sense here is the server's confusion.
             _ => Outcome::Deferred(Diagnosis { status: diagnosis.status.with_class(4), ..diagnosis }),
         }
+    }
+
+    /// What a server that does not report itself has done: by LMTP mail is delivered, not handed on.
+    const fn action(&self) -> Action {
+        if self.lmtp { Action::Delivered } else { Action::Relayed }
     }
 
     /// The first word on a recipient counts.

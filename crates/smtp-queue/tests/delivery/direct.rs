@@ -26,7 +26,7 @@ null.test. MX 0 .
 ";
 
 /// A host that delivers straight, and listeners at one, two and three.
-async fn direct() -> (TestDns, Host, [TcpListener; 3]) {
+pub(crate) async fn direct() -> (TestDns, Host, [TcpListener; 3]) {
     let dns = tokio::task::spawn_blocking(|| TestDns::start(ZONE)).await.unwrap().unwrap();
     let listeners = listeners(&["127.0.0.2", "127.0.0.3", "127.0.0.4"]).await;
     let mut host = Host::new(None);
@@ -139,7 +139,11 @@ async fn a_route_takes_its_domains_to_a_smarthost_and_the_smarthost_takes_the_re
     let (_dns, mut host, [one, ..]) = direct().await;
     let (mut one, mut routed, mut smarthost) =
         (Peer::at(one, Manner::Willing), Peer::start().await, Peer::start().await);
-    let route = |domain: &str, smarthost| Route { domains: vec![domain.parse().unwrap()], smarthost };
+    let route = |domain: &str, smarthost| Route {
+        domains: vec![domain.parse().unwrap()],
+        smarthost,
+        ..Route::default()
+    };
     host.config.relay.smarthost = Some(smarthost.smarthost());
     host.config.relay.routes = vec![route("b.test", Some(routed.smarthost())), route("a.test", None)];
     let running = host.run();

@@ -5,6 +5,7 @@ mod crash;
 mod direct;
 mod host;
 mod peer;
+mod routes;
 
 use std::fs;
 use std::time::Duration;

@@ -83,8 +83,15 @@ impl Peer {
     }
 
     pub(crate) fn smarthost_at(port: u16) -> Smarthost {
-        let host = "127.0.0.1".to_owned();
-        Smarthost { host, port, tls: RelayTls::None, ca_file: None, credentials: None }
+        Smarthost {
+            host: "127.0.0.1".to_owned(),
+            port,
+            socket: None,
+            lmtp: false,
+            tls: RelayTls::None,
+            ca_file: None,
+            credentials: None,
+        }
     }
 }
 

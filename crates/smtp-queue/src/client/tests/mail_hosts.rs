@@ -67,7 +67,7 @@ impl World {
     async fn send(&self) -> String {
         let message = message(MESSAGE);
         let outgoing = Outgoing::plain("alice@example.org", &["bob@d.test"], message.size());
-        let destination = Destination::MailHosts("d.test".parse().unwrap());
+        let destination = Way::MailHosts("d.test".parse().unwrap()).into();
         send_to(&self.relay, &destination, &outgoing, &message).await.concat()
     }
 }

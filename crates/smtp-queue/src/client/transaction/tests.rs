@@ -72,6 +72,20 @@ fn each_recipient_has_its_own_outcome() {
     assert_eq!(plain.1, expected);
 }
 
+/// RFC 2033 §4.2
+#[test]
+fn lmtp_answers_the_message_for_each_recipient_that_it_took() {
+    let outgoing = outgoing(&["a@x.org", "b@x.org", "c@x.org"]);
+    let replies = ["250 ok", "250 ok", "550 5.1.1 who?", "250 ok"];
+    let ends = ["452 4.2.2 full", "250 done"];
+    let expected = ["~ 4.2.2 452 4.2.2 full", "- 5.1.1 550 5.1.1 who?", "+ 250 done"];
+    let dotted = Extensions { lmtp: true, ..pipelining() };
+    let replies_to_data = [&replies[..], &["354 go"], &ends].concat();
+    assert_eq!(play(&outgoing, &dotted, &replies_to_data).1, expected);
+    let chunk = Extensions { lmtp: true, ..all() };
+    assert_eq!(play(&outgoing, &chunk, &[&replies[..], &ends].concat()).1, expected);
+}
+
 #[test]
 fn data_taken_for_nobody_gets_nothing() {
     let (sent, outcomes) =

@@ -1,0 +1,151 @@
+//! A connection to one host, from where its mail goes out.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use mail_config::{RelaySource, RelayTls};
+use mail_trust::Demand;
+use mail_types::Domain;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::{Relay, Terms, ours};
+use crate::client::connection::{Connection, Refusal};
+use crate::client::session::Policy;
+use crate::client::silence::Silence;
+use crate::client::transaction::Outcome;
+use crate::exchanges::Candidate;
+use crate::routes::{Destination, Way};
+use crate::{Diagnosis, Status};
+
+impl Relay {
+    fn source(&self, destination: &Destination) -> Option<&RelaySource> {
+        self.routes.sources().get(destination.source?)
+    }
+
+    /// Those that can be spoken to from where mail for the destination goes out.
+    pub(super) fn reachable_from_source(
+        &self,
+        destination: &Destination,
+        terms: &Terms,
+        candidates: Vec<Candidate>,
+    ) -> Result<Vec<Candidate>, Outcome> {
+        let Some(source) = self.source(destination).filter(|_| terms.socket.is_none()) else {
+            return Ok(candidates);
+        };
+        let can_be = |it: &Candidate| source.address_to(it.address.ip().to_canonical()).is_some();
+        let left: Vec<Candidate> = candidates.into_iter().filter(can_be).collect();
+        if left.is_empty() {
+            let text = "no host has an address of a family for which [[relay.source]] has one";
+            return Err(Outcome::Deferred(ours(Status::new(4, 4, 4), text.to_owned())));
+        }
+        Ok(left)
+    }
+
+    pub(super) async fn connect(
+        &self,
+        destination: &Destination,
+        candidate: &Candidate,
+        terms: &Terms,
+        demand: Demand,
+    ) -> Result<Connection, Diagnosis> {
+        let is_enforced = demand.is_enforced();
+        let tls = if is_enforced { RelayTls::Required } else { terms.tls };
+        match self.connect_with(destination, candidate, terms, (tls, demand)).await {
+            Err(refusal) if refusal.tls_failed && terms.may_fall_back() && !is_enforced => {
+                tracing::info!(host = candidate.host, why = %refusal.diagnosis, "without TLS");
+                self.connect_with(destination, candidate, terms, (RelayTls::None, Demand::Nothing)).await
+            }
+            result => result,
+        }
+        .map_err(|refusal| refusal.diagnosis)
+    }
+
+    async fn connect_with(
+        &self,
+        destination: &Destination,
+        candidate: &Candidate,
+        terms: &Terms,
+        (tls, demand): (RelayTls, Demand),
+    ) -> Result<Connection, Refusal> {
+        let Candidate { host, address } = candidate;
+        let source = self.source(destination);
+        let policy = Policy {
+            hostname: source
+                .and_then(|it| it.hostname.as_ref())
+                .map_or(self.hostname.clone(), Domain::to_ascii),
+            host: terms.shown(candidate),
+            server_name: host.clone(),
+            tls,
+            demand,
+            lmtp: terms.lmtp,
+            credentials: terms.credentials.clone(),
+            loopback: terms.socket.is_some() || address.ip().to_canonical().is_loopback(),
+        };
+        let (implicit, trust) = (tls == RelayTls::Implicit, terms.trust.as_ref());
+        if let Some(path) = &terms.socket {
+            let connected = within(self.timeouts.connect, UnixStream::connect(path)).await;
+            let stream = connected.map_err(|error| unconnected(&format!("{host}: {error}")))?;
+            return Connection::start(stream, policy, implicit, trust, self.timeouts).await;
+        }
+        let from = source.and_then(|it| it.address_to(address.ip().to_canonical()));
+        let connected = within(self.timeouts.connect, connect_from(from, *address)).await;
+        let stream = connected.map_err(|error| {
+            let text = format!("{}: can't connect to {address}: {error}", terms.shown(candidate));
+            let advice = self.note_failure(destination, &error).map(|it| format!("; {it}"));
+            unconnected(&format!("{text}{}", advice.unwrap_or_default()))
+        })?;
+        self.note_answer(destination);
+        // Commands are written whole; none must wait for the reply to the one before.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        Connection::start(stream, policy, implicit, trust, self.timeouts).await
+    }
+
+    /// Notes that a mail host could not be connected to; what to do if none can.
+    fn note_failure(&self, destination: &Destination, error: &io::Error) -> Option<String> {
+        let Way::MailHosts(domain) = &destination.way else { return None };
+        if error.kind() != io::ErrorKind::TimedOut {
+            return None;
+        }
+        let mut silence = self.silence();
+        if silence.timed_out(domain) {
+            tracing::warn!(advice = silence.advice(), "no mail host answers");
+        }
+        silence.advice()
+    }
+
+    fn note_answer(&self, destination: &Destination) {
+        if matches!(destination.way, Way::MailHosts(_)) && self.silence().answered() {
+            tracing::info!("mail hosts answer again");
+        }
+    }
+
+    /// What is wrong with the network, if anything is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.silence().advice()
+    }
+
+    fn silence(&self) -> std::sync::MutexGuard<'_, Silence> {
+        self.silence.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(time, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Connects from an address of this machine, or from the one that the system chooses.
+async fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(to).await };
+    let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("from {from}: {error}"));
+    socket.bind(SocketAddr::new(from, 0)).map_err(named)?;
+    socket.connect(to).await
+}
+
+fn unconnected(text: &str) -> Refusal {
+    Refusal { diagnosis: ours(Status::new(4, 4, 1), text.to_owned()), tls_failed: false }
+}
