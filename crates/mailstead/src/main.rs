@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    server_core::use_small_pages();
     server_core::restrict_new_files();
     output::exit_code(command::run(cli::Cli::parse()))
 }

@@ -17,6 +17,7 @@ mod tls;
 pub use connection::{Connection, ServerContext, serve};
 pub use drain::Drain;
 pub use limits::{AccountGuard, ConnectionGuard, Limits};
+pub use memory::use_small_pages;
 pub use privileges::{become_user, restrict_new_files};
 pub use sockets::{BindError, BoundListener, bind};
 pub use stream::{Secured, Stream};

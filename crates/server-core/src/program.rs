@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::memory::use_small_pages;
 use crate::privileges::{give_up_privileges, raise_file_limit, restrict_new_files};
 use crate::{BoundListener, Drain, Limits, ServerContext, TlsContext, become_user, bind};
 
@@ -70,6 +71,7 @@ where
         Some(copy) => Config::load_copy(Path::new(&copy), config),
         None => Config::load(config),
     };
+    use_small_pages();
     restrict_new_files();
     let config = match loaded {
         Ok(config) => Arc::new(config),
