@@ -87,10 +87,12 @@ impl AppendScript {
         is_whole.then_some(script)
     }
 
-    /// `*(SP append-message)` up to a literal; behind spaces there must be one if it is announced.
+    /// `*(SP append-message)` up to a literal; behind spaces there must be one if it may have been announced.
     fn more_messages<'a>(&mut self, announced: bool, input: &'a [u8]) -> Parsed<'a, ()> {
         let mut input = input;
-        while self.next == AppendNext::End && (announced || input.iter().any(|c| *c != b' ')) {
+        let goes_on =
+            |rest: &[u8]| if announced { !rest.is_empty() } else { rest.iter().any(|c| *c != b' ') };
+        while self.next == AppendNext::End && goes_on(input) {
             (input, ()) = preceded(sp, |input| self.message(input)).parse(input)?;
         }
         Ok((input, ()))
@@ -180,7 +182,7 @@ fn request<const UTF8: bool>(replaces: Option<MessageSet>, input: &[u8]) -> Pars
     let message = |input| script.message(input);
     let (rest, (mailbox, ())) =
         separated_pair(mailbox::<UTF8>, alt((sp, value((), tag("")))), message).parse(input)?;
-    let (rest, ()) = script.more_messages(!rest.is_empty(), rest)?;
+    let (rest, ()) = script.more_messages(true, rest)?;
     Ok((rest, AppendRequest { replaces, mailbox, script }))
 }
 
@@ -234,6 +236,8 @@ mod tests {
         let steps = vec![begin(""), url("/a"), begin("$A"), url("/b"), begin("")];
         let both = "x CATENATE (URL /a) ($A) CATENATE (URL /b) ";
         assert_eq!(begun(both), (steps, AppendNext::Literal(Within::Message)));
+        let urls = vec![begin(""), url("/a"), begin(""), url("/b")];
+        assert_eq!(begun("x CATENATE (URL /a) CATENATE (URL /b)"), (urls, AppendNext::End));
         let more = AppendScript::behind(Within::Catenation, true, b" URL {2}\r\n/b URL /c TEXT ").unwrap();
         assert_eq!(more, AppendScript { steps: vec![url("/b"), url("/c")], next: literal });
         let more =

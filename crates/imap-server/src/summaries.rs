@@ -12,7 +12,7 @@ use mail_types::{InternalDate, Uid};
 use tracing::debug;
 
 /// To be raised when messages are read or written in another way: then what was kept before counts no more.
-pub(crate) const FORM: u32 = 2;
+pub(crate) const FORM: u32 = 3;
 /// Octets of the largest summary that is kept whole.
 const MOST: usize = 16 * 1024;
 /// Summaries looked up at once when messages are asked about one after the other.

@@ -2,7 +2,7 @@ use crate::EnvelopeAddress;
 use crate::scanner::{Allowance, Scanner};
 
 /// What Dovecot and others put where IMAP must not say NIL, which would mean a group.
-const MISSING_HOST: &[u8] = b"MISSING_DOMAIN";
+pub(crate) const MISSING_HOST: &[u8] = b"MISSING_DOMAIN";
 const MISSING_MAILBOX: &[u8] = b"MISSING_MAILBOX";
 
 /// Reads an unfolded `address-list` (RFC 5322 §3.4) with its obsolete forms, making something of whatever is there.

@@ -5,6 +5,7 @@ use std::fmt;
 use mail_parser::DateTime;
 
 use crate::header::{self, Field};
+use crate::search::of_field;
 use crate::text::of_value;
 use crate::{Envelope, EnvelopeAddress};
 
@@ -26,7 +27,7 @@ const ID: usize = 8;
 pub enum DigestText {
     /// A field's value, one line, its encoded words decoded.
     Subject = 1,
-    /// The same.
+    /// The same and, where it has addresses that don't stand there as they are meant, these once more.
     From,
     /// The same.
     To,
@@ -238,11 +239,14 @@ fn write_fields(out: &mut Vec<u8>, header: &[u8], is_short: bool) {
         let Some(kind) = DigestText::FIELDS.into_iter().find(|it| field.is(it.field())) else { continue };
         // Before it is decoded: what is long then is so before, and a header may be.
         let is_long = |length: usize| is_short && (length > LONGEST || octets + length > MOST_OCTETS);
-        let text = if is_long(field.raw_value.len()) { None } else { Some(of_value(&field.value())) };
-        match text.filter(|text| !is_long(text.len())) {
-            Some(text) => {
-                octets += text.len();
-                write_text(out, kind as u8, &text);
+        let texts: Option<Vec<String>> =
+            (!is_long(field.raw_value.len())).then(|| of_field(&field).collect());
+        match texts.filter(|texts| !is_long(texts.iter().map(String::len).sum())) {
+            Some(texts) => {
+                for text in texts {
+                    octets += text.len();
+                    write_text(out, kind as u8, &text);
+                }
             }
             None => write_text(out, kind as u8 | CUT, ""),
         }
@@ -380,6 +384,13 @@ mod tests {
         check(DigestText::FromName, &["J\u{fc}rgen"]);
         check(DigestText::ToMailbox, &["a"]);
         check(DigestText::ToName, &["A"]);
+    }
+
+    #[test]
+    fn addresses_that_do_not_stand_as_they_are_meant_are_there_once_more() {
+        let digest = digest("From: ann (at work) @ x.org\r\nTo: a@b\r\n");
+        assert_eq!(texts(&digest, DigestText::From), Some(vec!["ann (at work) @ x.org", "ann@x.org"]));
+        assert_eq!(texts(&digest, DigestText::To), Some(vec!["a@b"]));
     }
 
     #[test]

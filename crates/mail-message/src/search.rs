@@ -3,10 +3,13 @@
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 
+use memchr::memmem;
+
 use crate::fuzzy::Nearness;
-use crate::header::{self, slice};
+use crate::header::{self, Field, slice};
 pub use crate::needle::Needle;
-use crate::{BodyStructure, Content, digest, text};
+use crate::scanner::Allowance;
+use crate::{BodyStructure, Content, address_list, digest, text};
 
 /// What [`SearchedMessage::texts`] shows and what [`crate::casemap`] makes of it: to be raised with every change of these, or
 /// of [`crate::fuzzy::for_each_word`], so that what was kept of them is made anew.
@@ -38,7 +41,7 @@ impl SearchedMessage {
     /// Whether a field `name` holds the text. The empty text is in every field that exists.
     pub fn header_holds(&self, name: &str, needle: &Needle) -> bool {
         let mut fields = header::fields(&self.octets).filter(|field| field.is(name));
-        fields.any(|field| needle.is_in(&text::of_value(&field.value())))
+        fields.any(|field| of_field(&field).any(|text| needle.is_in(&text)))
     }
 
     /// Whether a text part holds the text, or the header of an encapsulated message.
@@ -60,7 +63,7 @@ impl SearchedMessage {
     /// Has a fuzzy search look at the values of the fields `name`.
     pub fn header_nears(&self, name: &str, nearness: &mut Nearness<'_>) {
         let fields = header::fields(&self.octets).filter(|field| field.is(name));
-        fields.for_each(|field| nearness.see(&text::of_value(&field.value())));
+        fields.flat_map(|field| of_field(&field)).for_each(|text| nearness.see(&text));
     }
 
     /// Has a fuzzy search look at every text that a search `within` looks through.
@@ -90,6 +93,33 @@ impl SearchedMessage {
         let date = digest::date(&header::find(&self.octets, "Date")?)?;
         Some(date.to_timestamp_local().div_euclid(86_400))
     }
+}
+
+/// What a search in a field looks at: its value and, of addresses, what ENVELOPE has of them too (RFC 9051 §6.4.4).
+pub(crate) fn of_field(field: &Field<'_>) -> impl Iterator<Item = String> + use<> {
+    let value = field.value();
+    let is_of_addresses = ["From", "To", "Cc", "Bcc"].iter().any(|name| field.is(name));
+    let hidden = if is_of_addresses { hidden_addresses(&value) } else { Vec::new() };
+    let hidden = (!hidden.is_empty()).then(|| text::of_value(&hidden.join(&b", "[..])));
+    std::iter::once(text::of_value(&value)).chain(hidden)
+}
+
+/// The addresses of a list that don't stand in it as they are meant: with comments within, quoted pairs, or more blanks.
+fn hidden_addresses(list: &[u8]) -> Vec<Vec<u8>> {
+    let addresses = address_list::parse(list, &mut Allowance::default());
+    let stands_there = |text: &[u8]| memmem::find(list, text).is_some();
+    let hidden = addresses.into_iter().filter_map(|address| {
+        let whole =
+            [address.mailbox?, address.host.filter(|it| it != address_list::MISSING_HOST)?].join(&b'@');
+        match address.name {
+            Some(name) => {
+                let shown = [&name, &b" <"[..], &whole, b">"].concat();
+                (!(stands_there(&name) && stands_there(&whole))).then_some(shown)
+            }
+            None => (!stands_there(&whole)).then_some(whole),
+        }
+    });
+    hidden.collect()
 }
 
 /// What a search looks through. RFC 3501 §6.4.4.
@@ -178,6 +208,25 @@ mod tests {
         assert!(!message.body_holds(&Needle::new("plan")));
         assert!(message.text_holds(&Needle::new("Subject: plan")));
         assert!(message.text_holds(&Needle::new("from: j\u{fc}rgen")));
+    }
+
+    /// RFC 9051 §6.4.4: FROM and the like are about what ENVELOPE has.
+    #[test]
+    fn addresses_are_found_as_envelope_has_them() {
+        let message = message(
+            "From: ann (at work) @ (the) x.org\r\nTo: \"Joe \\\"J\\\"  Doe\" <joe@x.org>, group: <a . b@y.org>;\r\nCc: x\r\n\r\n",
+        );
+        for there in ["ann@x.org", "at work", "ann (at"] {
+            assert!(message.header_holds("From", &Needle::new(there)), "{there}");
+        }
+        for there in ["joe \"j\" ", "joe@x.org>", "a.b@y.org", "a . b", "group"] {
+            assert!(message.header_holds("To", &Needle::new(there)), "{there}");
+        }
+        assert!(!message.header_holds("Cc", &Needle::new("missing")));
+        assert_eq!(
+            hidden_addresses(b"Ann <ann@x.org>, =?utf-8?q?J=C3=BC?= <j@x.org>, b@y (Bob)"),
+            Vec::<Vec<u8>>::new()
+        );
     }
 
     #[test]

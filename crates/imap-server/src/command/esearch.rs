@@ -67,22 +67,19 @@ fn search(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let found = find_hits(mailbox, request, now);
-    let is_silent = found.as_ref().is_ok_and(Vec::is_empty);
-    let correlator = format!("{correlator} UIDVALIDITY {}", mailbox.mailbox().uid_validity());
-    let request = if is_silent {
+    if found.as_ref().is_ok_and(Vec::is_empty) {
         // It is saved that nothing was found, all the same.
-        let save = request.returns.is_some_and(|it| it.save);
-        &SearchRequest {
-            returns: Some(SearchReturns { save, ..SearchReturns::default() }),
-            ..request.clone()
+        if request.returns.is_some_and(|it| it.save) {
+            mailbox.save(Vec::new());
         }
-    } else {
-        request
-    };
+        return Ok(());
+    }
+    let correlator = format!("{correlator} UIDVALIDITY {}", mailbox.mailbox().uid_validity());
     tell(mailbox, &correlator, request, found, "SEARCH", out)
 }
 
-/// The mailboxes that there are of those named, but for the selected one, each once.
+/// The mailboxes that there may be of those named, but for the selected one, each once. What is named itself needs not be listed, that is
+/// have `l` (RFC 7377 §2.2).
 fn named(
     account: &Arc<Account>,
     access: &Access,
@@ -94,5 +91,14 @@ fn named(
     let subscribed = if is_subscribed { account.subscriptions()? } else { Vec::new() };
     let subscribed: BTreeSet<MailboxName> = subscribed.into_iter().collect();
     let is_named = |name: &MailboxName| sources.iter().any(|source| filter::names(source, name, &subscribed));
-    Ok(own.chain(others).filter(is_named).collect())
+    let itself = sources.iter().flat_map(|source| match source {
+        MailboxFilter::Mailboxes(names) => names.as_slice(),
+        MailboxFilter::Selected
+        | MailboxFilter::Inboxes
+        | MailboxFilter::Personal
+        | MailboxFilter::Subscribed
+        | MailboxFilter::Subtree(_)
+        | MailboxFilter::SubtreeOne(_) => &[],
+    });
+    Ok(own.chain(others).filter(is_named).chain(itself.cloned()).collect())
 }

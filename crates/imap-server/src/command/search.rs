@@ -113,7 +113,8 @@ fn saved(returns: SearchReturns, found: &[usize]) -> impl Iterator<Item = usize>
     all.iter().chain(ends.into_iter().flatten()).copied()
 }
 
-/// RFC 4731 §3.1; where only SAVE is asked for, there is no answer (RFC 5182 §2.2).
+/// RFC 4731 §3.1: one answer, and be it that nothing of the results is asked for, as where only UPDATE is (RFC 5267 §4.3); where only
+/// SAVE is asked for, there is none (RFC 5182 §2.2).
 fn tell_extended(
     correlator: &str,
     request: &SearchRequest,
@@ -122,9 +123,9 @@ fn tell_extended(
     mod_seq: Option<ModSeq>,
     out: &mut Output,
 ) {
-    let SearchReturns { min, max, all, count, partial, relevancy, save: _, update: _ } =
+    let SearchReturns { min, max, all, count, partial, relevancy, save, update: _ } =
         request.returns.unwrap_or_default();
-    if !(min || max || all || count || relevancy || partial.is_some()) {
+    if save && !(min || max || all || count || relevancy || partial.is_some()) {
         return;
     }
     out.text(format_args!("* ESEARCH ({correlator}){}", if request.uid { " UID" } else { "" }));

@@ -21,13 +21,18 @@ pub(crate) struct Reply {
 }
 
 impl Client {
+    /// As alice.
     pub(crate) fn log_in(address: SocketAddr) -> Self {
+        Self::log_in_as(address, "alice")
+    }
+
+    pub(crate) fn log_in_as(address: SocketAddr, name: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut client = Self { stream: BufReader::new(stream), tags: 0 };
         client.line();
-        assert!(client.run("LOGIN alice alice-secret").tagged.starts_with("OK"));
+        assert!(client.run(&format!("LOGIN {name} {name}-secret")).tagged.starts_with("OK"));
         client
     }
 
@@ -47,6 +52,10 @@ impl Client {
 
     pub(crate) fn send_line(&mut self, line: &str) {
         self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut TcpStream {
+        self.stream.get_mut()
     }
 
     /// Its tag.

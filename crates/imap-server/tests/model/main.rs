@@ -2,7 +2,9 @@
 //! between, against a simple model of a mailbox: what each client knows from what it was told is compared with what is there, and so
 //! it is for clients that come back by CONDSTORE and QRESYNC after the connection was lost anywhere.
 //!
-//! `MAILSTEAD_MODEL_CASES` and `MAILSTEAD_MODEL_SEED` make a longer run and another one.
+//! And a storm: many clients of two accounts at once, each by itself, of which nothing is known but what each was told.
+//!
+//! `MAILSTEAD_MODEL_CASES` and `MAILSTEAD_MODEL_SEED` make a longer run and another one, `MAILSTEAD_STORM_ROUNDS` a longer storm.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panic")]
 
@@ -11,6 +13,7 @@ mod client;
 mod foreign;
 mod session;
 mod step;
+mod storm;
 mod view;
 mod world;
 
@@ -29,6 +32,14 @@ fn from_environment(name: &str, default: u32) -> u32 {
     std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
 }
 
+/// Which draws what it would draw another time, and differs by its number.
+fn runner(config: Config, number: u8) -> TestRunner {
+    let mut seed = [7; 32];
+    seed[..4].copy_from_slice(&from_environment("MAILSTEAD_MODEL_SEED", 0).to_le_bytes());
+    seed[4] = number;
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
+}
+
 #[test]
 fn every_session_knows_what_is_there() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -43,9 +54,7 @@ fn every_session_knows_what_is_there() {
         failure_persistence: None,
         ..Config::default()
     };
-    let mut seed = [7; 32];
-    seed[..4].copy_from_slice(&from_environment("MAILSTEAD_MODEL_SEED", 0).to_le_bytes());
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let mut runner = runner(config, 0);
     let (mut cases, mut taken) = (0, 0);
     let counts = std::cell::RefCell::new((&mut cases, &mut taken));
     // Each failing case on the way to the smallest would be told.
@@ -66,4 +75,21 @@ fn every_session_knows_what_is_there() {
     if let Err(error) = result {
         panic!("{error}");
     }
+}
+
+#[test]
+fn a_storm_leaves_everyone_knowing_the_same() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let fixture = Fixture::new().unwrap();
+    let start = || runtime.block_on(async { fixture.start(imap_server::run) }).unwrap();
+    let (one, two) = (start(), start());
+    let addresses = [one.address(Security::Plain), two.address(Security::Plain)];
+    let rounds = from_environment("MAILSTEAD_STORM_ROUNDS", 3);
+    let mut storms = [storm::Storm::new(addresses, "alice", 1), storm::Storm::new(addresses, "bob", 2)];
+    std::thread::scope(|scope| {
+        for storm in &mut storms {
+            scope.spawn(move || (0..rounds).for_each(|_| storm.round()));
+        }
+    });
+    println!("{} commands in {rounds} rounds", storms.iter().map(|storm| storm.commands).sum::<usize>());
 }

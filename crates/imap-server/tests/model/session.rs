@@ -13,9 +13,10 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) view: View,
     pub(crate) mailbox: String,
+    name: &'static str,
 }
 
-const UID_COMMAND: Allowed = Allowed { expunge: true, bare: false };
+pub(crate) const UID_COMMAND: Allowed = Allowed { expunge: true, bare: false };
 const BY_NUMBER: Allowed = Allowed { expunge: false, bare: false };
 
 /// As compact as a client writes it.
@@ -25,11 +26,11 @@ pub(crate) fn set(numbers: impl IntoIterator<Item = u32>) -> String {
 }
 
 impl Session {
-    /// On a new connection.
-    pub(crate) fn open(address: SocketAddr, mailbox: &str, kind: Kind) -> Self {
-        let mut client = Client::log_in(address);
+    /// On a new connection, of an account's mailbox.
+    pub(crate) fn open(address: SocketAddr, name: &'static str, mailbox: &str, kind: Kind) -> Self {
+        let mut client = Client::log_in_as(address, name);
         enable(&mut client, kind);
-        let mut session = Self { client, view: View::new(kind), mailbox: mailbox.to_owned() };
+        let mut session = Self { client, view: View::new(kind), mailbox: mailbox.to_owned(), name };
         session.select(params(kind));
         session.learn();
         session
@@ -65,7 +66,7 @@ impl Session {
 
     /// Leaves the mailbox, is cut off, or is about to select it anew.
     pub(crate) fn leave(self, how: &Return) -> Away {
-        let Self { mut client, mut view, mailbox } = self;
+        let Self { mut client, mut view, mailbox, name } = self;
         let stays_connected = how.close.is_some() && how.kind == view.kind;
         if stays_connected {
             if how.close == Some(true) {
@@ -83,7 +84,7 @@ impl Session {
             }
         }
         let was_plain = view.kind == Kind::Plain;
-        Away { client: stays_connected.then_some(client), was_plain, cache: view.into_cache(), mailbox }
+        Away { client: stays_connected.then_some(client), was_plain, cache: view.into_cache(), mailbox, name }
     }
 
     /// As a client that knows CONDSTORE only. RFC 7162 §3.1.2.1.
@@ -161,18 +162,20 @@ pub(crate) struct Away {
     was_plain: bool,
     cache: Cache,
     mailbox: String,
+    name: &'static str,
 }
 
 impl Away {
     /// Comes back with what it knew.
     pub(crate) fn come_back(self, address: SocketAddr, how: &Return) -> Session {
         let connect = || {
-            let mut client = Client::log_in(address);
+            let mut client = Client::log_in_as(address, self.name);
             enable(&mut client, how.kind);
             client
         };
         let client = self.client.unwrap_or_else(connect);
-        let mut session = Session { client, view: View::new(how.kind), mailbox: self.mailbox };
+        let mut session =
+            Session { client, view: View::new(how.kind), mailbox: self.mailbox, name: self.name };
         match how.kind {
             _ if self.was_plain => session.select(params(how.kind)),
             Kind::Plain => session.select(""),

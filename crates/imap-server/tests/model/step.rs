@@ -102,7 +102,7 @@ pub(crate) enum Step {
     LoseIndex,
 }
 
-fn which() -> impl Strategy<Value = Which> {
+pub(crate) fn which() -> impl Strategy<Value = Which> {
     prop::collection::vec(any::<u8>(), 1..5)
 }
 
@@ -126,7 +126,7 @@ fn store() -> impl Strategy<Value = Command> {
     )
 }
 
-fn command() -> impl Strategy<Value = Command> {
+pub(crate) fn command() -> impl Strategy<Value = Command> {
     let named = || (which(), any::<bool>());
     prop_oneof![
         2 => Just(Command::Noop),

@@ -20,6 +20,8 @@ pub(crate) struct Message {
     pub(crate) uid: Option<u32>,
     pub(crate) flags: Option<Flags>,
     pub(crate) mod_seq: Option<u64>,
+    /// Whether it was told `\Recent`.
+    pub(crate) recent: bool,
 }
 
 /// What outlives a connection.
@@ -41,8 +43,10 @@ pub(crate) struct View {
     /// That of the answers since the last tagged one: the code, and the highest of the messages.
     code: Option<u64>,
     told: u64,
-    /// What SEARCH found.
+    /// What SEARCH, SORT or THREAD found.
     pub(crate) found: Vec<u32>,
+    /// The keywords that FLAGS named.
+    keywords: BTreeSet<String>,
     /// While it comes back: what it knew.
     pub(crate) resumed: Option<BTreeMap<u32, Flags>>,
 }
@@ -65,6 +69,7 @@ impl View {
             code: None,
             told: 0,
             found: Vec::new(),
+            keywords: BTreeSet::new(),
             resumed: None,
         }
     }
@@ -91,9 +96,14 @@ impl View {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
             ["*", "OK", ..] => self.take_code(line.strip_prefix("* ").unwrap()),
-            ["*", "SEARCH", numbers @ ..] => {
+            ["*", "SEARCH" | "SORT", numbers @ ..] => {
                 self.found = numbers.iter().map_while(|it| it.parse().ok()).collect();
             }
+            ["*", "THREAD", ..] => {
+                self.found =
+                    line.split(|it: char| !it.is_ascii_digit()).filter_map(|it| it.parse().ok()).collect();
+            }
+            ["*", "FLAGS", ..] => self.take_keywords(line),
             ["*", "VANISHED", "(EARLIER)", uids] => self.vanished_earlier(uids),
             ["*", "VANISHED", uids] => {
                 assert!(allowed.expunge && self.kind == Kind::Qresync, "{line}");
@@ -109,9 +119,24 @@ impl View {
                 self.messages.resize(count, Message::default());
             }
             ["*", number, "FETCH", ..] => self.fetched(number.parse::<usize>().unwrap() - 1, line, allowed),
-            ["*", _, "RECENT"] | ["*", "FLAGS" | "ENABLED" | "CAPABILITY", ..] => {}
+            ["*", _, "RECENT"] | ["*", "ENABLED" | "CAPABILITY" | "STATUS" | "ESEARCH", ..] => {}
             _ => panic!("what is this: {line}"),
         }
+    }
+
+    /// RFC 3501 §7.2.6: none is left out that a message has.
+    fn take_keywords(&mut self, line: &str) {
+        let (_, flags) = line.split_once('(').unwrap();
+        let now = flags.trim_end_matches(')').split(' ').map(str::to_owned).collect();
+        let before = std::mem::replace(&mut self.keywords, now);
+        for flags in self.messages.iter().filter_map(|message| message.flags.as_ref()) {
+            self.knows(&(flags & &before), line);
+        }
+    }
+
+    fn knows(&self, flags: &Flags, line: &str) {
+        let unknown = flags.iter().find(|flag| !flag.starts_with('\\') && !self.keywords.contains(*flag));
+        assert_eq!(unknown, None, "FLAGS has not named it: {line}");
     }
 
     /// Those that it does not know by UID stand behind all others.
@@ -141,6 +166,7 @@ impl View {
                 .map(str::to_owned)
                 .collect::<Flags>()
         });
+        flags.iter().for_each(|flags| self.knows(flags, line));
         let mod_seq: Option<u64> = item("MODSEQ (").map(|it| it.parse().unwrap());
         if !allowed.bare {
             assert_eq!(mod_seq.is_some(), self.kind != Kind::Plain, "{line}");
@@ -152,6 +178,7 @@ impl View {
         }
         assert!(mod_seq.is_none() || mod_seq >= message.mod_seq, "{message:?}: {line}");
         message.uid = uid.or(message.uid);
+        message.recent |= line.contains("\\Recent");
         message.mod_seq = mod_seq.or(message.mod_seq);
         if let (Some(resumed), Some(uid), Some(flags)) = (&mut self.resumed, message.uid, &flags) {
             resumed.insert(uid, flags.clone());

@@ -35,7 +35,7 @@ impl World {
         let mailbox = format!("m{number}");
         assert!(auditor.run(&format!("CREATE {mailbox}")).tagged.starts_with("OK"));
         auditor.run("CREATE away");
-        let open = |(at, kind): (usize, &Kind)| Session::open(addresses[at % 2], &mailbox, *kind);
+        let open = |(at, kind): (usize, &Kind)| Session::open(addresses[at % 2], "alice", &mailbox, *kind);
         let sessions = KINDS.iter().enumerate().map(open).collect();
         Self {
             addresses,
@@ -293,7 +293,7 @@ impl World {
 }
 
 /// What stands in a response code behind its name.
-fn code<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn code<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("[{name} "))?;
     rest.split_once(']').map(|(code, _)| code)
 }
