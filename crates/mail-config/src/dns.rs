@@ -12,11 +12,13 @@ pub struct DnsConfig {
     pub timeout: Duration,
     /// Answers kept in memory by one server process.
     pub cache: u64,
+    /// Believe the resolvers when they say that an answer is authentic (DNSSEC); if it isn't said, those on this machine.
+    pub validates: Option<bool>,
 }
 
 impl Default for DnsConfig {
     fn default() -> Self {
-        Self { servers: Vec::new(), timeout: Duration::from_secs(5), cache: 10_000 }
+        Self { servers: Vec::new(), timeout: Duration::from_secs(5), cache: 10_000, validates: None }
     }
 }
 
@@ -27,6 +29,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> DnsConfig {
         servers: servers.unwrap_or(standard.servers),
         timeout: reader.duration("timeout", Duration::from_secs(1), standard.timeout),
         cache: reader.number("cache", 100, standard.cache),
+        validates: reader.has("validates").then(|| reader.bool("validates", false)),
     }
 }
 

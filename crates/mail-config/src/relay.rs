@@ -27,6 +27,8 @@ pub struct RelayConfig {
 pub struct SecurityConfig {
     /// Obey the MTA-STS policies of domains. RFC 8461.
     pub mta_sts: bool,
+    /// Obey the TLSA records of mail hosts, where the DNS says that they are authentic. RFC 7672.
+    pub dane: bool,
     /// CA certificates to trust besides the system's (PEM).
     pub ca_file: Option<PathBuf>,
     /// The port of the web servers that have policies.
@@ -35,7 +37,7 @@ pub struct SecurityConfig {
 
 impl Default for SecurityConfig {
     fn default() -> Self {
-        Self { mta_sts: true, ca_file: None, https_port: 443 }
+        Self { mta_sts: true, dane: true, ca_file: None, https_port: 443 }
     }
 }
 
@@ -161,6 +163,7 @@ fn security(reader: &mut Reader<'_, '_>) -> SecurityConfig {
     let standard = SecurityConfig::default();
     SecurityConfig {
         mta_sts: reader.bool("mta_sts", standard.mta_sts),
+        dane: reader.bool("dane", standard.dane),
         ca_file: reader.file("ca_file"),
         https_port: reader.number("https_port", 1, standard.https_port),
     }

@@ -2,7 +2,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
@@ -10,10 +9,12 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver};
 use mail_config::DnsConfig;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::validated::Validating;
 use crate::{DnsError, LookupError, reversed};
 
 /// How long any answer is believed at most, and how long it is believed that there is none.
@@ -26,6 +27,8 @@ const MAX_ADDRESSES: usize = 64;
 #[derive(Clone)]
 pub struct Dns {
     resolver: Arc<TokioResolver>,
+    /// `None` if nobody who is asked is believed that an answer is authentic.
+    pub(crate) validating: Option<Validating>,
     timeout: Duration,
 }
 
@@ -50,11 +53,12 @@ impl Dns {
         options.negative_max_ttl = Some(LONGEST_NEGATIVE_TTL);
         // What stands in this machine's own file is true here and nowhere else.
         options.use_hosts_file = ResolveHosts::Never;
+        let validating = is_believed(config, &servers).then(|| validating(&servers, &options)).transpose()?;
         let resolver = TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
             .with_options(options)
             .build()
             .map_err(|error| DnsError::Resolver(error.to_string()))?;
-        Ok(Self { resolver: Arc::new(resolver), timeout: config.timeout })
+        Ok(Self { resolver: Arc::new(resolver), validating, timeout: config.timeout })
     }
 
     /// What asks, for libraries that ask themselves: it has the cache, but its caller must see to the time.
@@ -168,6 +172,19 @@ pub(crate) fn records(lookup: &Lookup) -> impl Iterator<Item = &RData> {
 pub(crate) fn plain(name: &Name) -> String {
     let name = name.to_lowercase().to_ascii();
     name.strip_suffix('.').unwrap_or(&name).to_owned()
+}
+
+/// True if the servers are believed when they say that an answer is authentic.
+fn is_believed(config: &DnsConfig, servers: &ResolverConfig) -> bool {
+    let are_here = || servers.name_servers().iter().all(|server| server.ip.is_loopback());
+    config.validates.unwrap_or_else(are_here)
+}
+
+fn validating(servers: &ResolverConfig, options: &ResolverOpts) -> Result<Validating, DnsError> {
+    let tls = TlsConfig::new().map_err(|error| DnsError::Resolver(error.to_string()))?;
+    let context = Arc::new(PoolContext::new(options.clone(), tls));
+    let servers = servers.name_servers().iter().cloned();
+    Ok(NameServerPool::from_config(servers, context, TokioRuntimeProvider::default()))
 }
 
 fn of(config: &DnsConfig) -> (ResolverConfig, ResolverOpts) {

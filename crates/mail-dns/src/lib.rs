@@ -7,8 +7,10 @@ mod dns;
 mod error;
 mod mail_hosts;
 mod reverse;
+mod validated;
 
 pub use dns::Dns;
 pub use error::{DnsError, LookupError};
 pub use mail_hosts::{MailHost, MailHosts};
 pub use reverse::reversed;
+pub use validated::{Authentic, TlsaRecord};

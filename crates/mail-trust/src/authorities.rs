@@ -89,14 +89,14 @@ impl Authorities {
     }
 }
 
-fn verifier(roots: Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, AuthoritiesError> {
+pub(crate) fn verifier(roots: Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, AuthoritiesError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     WebPkiServerVerifier::builder_with_provider(roots, provider)
         .build()
         .map_err(|error| rustls::Error::General(error.to_string()).into())
 }
 
-fn verify(
+pub(crate) fn verify(
     verifier: &WebPkiServerVerifier,
     own: &CertificateDer<'_>,
     others: &[CertificateDer<'_>],
@@ -111,7 +111,7 @@ fn verify(
 }
 
 /// RFC 8460 §4.3.
-pub(crate) fn kind(error: &rustls::Error) -> Kind {
+fn kind(error: &rustls::Error) -> Kind {
     let rustls::Error::InvalidCertificate(error) = error else { return Kind::ValidationFailure };
     let is_of_others =
         matches!(error, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. });

@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use rustls::pki_types::CertificateDer;
 
-use crate::{Authorities, Failure, Kind, Mode, Policy};
+use crate::{Associations, Authorities, Failure, Kind, Mode, Policy};
 
 /// What a mail host must prove before mail goes to it.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +14,15 @@ pub enum Demand {
     Authority {
         /// No mail otherwise. Else the domain only wants to hear of it.
         enforced: bool,
+    },
+    /// TLS, whoever it is: its TLSA records can't be used. RFC 7672 §2.2.
+    Encryption,
+    /// By TLS, that its certificate is one that its TLSA records name. RFC 7672 §3.
+    Certificate {
+        /// These.
+        associations: Arc<Associations>,
+        /// That it is a mail host of the domain is authentic too.
+        is_the_domains: bool,
     },
 }
 
@@ -39,6 +50,7 @@ impl Demand {
         match self {
             Self::Nothing => false,
             Self::Authority { enforced } => *enforced,
+            Self::Encryption | Self::Certificate { .. } => true,
         }
     }
 
@@ -48,6 +60,16 @@ impl Demand {
         match self {
             Self::Nothing => "nothing",
             Self::Authority { .. } => "the domain's MTA-STS policy",
+            Self::Encryption | Self::Certificate { .. } => "the mail host's TLSA record (DANE)",
+        }
+    }
+
+    /// The name that is asked for in the handshake (SNI), where it is another than the host's.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Certificate { associations, .. } => Some(associations.server_name()),
+            Self::Nothing | Self::Authority { .. } | Self::Encryption => None,
         }
     }
 
@@ -63,8 +85,11 @@ impl Demand {
         shown: &[CertificateDer<'_>],
     ) -> Result<bool, Failure> {
         match self {
-            Self::Nothing => Ok(false),
+            Self::Nothing | Self::Encryption => Ok(false),
             Self::Authority { .. } => authorities.verify(shown, host).map(|()| true),
+            Self::Certificate { associations, is_the_domains } => {
+                associations.verify(shown).map(|()| *is_the_domains)
+            }
         }
     }
 }

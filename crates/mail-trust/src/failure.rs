@@ -13,6 +13,10 @@ pub enum Kind {
     CertificateNotTrusted,
     /// The TLS handshake failed in another way, or the mail host is none that the policy names.
     ValidationFailure,
+    /// The TLSA records of the mail host can't be used.
+    TlsaInvalid,
+    /// The DNS did not say whether there are TLSA records, or its answer was forged.
+    DnssecInvalid,
     /// The policy could not be fetched.
     StsPolicyFetchError,
     /// What was fetched is no policy.
@@ -31,6 +35,8 @@ impl Kind {
             Self::CertificateExpired => "certificate-expired",
             Self::CertificateNotTrusted => "certificate-not-trusted",
             Self::ValidationFailure => "validation-failure",
+            Self::TlsaInvalid => "tlsa-invalid",
+            Self::DnssecInvalid => "dnssec-invalid",
             Self::StsPolicyFetchError => "sts-policy-fetch-error",
             Self::StsPolicyInvalid => "sts-policy-invalid",
             Self::StsWebpkiInvalid => "sts-webpki-invalid",

@@ -1,46 +1,80 @@
-use mail_trust::{Demand, Found, Mode, Trust};
+use mail_trust::{Asked, Demand, Found, Mode, Trust};
 use mail_types::Domain;
 
 use crate::routes::{Destination, Way};
 use crate::{Diagnosis, Status};
 
-/// What the hosts of one destination must prove, found out when the first of them is to be tried.
+/// What the hosts of one destination must prove, found out when one of them is to be tried.
 pub(super) struct Demands<'a> {
     /// `None` where nobody is asked: a smarthost is as the config has it, and an address has no policy.
-    asked: Option<(&'a Trust, &'a Domain)>,
-    found: Option<Found>,
+    trust: Option<&'a Trust>,
+    /// In A-labels.
+    domain: String,
+    policy: Option<Found>,
+    are_authentic: Option<bool>,
 }
 
 impl<'a> Demands<'a> {
-    pub(super) fn of(destination: &'a Destination, trust: Option<&'a Trust>) -> Self {
-        let asked = match &destination.way {
-            Way::MailHosts(domain) if !domain.is_literal() => trust.map(|trust| (trust, domain)),
+    pub(super) fn of(destination: &Destination, trust: Option<&'a Trust>) -> Self {
+        let domain = match &destination.way {
+            Way::MailHosts(domain) if !domain.is_literal() => Some(domain),
             Way::MailHosts(_) | Way::Smarthost(_) | Way::Here | Way::Nowhere => None,
         };
-        Self { asked, found: None }
+        let trust = trust.filter(|_| domain.is_some());
+        Self {
+            trust,
+            domain: domain.map(Domain::to_ascii).unwrap_or_default(),
+            policy: None,
+            are_authentic: None,
+        }
     }
 
-    /// What a host must prove.
+    /// What a host must prove: what its TLSA records ask for, or else the policy of its domain. RFC 8461 §2.
     ///
     /// # Errors
     /// It must not get the mail.
     pub(super) async fn on(&mut self, host: &str) -> Result<Demand, Diagnosis> {
-        let Some((trust, domain)) = self.asked else { return Ok(Demand::Nothing) };
-        let found = match self.found.take() {
+        let Some(trust) = self.trust else { return Ok(Demand::Nothing) };
+        match trust.associations(&self.domain, host).await {
+            Ok(Asked::Certificate(associations)) => {
+                let is_the_domains = self.are_authentic(trust).await;
+                Ok(Demand::Certificate { associations, is_the_domains })
+            }
+            Ok(Asked::Encryption) => {
+                tracing::info!(host, "its TLSA records can't be used: any certificate will do");
+                let demand = self.of_policy(trust, host).await?;
+                Ok(if demand.is_enforced() { demand } else { Demand::Encryption })
+            }
+            Ok(Asked::Nothing) => self.of_policy(trust, host).await,
+            // RFC 7672 §2.2: what is not known must not be taken for what isn't there.
+            Err(failure) => Err(ours(Status::new(4, 4, 3), failure.why)),
+        }
+    }
+
+    async fn of_policy(&mut self, trust: &Trust, host: &str) -> Result<Demand, Diagnosis> {
+        let found = match self.policy.take() {
             Some(found) => found,
-            None => trust.policy(&domain.to_ascii()).await,
+            None => trust.policy(&self.domain).await,
         };
-        let policy = self.found.insert(found).policy.clone();
-        let Some(policy) = policy else { return Ok(Demand::Nothing) };
+        let Some(policy) = self.policy.insert(found).policy.clone() else { return Ok(Demand::Nothing) };
         match Demand::of_policy(&policy, host) {
             Ok(demand) => Ok(demand),
-            Err(failure) if policy.mode == Mode::Enforce => {
-                Err(Diagnosis { status: Status::new(4, 7, 5), host: None, text: failure.why })
-            }
+            Err(failure) if policy.mode == Mode::Enforce => Err(ours(Status::new(4, 7, 5), failure.why)),
             Err(failure) => {
                 tracing::info!(host, why = failure.why, "the policy is in testing");
                 Ok(Demand::Nothing)
             }
         }
     }
+
+    async fn are_authentic(&mut self, trust: &Trust) -> bool {
+        match self.are_authentic {
+            Some(known) => known,
+            None => *self.are_authentic.insert(trust.are_mail_hosts_authentic(&self.domain).await),
+        }
+    }
+}
+
+fn ours(status: Status, text: String) -> Diagnosis {
+    Diagnosis { status, host: None, text }
 }

@@ -76,7 +76,7 @@ impl Relay {
                 .and_then(|it| it.hostname.as_ref())
                 .map_or(self.hostname.clone(), Domain::to_ascii),
             host: terms.shown(candidate),
-            server_name: host.clone(),
+            server_name: demand.server_name().unwrap_or(host).to_owned(),
             tls,
             demand,
             lmtp: terms.lmtp,

@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result};
-use testkit::{TestAuthority, TestDns, TestIdentity, TestWeb};
+use anyhow::Result;
+use mail_config::DnsConfig;
+use testkit::{TestAuthority, TestDns, TestIdentity, TestResolver, TestWeb};
+use tokio::task::spawn_blocking;
 
 use super::*;
 
@@ -25,17 +27,17 @@ struct World {
     relay: Relay,
     listeners: Vec<TcpListener>,
     _web: TestWeb,
-    _dns: TestDns,
+    _names: Box<dyn std::any::Any>,
     _folder: tempfile::TempDir,
 }
 
 /// Listeners at the addresses of the two mail hosts, on one port.
-async fn listeners() -> Result<Vec<TcpListener>> {
+async fn listeners() -> Result<(Vec<TcpListener>, u16)> {
     for _ in 0..20 {
         let first = TcpListener::bind((FIRST, 0)).await?;
         let port = first.local_addr()?.port();
         if let Ok(second) = TcpListener::bind((SECOND, port)).await {
-            return Ok(vec![first, second]);
+            return Ok((vec![first, second], port));
         }
     }
     anyhow::bail!("no port is free at both addresses")
@@ -43,20 +45,53 @@ async fn listeners() -> Result<Vec<TcpListener>> {
 
 impl World {
     async fn with_policy(mode: &str, hosts: &[&str]) -> Result<Self> {
-        let dns = tokio::task::spawn_blocking(|| TestDns::start(ZONE)).await??;
-        let authority = TestAuthority::new()?;
+        let dns = spawn_blocking(|| TestDns::start(ZONE)).await??;
+        let (listeners, port) = listeners().await?;
+        let (config, authority) = (dns.config(), TestAuthority::new()?);
+        Self::new(mode, hosts, (listeners, port), authority, config, Box::new(dns)).await
+    }
+
+    /// The domain has signed names, TLSA records of the mail hosts among them: `{port}` stands for their port.
+    async fn with_records(
+        authority: TestAuthority,
+        records: &str,
+        policy: (&str, &[&str]),
+        forged: Option<(String, String)>,
+    ) -> Result<Self> {
+        let (listeners, port) = listeners().await?;
+        let signed = format!("{ZONE}{}", records.replace("{port}", &port.to_string()));
+        let unsigned =
+            format!("d MX 10 first\nfirst A 127.0.0.2\n_{port}._tcp.first TLSA 3 1 1 {}\n", "0".repeat(64));
+        let start = move || {
+            let forged: Vec<_> = forged.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+            TestResolver::start(&signed, &unsigned, &forged)
+        };
+        let resolver = spawn_blocking(start).await??;
+        let config = resolver.config();
+        let (mode, hosts) = policy;
+        Self::new(mode, hosts, (listeners, port), authority, config, Box::new(resolver)).await
+    }
+
+    async fn new(
+        mode: &str,
+        hosts: &[&str],
+        (listeners, port): (Vec<TcpListener>, u16),
+        authority: TestAuthority,
+        dns: DnsConfig,
+        names: Box<dyn std::any::Any>,
+    ) -> Result<Self> {
         let web = TestWeb::start(authority.identity(&["mta-sts.d.test"])?.acceptor).await?;
         let hosts: String = hosts.iter().map(|host| format!("mx: {host}\n")).collect();
         let policy = format!("version: STSv1\nmode: {mode}\n{hosts}max_age: 86400\n");
         web.put("mta-sts.d.test/.well-known/mta-sts.txt", "text/plain", &policy);
-        let (listeners, folder) = (listeners().await?, tempfile::tempdir()?);
+        let folder = tempfile::tempdir()?;
         let mut config = Config::new("us.example.org".parse()?, folder.path().to_owned());
-        config.dns = dns.config();
-        config.relay.port = listeners.first().context("no listener")?.local_addr()?.port();
+        config.dns = dns;
+        config.relay.port = port;
         config.relay.security.ca_file = Some(authority.ca_file.clone());
         config.relay.security.https_port = web.address.port();
         let relay = Relay::new(&config)?;
-        Ok(Self { authority, relay, listeners, _web: web, _dns: dns, _folder: folder })
+        Ok(Self { authority, relay, listeners, _web: web, _names: names, _folder: folder })
     }
 
     /// The next mail host plays this script at each connection.
@@ -65,9 +100,13 @@ impl World {
     }
 
     async fn send(&self) -> String {
+        self.send_to("d.test").await
+    }
+
+    async fn send_to(&self, domain: &str) -> String {
         let message = message(MESSAGE);
         let outgoing = Outgoing::plain("alice@example.org", &["bob@d.test"], message.size());
-        let destination = Way::MailHosts("d.test".parse().unwrap()).into();
+        let destination = Way::MailHosts(domain.parse().unwrap()).into();
         send_to(&self.relay, &destination, &outgoing, &message).await.concat()
     }
 }
@@ -197,6 +236,109 @@ async fn without_a_policy_any_certificate_will_do_and_none_at_all() -> Result<()
     let expired = world.authority.expired(&["elsewhere.test"])?;
     let first = world.host(Some(expired), vec![takes(&under_tls(), "any")]);
     assert_eq!(world.send().await, "+ 250 any");
+    first.end().await;
+    Ok(())
+}
+
+/// A TLSA record of the first mail host, for a server that shows this.
+fn record(shown: &TestIdentity, kind: (u8, u8, u8)) -> String {
+    format!("_{{port}}._tcp.first.d.test. TLSA {}\n", shown.tlsa(0, kind).unwrap())
+}
+
+/// RFC 7672 §3.1.1; RFC 8461 §2: DANE goes before MTA-STS.
+#[tokio::test]
+async fn a_certificate_that_the_tlsa_record_names_is_enough_whatever_the_policy_says() -> Result<()> {
+    let authority = TestAuthority::new()?;
+    let shown = TestAuthority::new()?.expired(&["else.test"])?;
+    let records = record(&shown, (3, 1, 1));
+    let mut world = World::with_records(authority, &records, ("enforce", &["other.test"]), None).await?;
+    let first = world.host(Some(shown), vec![takes(&under_tls(), "named")]);
+    assert_eq!(world.send().await, "+ 250 named");
+    first.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_tlsa_record_does_not_name_leads_to_the_next_host_or_to_waiting() -> Result<()>
+{
+    let authority = TestAuthority::new()?;
+    let (named, shown) = (authority.identity(&["first.d.test"])?, authority.identity(&["first.d.test"])?);
+    let records = record(&named, (3, 1, 1));
+    let mut world = World::with_records(authority, &records, ("enforce", &["first.d.test"]), None).await?;
+    let second = world.listeners.remove(1);
+    let first = world.host(Some(shown), vec![not_trusted()]);
+    let sent = world.send().await;
+    assert!(sent.starts_with("~ 4.7.5 second.d.test is no mail host"), "{sent}");
+    first.end().await;
+    drop(second);
+
+    let authority = TestAuthority::new()?;
+    let shown = authority.identity(&["first.d.test"])?;
+    let mut world = World::with_records(authority, &records, ("none", &[]), None).await?;
+    let first = world.host(Some(shown), vec![not_trusted()]);
+    let plain = ["> 220 mx", "< EHLO us.example.org", "> 250 mx"];
+    let second = world.host(None, vec![takes(&plain, "second")]);
+    assert_eq!(world.send().await, "+ 250 second", "it has no TLSA records");
+    first.end().await;
+    second.end().await;
+
+    let mut world = World::with_records(TestAuthority::new()?, &records, ("none", &[]), None).await?;
+    drop(world.listeners.remove(1));
+    let plain = script(&["> 220 mx", "< EHLO us.example.org", "> 250 mx", "< QUIT", "> 221 bye"]);
+    let first = world.host(None, vec![plain]);
+    world.send().await;
+    first.end().await;
+    Ok(())
+}
+
+/// RFC 7672 §2.2: what can't be used asks for TLS, whoever it is.
+#[tokio::test]
+async fn tlsa_records_that_can_not_be_used_ask_for_tls_all_the_same() -> Result<()> {
+    let authority = TestAuthority::new()?;
+    let shown = TestAuthority::new()?.expired(&["else.test"])?;
+    let records = record(&shown, (1, 1, 1));
+    let mut world = World::with_records(authority, &records, ("none", &[]), None).await?;
+    let first = world.host(Some(shown), vec![takes(&under_tls(), "secret")]);
+    assert_eq!(world.send().await, "+ 250 secret");
+    first.end().await;
+
+    let mut world = World::with_records(TestAuthority::new()?, &records, ("none", &[]), None).await?;
+    let plain = script(&["> 220 mx", "< EHLO us.example.org", "> 250 mx", "< QUIT", "> 221 bye"]);
+    let first = world.host(None, vec![plain]);
+    let served = takes(&["> 220 mx", "< EHLO us.example.org", "> 250 mx"], "second");
+    let second = world.host(None, vec![served]);
+    assert_eq!(world.send().await, "+ 250 second");
+    first.end().await;
+    second.end().await;
+    Ok(())
+}
+
+/// RFC 7672 §2.2: never in the clear, since nobody knows what the records would say.
+#[tokio::test]
+async fn a_host_whose_tlsa_records_are_forged_is_not_even_connected_with() -> Result<()> {
+    let records = "_{port}._tcp.first.d.test. TLSA 3 1 1 ".to_owned()
+        + &"11".repeat(32)
+        + "\n_{port}._tcp.second.d.test. TLSA 3 1 1 "
+        + &"11".repeat(32)
+        + "\n";
+    let forged = Some(("11".repeat(32), "22".repeat(32)));
+    let world = World::with_records(TestAuthority::new()?, &records, ("none", &[]), forged).await?;
+    let sent = world.send().await;
+    assert!(sent.starts_with("~ 4.4.3 the TLSA records of second.d.test can't be known: "), "{sent}");
+    for listener in &world.listeners {
+        let nobody = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(nobody.is_err(), "somebody came to {listener:?}");
+    }
+    Ok(())
+}
+
+/// RFC 7672 §2.1.1: what is not signed says nothing.
+#[tokio::test]
+async fn tlsa_records_of_a_zone_that_is_not_signed_are_nothing() -> Result<()> {
+    let mut world = World::with_records(TestAuthority::new()?, "", ("none", &[]), None).await?;
+    let plain = ["> 220 mx", "< EHLO us.example.org", "> 250 mx"];
+    let first = world.host(None, vec![takes(&plain, "plain")]);
+    assert_eq!(world.send_to("d.unsigned").await, "+ 250 plain");
     first.end().await;
     Ok(())
 }
