@@ -8,7 +8,7 @@ use crate::routes::Destination;
 const FIRST: usize = 2;
 
 /// The destinations that deliveries are under way to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Destinations {
     most: usize,
     loads: HashMap<Destination, Load>,

@@ -121,6 +121,8 @@ async fn lock(path: PathBuf, drain: &Drain) -> Result<Option<File>, QueueError> 
 /// What a look at the queue found.
 struct Found {
     pieces: Vec<Piece>,
+    /// Those of them for which there is room, read already.
+    begun: HashMap<Piece, Begun>,
     left: HashSet<Destination>,
     /// There may be more.
     broke_off: bool,
@@ -129,7 +131,7 @@ struct Found {
 
 impl Deliverer {
     /// Looks for what is due, and neither `busy` nor `waiting`. Blocks.
-    fn find_due(&self, busy: HashSet<Piece>, waiting: &[Piece]) -> Result<Found, QueueError> {
+    fn find_due(&self, busy: HashSet<Piece>, waiting: &[Piece], mut room: Room) -> Result<Found, QueueError> {
         let here = self.local.directory.domains().unwrap_or_else(|error| {
             error!(%error, "the directory can't be asked");
             Vec::new()
@@ -141,7 +143,28 @@ impl Deliverer {
             broke_off = went_on.is_break();
             went_on
         })?;
-        Ok(Found { pieces: picker.picked, left: picker.left, broke_off, next })
+        let (pieces, left) = (picker.picked, picker.left);
+        let read = pieces.iter().filter(|piece| room.take(&piece.destination));
+        let begun = read.map(|piece| (piece.clone(), self.begin(piece.clone()))).collect();
+        Ok(Found { pieces, begun, left, broke_off, next })
+    }
+}
+
+/// How much can be started now.
+struct Room {
+    free: usize,
+    destinations: Destinations,
+}
+
+impl Room {
+    /// True if a delivery to there can be started, which it is.
+    fn take(&mut self, destination: &Destination) -> bool {
+        let is_free = self.free > 0 && self.destinations.has_room(destination);
+        if is_free {
+            self.free -= 1;
+            self.destinations.begin(destination);
+        }
+        is_free
     }
 }
 
@@ -208,17 +231,26 @@ impl Runner {
     async fn start_due(&mut self) {
         self.start_ready();
         while self.is_free() && std::mem::take(&mut self.look) {
-            self.find_due().await;
-            self.start_ready();
+            let begun = self.find_due().await;
+            self.start_ready_with(begun);
         }
     }
 
     fn start_ready(&mut self) {
+        self.start_ready_with(HashMap::new());
+    }
+
+    /// Starts what there is room for; `begun` is what was read already.
+    fn start_ready_with(&mut self, mut begun: HashMap<Piece, Begun>) {
         let mut started = Vec::new();
         for _ in 0..self.ready.len() {
             let Some(piece) = self.ready.pop_front() else { break };
             if self.is_free() && self.destinations.has_room(&piece.destination) {
-                started.push((piece.clone(), self.start_attempt(piece)));
+                let reader = self.start_attempt(piece.clone());
+                match begun.remove(&piece) {
+                    Some(begun) => drop(reader.send(begun)),
+                    None => started.push((piece, reader)),
+                }
             } else {
                 self.ready.push_back(piece);
             }
@@ -232,20 +264,24 @@ impl Runner {
         }
     }
 
-    async fn find_due(&mut self) {
+    async fn find_due(&mut self) -> HashMap<Piece, Begun> {
         let deliverer = Arc::clone(&self.deliverer);
         let waiting: Vec<Piece> = self.ready.iter().cloned().collect();
         self.next = None;
         let busy = self.busy.values().chain(&waiting).cloned().collect();
-        match spawn_blocking(move || deliverer.find_due(busy, &waiting)).await {
+        let free = self.max_concurrent.saturating_sub(self.jobs.len());
+        let room = Room { free, destinations: self.destinations.clone() };
+        match spawn_blocking(move || deliverer.find_due(busy, &waiting, room)).await {
             Ok(Ok(found)) => {
                 self.ready.extend(found.pieces);
                 self.ready.make_contiguous().sort_by_key(|piece| std::cmp::Reverse(piece.priority));
                 (self.left, self.next, self.look) = (found.left, found.next, found.broke_off);
+                return found.begun;
             }
             Ok(Err(error)) => error!(%error, "the queue can't be read"),
             Err(error) => error!(%error, "reading the queue failed unexpectedly"),
         }
+        HashMap::new()
     }
 
     /// The attempt waits for what it is to try.

@@ -298,12 +298,14 @@ impl Connection {
         let (mut stuffer, mut stuffed) = (DotStuffer::new(), BytesMut::new());
         let mut block = BytesMut::with_capacity(block_for(size));
         while file.read_buf(&mut block).await.map_err(Broken::Message)? > 0 {
-            stuffed.clear();
             stuffer.write(&block, &mut stuffed);
             block.clear();
-            self.write_block(&stuffed).await?;
+            // A small message goes in one piece, with its end.
+            if stuffed.len() >= BLOCK {
+                self.write_block(&stuffed).await?;
+                stuffed.clear();
+            }
         }
-        stuffed.clear();
         stuffer.finish(&mut stuffed);
         self.write(&stuffed).await
     }
