@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mail_config::Config;
 use mail_directory::Directory;
 use mail_events::EventLog;
+use mail_metrics::Metrics;
 use mail_store::Store;
 use server_core::{BoundListener, ServerContext, serve};
 
@@ -30,8 +31,8 @@ pub async fn run(
     context: ServerContext,
     sockets: Vec<BoundListener>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let config = Arc::clone(&context.config);
-    let shared = tokio::task::spawn_blocking(move || open(config)).await??;
+    let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
+    let shared = tokio::task::spawn_blocking(move || open(config, &metrics)).await??;
     let refusal = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n";
     let sessions = Arc::clone(&shared);
     serve(sockets, context, refusal, move |connection| connection::run(connection, Arc::clone(&sessions)))
@@ -40,9 +41,9 @@ pub async fn run(
     Ok(())
 }
 
-fn open(config: Arc<Config>) -> Result<Arc<Shared>, Box<dyn Error + Send + Sync>> {
+fn open(config: Arc<Config>, metrics: &Metrics) -> Result<Arc<Shared>, Box<dyn Error + Send + Sync>> {
     let store = Store::open_with(&config.mail_dir(), Some(Arc::new(AheadOfNeed)))?;
     let directory = Arc::new(Directory::open(&config.directory_file())?);
-    let events = EventLog::open_or_complain(&config, "imap");
+    let events = EventLog::open_or_complain(&config, "imap", metrics);
     Ok(Arc::new(Shared { config, directory, store, events }))
 }

@@ -8,6 +8,7 @@ mod milter;
 mod paths;
 mod reader;
 mod relay;
+mod reputation;
 mod units;
 mod verdicts;
 
@@ -21,7 +22,8 @@ pub use dns::DnsConfig;
 pub use events::EventsConfig;
 pub use milter::{Milter, MilterAddress, MilterDefault};
 pub use relay::{RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost};
-pub use units::{show_size, size as parse_size};
+pub use reputation::ReputationConfig;
+pub use units::{duration as parse_duration, show_size, size as parse_size};
 pub use verdicts::{
     DmarcObedience, DnsList, GreylistConfig, ListKind, ListSubject, RatesConfig, VerdictsConfig, Weights,
 };
@@ -47,6 +49,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// Where mail for elsewhere goes.
     pub relay: RelayConfig,
+    /// What block lists say of us.
+    pub reputation: ReputationConfig,
     /// Reading by IMAP.
     pub imap: ImapConfig,
     /// Reading by POP3.
@@ -73,6 +77,7 @@ impl Config {
             smtp: SmtpConfig::default(),
             queue: QueueConfig::default(),
             relay: RelayConfig::default(),
+            reputation: ReputationConfig::default(),
             imap: ImapConfig::default(),
             pop3: Pop3Config::default(),
             limits: LimitsConfig::default(),

@@ -36,7 +36,8 @@ pub fn show_size(octets: u64) -> String {
 }
 
 /// `500ms`, `30s`, `5m`, `1h`, `5d`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let seconds = match unit {
         "ms" => return Some(Duration::from_millis(number)),

@@ -266,6 +266,6 @@ fn list(reader: &mut Reader<'_, '_>) -> Option<DnsList> {
 }
 
 /// 127.0.0.0/16. RFC 5782 §2.1 has entries in 127.0.0.0/8, of which lists take 127.255.255.0/24 to say that they don't answer us.
-fn usual_answers() -> Vec<Network> {
+pub(crate) fn usual_answers() -> Vec<Network> {
     vec![Network::of(Ipv4Addr::new(127, 0, 0, 0).into(), 16)]
 }

@@ -3,10 +3,12 @@
 //! It lies in `<data_dir>/events` as lines of JSON, one an [`Entry`], in segments that each have one writing process, so that servers
 //! share nothing but the folder. [`EventLog`] writes beside the work, [`Reader`] reads while others write.
 
+mod count;
 mod event;
 mod flood;
 mod log;
 mod reader;
+mod report;
 mod segment;
 mod trace;
 
@@ -19,6 +21,7 @@ pub use event::{
 };
 pub use log::EventLog;
 pub use reader::Reader;
+pub use report::{By, Figures, Line, Reason, Report, ReportFilter};
 pub use trace::{Story, Trace};
 
 /// The log can't be written or read.

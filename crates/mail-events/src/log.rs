@@ -4,8 +4,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mail_config::Config;
+use mail_metrics::Metrics;
 use tracing::{error, warn};
 
+use crate::count::count;
 use crate::flood::Flood;
 use crate::segment::{Bounds, Segment};
 use crate::{Entry, Event, EventError};
@@ -25,6 +27,7 @@ const PRUNE: Duration = Duration::from_secs(3600);
 pub struct EventLog {
     shared: Option<Arc<Shared>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,7 @@ struct Waiting {
     lost: u64,
     flood: Flood,
     is_closed: bool,
+    metrics: Metrics,
 }
 
 impl Shared {
@@ -65,7 +69,9 @@ impl Waiting {
 
     fn end_flood(&mut self) {
         for omitted in self.flood.end() {
-            self.push(Event::Omitted(omitted));
+            let omitted = Event::Omitted(omitted);
+            count(&self.metrics, &omitted);
+            self.push(omitted);
         }
     }
 }
@@ -76,9 +82,13 @@ impl EventLog {
     /// # Errors
     /// The folder or its files can't be had.
     pub fn open(config: &Config, server: &str) -> Result<Self, EventError> {
+        Self::open_counted(config, server, &Metrics::default())
+    }
+
+    fn open_counted(config: &Config, server: &str, metrics: &Metrics) -> Result<Self, EventError> {
         let settings = &config.log.events;
         if !settings.enabled {
-            return Ok(Self::off());
+            return Ok(Self::only_counting(metrics));
         }
         let bounds = Bounds { size: settings.max_size, age: settings.keep };
         let (folder, server) = (config.events_dir(), server.to_owned());
@@ -88,6 +98,7 @@ impl EventLog {
             lost: 0,
             flood: Flood::new(settings.max_refusals.into()),
             is_closed: false,
+            metrics: metrics.clone(),
         };
         let shared = Arc::new(Shared { waiting: Mutex::new(waiting), something: Condvar::new() });
         let writer = Writer { folder: folder.clone(), server, bounds, segment: Some(segment), pruned: None };
@@ -96,39 +107,50 @@ impl EventLog {
         let thread = thread
             .spawn(move || writer.run(&work))
             .map_err(EventError::io("starting the thread that writes", &folder))?;
-        Ok(Self { shared: Some(shared), writer: Mutex::new(Some(thread)) })
+        Ok(Self { shared: Some(shared), writer: Mutex::new(Some(thread)), metrics: metrics.clone() })
     }
 
-    /// As [`Self::open`], but what can't be opened is told to the operator, and nothing is noted: no mail waits for a log. Blocks.
+    /// As [`Self::open`], but what can't be opened is told to the operator, and nothing is noted: no mail waits for a log. What happens is
+    /// counted in any case. Blocks.
     #[must_use]
-    pub fn open_or_complain(config: &Config, server: &str) -> Self {
-        Self::open(config, server).unwrap_or_else(|error| {
+    pub fn open_or_complain(config: &Config, server: &str, metrics: &Metrics) -> Self {
+        Self::open_counted(config, server, metrics).unwrap_or_else(|error| {
             error!(%error, "nothing is noted in the event log");
-            Self::off()
+            Self::only_counting(metrics)
         })
     }
 
     /// One that notes nothing.
     #[must_use]
-    pub const fn off() -> Self {
-        Self { shared: None, writer: Mutex::new(None) }
+    pub fn off() -> Self {
+        Self::only_counting(&Metrics::default())
+    }
+
+    fn only_counting(metrics: &Metrics) -> Self {
+        Self { shared: None, writer: Mutex::new(None), metrics: metrics.clone() }
     }
 
     /// Notes an event. It waits for no disk.
     pub fn note(&self, event: Event) {
+        count(&self.metrics, &event);
         self.with(|waiting| waiting.push(event));
     }
 
     /// Notes the refusal of something that `peer` wanted, unless there are too many of them: they are counted then, and the counts noted
     /// a minute later.
     pub fn note_refusal(&self, peer: &str, event: impl FnOnce() -> Event) {
+        if self.shared.is_none() {
+            return count(&self.metrics, &event());
+        }
         self.with(|waiting| {
             let now = Instant::now();
             if waiting.flood.ends().is_some_and(|end| end <= now) {
                 waiting.end_flood();
             }
             if waiting.flood.admit(peer, now) {
-                waiting.push(event());
+                let event = event();
+                count(&waiting.metrics, &event);
+                waiting.push(event);
             }
         });
     }

@@ -1,4 +1,7 @@
 mod dkim;
+mod moment;
+mod queue;
+mod report;
 
 use std::path::PathBuf;
 
@@ -9,6 +12,9 @@ use mail_types::{Address, AddressPattern, Domain, MailboxName, Rights};
 
 use crate::store::export::Format;
 pub(crate) use dkim::{DkimCommand, DkimListArguments};
+pub(crate) use moment::Moment;
+pub(crate) use queue::{QueueArguments, QueueCommand, QueueSelection};
+pub(crate) use report::{Grouping, ReportArguments};
 
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
 #[derive(Debug, Parser)]
@@ -45,13 +51,17 @@ pub(crate) enum Command {
     /// Shows how the running servers are
     ///
     /// Exits with 0 if every server runs, with 1 if one does not.
-    Status(ListArguments),
+    Status(StatusArguments),
     /// Finds what happened to a message, from the connection that brought it to the mailbox or the next host
     ///
     /// Shows who brought it, what was found out about it and what became of it, each attempt to send it on with what the other
     /// host said, and the report that its sender got; and what was refused. Works while the servers run and while they don't.
     /// Exits with 1 if nothing was found.
     Trace(TraceArguments),
+    /// Counts what came of mail: received, sent, deferred, bounced, refused, and why
+    ///
+    /// Recipients are counted, of what is deferred attempts. Reads the event log, while the servers run and while they don't.
+    Report(ReportArguments),
     /// Checks the config
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -114,6 +124,16 @@ pub(crate) struct ListArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print what the servers have counted, in the text format of Prometheus
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) metrics: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct TraceArguments {
     /// A Message-ID, an address that sent or should have got it, or its name in the queue, the log or its Received field; an account or
     /// a client's IP address has failed logins too
@@ -125,47 +145,6 @@ pub(crate) struct TraceArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct QueueArguments {
-    #[command(subcommand)]
-    pub(crate) command: Option<QueueCommand>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum QueueCommand {
-    /// Lists the queued messages, oldest first
-    List(ListArguments),
-    /// Shows one message, its recipients and what came of the last attempts
-    Show {
-        /// As `queue list` names it
-        id: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// Print the message itself
-        #[arg(long, conflicts_with = "json")]
-        message: bool,
-    },
-    /// Has messages tried at once
-    Retry(QueueSelection),
-    /// Holds messages back from delivery and expiry
-    Hold(QueueSelection),
-    /// Lets held messages go on
-    Release(QueueSelection),
-    /// Removes messages without telling their senders
-    Remove(QueueSelection),
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct QueueSelection {
-    /// As `queue list` names it
-    pub(crate) id: Option<String>,
-    /// Every message in the queue
-    #[arg(long)]
-    pub(crate) all: bool,
 }
 
 #[derive(Debug, Subcommand)]

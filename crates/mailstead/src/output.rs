@@ -23,6 +23,13 @@ pub(crate) fn line(text: &str) -> std::io::Result<()> {
     out.flush()
 }
 
+/// Writes lines as they are, each with its end.
+pub(crate) fn text(lines: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(lines.as_bytes())?;
+    out.flush()
+}
+
 /// Writes a value as JSON, on one line.
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     Ok(line(&serde_json::to_string(value)?)?)

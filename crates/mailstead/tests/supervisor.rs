@@ -28,6 +28,31 @@ fn a_killed_server_is_back_and_its_port_never_refuses() {
 }
 
 #[test]
+fn what_a_server_counts_is_shown_for_prometheus_and_outlives_it() {
+    let installation = Installation::new();
+    let running = installation.serve();
+    let imap = installation.address_of("imap");
+    let value = |series: &str| {
+        let shown = installation.run(&["status", "--metrics"]).out;
+        let value = shown.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<u64>().ok());
+        value.unwrap_or_default()
+    };
+    let connections = || value("mailstead_connections_total{listener=\"imap\"}");
+    drop(greeting(imap));
+    wait_for("the connection to be counted", || (connections() == 1).then_some(()));
+    kill(installation.pid_of("imap"), Signal::SIGKILL).unwrap();
+    running.wait_for_log("it is started again");
+    assert_eq!(connections(), 1);
+    drop(greeting(imap));
+    wait_for("the next one to be added", || (connections() == 2).then_some(()));
+    wait_for("the queue to be counted", || {
+        let shown = installation.run(&["status", "--metrics"]).out;
+        shown.contains("\nmailstead_queue_messages 0\n").then_some(())
+    });
+    assert_eq!(value("mailstead_server_restarts_total{server=\"imap\"}"), 1);
+}
+
+#[test]
 fn a_reload_with_a_bad_config_names_every_mistake_and_keeps_the_old_one() {
     let installation = Installation::new();
     let running = installation.serve();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mail_config::Config;
 use mail_directory::Directory;
 use mail_events::EventLog;
+use mail_metrics::Metrics;
 use mail_store::{Mailbox, MessageFile, Store, StoreError};
 use mail_types::{Address, MailboxName, Uid};
 use server_core::{BoundListener, ServerContext};
@@ -27,8 +28,8 @@ pub async fn run(
     context: ServerContext,
     sockets: Vec<BoundListener>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let config = Arc::clone(&context.config);
-    let mail = spawn_blocking(move || Mail::open(config)).await??;
+    let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
+    let mail = spawn_blocking(move || Mail::open(config, &metrics)).await??;
     let mail = Arc::new(mail);
     let sessions = Arc::clone(&mail);
     server_core::serve(sockets, context, REFUSAL, move |connection| {
@@ -57,10 +58,10 @@ pub(crate) struct OpenMaildrop {
 }
 
 impl Mail {
-    fn open(config: Arc<Config>) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    fn open(config: Arc<Config>, metrics: &Metrics) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let directory = Arc::new(Directory::open(&config.directory_file())?);
         let store = Store::open(&config.mail_dir())?;
-        let events = EventLog::open_or_complain(&config, "pop3");
+        let events = EventLog::open_or_complain(&config, "pop3", metrics);
         Ok(Self { config, directory, store, events })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail_config::{Config, Listener, TlsMode};
+use mail_metrics::{Metric, Metrics};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,8 @@ pub struct ServerContext {
     pub limits: Arc<Limits>,
     /// Tells when to stop.
     pub drain: Drain,
+    /// What is counted for monitoring.
+    pub metrics: Metrics,
 }
 
 /// An accepted connection; with implicit TLS the handshake is done.
@@ -137,12 +140,14 @@ impl Accepting {
         let is_proxy = self.listener.is_proxy(peer.ip());
         let limits = &self.context.limits;
         let guard = if is_proxy { limits.connect_proxy() } else { limits.connect(peer.ip()) };
+        let name = &self.listener.name;
         let Some(guard) = guard else {
-            info!(%peer, listener = self.listener.name, "refused: too many connections");
+            self.context.metrics.count(Metric::RefusedConnections, &[name], 1);
+            info!(%peer, listener = name, "refused: too many connections");
             refuse(&stream, self.refusal, self.listener.tls);
             return;
         };
-        let name = &self.listener.name;
+        self.context.metrics.count(Metric::Connections, &[name], 1);
         let span = if is_proxy {
             info_span!("connection", listener = name, proxy = %peer, peer = tracing::field::Empty)
         } else {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use mail_config::{Config, Listener};
+use mail_metrics::{Metrics, Sample};
 use nix::sys::prctl::set_pdeathsig;
 use nix::unistd::{Pid, getppid};
 use sd_notify::NotifyState;
@@ -29,6 +30,9 @@ pub const SUPERVISED: &str = "MAILSTEAD_SUPERVISED";
 /// Set by the supervisor: a copy of the config as it checked it. The file itself may hold something else by now, and a server that
 /// is started again must not fail for that.
 pub const CONFIG_COPY: &str = "MAILSTEAD_CONFIG_COPY";
+
+/// By which a server tells the supervisor what it counts: JSON, a list of [`Sample`].
+pub const METRICS: &str = "X_MAILSTEAD_METRICS";
 
 /// The exit code for a config that does not hold.
 const BAD_CONFIG: u8 = 2;
@@ -143,7 +147,7 @@ where
         warn!("{warning}");
     }
     let limits = Limits::open_for(&config);
-    let context = ServerContext { config, tls, limits, drain: Drain::new() };
+    let context = ServerContext { config, tls, limits, drain: Drain::new(), metrics: Metrics::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name(name)
@@ -182,12 +186,15 @@ where
     let server = server(context.clone(), sockets);
     tokio::pin!(server);
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
-    let mut told = None;
+    let mut told = Told::default();
     loop {
         tokio::select! {
-            result = &mut server => return result,
+            result = &mut server => {
+                told.tell_metrics(&context);
+                return result;
+            }
             _ = heartbeat.tick() => {
-                tell_state(&context, &mut told);
+                told.tell(&context);
                 if signals.is_orphan() && !context.drain.is_draining() {
                     warn!(server = name, "the supervisor is gone; stopping");
                     context.drain.begin();
@@ -210,13 +217,36 @@ fn local_address(socket: &BoundListener) -> String {
     socket.socket.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
 }
 
-fn tell_state(context: &ServerContext, told: &mut Option<usize>) {
-    let open = context.limits.open();
-    if *told != Some(open) {
-        *told = Some(open);
-        notify(&[NotifyState::Status(&format!("sessions={open}"))]);
+/// What the service manager knows of us.
+#[derive(Debug, Default)]
+struct Told {
+    sessions: Option<usize>,
+    metrics: Vec<Sample>,
+}
+
+impl Told {
+    fn tell(&mut self, context: &ServerContext) {
+        let open = context.limits.open();
+        if self.sessions.replace(open) != Some(open) {
+            notify(&[NotifyState::Status(&format!("sessions={open}"))]);
+        }
+        self.tell_metrics(context);
+        notify(&[NotifyState::Watchdog]);
     }
-    notify(&[NotifyState::Watchdog]);
+
+    /// Only the supervisor has a use for them.
+    fn tell_metrics(&mut self, context: &ServerContext) {
+        if supervisor().is_none() {
+            return;
+        }
+        let metrics = context.metrics.samples();
+        if metrics != self.metrics
+            && let Ok(text) = serde_json::to_string(&metrics)
+        {
+            notify(&[NotifyState::Custom(&format!("{METRICS}={text}"))]);
+            self.metrics = metrics;
+        }
+    }
 }
 
 /// Tells the service manager that connections are accepted.

@@ -8,6 +8,7 @@
 
 mod arrival;
 mod attempt;
+mod change;
 mod client;
 mod content;
 mod database;
@@ -16,6 +17,8 @@ mod dsn;
 mod encoding;
 mod error;
 mod exchanges;
+mod figures;
+mod filter;
 mod handling;
 mod local;
 mod message;
@@ -24,6 +27,7 @@ mod note;
 mod pick;
 mod queue;
 mod record;
+mod reputation;
 mod routes;
 mod run;
 mod schedule;
@@ -31,10 +35,12 @@ mod wakeup;
 mod writer;
 
 pub use arrival::{Arrival, Receipt};
+pub use change::Change;
 pub use content::Content;
 pub use database::Notice;
 pub use dsn::Action;
 pub use error::QueueError;
+pub use filter::{Filter, SenderFilter, WaitState};
 pub use handling::{Deadline, Handling};
 pub use message::{
     Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Requests, Summary,

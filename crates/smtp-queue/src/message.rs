@@ -171,6 +171,8 @@ pub struct Summary {
     pub octets: u64,
     /// Those that are held.
     pub held: u64,
+    /// When the oldest one was added.
+    pub oldest: Option<Timestamp>,
 }
 
 /// The address as every server understands it, the domain in A-labels.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
+use crate::change::{self, Meant};
 use crate::database::{Attempted, Change, Database, NewMessage, Notice, Recorded, Selection, Writer};
 use crate::pick::Due;
 use crate::writer::NewFile;
@@ -178,6 +179,21 @@ impl Queue {
             self.remove_file(id);
         }
         self.changed(id, removed.len())
+    }
+
+    /// Tells which of the messages were still there.
+    pub(crate) fn change_some(
+        &self,
+        meant: &[Meant],
+        change: change::Change,
+        now: Timestamp,
+    ) -> Result<Vec<QueueId>, QueueError> {
+        let changed = self.writer.alone().change(meant, change, now)?;
+        for (id, _) in changed.iter().filter(|(_, leaves_file)| *leaves_file) {
+            self.remove_file(id);
+        }
+        self.wake();
+        Ok(changed.into_iter().map(|(id, _)| id).collect())
     }
 
     fn changed(&self, id: Option<&QueueId>, meant: usize) -> Result<usize, QueueError> {

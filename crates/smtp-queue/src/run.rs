@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use mail_config::Config;
 use mail_directory::{Directory, Srs};
 use mail_dkim::{Keys, Signers};
+use mail_dns::DnsError;
 use mail_events::EventLog;
+use mail_metrics::Metrics;
 use mail_store::Store;
 use server_core::{BoundListener, Drain, ServerContext};
 use tokio::sync::oneshot;
@@ -23,10 +25,11 @@ use crate::client::{NO_ROUTE, Relay};
 use crate::destinations::Destinations;
 use crate::local::Local;
 use crate::pick::{Picker, Piece};
+use crate::reputation::Reputation;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
 use crate::wakeup::Wakeup;
-use crate::{Queue, QueueError};
+use crate::{Queue, QueueError, figures};
 
 /// How old a file without a row must be to be swept; longer than any message takes to arrive.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -48,10 +51,11 @@ pub async fn run(
     sockets: Vec<BoundListener>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     drop(sockets);
-    let config = Arc::clone(&context.config);
-    let (deliverer, lock_file) = spawn_blocking(move || open(&config)).await??;
+    let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
+    let (deliverer, lock_file) = spawn_blocking(move || open(&config, &metrics)).await??;
     // The one before us may still be finishing what it has in flight.
     let Some(lock) = lock(lock_file, &context.drain).await? else { return Ok(()) };
+    let _watching = watch(&context)?;
     let mut runner = Runner {
         wakeup: Wakeup::new(&deliverer.queue.wakeup_path()),
         deliverer: Arc::new(deliverer),
@@ -77,8 +81,18 @@ pub async fn run(
     Ok(())
 }
 
+/// Looks beside the work at what monitoring is told, until it is dropped.
+fn watch(context: &ServerContext) -> Result<JoinSet<()>, DnsError> {
+    let mut watching = JoinSet::new();
+    watching.spawn(figures::watch(context.config.queue_dir(), context.metrics.clone()));
+    if let Some(reputation) = Reputation::new(&context.config)? {
+        watching.spawn(reputation.watch(context.metrics.clone()));
+    }
+    Ok(watching)
+}
+
 /// Blocks.
-fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + Sync>> {
+fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + Sync>> {
     let queue = Queue::open(&config.queue_dir())?;
     let lock_file = queue.folder().join("lock");
     let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
@@ -91,7 +105,7 @@ fn open(config: &Config) -> Result<(Deliverer, PathBuf), Box<dyn Error + Send + 
     let hostname = config.hostname.clone();
     let relay = Relay::new(config)?;
     let (schedule, language) = (Schedule::new(&config.queue), config.queue.language);
-    let events = EventLog::open_or_complain(config, "queue");
+    let events = EventLog::open_or_complain(config, "queue", metrics);
     let signers = Arc::new(Signers::new(Keys::new(config.dkim_dir())));
     Ok((Deliverer { queue, local, relay, schedule, hostname, language, events, signers }, lock_file))
 }

@@ -4,12 +4,15 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use mail_types::Address;
 use smtp_proto::Return;
 use smtp_queue::{
-    Body, Envelope, Handling, Queue, QueueError, QueueId, RcptParameters, RecipientState, Requests,
+    Body, Change, Envelope, Filter, Handling, Queue, QueueError, QueueId, RcptParameters, RecipientState,
+    Requests, WaitState,
 };
 use tempfile::TempDir;
 
@@ -50,6 +53,13 @@ fn add_text(queue: &Arc<Queue>, text: &[u8]) -> QueueId {
     let mut writer = queue.add().unwrap();
     text.chunks(1000).for_each(|piece| writer.write_all(piece).unwrap());
     writer.commit(&envelope()).unwrap()
+}
+
+/// One that has a file of its own.
+fn add_to(queue: &Arc<Queue>, envelope: &Envelope) -> QueueId {
+    let mut writer = queue.add().unwrap();
+    writer.write_all(&large()).unwrap();
+    writer.commit(envelope).unwrap()
 }
 
 fn content(queue: &Queue, id: &QueueId) -> Vec<u8> {
@@ -124,6 +134,93 @@ fn an_operator_looks_on_and_intervenes_from_another_process() {
     assert_eq!((summary.messages, summary.octets, summary.held), (1, MESSAGE.len() as u64, 0));
     assert_eq!(operator.remove(None).unwrap(), 1);
     assert_eq!(files(folder.path()), 0);
+}
+
+fn all() -> Filter {
+    Filter::default()
+}
+
+/// What operators see of those whose recipients are at example.net, after the change.
+fn changed(queue: &Queue, change: Change, filter: &Filter) -> Vec<QueueId> {
+    let mut seen = Vec::new();
+    let count = queue.change(filter, change, |ids| seen.extend_from_slice(ids)).unwrap();
+    assert_eq!(count, seen.len());
+    seen
+}
+
+#[test]
+fn what_messages_have_in_common_says_which_are_changed() {
+    let (folder, server) = open();
+    let envelope = |recipients: &[&str]| Envelope {
+        recipients: recipients.iter().map(|it| address(it)).collect(),
+        ..envelope()
+    };
+    let both = add_to(&server, &envelope(&["bob@example.net", "eve@example.com"]));
+    let other = add_to(&server, &envelope(&["eve@example.com"]));
+    let queue = Queue::open(&folder.path().join("data/queue")).unwrap();
+    let next = |id: &QueueId, place: usize| queue.show(id).unwrap().unwrap().recipients[place].next_attempt;
+    let of_domain = Filter { domain: Some("example.net".parse().unwrap()), ..all() };
+
+    let before = [next(&both, 0), next(&both, 1)];
+    assert_eq!(changed(&queue, Change::Retry, &of_domain), slice::from_ref(&both));
+    assert!(next(&both, 0) > before[0], "who is meant is tried now");
+    assert_eq!(next(&both, 1), before[1], "who is not meant waits for its time");
+    assert_eq!(changed(&queue, Change::Hold, &of_domain), slice::from_ref(&both));
+    assert_eq!([next(&both, 0), next(&both, 1)], [None, None]);
+    assert!(next(&other, 0).is_some());
+    let held = Filter { state: Some(WaitState::Held), ..all() };
+    assert_eq!(changed(&queue, Change::Release { early: false }, &held), slice::from_ref(&both));
+    assert!(next(&both, 0).is_some());
+    assert!(changed(&queue, Change::Release { early: false }, &held).is_empty());
+    assert_eq!(changed(&queue, Change::Remove, &of_domain), slice::from_ref(&both));
+    assert_eq!((queue.show(&both).unwrap(), files(folder.path())), (None, 1));
+    assert_eq!(changed(&queue, Change::Remove, &all()), [other]);
+    assert_eq!((queue.summary().unwrap().messages, files(folder.path())), (0, 0));
+}
+
+#[test]
+fn a_queue_of_many_pages_is_gone_through_once() {
+    let (_folder, queue) = open();
+    let messages = (0..1203).map(|_| (queue.add().unwrap(), envelope())).collect();
+    let ids = queue.commit_all(messages, std::time::Duration::ZERO).unwrap();
+    let mut seen = Vec::new();
+    queue
+        .each(&all(), |page| {
+            seen.extend(page.into_iter().map(|message| message.id));
+            Ok::<_, QueueError>(())
+        })
+        .unwrap();
+    let mut expected = ids;
+    expected.sort();
+    assert_eq!(seen, expected);
+    assert_eq!(changed(&queue, Change::Remove, &all()).len(), 1203);
+}
+
+/// RFC 4865
+#[test]
+fn what_its_sender_holds_back_goes_early_only_when_an_operator_says_so() {
+    let (_folder, queue) = open();
+    // The database counts milliseconds.
+    let in_ten_days = Timestamp::now().as_millisecond() + 10 * 24 * 3_600_000;
+    let later = Timestamp::from_millisecond(in_ten_days).unwrap();
+    let handling = Handling { release: Some(later), ..Handling::default() };
+    let id = add_to(&queue, &Envelope { handling, ..envelope() });
+    let message = || queue.show(&id).unwrap().unwrap();
+    let scheduled = Filter { state: Some(WaitState::Scheduled), ..all() };
+    for change in [Change::Retry, Change::Release { early: false }] {
+        assert_eq!(changed(&queue, change, &scheduled).len(), 1);
+        assert!(message().recipients.iter().all(|it| it.next_attempt >= Some(later)), "{change:?}");
+    }
+    // Held and let go again it still waits for its time.
+    queue.change_one(&id, Change::Hold).unwrap();
+    queue.change_one(&id, Change::Release { early: false }).unwrap();
+    assert_eq!(message().recipients[0].next_attempt, Some(later));
+    assert_eq!(changed(&queue, Change::Release { early: true }, &scheduled).len(), 1);
+    let now = Timestamp::now();
+    assert!(message().recipients.iter().all(|it| it.next_attempt.is_some_and(|next| next <= now)));
+    assert!(message().handling.release.is_some_and(|release| release <= now), "its time begins now");
+    queue.change_one(&id, Change::Remove).unwrap();
+    assert!(matches!(queue.change_one(&id, Change::Remove), Err(QueueError::NoSuchMessage(_))));
 }
 
 #[test]

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use mail_directory::{Directory, Srs};
 use mail_events::EventLog;
+use mail_metrics::Metrics;
 use mail_store::Store;
 use server_core::{BoundListener, ServerContext};
 use smtp_queue::Queue;
@@ -22,8 +23,8 @@ pub async fn run(
     context: ServerContext,
     sockets: Vec<BoundListener>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let config = Arc::clone(&context.config);
-    let shared = tokio::task::spawn_blocking(move || open(config)).await??;
+    let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
+    let shared = tokio::task::spawn_blocking(move || open(config, &metrics)).await??;
     let events = Arc::clone(&shared.to.events);
     server_core::serve(sockets, context, REFUSAL, move |connection| {
         connection::serve(connection, shared.clone())
@@ -33,14 +34,14 @@ pub async fn run(
     Ok(())
 }
 
-fn open(config: Arc<mail_config::Config>) -> Result<Shared, Box<dyn Error + Send + Sync>> {
+fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, Box<dyn Error + Send + Sync>> {
     let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     let verdicts = Arc::new(Verdicts::new(&config)?);
     let directory = Arc::new(Directory::open(&config.directory_file())?.with_srs(srs));
     let to = Destinations {
         store: Store::open(&config.mail_dir())?,
         queue: Queue::open(&config.queue_dir())?,
-        events: Arc::new(EventLog::open_or_complain(&config, "smtp")),
+        events: Arc::new(EventLog::open_or_complain(&config, "smtp", metrics)),
         hostname: config.hostname.clone(),
         language: config.queue.language,
     };

@@ -41,7 +41,8 @@ fn server() -> Server {
     let addresses: Vec<_> = sockets.iter().map(|it| it.socket.local_addr().unwrap()).collect();
     let [submission, mx, lmtp] = addresses.try_into().unwrap();
     let limits = Limits::new(&config.limits);
-    let context = ServerContext { config: Arc::new(config), tls: None, limits, drain: Drain::new() };
+    let (config, drain, metrics) = (Arc::new(config), Drain::new(), Default::default());
+    let context = ServerContext { config, tls: None, limits, drain, metrics };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.spawn(smtp_server::run(context, sockets));
     Server { folder, submission, mx, lmtp, _runtime: runtime }

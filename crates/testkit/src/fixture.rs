@@ -282,6 +282,7 @@ impl Fixture {
             tls: TlsContext::load(&self.config.tls)?,
             limits: Limits::open_for(&self.config),
             drain: drain.clone(),
+            metrics: Default::default(),
         };
         tokio::spawn(run(context, sockets));
         Ok(Server { plain, tls, drain })

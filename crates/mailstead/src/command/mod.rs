@@ -12,6 +12,7 @@ pub(crate) mod operator;
 mod queue;
 mod quota;
 mod refusal;
+mod report;
 mod store;
 mod trace;
 
@@ -36,8 +37,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Queue(QueueArguments { command: None }) => Ok(Server::Queue.run(&config)),
         Command::Imap => Ok(Server::Imap.run(&config)),
         Command::Pop3 => Ok(Server::Pop3.run(&config)),
-        Command::Status(arguments) => supervisor::status(&config, arguments.json),
+        Command::Status(arguments) => supervisor::status(&config, &arguments),
         Command::Trace(arguments) => trace::run(&config, &arguments),
+        Command::Report(arguments) => done(report::run(&config, &arguments)),
         Command::Config(command) => done(config::run(&config, &command)),
         Command::Account(command) => done(account::run(&config, command)),
         Command::Domain(command) => done(domain::run(&config, command)),

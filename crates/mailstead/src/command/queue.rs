@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,73 +8,113 @@ use jiff::tz::TimeZone;
 use mail_config::Config;
 use mail_events::{Event, EventLog, Operation};
 use serde_json::{Value, json};
-use smtp_queue::{Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState};
+use smtp_queue::{Change, Filter, Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState, WaitState};
 
 use super::operator::become_operator;
 use crate::cli::{QueueCommand, QueueSelection};
-use crate::output;
+use crate::output::{self, UsageError};
 
-/// Messages that are read at once; a queue may be long.
-const PAGE: usize = 500;
+/// Messages of one command of which each has a line in the event log.
+const MAX_NOTED: usize = 1000;
 
 pub(super) fn run(config: &Path, command: QueueCommand) -> anyhow::Result<()> {
     let config = become_operator(config)?;
     let queue = Queue::open(&config.queue_dir())?;
     match command {
-        QueueCommand::List(arguments) => list(&queue, arguments.json),
+        QueueCommand::List { filter, json } => list(&queue, &filter.filter(), json),
         QueueCommand::Show { id, json, message } => show(&queue, &QueueId(id), json, message),
-        QueueCommand::Retry(selection) => {
-            each(&config, &selection, |id| queue.retry(id), ["retry", "tried at once"])
+        QueueCommand::Retry(selection) => change(&config, &queue, &selection, Change::Retry),
+        QueueCommand::Hold(selection) => change(&config, &queue, &selection, Change::Hold),
+        QueueCommand::Release { selection, early } => {
+            change(&config, &queue, &selection, Change::Release { early })
         }
-        QueueCommand::Hold(selection) => each(&config, &selection, |id| queue.hold(id), ["hold", "held"]),
-        QueueCommand::Release(selection) => {
-            each(&config, &selection, |id| queue.release(id), ["release", "released"])
-        }
-        QueueCommand::Remove(selection) => {
-            each(&config, &selection, |id| queue.remove(id), ["remove", "removed"])
-        }
+        QueueCommand::Remove(selection) => change(&config, &queue, &selection, Change::Remove),
     }
 }
 
-/// Changes what is meant, which is noted as `operation` and told as `done`.
-fn each<E>(
+/// The names of a change: as the event log has it, and as it is told when it is done.
+const fn names(change: Change) -> [&'static str; 2] {
+    match change {
+        Change::Retry => ["retry", "tried at once"],
+        Change::Hold => ["hold", "held"],
+        Change::Release { .. } => ["release", "released"],
+        Change::Remove => ["remove", "removed"],
+    }
+}
+
+/// Changes what is meant, and notes it.
+fn change(
     config: &Config,
+    queue: &Arc<Queue>,
     selection: &QueueSelection,
-    change: impl FnOnce(Option<&QueueId>) -> Result<usize, E>,
-    [operation, done]: [&str; 2],
-) -> anyhow::Result<()>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let id = selection.id.clone().map(QueueId);
-    let count = change(id.as_ref())?;
-    let operation = Operation { queue_id: selection.id.clone(), operation: operation.to_owned() };
+    change: Change,
+) -> anyhow::Result<()> {
+    let [operation, done] = names(change);
+    let filter = selection.filter.filter();
+    check(selection, &filter)?;
+    let mut noted = Vec::new();
+    let count = match &selection.id {
+        Some(id) => {
+            noted.push(id.clone());
+            queue.change_one(&QueueId(id.clone()), change)?
+        }
+        None => queue.change(&filter, change, |changed| {
+            let room = MAX_NOTED.saturating_sub(noted.len());
+            noted.extend(changed.iter().take(room).map(ToString::to_string));
+        })?,
+    };
     match EventLog::open(config, "operator") {
-        Ok(events) => events.note(Event::Operator(operation)),
+        Ok(events) if selection.all => note(&events, None, operation),
+        Ok(events) => noted.into_iter().for_each(|id| note(&events, Some(id), operation)),
         Err(error) => output::warn(&error.to_string()),
+    }
+    if selection.json {
+        return output::json(&json!({ "operation": operation, "messages": count }));
     }
     Ok(output::line(&format!("{count} {} {done}", if count == 1 { "message" } else { "messages" }))?)
 }
 
-fn list(queue: &Arc<Queue>, json: bool) -> anyhow::Result<()> {
-    let mut messages = Vec::new();
-    loop {
-        let page = queue.list(messages.last().map(|last: &QueuedMessage| &last.id), PAGE)?;
-        if page.is_empty() {
-            break;
+fn note(events: &EventLog, queue_id: Option<String>, operation: &str) {
+    events.note(Event::Operator(Operation { queue_id, operation: operation.to_owned() }));
+}
+
+/// One message, all, or a filter: one of these must be said, and no more.
+fn check(selection: &QueueSelection, filter: &Filter) -> Result<(), UsageError> {
+    let said = [selection.id.is_some(), selection.all, *filter != Filter::default()];
+    match said.into_iter().filter(|said| *said).count() {
+        1 => Ok(()),
+        0 => Err(UsageError("say which messages: an id, --all, or what they have in common".to_owned())),
+        _ => Err(UsageError("say one thing: an id, --all, or what messages have in common".to_owned())),
+    }
+}
+
+/// Lists some at a time, so that a long queue needs no memory: a table's columns are as wide as those need.
+fn list(queue: &Arc<Queue>, filter: &Filter, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut count = 0_usize;
+    queue.each(filter, |page| {
+        let is_first = count == 0;
+        count += page.len();
+        if json {
+            let shown = page.iter().map(|message| serde_json::to_string(&to_json(message)));
+            let shown = shown.collect::<Result<Vec<_>, _>>()?.join(",");
+            write!(out, "{}{shown}", if is_first { '[' } else { ',' })?;
+        } else {
+            let heading = ["id", "arrived", "size", "sender", "recipients", "next attempt"];
+            let heading = is_first.then(|| heading.map(ToOwned::to_owned).to_vec());
+            let rows: Vec<_> = heading.into_iter().chain(page.iter().map(row)).collect();
+            writeln!(out, "{}", output::columns(&rows))?;
         }
-        messages.extend(page);
+        Ok::<_, anyhow::Error>(())
+    })?;
+    match (json, count) {
+        (true, 0) => writeln!(out, "[]")?,
+        (true, _) => writeln!(out, "]")?,
+        (false, 0) if *filter == Filter::default() => writeln!(out, "the queue is empty")?,
+        (false, 0) => writeln!(out, "no such message is in the queue")?,
+        (false, _) => {}
     }
-    if json {
-        return output::json(&messages.iter().map(to_json).collect::<Vec<_>>());
-    }
-    if messages.is_empty() {
-        return Ok(output::line("the queue is empty")?);
-    }
-    let heading =
-        ["id", "arrived", "size", "sender", "recipients", "next attempt"].map(ToOwned::to_owned).to_vec();
-    let rows: Vec<_> = std::iter::once(heading).chain(messages.iter().map(row)).collect();
-    Ok(output::table(&rows)?)
+    Ok(out.flush()?)
 }
 
 fn row(message: &QueuedMessage) -> Vec<String> {
@@ -118,7 +158,7 @@ fn recipient_lines(recipient: &QueuedRecipient) -> String {
 fn print_message(queue: &Arc<Queue>, id: &QueueId) -> anyhow::Result<()> {
     let mut message = Vec::new();
     queue.content(id)?.read_to_end(&mut message)?;
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &message).map_err(|error| anyhow!(error))
+    std::io::stdout().lock().write_all(&message).map_err(|error| anyhow!(error))
 }
 
 fn to_json(message: &QueuedMessage) -> Value {
@@ -128,14 +168,19 @@ fn to_json(message: &QueuedMessage) -> Value {
         "size": message.size,
         "arrived": message.arrived.to_string(),
         "held": message.held,
-        "recipients": message.recipients.iter().map(recipient_to_json).collect::<Vec<_>>(),
+        "priority": message.handling.priority.unwrap_or_default().get(),
+        "release": message.handling.release.map(|time| time.to_string()),
+        "recipients": message.recipients.iter().map(|it| recipient_to_json(message, it)).collect::<Vec<_>>(),
     })
 }
 
-fn recipient_to_json(recipient: &QueuedRecipient) -> Value {
+fn recipient_to_json(message: &QueuedMessage, recipient: &QueuedRecipient) -> Value {
+    let is_waiting = recipient.state == RecipientState::Pending;
+    let waits = is_waiting.then(|| WaitState::of(message, recipient, Timestamp::now()).as_str());
     json!({
         "address": recipient.address.to_string(),
         "state": recipient.state.as_str(),
+        "waits": waits,
         "attempts": recipient.attempts,
         "last_attempt": recipient.last_attempt.map(|time| time.to_string()),
         "next_attempt": recipient.next_attempt.map(|time| time.to_string()),

@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mail_config::Config;
+use mail_metrics::{Metric, Sample};
 use serde::{Deserialize, Serialize};
 use smtp_queue::{Notice, Queue};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
+use super::metrics;
 use super::run_dir::with_short_path;
+use crate::cli::StatusArguments;
 use crate::command::operator::become_operator;
 use crate::owner::other_owner;
 use crate::server::Server;
@@ -33,6 +36,9 @@ pub(super) struct Report {
     pub(super) uptime_seconds: u64,
     pub(super) config: PathBuf,
     pub(super) servers: Vec<ServerReport>,
+    /// What they have counted since the supervisor was started.
+    #[serde(default)]
+    pub(super) metrics: Vec<Sample>,
     /// What keeps mail waiting, as the queue has it; who shows the report adds them.
     #[serde(default)]
     pub(super) notices: Vec<NoticeReport>,
@@ -114,7 +120,7 @@ pub(super) fn answer(mut stream: tokio::net::UnixStream, report: Report) {
 }
 
 /// `mailstead status`: shows the report, and fails if not every server runs.
-pub(crate) fn status(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn status(config: &Path, arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
     let path = Config::control_socket_of(config)?;
     if let Err(mistakes) = Config::load(config) {
         output::warn(&format!(
@@ -136,8 +142,10 @@ pub(crate) fn status(config: &Path, json: bool) -> anyhow::Result<ExitCode> {
         Ok(notices) => report.notices = notices,
         Err(error) => output::warn(&format!("the queue can't be asked what keeps mail waiting: {error:#}")),
     }
-    if json {
+    if arguments.json {
         output::json(&report)?;
+    } else if arguments.metrics {
+        output::text(&metrics::in_prometheus_format(&report)?)?;
     } else {
         show(&report)?;
     }
@@ -170,7 +178,7 @@ impl Report {
 }
 
 fn show(report: &Report) -> anyhow::Result<()> {
-    let Report { pid, uptime_seconds, config, servers, notices } = report;
+    let Report { pid, uptime_seconds, config, servers, notices, .. } = report;
     output::line(&format!(
         "mailstead runs as process {pid}, up {}, config {}\n",
         span(*uptime_seconds),
@@ -190,8 +198,12 @@ fn show(report: &Report) -> anyhow::Result<()> {
     let heading =
         ["server", "state", "pid", "uptime", "restarts", "sessions"].map(ToOwned::to_owned).to_vec();
     output::table(&std::iter::once(heading).chain(servers.iter().map(row)).collect::<Vec<_>>())?;
-    let lines = notices.iter().map(|it| format!("\n{}, since {}: {}", it.subject, it.since, it.text));
-    lines.into_iter().try_for_each(|line| Ok(output::line(&line)?))
+    let told = notices.iter().map(|it| format!("\n{}, since {}: {}", it.subject, it.since, it.text));
+    let listings = report.metrics.iter().filter(|it| it.metric == Metric::Listings);
+    let listings = listings.map(|it| {
+        format!("\non a block list, so that others may refuse our mail: {}", it.labels.join(" is on "))
+    });
+    told.chain(listings).try_for_each(|line| Ok(output::line(&line)?))
 }
 
 /// Seconds as people read them: the two greatest units.
@@ -227,8 +239,8 @@ mod tests {
         };
         let well = |states: &[ServerState]| {
             let servers = states.iter().copied().map(server).collect();
-            Report { pid: 1, uptime_seconds: 0, config: PathBuf::new(), servers, notices: Vec::new() }
-                .is_well()
+            let (notices, metrics) = (Vec::new(), Vec::new());
+            Report { pid: 1, uptime_seconds: 0, config: PathBuf::new(), servers, notices, metrics }.is_well()
         };
         assert!(well(&[ServerState::Running, ServerState::Draining]));
         assert!(!well(&[ServerState::Draining]));

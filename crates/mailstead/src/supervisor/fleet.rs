@@ -2,6 +2,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail_metrics::{Sample, Sum};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
@@ -22,12 +23,15 @@ pub(super) struct Fleet {
     events: UnboundedSender<Event>,
     last_id: WorkerId,
     looked: Instant,
+    /// What processes had counted that are no more.
+    past: Sum,
 }
 
 impl Fleet {
     pub(super) fn new(run_dir: RunDir) -> (Self, UnboundedReceiver<Event>) {
         let (events, receiver) = unbounded_channel();
-        (Self { workers: Vec::new(), run_dir, events, last_id: 0, looked: Instant::now() }, receiver)
+        let (workers, looked, past) = (Vec::new(), Instant::now(), Sum::default());
+        (Self { workers, run_dir, events, last_id: 0, looked, past }, receiver)
     }
 
     /// Starts the servers of `setup`. Old ones go on until the new ones are ready.
@@ -90,6 +94,7 @@ impl Fleet {
     fn ended(&mut self, id: WorkerId, status: &std::io::Result<ExitStatus>) {
         if let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) {
             self.run_dir.remove(&worker.name());
+            self.past.add_counters(&std::mem::take(&mut worker.metrics));
             worker.ended(status);
         }
     }
@@ -128,5 +133,12 @@ impl Fleet {
             self.workers.iter().rev().filter(move |worker| worker.server == server).map(Worker::report)
         };
         Server::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// What the servers have counted since the supervisor was started.
+    pub(super) fn metrics(&self) -> Vec<Sample> {
+        let mut sum = self.past.clone();
+        self.workers.iter().for_each(|worker| sum.add(&worker.metrics));
+        sum.samples()
     }
 }

@@ -4,6 +4,7 @@ mod backoff;
 mod control;
 mod fleet;
 mod lock;
+mod metrics;
 mod process;
 mod run_dir;
 mod setup;
@@ -204,6 +205,7 @@ impl Supervisor {
             config: self.config.clone(),
             servers: self.fleet.report(),
             notices: Vec::new(),
+            metrics: self.fleet.metrics(),
         }
     }
 }

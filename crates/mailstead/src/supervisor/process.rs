@@ -18,7 +18,7 @@ use crate::server::Server;
 /// The first descriptor handed down. sd_listen_fds(3).
 const FIRST_SOCKET: i32 = 3;
 /// The longest message of a server to the supervisor, in octets; the rest is cut off.
-const MESSAGE_SIZE: usize = 4096;
+const MESSAGE_SIZE: usize = 64 << 10;
 
 /// Names one process of a server, among all that this supervisor ever starts.
 pub(super) type WorkerId = u64;

@@ -2,7 +2,9 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail_metrics::Sample;
 use nix::sys::signal::Signal;
+use server_core::program::METRICS;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -31,6 +33,8 @@ pub(super) struct Worker {
     backoff: Backoff,
     restarts: u32,
     sessions: Option<usize>,
+    /// What its process counts.
+    pub(super) metrics: Vec<Sample>,
     heard: Instant,
 }
 
@@ -67,6 +71,7 @@ impl Worker {
             backoff: Backoff::default(),
             restarts: 0,
             sessions: None,
+            metrics: Vec::new(),
             heard: now,
         }
     }
@@ -129,6 +134,11 @@ impl Worker {
         let lines = || text.lines().filter_map(|line| line.split_once('='));
         if let Some((_, status)) = lines().find(|(key, _)| *key == "STATUS") {
             self.sessions = status.strip_prefix("sessions=").and_then(|count| count.parse().ok());
+        }
+        if let Some((_, metrics)) = lines().find(|(key, _)| *key == METRICS)
+            && let Ok(metrics) = serde_json::from_str(metrics)
+        {
+            self.metrics = metrics;
         }
         lines().any(|line| line == ("READY", "1")) && self.became_ready()
     }

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
 use super::Database;
-use super::row::{message, recipient, unsigned};
+use super::row::{message, moment, recipient, unsigned};
 use crate::QueueError;
+use crate::change::{Change, Meant};
 use crate::message::{QueueId, QueuedMessage, Summary};
 
 /// Which messages an operator means.
@@ -77,11 +78,16 @@ impl Database {
 
     pub(crate) fn summary(&self) -> Result<Summary, QueueError> {
         let figures = |row: &Row<'_>| {
-            Ok(Summary { messages: unsigned(row, 0)?, octets: unsigned(row, 1)?, held: unsigned(row, 2)? })
+            Ok(Summary {
+                messages: unsigned(row, 0)?,
+                octets: unsigned(row, 1)?,
+                held: unsigned(row, 2)?,
+                oldest: row.get::<_, Option<i64>>(3)?.map(|it| moment(it, 3)).transpose()?,
+            })
         };
         self.connection
             .query_row(
-                "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(held), 0) FROM message",
+                "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(held), 0), min(arrived) FROM message",
                 [],
                 figures,
             )
@@ -109,35 +115,100 @@ impl Database {
         held: bool,
         now: Timestamp,
     ) -> Result<usize, QueueError> {
-        let next = (!held).then(|| now.as_millisecond());
+        self.write(|transaction| hold(transaction, which, held, now))
+    }
+
+    /// Changes messages together, and tells which of them were there, and of each whether it leaves a file.
+    pub(crate) fn change(
+        &mut self,
+        meant: &[Meant],
+        change: Change,
+        now: Timestamp,
+    ) -> Result<Vec<(QueueId, bool)>, QueueError> {
         self.write(|transaction| {
-            transaction.execute(
-                &format!(
-                    "UPDATE recipient SET next_attempt = max(?3, {RELEASE}) WHERE state = 0
-                     AND message IN (SELECT id FROM message WHERE {} AND held <> ?2)",
-                    which.condition("id")
-                ),
-                params![which.id(), held, next],
-            )?;
-            transaction.execute(
-                &format!("UPDATE message SET held = ?2 WHERE {}", which.condition("id")),
-                params![which.id(), held],
-            )
+            let mut changed = Vec::new();
+            for it in meant {
+                let which = Selection::One(&it.id);
+                let is_there = match change {
+                    Change::Remove => {
+                        changed.extend(remove(transaction, which)?);
+                        continue;
+                    }
+                    Change::Retry => retry_some(transaction, it, now)?,
+                    Change::Hold => hold(transaction, which, true, now)? > 0,
+                    Change::Release { early } => {
+                        if early {
+                            release_early(transaction, &it.id, now)?;
+                        }
+                        hold(transaction, which, false, now)? > 0
+                    }
+                };
+                if is_there {
+                    changed.push((it.id.clone(), false));
+                }
+            }
+            Ok(changed)
         })
     }
 
     /// Removes messages, and tells which, and of each whether it has a file.
     pub(crate) fn remove(&mut self, which: Selection<'_>) -> Result<Vec<(QueueId, bool)>, QueueError> {
-        self.write(|transaction| {
-            transaction
-                .prepare(&format!(
-                    "DELETE FROM message WHERE {} RETURNING id, content IS NULL",
-                    which.condition("id")
-                ))?
-                .query_map([which.id()], |row| Ok((QueueId(row.get(0)?), row.get(1)?)))?
-                .collect()
-        })
+        self.write(|transaction| remove(transaction, which))
     }
+}
+
+fn hold(
+    transaction: &Transaction<'_>,
+    which: Selection<'_>,
+    held: bool,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
+    let next = (!held).then(|| now.as_millisecond());
+    transaction
+        .prepare_cached(&format!(
+            "UPDATE recipient SET next_attempt = max(?3, {RELEASE}) WHERE state = 0
+             AND message IN (SELECT id FROM message WHERE {} AND held <> ?2)",
+            which.condition("id")
+        ))?
+        .execute(params![which.id(), held, next])?;
+    transaction
+        .prepare_cached(&format!("UPDATE message SET held = ?2 WHERE {}", which.condition("id")))?
+        .execute(params![which.id(), held])
+}
+
+/// What its sender holds back until later is held back until now only: its time begins then.
+fn release_early(transaction: &Transaction<'_>, id: &QueueId, now: Timestamp) -> rusqlite::Result<()> {
+    let mut recipients = transaction.prepare_cached(
+        "UPDATE recipient SET next_attempt = ?2 WHERE message = ?1 AND next_attempt IS NOT NULL
+         AND (SELECT release FROM message WHERE id = ?1) > ?2",
+    )?;
+    recipients.execute(params![id.0, now.as_millisecond()])?;
+    let mut message =
+        transaction.prepare_cached("UPDATE message SET release = ?2 WHERE id = ?1 AND release > ?2")?;
+    message.execute(params![id.0, now.as_millisecond()]).map(drop)
+}
+
+/// True if the message is there.
+fn retry_some(transaction: &Transaction<'_>, meant: &Meant, now: Timestamp) -> rusqlite::Result<bool> {
+    let mut recipient = transaction.prepare_cached(&format!(
+        "UPDATE recipient SET next_attempt = max(?3, {RELEASE})
+         WHERE message = ?1 AND position = ?2 AND next_attempt IS NOT NULL"
+    ))?;
+    for position in &meant.recipients {
+        let position = i64::try_from(*position).unwrap_or(i64::MAX);
+        recipient.execute(params![meant.id.0, position, now.as_millisecond()])?;
+    }
+    transaction.prepare_cached("SELECT 1 FROM message WHERE id = ?1")?.exists([&meant.id.0])
+}
+
+fn remove(transaction: &Transaction<'_>, which: Selection<'_>) -> rusqlite::Result<Vec<(QueueId, bool)>> {
+    transaction
+        .prepare_cached(&format!(
+            "DELETE FROM message WHERE {} RETURNING id, content IS NULL",
+            which.condition("id")
+        ))?
+        .query_map([which.id()], |row| Ok((QueueId(row.get(0)?), row.get(1)?)))?
+        .collect()
 }
 
 fn count(transaction: &Transaction<'_>, which: Selection<'_>) -> rusqlite::Result<usize> {

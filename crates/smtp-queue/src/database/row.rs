@@ -130,7 +130,7 @@ pub(super) fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timest
     moment(row.get(column)?, column)
 }
 
-fn moment(milliseconds: i64, column: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn moment(milliseconds: i64, column: usize) -> rusqlite::Result<Timestamp> {
     Timestamp::from_millisecond(milliseconds)
         .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, milliseconds))
 }

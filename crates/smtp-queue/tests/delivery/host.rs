@@ -51,6 +51,7 @@ impl Host {
             tls: None,
             limits: Limits::new(&self.config.limits),
             drain: drain.clone(),
+            metrics: Default::default(),
         };
         let task = tokio::spawn(async move { smtp_queue::run(context, Vec::new()).await.unwrap() });
         Running { drain, task }
