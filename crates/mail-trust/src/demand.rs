@@ -10,6 +10,8 @@ pub enum Demand {
     /// Nothing: TLS is used where it works.
     #[default]
     Nothing,
+    /// Nothing for its own sake; but there is a message that must go nowhere else than to who proves his name: RFC 8689.
+    Name,
     /// By TLS, that a certification authority vouches for its name: MTA-STS, RFC 8461 §4.
     Authority {
         /// No mail otherwise. Else the domain only wants to hear of it.
@@ -48,7 +50,7 @@ impl Demand {
     #[must_use]
     pub const fn is_enforced(&self) -> bool {
         match self {
-            Self::Nothing => false,
+            Self::Nothing | Self::Name => false,
             Self::Authority { enforced } => *enforced,
             Self::Encryption | Self::Certificate { .. } => true,
         }
@@ -59,6 +61,7 @@ impl Demand {
     pub const fn source(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
+            Self::Name => "the message (REQUIRETLS)",
             Self::Authority { .. } => "the domain's MTA-STS policy",
             Self::Encryption | Self::Certificate { .. } => "the mail host's TLSA record (DANE)",
         }
@@ -69,7 +72,7 @@ impl Demand {
     pub fn server_name(&self) -> Option<&str> {
         match self {
             Self::Certificate { associations, .. } => Some(associations.server_name()),
-            Self::Nothing | Self::Authority { .. } | Self::Encryption => None,
+            Self::Nothing | Self::Name | Self::Authority { .. } | Self::Encryption => None,
         }
     }
 
@@ -86,7 +89,7 @@ impl Demand {
     ) -> Result<bool, Failure> {
         match self {
             Self::Nothing | Self::Encryption => Ok(false),
-            Self::Authority { .. } => authorities.verify(shown, host).map(|()| true),
+            Self::Name | Self::Authority { .. } => authorities.verify(shown, host).map(|()| true),
             Self::Certificate { associations, is_the_domains } => {
                 associations.verify(shown).map(|()| *is_the_domains)
             }

@@ -142,7 +142,8 @@ impl Deliverer {
     fn open(&self, message: &QueuedMessage) -> Result<MessageFile, QueueError> {
         let file = MessageFile::new(self.queue.content(&message.id)?);
         let file = file.map_err(QueueError::io("reading message", &message.id.0))?;
-        Ok(file.of(message.body))
+        let file = file.of(message.body);
+        Ok(if message.handling.is_ours { file.with_signers(&self.signers) } else { file })
     }
 
     /// Notes who is elsewhere, and returns who is here. What is due at another destination is not looked at.
@@ -171,7 +172,7 @@ impl Deliverer {
 
     /// Delivers to those that are ours, and makes ready what goes elsewhere. Blocks.
     fn prepare(&self, attempt: &mut Attempt) {
-        let Some(mut file) = attempt.file.take() else { return };
+        let Some(file) = attempt.file.take() else { return };
         let mut local = std::mem::take(&mut attempt.here);
         attempt.take_out_loops(&mut local, &file);
         if !local.is_empty() {
@@ -179,14 +180,6 @@ impl Deliverer {
         }
         if !attempt.elsewhere.is_empty() && attempt.needs != Needs::default() {
             attempt.look_closer(&file);
-        }
-        if !attempt.elsewhere.is_empty()
-            && attempt.message.handling.is_ours
-            && let Err(error) = file.sign(&self.signers)
-        {
-            error!(id = %attempt.message.id, %error, "a message can't be signed");
-            let positions = std::mem::take(&mut attempt.elsewhere);
-            attempt.put_off(positions, "the message can't be signed for now");
         }
         attempt.file = Some(file);
     }
@@ -254,8 +247,8 @@ impl Deliverer {
 impl Attempt {
     /// Something is to be done for it that blocks.
     fn is_to_be_prepared(&self) -> bool {
-        let is_changed = || self.needs != Needs::default() || self.message.handling.is_ours;
-        self.file.is_some() && (!self.here.is_empty() || (!self.elsewhere.is_empty() && is_changed()))
+        let is_elsewhere = || !self.elsewhere.is_empty() && self.needs != Needs::default();
+        self.file.is_some() && (!self.here.is_empty() || is_elsewhere())
     }
 
     /// The positions of what is to be tried now.

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Cursor, Read, Seek as _, SeekFrom, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, Bytes};
 use mail_dkim::{SignError, Signers};
@@ -37,8 +37,8 @@ pub(crate) struct MessageFile {
     start: u64,
     size: u64,
     is_binary: bool,
-    /// What stands before it on its way, and what makes that.
-    signatures: Bytes,
+    /// What stands before it on its way, once that is made, and what makes it.
+    signatures: Arc<OnceLock<Bytes>>,
     signers: Option<Arc<Signers>>,
 }
 
@@ -83,24 +83,45 @@ impl MessageFile {
         self.is_binary
     }
 
-    const fn unsigned(source: Source, start: u64, size: u64) -> Self {
-        Self { source, start, size, is_binary: false, signatures: Bytes::new(), signers: None }
+    fn unsigned(source: Source, start: u64, size: u64) -> Self {
+        Self { source, start, size, is_binary: false, signatures: Arc::default(), signers: None }
     }
 
-    /// Octets of the message as it goes on its way.
+    /// The same, to be signed where it leaves.
+    pub(crate) fn with_signers(self, signers: &Arc<Signers>) -> Self {
+        Self { signers: Some(Arc::clone(signers)), ..self }
+    }
+
+    /// Octets of the message as it goes on its way; without signatures that are still to be made.
     pub(crate) fn size(&self) -> u64 {
-        self.size + self.signatures.len() as u64
+        self.size + self.signatures().len() as u64
     }
 
-    /// Signs it, where there are keys for whom it is from. Blocks.
-    pub(crate) fn sign(&mut self, signers: &Arc<Signers>) -> Result<(), SignError> {
-        let signatures = signers.sign(BufReader::with_capacity(BLOCK, self.reader()?))?;
-        self.signatures = signatures.unwrap_or_default().into();
-        self.signers = Some(Arc::clone(signers));
+    fn signatures(&self) -> Bytes {
+        self.signatures.get().cloned().unwrap_or_default()
+    }
+
+    /// True if it must be signed before it goes.
+    pub(crate) fn lacks_signatures(&self) -> bool {
+        self.signers.is_some() && self.signatures.get().is_none()
+    }
+
+    /// Signs it if that is still to be done, where there are keys for whom it is from. Blocks.
+    pub(crate) fn sign(&self) -> Result<(), SignError> {
+        if let Some(signers) = self.signers.as_ref().filter(|_| self.lacks_signatures()) {
+            let signatures = signers.sign(BufReader::with_capacity(BLOCK, self.reader()?))?;
+            self.signatures.get_or_init(|| signatures.unwrap_or_default().into());
+        }
         Ok(())
     }
 
-    /// The message in 7-bit MIME, signed anew; `None` if it can't be converted without a loss. Blocks, and has all of it in memory.
+    /// True if its sender would rather have it go without TLS than not at all: its header says `TLS-Required: No`. RFC 8689 §3. Blocks.
+    pub(crate) fn waives_tls(&self) -> io::Result<bool> {
+        let values = self.field_values("tls-required")?;
+        Ok(matches!(values.as_slice(), [value] if value.eq_ignore_ascii_case("no")))
+    }
+
+    /// The message in 7-bit MIME, to be signed anew; `None` if it can't be converted without a loss. Blocks, and has all of it in memory.
     pub(crate) fn in_seven_bit(&self) -> io::Result<Option<Self>> {
         let mut message = Vec::new();
         self.reader()?.read_to_end(&mut message)?;
@@ -108,11 +129,8 @@ impl MessageFile {
         let mut file = tempfile::tempfile()?;
         file.write_all(&converted)?;
         file.rewind()?;
-        let mut file = Self::unsigned(Source::File(file), 0, converted.len() as u64);
-        if let Some(signers) = &self.signers {
-            file.sign(signers).map_err(io::Error::other)?;
-        }
-        Ok(Some(file))
+        let file = Self::unsigned(Source::File(file), 0, converted.len() as u64);
+        Ok(Some(Self { signers: self.signers.clone(), ..file }))
     }
 
     /// What a server must offer so that the message, if it is made of lines, can be sent to it as it is. Blocks.
@@ -143,16 +161,24 @@ impl MessageFile {
 
     /// The addresses of ours that it has gone through, in lower case: its Delivered-To fields. Blocks.
     pub(crate) fn delivered_to(&self) -> io::Result<Vec<Address>> {
+        let values = self.field_values("delivered-to")?;
+        Ok(values
+            .iter()
+            .filter_map(|value| value.parse::<Address>().ok())
+            .map(|it| it.to_lowercase())
+            .collect())
+    }
+
+    /// The values of the fields of this name, each in one line. Blocks.
+    fn field_values(&self, name: &str) -> io::Result<Vec<String>> {
         let mut head = Vec::new();
         self.reader()?.take(MAX_HEADER).read_to_end(&mut head)?;
         let end = memchr::memmem::find(&head, b"\r\n\r\n").unwrap_or(head.len());
         let header = String::from_utf8_lossy(head.get(..end).unwrap_or_default());
-        let fields = header.split("\r\n").filter_map(|line| line.split_once(':'));
-        let values = fields.filter(|(name, _)| name.trim_end().eq_ignore_ascii_case("delivered-to"));
-        Ok(values
-            .filter_map(|(_, value)| value.trim().parse::<Address>().ok())
-            .map(|it| it.to_lowercase())
-            .collect())
+        let unfolded = header.replace("\r\n ", " ").replace("\r\n\t", " ");
+        let fields = unfolded.split("\r\n").filter_map(|line| line.split_once(':'));
+        let values = fields.filter(|(found, _)| found.trim_end().eq_ignore_ascii_case(name));
+        Ok(values.map(|(_, value)| value.trim().to_owned()).collect())
     }
 
     /// From the message's first octet on. Blocks.
@@ -169,7 +195,7 @@ impl MessageFile {
 
     /// The same message; where it is a file, the two share their position.
     pub(crate) fn again(&self) -> io::Result<Self> {
-        let (signatures, signers) = (self.signatures.clone(), self.signers.clone());
+        let (signatures, signers) = (Arc::clone(&self.signatures), self.signers.clone());
         let source = match &self.source {
             Source::File(file) => Source::File(file.try_clone()?),
             Source::Memory(octets) => Source::Memory(octets.clone()),
@@ -187,7 +213,7 @@ impl MessageFile {
             }
             Source::Memory(octets) => Either::Right(Cursor::new(octets.clone())),
         };
-        Ok(AsyncReadExt::chain(Cursor::new(self.signatures.clone()), octets))
+        Ok(AsyncReadExt::chain(Cursor::new(self.signatures()), octets))
     }
 }
 

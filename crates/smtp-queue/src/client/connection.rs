@@ -230,6 +230,12 @@ impl Connection {
         self.extensions.take(body)
     }
 
+    /// Why a message must not go to this server, but may to another one.
+    pub(crate) fn tls_obstacle(&self, outgoing: &Outgoing) -> Option<Diagnosis> {
+        let found = outgoing.tls_obstacle(&self.extensions, self.verified);
+        found.map(|it| Diagnosis { text: format!("{}: {}", self.host, it.text), ..it })
+    }
+
     /// Sends one message, `file` standing at its first octet.
     pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: Octets) -> Delivered {
         let mut transaction =

@@ -55,11 +55,18 @@ impl Recipient {
 }
 
 impl Outgoing {
+    /// It goes over verified TLS to hosts that handle it so too, or not at all; a report is sent all the same. RFC 8689 §4.2.1, §5.
+    pub(super) const fn must_be_secured(&self) -> bool {
+        self.require_tls && self.sender.is_some()
+    }
+
     /// Why a server with these extensions, its name `verified` or not, can't be given the message, whatever it says.
     pub(super) fn obstacle(&self, extensions: &Extensions, verified: bool) -> Option<Diagnosis> {
         let ours = |status, text: String| Some(Diagnosis { status, host: None, text });
-        let found = self.tls_obstacle(extensions, verified).or_else(|| self.time_obstacle(extensions));
-        if let Some((status, text)) = found {
+        if let Some(diagnosis) = self.tls_obstacle(extensions, verified) {
+            return Some(diagnosis);
+        }
+        if let Some((status, text)) = self.time_obstacle(extensions) {
             return ours(status, text.to_owned());
         }
         if extensions.is_too_large(self.size) {
@@ -76,19 +83,20 @@ impl Outgoing {
         ((self.smtputf8 || sender_needs) && !extensions.smtputf8).then(no_smtputf8)
     }
 
-    /// RFC 8689 §4.2.1; a report is sent all the same: §5.
-    fn tls_obstacle(&self, extensions: &Extensions, verified: bool) -> Option<(Status, &'static str)> {
-        if !self.require_tls || self.sender.is_none() {
+    /// Why the message must not go to such a server, but may to another one.
+    pub(super) fn tls_obstacle(&self, extensions: &Extensions, verified: bool) -> Option<Diagnosis> {
+        if !self.must_be_secured() {
             return None;
         }
         let unverified = "the message must go over verified TLS (REQUIRETLS), which this way does not have";
         let unsupported =
             "the message must go over TLS all its way (REQUIRETLS), which the server does not support";
-        match (verified, extensions.require_tls) {
-            (false, _) => Some((Status::new(5, 7, 10), unverified)),
-            (true, false) => Some((Status::new(5, 7, 30), unsupported)),
-            (true, true) => None,
-        }
+        let (status, text) = match (verified, extensions.require_tls) {
+            (false, _) => (Status::new(5, 7, 10), unverified),
+            (true, false) => (Status::new(5, 7, 30), unsupported),
+            (true, true) => return None,
+        };
+        Some(Diagnosis { status, host: None, text: text.to_owned() })
     }
 
     /// RFC 2852 §4: what must not be delivered late goes to who sees to that.

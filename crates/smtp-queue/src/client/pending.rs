@@ -9,6 +9,8 @@ pub(super) struct Pending<'a> {
     places: Vec<Place>,
     /// Why the last host that was tried could not even be spoken to.
     trouble: Option<Diagnosis>,
+    /// Why the message must not go to the last host that was fit for others.
+    obstacle: Option<Diagnosis>,
 }
 
 #[derive(Debug, Clone)]
@@ -21,7 +23,12 @@ enum Place {
 
 impl<'a> Pending<'a> {
     pub(super) fn new(outgoing: &'a Outgoing) -> Self {
-        Self { outgoing, places: vec![Place::Untried; outgoing.recipients.len()], trouble: None }
+        Self {
+            outgoing,
+            places: vec![Place::Untried; outgoing.recipients.len()],
+            trouble: None,
+            obstacle: None,
+        }
     }
 
     /// What is still to be sent; `None` if nothing is.
@@ -52,13 +59,23 @@ impl<'a> Pending<'a> {
         self.trouble = Some(diagnosis);
     }
 
+    /// A host must not get this message.
+    pub(super) fn obstructed(&mut self, diagnosis: Diagnosis) {
+        self.obstacle = Some(diagnosis);
+    }
+
     /// The outcomes, in the order of the recipients. What a host said of a recipient tells more than that another is down.
     pub(super) fn finish(self) -> Vec<Outcome> {
         let untried =
             || Diagnosis { status: Status::new(4, 4, 4), host: None, text: "no host to try".to_owned() };
-        let trouble = self.trouble.unwrap_or_else(untried);
+        // One that could not be spoken to may be fit another time.
+        let none = match (self.trouble, self.obstacle) {
+            (Some(trouble), _) => Outcome::Deferred(trouble),
+            (None, Some(obstacle)) => Outcome::Failed(obstacle),
+            (None, None) => Outcome::Deferred(untried()),
+        };
         let outcome = |place| match place {
-            Place::Untried => Outcome::Deferred(trouble.clone()),
+            Place::Untried => none.clone(),
             Place::Deferred(diagnosis) => Outcome::Deferred(diagnosis),
             Place::Settled(outcome) => outcome,
         };

@@ -1,3 +1,4 @@
+mod approach;
 mod dial;
 
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use mail_types::Secret;
 use smtp_proto::Body;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+
+use approach::{Waiver, is_insecure};
 
 use super::connection::{Connection, Timeouts};
 use super::demands::Demands;
@@ -103,6 +106,8 @@ struct Idle {
     address: SocketAddr,
     opened: Instant,
     kept: Instant,
+    /// It may carry another message too.
+    serves_all: bool,
 }
 
 impl Terms {
@@ -181,7 +186,9 @@ impl Relay {
         due: Timestamp,
     ) -> Sent {
         let known = self.unreachable().get(destination).cloned();
-        if let Some((_, diagnosis)) = known.filter(|(found, _)| due <= *found) {
+        if let Some((_, diagnosis)) = known.filter(|(found, _)| due <= *found)
+            && !(is_insecure(&diagnosis) && Waiver::of(outgoing, message).is_given().await)
+        {
             let outcome = Outcome::Deferred(diagnosis);
             return Sent { outcomes: vec![outcome; outgoing.recipients.len()], reached: false };
         }
@@ -228,29 +235,23 @@ impl Relay {
                 return Sent { outcomes: pending.finish(), reached };
             }
         };
-        let mut demands = Demands::of(destination, self.trust.as_ref());
-        let mut tried = 0;
-        for candidate in candidates.iter().filter(|candidate| Some(candidate.address) != used) {
-            let Some(rest) = pending.outgoing().filter(|_| sessions < MAX_SESSIONS && tried < MAX_ADDRESSES)
-            else {
-                break;
+        let mut demands = Demands::of(destination, self.trust.as_ref(), outgoing.must_be_secured());
+        let mut waiver = Waiver::of(outgoing, message);
+        let fresh = candidates.iter().filter(|candidate| Some(candidate.address) != used);
+        for candidate in fresh.take(MAX_ADDRESSES) {
+            let Some(rest) = pending.outgoing().filter(|_| sessions < MAX_SESSIONS) else { break };
+            let way = (destination, candidate, terms);
+            let Some(idle) = self.approach(way, &mut demands, &mut waiver, &mut pending).await else {
+                continue;
             };
-            let demand = match demands.on(&candidate.host).await {
-                Ok(demand) => demand,
-                Err(diagnosis) => {
-                    pending.trouble(diagnosis);
-                    continue;
-                }
-            };
-            tried += 1;
-            match self.connect(destination, candidate, terms, demand).await {
-                Ok(connection) => {
-                    (sessions, reached) = (sessions + 1, true);
-                    let idle = Idle::new(connection, candidate.address);
-                    self.deliver(destination, idle, &rest, &mut pending, message).await;
-                }
-                Err(diagnosis) => pending.trouble(diagnosis),
+            reached = true;
+            if let Some(diagnosis) = idle.connection.tls_obstacle(&rest) {
+                pending.obstructed(diagnosis);
+                self.keep(destination, idle);
+                continue;
             }
+            sessions += 1;
+            self.deliver(destination, idle, &rest, &mut pending, message).await;
         }
         Sent { outcomes: pending.finish(), reached }
     }
@@ -263,13 +264,20 @@ impl Relay {
         message: &MessageFile,
     ) -> Option<SocketAddr> {
         let outgoing = pending.outgoing()?;
-        while let Some(idle) = self.take_idle(destination) {
-            let address = idle.address;
-            if self.deliver(destination, idle, &outgoing, pending, message).await {
-                return Some(address);
+        let mut unfit = Vec::new();
+        let mut used = None;
+        while used.is_none() {
+            let Some(idle) = self.take_idle(destination) else { break };
+            if idle.connection.tls_obstacle(&outgoing).is_some() {
+                unfit.push(idle);
+                continue;
             }
+            let address = idle.address;
+            let is_used = self.deliver(destination, idle, &outgoing, pending, message).await;
+            used = is_used.then_some(address);
         }
-        None
+        unfit.into_iter().for_each(|idle| self.keep(destination, idle));
+        used
     }
 
     /// False if the connection had been closed before.
@@ -285,17 +293,16 @@ impl Relay {
         let (outgoing, message) =
             match self.fitting(idle.connection.takes(outgoing.body), outgoing, message).await {
                 Ok(fitting) => fitting,
-                Err(error) => {
+                Err(diagnosis) => {
                     self.keep(destination, idle);
-                    let outcome = Outcome::Deferred(unreadable(&error));
-                    pending.sent(vec![outcome; count], true);
+                    pending.sent(vec![Outcome::Deferred(diagnosis); count], true);
                     return true;
                 }
             };
-        let Idle { connection, address, opened, .. } = idle;
+        let Idle { connection, address, opened, serves_all, .. } = idle;
         let delivered = connection.deliver(&outgoing, message).await;
         if let Some(connection) = delivered.connection {
-            self.keep(destination, Idle { connection, address, opened, kept: Instant::now() });
+            self.keep(destination, Idle { connection, address, opened, kept: Instant::now(), serves_all });
         }
         if !delivered.stale {
             pending.sent(delivered.outcomes, delivered.in_doubt);
@@ -303,25 +310,27 @@ impl Relay {
         !delivered.stale
     }
 
-    /// The message as the server takes it: converted where that must and can be. RFC 6152 §3, RFC 3030 §3.
+    /// The message as the server takes it: converted where that must and can be (RFC 6152 §3, RFC 3030 §3), and signed as it is then.
     async fn fitting(
         &self,
         as_it_is: bool,
         outgoing: &Outgoing,
         message: &MessageFile,
-    ) -> io::Result<(Outgoing, Octets)> {
-        if !as_it_is {
-            // A conversion has the whole message in memory.
-            let _permit = self.conversions.acquire().await.map_err(io::Error::other)?;
-            let message = message.again()?;
-            let converted =
-                spawn_blocking(move || message.in_seven_bit()).await.map_err(io::Error::other)??;
-            if let Some(converted) = converted {
-                let (size, body) = (converted.size(), Body::SevenBit);
-                return Ok((Outgoing { size, body, ..outgoing.clone() }, converted.reopen().await?));
-            }
+    ) -> Result<(Outgoing, Octets), Diagnosis> {
+        if !as_it_is
+            && let Some(converted) = self.converted(message).await.map_err(|error| unreadable(&error))?
+        {
+            let outgoing = Outgoing { body: Body::SevenBit, ..outgoing.clone() };
+            return signed(&outgoing, &converted).await;
         }
-        Ok((outgoing.clone(), message.reopen().await?))
+        signed(outgoing, message).await
+    }
+
+    /// In 7-bit MIME, if that can be. It has the whole message in memory.
+    async fn converted(&self, message: &MessageFile) -> io::Result<Option<MessageFile>> {
+        let _permit = self.conversions.acquire().await.map_err(io::Error::other)?;
+        let message = message.again()?;
+        spawn_blocking(move || message.in_seven_bit()).await.map_err(io::Error::other)?
     }
 
     /// Where to try, in this order, and how to speak there.
@@ -339,7 +348,7 @@ impl Relay {
     }
 
     fn keep(&self, destination: &Destination, idle: Idle) {
-        if idle.opened.elapsed() < MAX_AGE {
+        if idle.serves_all && idle.opened.elapsed() < MAX_AGE {
             self.idle().entry(destination.clone()).or_default().push(idle);
         } else {
             tokio::spawn(idle.connection.quit());
@@ -380,7 +389,7 @@ impl Relay {
 
 impl Idle {
     fn new(connection: Connection, address: SocketAddr) -> Self {
-        Self { connection, address, opened: Instant::now(), kept: Instant::now() }
+        Self { connection, address, opened: Instant::now(), kept: Instant::now(), serves_all: true }
     }
 }
 
@@ -408,6 +417,25 @@ async fn addresses(smarthost: &Smarthost) -> Result<Vec<Candidate>, Diagnosis> {
 fn no_route() -> Outcome {
     let text = "no [relay] smarthost is configured, and direct delivery is switched off";
     Outcome::Deferred(ours(NO_ROUTE, text.to_owned()))
+}
+
+/// What goes out, signed now if it has not been for another host: what can't go anywhere costs no signature.
+async fn signed(outgoing: &Outgoing, message: &MessageFile) -> Result<(Outgoing, Octets), Diagnosis> {
+    if message.lacks_signatures() {
+        let same = message.again().map_err(|error| unreadable(&error))?;
+        let signed = spawn_blocking(move || same.sign()).await;
+        let problem = match signed {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = problem {
+            tracing::error!(%error, "a message can't be signed");
+            return Err(ours(Status::new(4, 3, 0), "the message can't be signed for now".to_owned()));
+        }
+    }
+    let octets = message.reopen().await.map_err(|error| unreadable(&error))?;
+    Ok((Outgoing { size: message.size(), ..outgoing.clone() }, octets))
 }
 
 fn unreadable(error: &io::Error) -> Diagnosis {

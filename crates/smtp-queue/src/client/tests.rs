@@ -1,6 +1,7 @@
 //! The client against a scripted server, over real sockets and TLS.
 
 mod mail_hosts;
+mod signing;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A server that plays one script for each connection, then closes it. `> text` sends a line, `< text` awaits one, `= text`
-/// awaits exactly these octets, `TLS` is a handshake.
+/// awaits exactly these octets, `# text` one chunk of a message with two signatures that ends so, `TLS` is a handshake.
 struct Server {
     port: u16,
     scripts: JoinHandle<()>,
@@ -78,6 +79,16 @@ async fn play(stream: Box<dyn Io>, tls: Option<&TlsAcceptor>, script: &[String])
                 let mut octets = vec![0; text.len()];
                 stream.read_exact(&mut octets).await.unwrap();
                 assert_eq!(String::from_utf8(octets).unwrap(), text);
+            }
+            "# " => {
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap();
+                let size = line.strip_prefix("BDAT ").and_then(|it| it.strip_suffix(" LAST\r\n")).unwrap();
+                let mut octets = vec![0; size.parse().unwrap()];
+                stream.read_exact(&mut octets).await.unwrap();
+                let chunk = String::from_utf8(octets).unwrap();
+                assert!(chunk.starts_with("DKIM-Signature: ") && chunk.ends_with(text), "{chunk}");
+                assert_eq!(chunk.matches("DKIM-Signature: ").count(), 2, "{chunk}");
             }
             _ => {
                 let plain: Box<dyn Io> = stream.into_inner();

@@ -1,0 +1,101 @@
+//! Connecting with a host as a message wants it: RFC 8689.
+
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::{Idle, Relay, Terms};
+use crate::client::demands::{Demands, Denied};
+use crate::client::outgoing::Outgoing;
+use crate::client::pending::Pending;
+use crate::exchanges::Candidate;
+use crate::message_file::MessageFile;
+use crate::routes::Destination;
+use crate::{Diagnosis, Status};
+
+/// RFC 8689 §4.2.1: encryption needed.
+const ENCRYPTION_NEEDED: Status = Status::new(5, 7, 10);
+
+/// Whether a message goes without TLS rather than not at all, looked up in its header when that matters.
+pub(super) struct Waiver<'a> {
+    outgoing: &'a Outgoing,
+    message: &'a MessageFile,
+    known: Option<bool>,
+}
+
+impl<'a> Waiver<'a> {
+    pub(super) const fn of(outgoing: &'a Outgoing, message: &'a MessageFile) -> Self {
+        Self { outgoing, message, known: None }
+    }
+
+    /// RFC 8689 §4.1: what the envelope says goes before the header.
+    pub(super) async fn is_given(&mut self) -> bool {
+        match self.known {
+            Some(known) => known,
+            None => *self.known.insert(!self.outgoing.require_tls && waives_tls(self.message).await),
+        }
+    }
+}
+
+async fn waives_tls(message: &MessageFile) -> bool {
+    let Ok(message) = message.again() else { return false };
+    match spawn_blocking(move || message.waives_tls()).await {
+        Ok(Ok(waives)) => waives,
+        Ok(Err(error)) => {
+            warn!(%error, "the message file can't be read");
+            false
+        }
+        Err(error) => {
+            warn!(%error, "reading the message file failed unexpectedly");
+            false
+        }
+    }
+}
+
+/// True if a host was refused by us, since it does not prove what it must.
+pub(super) fn is_insecure(diagnosis: &Diagnosis) -> bool {
+    diagnosis.host.is_none() && [Status::new(4, 7, 5), Status::new(4, 7, 10)].contains(&diagnosis.status)
+}
+
+impl Relay {
+    /// Connects with a host for a message. `None` if that must not, or can't, go there; `pending` knows why.
+    pub(super) async fn approach(
+        &self,
+        (destination, candidate, terms): (&Destination, &Candidate, &Terms),
+        demands: &mut Demands<'_>,
+        waiver: &mut Waiver<'_>,
+        pending: &mut Pending<'_>,
+    ) -> Option<Idle> {
+        let denied = match demands.on(&candidate.host).await {
+            Ok(demand) => match self.connect(destination, candidate, terms, demand).await {
+                Ok(connection) => return Some(Idle::new(connection, candidate.address)),
+                Err(diagnosis) if is_insecure(&diagnosis) => Denied { diagnosis, is_for_now: false },
+                Err(diagnosis) => {
+                    pending.trouble(diagnosis);
+                    return None;
+                }
+            },
+            Err(denied) => denied,
+        };
+        if waiver.is_given().await {
+            let why = &denied.diagnosis.text;
+            info!(host = candidate.host, why, "the message goes there all the same: TLS-Required: No");
+            let connected = self.connect(destination, candidate, terms, mail_trust::Demand::Nothing).await;
+            return match connected {
+                Ok(connection) => {
+                    Some(Idle { serves_all: false, ..Idle::new(connection, candidate.address) })
+                }
+                Err(diagnosis) => {
+                    pending.trouble(diagnosis);
+                    None
+                }
+            };
+        }
+        let Denied { diagnosis, is_for_now } = denied;
+        if waiver.outgoing.must_be_secured() && !is_for_now {
+            pending.obstructed(Diagnosis { status: ENCRYPTION_NEEDED, ..diagnosis });
+        } else {
+            pending.trouble(diagnosis);
+        }
+        None
+    }
+}
