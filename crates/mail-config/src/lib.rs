@@ -21,7 +21,7 @@ use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 pub use dns::DnsConfig;
 pub use events::EventsConfig;
 pub use milter::{Milter, MilterAddress, MilterDefault};
-pub use relay::{RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost};
+pub use relay::{RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost, TlsReportsConfig};
 pub use reputation::ReputationConfig;
 pub use units::{duration as parse_duration, show_size, size as parse_size};
 pub use verdicts::{

@@ -20,6 +20,25 @@ pub struct RelayConfig {
     pub sources: Vec<RelaySource>,
     /// `[relay.security]`
     pub security: SecurityConfig,
+    /// `[relay.tls_reports]`
+    pub tls_reports: TlsReportsConfig,
+}
+
+/// What others are told of the TLS of their mail hosts. RFC 8460.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsReportsConfig {
+    /// Reports go to the domains that want them.
+    pub enabled: bool,
+    /// Whom they are from; postmaster of the host without one.
+    pub from: Option<Address>,
+    /// Who we are; the host's name without one.
+    pub organization: Option<String>,
+}
+
+impl Default for TlsReportsConfig {
+    fn default() -> Self {
+        Self { enabled: true, from: None, organization: None }
+    }
 }
 
 /// What the mail hosts of other domains must prove.
@@ -132,8 +151,16 @@ pub enum RelayTls {
 
 impl Default for RelayConfig {
     fn default() -> Self {
-        let security = SecurityConfig::default();
-        Self { smarthost: None, direct: true, port: 25, routes: Vec::new(), sources: Vec::new(), security }
+        let (security, tls_reports) = (SecurityConfig::default(), TlsReportsConfig::default());
+        Self {
+            smarthost: None,
+            direct: true,
+            port: 25,
+            routes: Vec::new(),
+            sources: Vec::new(),
+            security,
+            tls_reports,
+        }
     }
 }
 
@@ -156,6 +183,16 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> RelayConfig {
         routes: reader.tables("route", route).unwrap_or_default(),
         sources: reader.tables("source", source).unwrap_or_default(),
         security: reader.table("security", security),
+        tls_reports: reader.table("tls_reports", tls_reports),
+    }
+}
+
+fn tls_reports(reader: &mut Reader<'_, '_>) -> TlsReportsConfig {
+    let address = |text: &str| text.parse::<Address>().ok();
+    TlsReportsConfig {
+        enabled: reader.bool("enabled", TlsReportsConfig::default().enabled),
+        from: reader.parsed("from", "an address such as \"postmaster@example.org\"", address),
+        organization: reader.string("organization").filter(|text| !text.is_empty()),
     }
 }
 

@@ -1,15 +1,18 @@
 //! The database of what other domains want: all its SQL is here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use jiff::civil::Date;
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
 use crate::TrustError;
+use crate::reports::{DayReport, Session};
 
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE policy (
         domain TEXT PRIMARY KEY,
@@ -21,6 +24,20 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX policy_used ON policy (used);
 ";
+/// Format 1 did not know of results. Days are written as `2026-11-28`, policies and failures as reports have them, in JSON.
+const RESULTS: &str = "
+    CREATE TABLE result (
+        day TEXT NOT NULL,
+        domain TEXT NOT NULL,
+        applied TEXT NOT NULL,
+        failed TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (day, domain, applied, failed)
+    ) STRICT, WITHOUT ROWID;
+";
+/// Different results that are kept of one domain and day, and in all.
+const MAX_OF_DOMAIN: i64 = 100;
+const MAX_RESULTS: i64 = 200_000;
 /// How long a writer waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Policies kept; those that were not used for longest go first.
@@ -117,6 +134,41 @@ impl Database {
         find(&self.connection()).map_err(self.failed())
     }
 
+    /// Adds up results. Those beyond what is kept are left out.
+    pub(crate) fn count(&self, counted: &BTreeMap<(Date, Session), u64>) -> Result<(), TrustError> {
+        let count = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for ((day, session), count) in counted {
+                add(&transaction, *day, session, *count)?;
+            }
+            transaction.commit()
+        };
+        count(&mut self.connection()).map_err(self.failed())
+    }
+
+    /// What was seen on days before `today`, by domain, the oldest first, at most `limit` of them.
+    pub(crate) fn reports(&self, today: Date, limit: usize) -> Result<Vec<DayReport>, TrustError> {
+        let find = |connection: &Connection| {
+            let sql = "SELECT DISTINCT day, domain FROM result WHERE day < ?1 ORDER BY day, domain LIMIT ?2";
+            let mut statement = connection.prepare_cached(sql)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let named = statement
+                .query_map(params![today.to_string(), limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let named = named.collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+            named
+                .into_iter()
+                .map(|(day, domain)| report(connection, &day, domain))
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        find(&self.connection()).map_err(self.failed())
+    }
+
+    /// Removes the results of a domain and day.
+    pub(crate) fn forget(&self, domain: &str, day: Date) -> Result<(), TrustError> {
+        let sql = "DELETE FROM result WHERE day = ?1 AND domain = ?2";
+        self.connection().execute(sql, params![day.to_string(), domain]).map(drop).map_err(self.failed())
+    }
+
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,11 +185,46 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if format == 0 {
-        connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
-    }
+    let lacking = match format {
+        0 => format!("{SCHEMA}{RESULTS}"),
+        1 => RESULTS.to_owned(),
+        _ => return Ok(connection),
+    };
+    connection
+        .execute_batch(&format!("BEGIN IMMEDIATE; {lacking} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
     Ok(connection)
+}
+
+fn add(connection: &Connection, day: Date, session: &Session, count: u64) -> rusqlite::Result<()> {
+    let unwritable = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    let applied = serde_json::to_string(&session.applied).map_err(unwritable)?;
+    let failed = session.failed.as_ref().map(serde_json::to_string).transpose().map_err(unwritable)?;
+    let (day, failed) = (day.to_string(), failed.unwrap_or_default());
+    let sql = "UPDATE result SET count = count + ?5 WHERE day = ?1 AND domain = ?2 AND applied = ?3 AND failed = ?4";
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    if connection.prepare_cached(sql)?.execute(params![day, session.domain, applied, failed, count])? > 0 {
+        return Ok(());
+    }
+    let sql = "INSERT INTO result (day, domain, applied, failed, count) SELECT ?1, ?2, ?3, ?4, ?5
+        WHERE (SELECT count(*) FROM result WHERE day = ?1 AND domain = ?2) < ?6 AND (SELECT count(*) FROM result) < ?7";
+    let limits = params![day, session.domain, applied, failed, count, MAX_OF_DOMAIN, MAX_RESULTS];
+    connection.prepare_cached(sql)?.execute(limits).map(drop)
+}
+
+fn report(connection: &Connection, day: &str, domain: String) -> rusqlite::Result<DayReport> {
+    let damaged = |error: &dyn std::fmt::Display| rusqlite::Error::InvalidColumnName(error.to_string());
+    let sql =
+        "SELECT applied, failed, count FROM result WHERE day = ?1 AND domain = ?2 ORDER BY applied, failed";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![day, domain])?;
+    let mut sessions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (applied, failed): (String, String) = (row.get(0)?, row.get(1)?);
+        let applied = serde_json::from_str(&applied).map_err(|error| damaged(&error))?;
+        let failed = (!failed.is_empty()).then(|| serde_json::from_str(&failed)).transpose();
+        sessions.push((applied, failed.map_err(|error| damaged(&error))?, row.get(2)?));
+    }
+    Ok(DayReport { day: day.parse().map_err(|error: jiff::Error| damaged(&error))?, domain, sessions })
 }
 
 fn is_damaged(error: &rusqlite::Error) -> bool {

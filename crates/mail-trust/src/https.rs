@@ -108,6 +108,24 @@ impl Https {
         String::from_utf8(body.to_vec()).map_err(|_| HttpsError::Http("its text is not UTF-8".to_owned()))
     }
 
+    /// Sends something to a URL. Any answer of 2xx will do.
+    ///
+    /// # Errors
+    /// [`HttpsError`].
+    pub async fn post(&self, url: &str, kind: &'static str, body: Vec<u8>) -> Result<(), HttpsError> {
+        let unusable = || HttpsError::Url(url.to_owned());
+        let uri: hyper::Uri = url.parse().map_err(|_| unusable())?;
+        let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(unusable)?;
+        let path = uri.path_and_query().map_or("/", |it| it.as_str());
+        let port = uri.port_u16().unwrap_or(self.port);
+        let request = |builder: hyper::http::request::Builder| {
+            builder.method(Method::POST).header(header::CONTENT_TYPE, kind).body(Full::from(body))
+        };
+        let answered = timeout(WHOLE, self.exchange(host, port, path, request)).await;
+        let (head, _) = answered.map_err(|_| HttpsError::TimedOut(WHOLE))??;
+        if head.status().is_success() { Ok(()) } else { Err(HttpsError::Status(head.status())) }
+    }
+
     /// One request and its answer over a connection of its own.
     async fn exchange(
         &self,

@@ -12,12 +12,18 @@ mod error;
 mod failure;
 mod https;
 mod policies;
+mod reports;
+mod results;
 mod sts;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use mail_config::Config;
-use mail_dns::Dns;
+use mail_dns::{Dns, LookupError};
+
+use database::Database;
+use results::Results;
 
 pub use authorities::{Authorities, AuthoritiesError};
 pub use dane::{Asked, Associations};
@@ -26,6 +32,7 @@ pub use error::TrustError;
 pub use failure::{Failure, Kind};
 pub use https::{Https, HttpsError};
 pub use policies::{Found, Policies};
+pub use reports::{Applied, DayReport, Failed, Reporter, Session, Target};
 pub use sts::{Mode, Policy};
 
 /// Who finds out what mail hosts must prove.
@@ -38,6 +45,10 @@ pub struct Trust {
     dane: Option<Dns>,
     /// The port of mail hosts.
     port: u16,
+    /// What came of sessions; `None` if nothing is reported.
+    results: Option<Results>,
+    dns: Dns,
+    https: Https,
 }
 
 impl Trust {
@@ -49,14 +60,14 @@ impl Trust {
         let security = &config.relay.security;
         let authorities = Authorities::load(security.ca_file.as_deref())?;
         let https = Https::new(dns.clone(), &authorities, security.https_port)?;
-        let policies = if security.mta_sts {
-            let database = Arc::new(database::Database::open(&config.trust_file())?);
-            Some(Policies::new(dns.clone(), https, database))
-        } else {
-            None
-        };
+        let is_kept = security.mta_sts || config.relay.tls_reports.enabled;
+        let database = is_kept.then(|| Database::open(&config.trust_file())).transpose()?.map(Arc::new);
+        let of_policies = database.clone().filter(|_| security.mta_sts);
+        let policies = of_policies.map(|database| Policies::new(dns.clone(), https.clone(), database));
+        let results = database.filter(|_| config.relay.tls_reports.enabled).map(Results::new);
         let dane = (security.dane && dns.validates()).then(|| dns.clone());
-        Ok(Self { authorities, policies, dane, port: config.relay.port })
+        let (port, dns) = (config.relay.port, dns.clone());
+        Ok(Self { authorities, policies, dane, port, results, dns, https })
     }
 
     /// Who vouches for names.
@@ -90,6 +101,57 @@ impl Trust {
             Some(dns) => dns.authentic_mail_hosts(domain).await.unwrap_or(false),
             None => false,
         }
+    }
+
+    /// Counts a session with a mail host, for the report to its domain.
+    pub fn note(&self, session: Session) {
+        if let Some(results) = &self.results {
+            results.note(session, Timestamp::now());
+        }
+    }
+
+    /// Writes down what was counted. To be called now and then, and at the end. Blocks.
+    ///
+    /// # Errors
+    /// [`TrustError::Database`]; what was counted is kept.
+    pub fn write_results(&self) -> Result<(), TrustError> {
+        self.results.as_ref().map_or(Ok(()), Results::write)
+    }
+
+    /// What is to be reported of the days that are over `now`, at most `limit` reports. Blocks.
+    ///
+    /// # Errors
+    /// [`TrustError::Database`].
+    pub fn reports(&self, now: Timestamp, limit: usize) -> Result<Vec<DayReport>, TrustError> {
+        self.results.as_ref().map_or(Ok(Vec::new()), |results| results.before(results::day(now), limit))
+    }
+
+    /// Forgets what has been reported, or is wanted by nobody. Blocks.
+    ///
+    /// # Errors
+    /// [`TrustError::Database`].
+    pub fn forget(&self, report: &DayReport) -> Result<(), TrustError> {
+        self.results.as_ref().map_or(Ok(()), |results| results.forget(report))
+    }
+
+    /// Where a domain wants its reports; nowhere if it does not say so.
+    ///
+    /// # Errors
+    /// Temporary ones only.
+    pub async fn report_targets(&self, domain: &str) -> Result<Vec<Target>, LookupError> {
+        match self.dns.texts(&format!("_smtp._tls.{domain}")).await {
+            Ok(texts) => Ok(reports::targets(&texts)),
+            Err(error) if error.is_temporary() => Err(error),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Hands a report, packed by gzip, to a web server. RFC 8460 §5.4.
+    ///
+    /// # Errors
+    /// [`HttpsError`].
+    pub async fn post_report(&self, url: &str, packed: Vec<u8>) -> Result<(), HttpsError> {
+        self.https.post(url, "application/tlsrpt+gzip", packed).await
     }
 
     /// Keeps policies that are in use from expiring. To be called now and then.

@@ -24,6 +24,7 @@ fn init_prints_the_dns_records_and_changes_nothing_that_is_there() {
         "example.org. MX 10 mx.example.org.",
         "mx.example.org. A <this machine's IPv4 address>",
         "example.org. TXT \"v=spf1 mx -all\"",
+        "_smtp._tls.example.org. TXT \"v=TLSRPTv1; rua=mailto:postmaster@example.org\"",
         "_dmarc.example.org. TXT \"v=DMARC1; p=none; rua=mailto:postmaster@example.org\"",
         "_imaps._tcp.example.org. SRV 0 1 993 mx.example.org.",
         "_submissions._tcp.example.org. SRV 0 1 465 mx.example.org.",
@@ -31,6 +32,7 @@ fn init_prints_the_dns_records_and_changes_nothing_that_is_there() {
         assert!(records.iter().any(|line| line == record), "{record:?} is not in {records:#?}");
     }
     assert!(done.out.contains("mx.example.org as the PTR record"), "{done:?}");
+    assert!(done.out.contains("https://mta-sts.example.org/.well-known/mta-sts.txt"), "{done:?}");
     installation.run(&["config", "check"]).succeeds();
     assert_eq!(json_of(&installation, &["domain", "list"]), json!([{ "domain": "example.org" }]));
     let before = installation.read_config();
@@ -183,7 +185,10 @@ fn logs_in(installation: &Installation, password: &str) -> bool {
 fn domains_and_aliases_are_added_listed_and_removed() {
     let installation = Installation::new();
     installation.add_account("alice@example.org");
-    installation.run(&["domain", "add", "example.net"]).succeeds();
+    let added = installation.run(&["domain", "add", "example.net"]);
+    for part in ["_domainkey.example.net.", "_smtp._tls.example.net.", "_mta-sts.example.net."] {
+        assert!(added.succeeds().contains(part), "{part}: {added:?}");
+    }
     installation.run(&["domain", "add", "example.net"]).fails(1, &["example.net exists already"]);
     installation
         .run(&["alias", "add", "sales@example.net", "alice@example.org", "joe@example.com"])

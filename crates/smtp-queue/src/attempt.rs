@@ -22,6 +22,7 @@ use crate::message_file::{MessageFile, Needs};
 use crate::pick::Piece;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
+use crate::tls_reports::TlsReports;
 use crate::{Diagnosis, Queue, QueueError, QueuedMessage, QueuedRecipient, RecipientState, Status};
 
 /// How long to wait when the queue itself fails, at first and at most.
@@ -40,6 +41,8 @@ pub(crate) struct Deliverer {
     pub(crate) language: Language,
     pub(crate) events: EventLog,
     pub(crate) signers: Arc<Signers>,
+    /// `None` if others are not told of the TLS of their mail hosts.
+    pub(crate) tls_reports: Option<TlsReports>,
 }
 
 /// A recipient's position, and whom it reaches.

@@ -31,6 +31,7 @@ mod reputation;
 mod routes;
 mod run;
 mod schedule;
+mod tls_reports;
 mod wakeup;
 mod writer;
 

@@ -28,6 +28,7 @@ use crate::pick::{Picker, Piece};
 use crate::reputation::Reputation;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
+use crate::tls_reports::TlsReports;
 use crate::wakeup::Wakeup;
 use crate::{Queue, QueueError, figures};
 
@@ -37,6 +38,10 @@ const GRACE: Duration = Duration::from_secs(24 * 3600);
 const TIDY: Duration = Duration::from_secs(1);
 /// How often it is looked which policies of mail hosts are to be renewed.
 const RENEW: Duration = Duration::from_secs(3600);
+/// How long after the start that is done first.
+const SETTLED: Duration = Duration::from_secs(60);
+/// How often it is written down what was seen of mail hosts.
+const WRITE: Duration = Duration::from_secs(10);
 /// How often a waiting process asks whether the one before it has ended.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -69,7 +74,8 @@ pub async fn run(
         max_concurrent: context.config.queue.max_concurrent.max(1),
         swept: None,
         tidied: Instant::now(),
-        renewed: Instant::now(),
+        renew: Instant::now() + SETTLED,
+        written: Instant::now(),
         noticed: None,
     };
     runner.start().await?;
@@ -107,7 +113,10 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
     let (schedule, language) = (Schedule::new(&config.queue), config.queue.language);
     let events = EventLog::open_or_complain(config, "queue", metrics);
     let signers = Arc::new(Signers::new(Keys::new(config.dkim_dir())));
-    Ok((Deliverer { queue, local, relay, schedule, hostname, language, events, signers }, lock_file))
+    let tls_reports = TlsReports::of(config);
+    let deliverer =
+        Deliverer { queue, local, relay, schedule, hostname, language, events, signers, tls_reports };
+    Ok((deliverer, lock_file))
 }
 
 /// Waits to be the only one that delivers from this queue; `None` if told to stop meanwhile.
@@ -144,6 +153,21 @@ struct Found {
 }
 
 impl Deliverer {
+    /// Writes down what was seen of mail hosts. Blocks.
+    fn write_results(&self) {
+        let written = self.relay.trust().map(|trust| trust.write_results());
+        if let Some(Err(error)) = written {
+            error!(%error, "what was seen of mail hosts can't be written down");
+        }
+    }
+
+    /// Tells others of the TLS of their mail hosts.
+    async fn report_tls(&self) {
+        if let Some((reports, trust)) = self.tls_reports.as_ref().zip(self.relay.trust()) {
+            reports.send(&self.queue, trust, Timestamp::now()).await;
+        }
+    }
+
     /// Looks for what is due, and neither `busy` nor `waiting`. Blocks.
     fn find_due(&self, busy: HashSet<Piece>, waiting: &[Piece], mut room: Room) -> Result<Found, QueueError> {
         let here = self.local.directory.domains().unwrap_or_else(|error| {
@@ -201,7 +225,9 @@ struct Runner {
     max_concurrent: usize,
     swept: Option<Instant>,
     tidied: Instant,
-    renewed: Instant,
+    /// When policies are to be renewed, and reports to be sent.
+    renew: Instant,
+    written: Instant,
     /// What operators were told last; `None` before they were told anything.
     noticed: Option<Vec<(String, String)>>,
 }
@@ -352,10 +378,18 @@ impl Runner {
             tokio::spawn(async move { deliverer.relay.close_idle(false).await });
             self.tell_operators().await;
         }
-        if self.renewed.elapsed() >= RENEW {
-            self.renewed = Instant::now();
+        if self.written.elapsed() >= WRITE {
+            self.written = Instant::now();
             let deliverer = Arc::clone(&self.deliverer);
-            tokio::spawn(async move { deliverer.relay.renew_policies().await });
+            spawn_blocking(move || deliverer.write_results());
+        }
+        if Instant::now() >= self.renew {
+            self.renew = Instant::now() + RENEW;
+            let deliverer = Arc::clone(&self.deliverer);
+            tokio::spawn(async move {
+                deliverer.relay.renew_policies().await;
+                deliverer.report_tls().await;
+            });
         }
     }
 
@@ -382,6 +416,10 @@ impl Runner {
             self.jobs.shutdown().await;
         }
         self.deliverer.relay.close_idle(true).await;
+        let deliverer = Arc::clone(&self.deliverer);
+        if let Err(error) = spawn_blocking(move || deliverer.write_results()).await {
+            error!(%error, "writing what was seen of mail hosts failed unexpectedly");
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 use std::path::Path;
 
+use jiff::Zoned;
 use mail_directory::Directory;
 use mail_dkim::Keys;
 use mail_types::Domain;
 use serde_json::json;
 
-use super::dkim;
 use super::operator::become_operator;
+use super::{dkim, publish};
 use crate::cli::DomainCommand;
 use crate::output;
 
@@ -17,7 +18,14 @@ pub(super) fn run(config: &Path, command: DomainCommand) -> anyhow::Result<()> {
         DomainCommand::Add { domain } => {
             directory.add_domain(&domain)?;
             output::line(&format!("added {domain}"))?;
-            sign(&Keys::new(config.dkim_dir()), &domain)
+            if domain.is_literal() {
+                return Ok(());
+            }
+            output::line("publish these DNS records:")?;
+            let mut records = sign(&Keys::new(config.dkim_dir()), &domain)?;
+            records.push(publish::tls_reports(&domain));
+            output::table(&records)?;
+            Ok(output::line(&format!("\n{}", publish::mta_sts(&domain, &config.hostname, &Zoned::now())))?)
         }
         DomainCommand::List(arguments) => {
             let domains = directory.domains()?;
@@ -34,12 +42,12 @@ pub(super) fn run(config: &Path, command: DomainCommand) -> anyhow::Result<()> {
     }
 }
 
-/// Makes keys for a domain that has none, and prints their DNS records.
-fn sign(keys: &Keys, domain: &Domain) -> anyhow::Result<()> {
-    if domain.is_literal() || !keys.generations(domain)?.is_empty() {
-        return Ok(());
+/// Makes keys for a domain that has none. Returns the DNS records of those that sign.
+fn sign(keys: &Keys, domain: &Domain) -> anyhow::Result<Vec<Vec<String>>> {
+    let known = keys.generations(domain)?;
+    if known.is_empty() {
+        return dkim::records(keys, domain, &dkim::generate(keys, domain)?.name);
     }
-    let generation = dkim::generate(keys, domain)?;
-    output::line("its mail is signed; publish these DNS records:")?;
-    Ok(output::table(&dkim::records(keys, domain, &generation.name)?)?)
+    let in_use = known.into_iter().find(|it| it.is_in_use);
+    in_use.map_or(Ok(Vec::new()), |it| dkim::records(keys, domain, &it.name))
 }

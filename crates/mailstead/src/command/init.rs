@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use jiff::Zoned;
 use mail_config::Config;
 use mail_directory::{Directory, Srs};
 use mail_dkim::Keys;
@@ -10,7 +11,7 @@ use nix::unistd::{User, geteuid};
 use server_core::become_user;
 use server_core::program::DEFAULT_CONFIG;
 
-use super::dkim;
+use super::{dkim, publish};
 use crate::certificate::TestCertificate;
 use crate::cli::InitArguments;
 use crate::owner::other_owner;
@@ -142,9 +143,9 @@ fn quoted_path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
 }
 
-/// What must stand in the DNS: RFC 5321 §5.1, RFC 7208, RFC 7489, RFC 6186 with RFC 8314 §5.1.
-fn dns_records(domain: &Domain, hostname: &Domain) -> Vec<Vec<String>> {
-    let (domain, host) = (domain.to_ascii(), hostname.to_ascii());
+/// What must stand in the DNS: RFC 5321 §5.1, RFC 7208, RFC 7489, RFC 8460, RFC 6186 with RFC 8314 §5.1.
+fn dns_records(of: &Domain, hostname: &Domain) -> Vec<Vec<String>> {
+    let (domain, host) = (of.to_ascii(), hostname.to_ascii());
     let service = |name: &str, priority: u8, port: u16| {
         vec![format!("{name}._tcp.{domain}."), "SRV".to_owned(), format!("{priority} 1 {port} {host}.")]
     };
@@ -160,6 +161,7 @@ fn dns_records(domain: &Domain, hostname: &Domain) -> Vec<Vec<String>> {
             "TXT",
             &format!("\"v=DMARC1; p=none; rua=mailto:postmaster@{domain}\""),
         ),
+        publish::tls_reports(of),
         service("_submissions", 0, 465),
         service("_submission", 10, 587),
         service("_imaps", 0, 993),
@@ -189,6 +191,8 @@ fn next_steps(
          Publish these DNS records, and have {hostname} as the PTR record of this machine's address:\n\n  \
          {records}\n\
          \n\
+         {mta_sts}\n\
+         \n\
          Next:\n  \
          {command} account add alice@{domain}\n  \
          {command} alias add postmaster@{domain} alice@{domain}\n  \
@@ -198,6 +202,7 @@ fn next_steps(
          The certificate is for testing: clients trust it once they know {authority}.\n\
          For use in earnest, name the files of a real one in the config.",
         file = file.display(),
+        mta_sts = publish::mta_sts(domain, hostname, &Zoned::now()),
         authority = authority.display(),
     )
 }

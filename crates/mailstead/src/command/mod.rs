@@ -9,6 +9,7 @@ mod domain;
 mod init;
 mod list;
 pub(crate) mod operator;
+mod publish;
 mod queue;
 mod quota;
 mod refusal;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use line_codec::line::{Line, LineCodec};
 use line_codec::mail_data::DotStuffer;
-use mail_trust::{Demand, Failure};
+use mail_trust::{Demand, Failure, Kind};
 use smtp_proto::{Body, Reply, ReplyError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::extensions::Extensions;
 use super::outgoing::Outgoing;
-use super::session::{self, Policy, Session};
+use super::session::{self, NO_TLS, Policy, Session};
 use super::tls::Trust;
 use super::transaction::{self, Awaited, Form, Outcome, Transaction};
 use crate::message_file::Octets;
@@ -90,6 +90,30 @@ pub(crate) struct Refusal {
     pub(crate) diagnosis: Diagnosis,
     /// It was the TLS handshake.
     pub(crate) tls_failed: bool,
+    /// What was wrong with its security, if that was it.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// RFC 8460 §4.3.1
+fn no_starttls() -> Failure {
+    Failure::new(Kind::StarttlsNotSupported, "it does not offer STARTTLS, or refuses it".to_owned())
+}
+
+impl Broken {
+    /// What was wrong with the security, if that was it.
+    fn failure(self) -> Option<Failure> {
+        match self {
+            Self::Untrusted(_, failure) => Some(failure),
+            Self::Tls(error) => Some(Failure::new(Kind::ValidationFailure, error.to_string())),
+            Self::Timeout(_)
+            | Self::Closed
+            | Self::Io(_)
+            | Self::Reply(_)
+            | Self::Endless
+            | Self::Injection
+            | Self::Message(_) => None,
+        }
+    }
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -105,8 +129,12 @@ pub(crate) struct Connection {
     /// What the server must prove.
     demand: Demand,
     extensions: Extensions,
+    /// TLS is spoken.
+    secure: bool,
     /// The server has proved its name, under TLS.
     verified: bool,
+    /// What it should have proved, but need not.
+    shortcoming: Option<Failure>,
     timeouts: Timeouts,
     /// A transaction was left open.
     open: bool,
@@ -147,7 +175,9 @@ impl Connection {
             server_name: policy.server_name.clone(),
             demand: policy.demand.clone(),
             extensions: Extensions::default(),
+            secure: false,
             verified: policy.is_verified(),
+            shortcoming: None,
             timeouts,
             open: false,
         };
@@ -155,14 +185,16 @@ impl Connection {
             Ok(Ok(extensions)) => Ok(Self { extensions, ..connection }),
             Ok(Err(diagnosis)) => {
                 connection.quit().await;
-                Err(Refusal { diagnosis, tls_failed: false })
+                let is_plain = diagnosis.host.is_none() && diagnosis.status == NO_TLS;
+                Err(Refusal { diagnosis, tls_failed: false, failure: is_plain.then(no_starttls) })
             }
             Err(broken) => {
                 let diagnosis = connection.lost(&broken);
                 if matches!(broken, Broken::Untrusted(..)) {
                     connection.quit().await;
                 }
-                Err(Refusal { diagnosis, tls_failed: matches!(broken, Broken::Tls(_)) })
+                let tls_failed = matches!(broken, Broken::Tls(_));
+                Err(Refusal { diagnosis, tls_failed, failure: broken.failure() })
             }
         }
     }
@@ -207,6 +239,7 @@ impl Connection {
         let secured = secured.map_err(Broken::Tls)?;
         let judged = trust.judge(&self.demand, &self.server_name, &secured);
         self.stream = Box::new(secured);
+        self.secure = true;
         self.judged(judged)
     }
 
@@ -218,6 +251,9 @@ impl Connection {
                 return Err(Broken::Untrusted(self.demand.source(), failure));
             }
             Err(failure) => {
+                if !matches!(self.demand, Demand::Name) {
+                    self.shortcoming = Some(failure.clone());
+                }
                 let wanted_by = self.demand.source();
                 info!(host = self.host, why = %failure, wanted_by, "the server does not prove what it should");
             }
@@ -228,6 +264,15 @@ impl Connection {
     /// True if the server takes a message of such octets as it is.
     pub(crate) const fn takes(&self, body: Body) -> bool {
         self.extensions.take(body)
+    }
+
+    /// Whether the connection is as secure as the domain wants it.
+    pub(crate) fn security(&self) -> Result<(), Failure> {
+        match &self.shortcoming {
+            Some(shortcoming) => Err(shortcoming.clone()),
+            None if self.secure => Ok(()),
+            None => Err(no_starttls()),
+        }
     }
 
     /// Why a message must not go to this server, but may to another one.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -72,7 +72,7 @@ pub(crate) struct Relay {
     hostname: String,
     exchanges: Exchanges,
     /// What mail hosts must prove; `None` if no mail goes to any.
-    trust: Option<mail_trust::Trust>,
+    trust: Option<Arc<mail_trust::Trust>>,
     /// By the place of the smarthost.
     smarthosts: Vec<Terms>,
     mail_hosts: Terms,
@@ -149,7 +149,8 @@ impl Relay {
         let smarthosts = routes.smarthosts().iter().map(Terms::of).collect::<Result<_, _>>()?;
         let exchanges = Exchanges::new(config)?;
         let leads_there = routes.lead_to_mail_hosts();
-        let trust = leads_there.then(|| mail_trust::Trust::open(config, exchanges.dns())).transpose()?;
+        let trust =
+            leads_there.then(|| mail_trust::Trust::open(config, exchanges.dns())).transpose()?.map(Arc::new);
         let authorities = trust.as_ref().map(|trust| trust.authorities().clone());
         let mail_hosts = Terms {
             tls: RelayTls::Opportunistic,
@@ -235,7 +236,7 @@ impl Relay {
                 return Sent { outcomes: pending.finish(), reached };
             }
         };
-        let mut demands = Demands::of(destination, self.trust.as_ref(), outgoing.must_be_secured());
+        let mut demands = Demands::of(destination, self.trust.as_deref(), outgoing.must_be_secured());
         let mut waiver = Waiver::of(outgoing, message);
         let fresh = candidates.iter().filter(|candidate| Some(candidate.address) != used);
         for candidate in fresh.take(MAX_ADDRESSES) {
@@ -357,6 +358,11 @@ impl Relay {
 
     fn take_idle(&self, destination: &Destination) -> Option<Idle> {
         self.idle().get_mut(destination)?.pop()
+    }
+
+    /// Who knows what mail hosts must prove, and what came of it; nobody if no mail goes to any.
+    pub(crate) const fn trust(&self) -> Option<&Arc<mail_trust::Trust>> {
+        self.trust.as_ref()
     }
 
     /// Keeps the policies of mail hosts that are in use. To be called now and then.

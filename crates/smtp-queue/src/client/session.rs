@@ -10,6 +10,9 @@ use smtp_proto::Reply;
 use super::extensions::Extensions;
 use crate::{Diagnosis, Status};
 
+/// TLS is required and not to be had. RFC 5248: encryption needed.
+pub(crate) const NO_TLS: Status = Status::new(4, 7, 10);
+
 /// What the connection must do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -134,7 +137,7 @@ impl Session {
         if self.must_secure() {
             let source = self.policy.security_source();
             let text = format!("the server does not offer STARTTLS, which {source} requires");
-            return self.give_up(Status::new(4, 7, 10), &text);
+            return self.give_up(NO_TLS, &text);
         }
         self.authenticate(extensions)
     }

@@ -4,7 +4,7 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::{Idle, Relay, Terms};
-use crate::client::demands::{Demands, Denied};
+use crate::client::demands::{Demands, Denied, Requirement};
 use crate::client::outgoing::Outgoing;
 use crate::client::pending::Pending;
 use crate::exchanges::Candidate;
@@ -66,7 +66,7 @@ impl Relay {
         pending: &mut Pending<'_>,
     ) -> Option<Idle> {
         let denied = match demands.on(&candidate.host).await {
-            Ok(demand) => match self.connect(destination, candidate, terms, demand).await {
+            Ok(requirement) => match self.connect(destination, candidate, terms, requirement).await {
                 Ok(connection) => return Some(Idle::new(connection, candidate.address)),
                 Err(diagnosis) if is_insecure(&diagnosis) => Denied { diagnosis, is_for_now: false },
                 Err(diagnosis) => {
@@ -79,7 +79,7 @@ impl Relay {
         if waiver.is_given().await {
             let why = &denied.diagnosis.text;
             info!(host = candidate.host, why, "the message goes there all the same: TLS-Required: No");
-            let connected = self.connect(destination, candidate, terms, mail_trust::Demand::Nothing).await;
+            let connected = self.connect(destination, candidate, terms, Requirement::default()).await;
             return match connected {
                 Ok(connection) => {
                     Some(Idle { serves_all: false, ..Idle::new(connection, candidate.address) })

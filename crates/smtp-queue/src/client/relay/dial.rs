@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mail_config::{RelaySource, RelayTls};
-use mail_trust::Demand;
+use mail_trust::{Applied, Failed};
 use mail_types::Domain;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::{Relay, Terms, ours};
 use crate::client::connection::{Connection, Refusal};
+use crate::client::demands::Requirement;
 use crate::client::session::Policy;
 use crate::client::silence::Silence;
 use crate::client::transaction::Outcome;
@@ -48,14 +49,15 @@ impl Relay {
         destination: &Destination,
         candidate: &Candidate,
         terms: &Terms,
-        demand: Demand,
+        requirement: Requirement,
     ) -> Result<Connection, Diagnosis> {
-        let is_enforced = demand.is_enforced();
+        let is_enforced = requirement.demand.is_enforced();
         let tls = if is_enforced { RelayTls::Required } else { terms.tls };
-        match self.connect_with(destination, candidate, terms, (tls, demand)).await {
+        match self.connect_with(destination, candidate, terms, (tls, requirement)).await {
             Err(refusal) if refusal.tls_failed && terms.may_fall_back() && !is_enforced => {
                 tracing::info!(host = candidate.host, why = %refusal.diagnosis, "without TLS");
-                self.connect_with(destination, candidate, terms, (RelayTls::None, Demand::Nothing)).await
+                self.connect_with(destination, candidate, terms, (RelayTls::None, Requirement::default()))
+                    .await
             }
             result => result,
         }
@@ -67,8 +69,9 @@ impl Relay {
         destination: &Destination,
         candidate: &Candidate,
         terms: &Terms,
-        (tls, demand): (RelayTls, Demand),
+        (tls, requirement): (RelayTls, Requirement),
     ) -> Result<Connection, Refusal> {
+        let Requirement { demand, applied } = requirement;
         let Candidate { host, address } = candidate;
         let source = self.source(destination);
         let policy = Policy {
@@ -101,7 +104,33 @@ impl Relay {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        Connection::start(stream, policy, implicit, trust, self.timeouts).await
+        let local = stream.local_addr().ok().map(|it| it.ip());
+        let started = Connection::start(stream, policy, implicit, trust, self.timeouts).await;
+        if let (Some(applied), Way::MailHosts(domain)) = (applied, &destination.way) {
+            self.note_security(domain, applied, candidate, local, &started);
+        }
+        started
+    }
+
+    /// Counts a session for the report to the domain. RFC 8460.
+    fn note_security(
+        &self,
+        domain: &Domain,
+        applied: Applied,
+        candidate: &Candidate,
+        local: Option<IpAddr>,
+        started: &Result<Connection, Refusal>,
+    ) {
+        let failure = match started {
+            Ok(connection) => connection.security().err(),
+            Err(refusal) if refusal.failure.is_none() => return,
+            Err(refusal) => refusal.failure.clone(),
+        };
+        let at = Some(candidate.address.ip());
+        let failed = failure.map(|failure| Failed::of(&failure, &candidate.host, local, at));
+        if let Some(trust) = &self.trust {
+            trust.note(mail_trust::Session { domain: domain.to_ascii(), applied, failed });
+        }
     }
 
     /// Notes that a mail host could not be connected to; what to do if none can.
@@ -147,5 +176,5 @@ async fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStr
 }
 
 fn unconnected(text: &str) -> Refusal {
-    Refusal { diagnosis: ours(Status::new(4, 4, 1), text.to_owned()), tls_failed: false }
+    Refusal { diagnosis: ours(Status::new(4, 4, 1), text.to_owned()), tls_failed: false, failure: None }
 }
