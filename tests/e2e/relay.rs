@@ -53,6 +53,8 @@ impl Sink {
         wait(|| {
             let entries = std::fs::read_dir(self.folder.path())?;
             let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+            // Its socket may lie beside them.
+            let paths: Vec<_> = paths.into_iter().filter(|path| path.is_file()).collect();
             let texts =
                 paths.iter().map(|path| Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned()));
             let texts = texts.collect::<Result<Vec<_>>>()?;
