@@ -100,6 +100,8 @@ pub enum Command<'a> {
     Body(&'a [u8]),
     /// The message is over.
     EndOfMessage,
+    /// A line that is no command of SMTP.
+    Unknown(&'a [u8]),
     /// This message comes to nothing; another may begin.
     Abort,
     /// The connection is over.
@@ -140,6 +142,7 @@ impl Command<'_> {
             Self::EndOfHeader => packet(output, b'N', |_| {}),
             Self::Body(piece) => packet(output, b'B', |output| output.put_slice(piece)),
             Self::EndOfMessage => packet(output, b'E', |_| {}),
+            Self::Unknown(line) => packet(output, b'U', |output| text(output, line)),
             Self::Abort => packet(output, b'A', |_| {}),
             Self::Quit => packet(output, b'Q', |_| {}),
         }
@@ -178,6 +181,7 @@ mod tests {
         check(Command::EndOfHeader, b"N");
         check(Command::Body(b"a\0b\r\n"), b"Ba\0b\r\n");
         check(Command::EndOfMessage, b"E");
+        check(Command::Unknown(b"XPERT 1"), b"UXPERT 1\0");
         check(Command::Abort, b"A");
         check(Command::Quit, b"Q");
     }

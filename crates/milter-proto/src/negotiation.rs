@@ -124,9 +124,7 @@ impl Offer {
     /// All that this crate can do.
     #[must_use]
     pub const fn ours() -> Self {
-        // We never send unknown commands, nor refused recipients; a milter that asks for neither goes without.
-        let steps = Steps(Steps::ALL.0 & !Steps::REFUSED_RCPT.0);
-        Self { version: VERSION, actions: Actions::ALL, steps, macros: Vec::new() }
+        Self { version: VERSION, actions: Actions::ALL, steps: Steps::ALL, macros: Vec::new() }
     }
 
     /// Appends it as a packet.

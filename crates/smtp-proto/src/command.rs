@@ -326,7 +326,7 @@ impl MailParameters {
             ("MT-PRIORITY", Some(priority)) if self.priority.is_none() => {
                 self.priority = Some(priority.parse()?);
             }
-            // RFC 4865 §3: one of them only.
+            // RFC 4865 §4.2 (9): one of them only.
             ("HOLDFOR", Some(seconds)) if self.hold.is_none() => self.hold = Some(Hold::seconds(seconds)?),
             ("HOLDUNTIL", Some(moment)) if self.hold.is_none() => self.hold = Some(Hold::moment(moment)?),
             (keyword, _) if MAIL_PARAMETERS.contains(&keyword) => return Err(ParseError::Arguments),

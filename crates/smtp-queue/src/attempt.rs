@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::{Span, error, info, warn};
 
-use crate::client::{Outcome, Outgoing, Recipient, Relay};
+use crate::client::{Outcome, Outgoing, Recipient, Relay, Told};
 use crate::database::Progress;
 use crate::dsn::Action;
 use crate::local::{Local, Route, delivered_locally, looped};
@@ -318,7 +318,8 @@ impl Attempt {
         }
         self.rest.extend(remote.into_iter().map(|address| (address, parameters.clone())));
         self.forwards.extend(forwards.into_iter().map(|forward| (forward, parameters.clone())));
-        self.outcomes.push((position, Outcome::Delivered(delivered_locally(), action)));
+        let told = action.map(|action| Told { action, is_certain: false });
+        self.outcomes.push((position, Outcome::Delivered(delivered_locally(), told)));
     }
 
     /// Clients announce 8BITMIME and SMTPUTF8 for mail that needs neither: what it does not need must not stop it. Blocks.

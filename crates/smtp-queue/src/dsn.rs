@@ -273,8 +273,8 @@ impl Report<'_> {
         }
         field(&mut status, "Arrival-Date", &date(self.arrived));
         if let Some(release) = self.handling.release {
-            // RFC 4865 §5
-            field(&mut status, "Future-Release-Request", &format!("until; {}", rfc3339(release)));
+            // RFC 4865 §5.1.2. Deviates: what was asked for as an interval is told as the moment of its end.
+            field(&mut status, "Future-Release-Request", &format!("until;{}", rfc3339(release)));
         }
         if let Some(deadline) = self.handling.deadline {
             // RFC 2852 §5

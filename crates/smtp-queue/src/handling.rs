@@ -1,5 +1,5 @@
 use jiff::{SignedDuration, Timestamp};
-use smtp_proto::{ByMode, DeliverBy, MailParameters, Notify, Priority};
+use smtp_proto::{ByMode, DeliverBy, MailParameters, Priority};
 
 /// When and how a message is to go on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,10 +28,9 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// True if its sender wants to hear that the message was handed to a host that is not bound by this, or to any. RFC 2852 §4.
-    pub(crate) fn wants_relayed(&self, notify: Option<Notify>) -> bool {
-        let is_late_wanted = self.mode == ByMode::Notify && notify.is_some_and(Notify::of_delay);
-        is_late_wanted || self.trace && notify.is_some_and(|notify| notify != Notify::Never)
+    /// True if it is past `now`, and its sender is to hear of that. RFC 2852 §4.1.3.
+    pub(crate) fn is_missed(&self, now: Timestamp) -> bool {
+        self.mode == ByMode::Notify && now >= self.at
     }
 }
 
@@ -53,18 +52,19 @@ impl Handling {
         }
     }
 
-    /// What goes with a message that is made of this one: a report, which is no more urgent than any other.
+    /// What goes with a message that is made of this one, a report: RFC 8689 §5, RFC 6710 §4.6.
     pub(crate) fn of_report(&self) -> Self {
-        // RFC 8689 §5
-        Self { require_tls: self.require_tls, is_ours: true, ..Self::default() }
+        let Self { require_tls, priority, .. } = *self;
+        Self { require_tls, priority, is_ours: true, ..Self::default() }
     }
 
     /// True if it must not be delivered any more.
-    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| deadline.mode == ByMode::Return && now >= deadline.at)
     }
 
-    /// What is left of the time for its delivery, as the next host is told. RFC 2852 §4.
+    /// What is left of the time for its delivery, as the next host is told. RFC 2852 §4.1.4.
     pub(crate) fn deliver_by(&self, now: Timestamp) -> Option<DeliverBy> {
         let Deadline { at, mode, trace } = self.deadline?;
         let left = at.duration_since(now).as_secs().clamp(-999_999_999, 999_999_999);

@@ -19,6 +19,8 @@ use crate::{Deadline, Diagnosis, Envelope, QueueError, QueuedRecipient, Recipien
 
 /// RFC 3463 §3.5: delivery time expired.
 const EXPIRED: Status = Status::new(5, 4, 7);
+/// The same of what is tried further. RFC 2852 §4.1.3.
+const LATE: Status = Status::new(4, 4, 7);
 
 impl Deliverer {
     /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
@@ -228,17 +230,20 @@ fn tidings(
         (RecipientState::Pending, _) if step.warned && !recipient.warned => {
             (Action::Delayed, notify.is_none_or(Notify::of_delay))
         }
-        (RecipientState::Delivered, Outcome::Delivered(_, Some(action))) => {
-            let is_traced = *action == Action::Relayed && deadline.is_some_and(|it| it.wants_relayed(notify));
-            (*action, is_traced || notify.is_some_and(Notify::of_success))
+        (RecipientState::Delivered, Outcome::Delivered(_, Some(told))) => {
+            let is_certain = told.is_certain && notify != Some(Notify::Never);
+            (told.action, is_certain || notify.is_some_and(Notify::of_success))
         }
         (RecipientState::Pending | RecipientState::Delivered, _) => return None,
     };
+    let diagnosis = step.diagnosis.clone()?;
+    let is_missed = action == Action::Delayed && deadline.is_some_and(|it| it.is_missed(step.last_attempt));
+    let status = is_missed.then_some(LATE);
     is_wanted.then_some(Reported {
         recipient: recipient.address.clone(),
         original: recipient.parameters.original.clone(),
         action,
-        diagnosis: step.diagnosis.clone()?,
+        diagnosis: Diagnosis { status: status.unwrap_or(diagnosis.status), ..diagnosis },
         expired: matches!(outcome, Outcome::Deferred(_)) && action == Action::Failed,
     })
 }

@@ -16,7 +16,6 @@ use tracing::{debug, info};
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
 use crate::milter::{Facts, Milters};
-use crate::note::Wish;
 use crate::policy::{Checks, Client, Verdicts};
 use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
 
@@ -40,9 +39,13 @@ pub(crate) struct Shared {
 /// Serves one client until it leaves.
 pub(crate) async fn serve(connection: Connection, shared: Shared) {
     let mut dialogue = Dialogue::new(connection, shared);
-    dialogue.say(&dialogue.greeting());
+    let greeting = dialogue.first_reply().await;
+    let is_refused = greeting.code() == 421;
+    if !is_refused {
+        dialogue.say(&greeting);
+    }
     loop {
-        let next = dialogue.run().await;
+        let next = if is_refused { dialogue.close(greeting.clone()).await } else { dialogue.run().await };
         if !matches!(next, Ok(Next::Secure)) && dialogue.milters.is_some() {
             Box::pin(dialogue.leave_milters()).await;
         }
@@ -83,6 +86,8 @@ pub(crate) struct Dialogue {
     pub(crate) mechanism: Option<&'static str>,
     /// The name of the message to come.
     pub(crate) trace_id: Option<String>,
+    /// Milters don't want this client: nothing is taken from it. RFC 5321 §3.1.
+    pub(crate) is_turned_away: bool,
     /// What is being found out since MAIL.
     pub(crate) checks: Option<Checks>,
     pub(crate) login: Option<AccountGuard>,
@@ -115,6 +120,7 @@ impl Dialogue {
             facts: None,
             mechanism: None,
             trace_id: None,
+            is_turned_away: false,
             checks: None,
             login: None,
             login_failures: 0,
@@ -125,6 +131,16 @@ impl Dialogue {
     pub(crate) fn greeting(&self) -> Reply {
         let protocol = if self.is_lmtp() { "LMTP" } else { "ESMTP" };
         Reply::new(220, "", format!("{} {protocol}", self.shared.config.hostname.to_ascii()))
+    }
+
+    /// The greeting, or why there is none. Boxed, so that no session without milters has to have room for it.
+    pub(crate) async fn first_reply(&mut self) -> Reply {
+        self.is_turned_away = false;
+        if self.shared.config.smtp.milters.is_empty() {
+            self.greeting()
+        } else {
+            Box::pin(self.welcome()).await
+        }
     }
 
     pub(crate) fn is_lmtp(&self) -> bool {
@@ -138,24 +154,26 @@ impl Dialogue {
                 Err(end) => return self.end(end).await,
             };
             let command = understand(&line);
-            let name = command.as_ref().map_or_else(|_| String::new(), ToString::to_string);
             // RFC 2920 §3.2: replies to unknown commands don't wait for others either.
             let ends_group = command.as_ref().map_or(true, Command::ends_group);
             if command.as_ref().is_ok_and(|command| self.is_hasty(command)) {
-                info!(command = name, "the client does not wait for replies");
+                info!(command = named(&line), "the client does not wait for replies");
                 return self
                     .close(Reply::new(554, "5.5.0", "Wait for the reply before you go on; goodbye"))
                     .await;
             }
-            let wish = command.as_ref().ok().and_then(Wish::of);
-            let step = command.map_or_else(|step| step, |command| self.session.handle(command));
+            let step = match command {
+                Ok(command) if self.is_turned_away && !matches!(command, Command::Quit) => turned_away(),
+                Ok(command) => self.session.handle(command, Timestamp::now()),
+                Err(step) => step,
+            };
             if matches!(step, Step::StartTls) {
                 self.start_tls().await?;
                 return Ok(Next::Secure);
             }
-            let Some(reply) = self.perform(step).await? else { return Ok(Next::Closed) };
-            if let Some(wish) = wish.filter(|_| reply.is_negative()) {
-                self.note_refusal(wish, &reply);
+            let Some(mut reply) = self.perform(step).await? else { return Ok(Next::Closed) };
+            if reply.is_negative() {
+                self.note_refusal_of(&line, &reply);
             }
             if !self.session.is_in_transaction() {
                 self.incoming = None;
@@ -165,12 +183,15 @@ impl Dialogue {
                     Box::pin(self.end_with_milters()).await;
                 }
             }
+            if let (Line::Text(text), true) = (&line, self.milters.is_some()) {
+                reply = Box::pin(self.ask_about_command(text, reply)).await;
+            }
             // RFC 5321 §3.8.
             if reply.code() == 421 {
                 return self.close(reply).await;
             }
             if reply.is_negative() {
-                info!(command = name, %reply, "refused");
+                info!(command = named(&line), %reply, "refused");
                 // RFC 5321 §4.5.3.1.10: recipients over the limit are no mistake; the client sends to them next.
                 self.errors += u32::from(reply.code() != 452);
                 self.tarpit().await;
@@ -351,6 +372,16 @@ fn max_recipients(role: SmtpRole, smtp: &SmtpConfig) -> usize {
         1.. if role == SmtpRole::Submission => smtp.rates.per_message.min(smtp.max_recipients),
         _ => smtp.max_recipients,
     }
+}
+
+/// What is said to who was not greeted. RFC 5321 §3.1.
+fn turned_away() -> Step {
+    Step::Reply(Reply::new(503, "5.5.1", "Nothing is taken from you here, but QUIT"))
+}
+
+/// A command as the log shows it.
+fn named(line: &Line) -> String {
+    understand(line).map_or_else(|_| String::new(), |command| command.to_string())
 }
 
 /// The command that a line is, or what comes of a line that is none.

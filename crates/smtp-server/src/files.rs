@@ -45,7 +45,7 @@ impl Destinations {
             envelope_id: transaction.parameters.envelope_id.as_deref(),
             smtputf8: transaction.parameters.smtputf8,
             arrived: trace.at,
-            handling: &transaction.handling(trace.at),
+            handling: &transaction.handling(),
             message: header,
             receipts: &transaction.receipts,
         };
@@ -183,7 +183,7 @@ impl Files {
         trace: &Trace,
         is_held: bool,
     ) -> Result<QueueIds, FileError> {
-        let handling = Handling { is_ours: trace.account.is_some(), ..transaction.handling(trace.at) };
+        let handling = Handling { is_ours: trace.account.is_some(), ..transaction.handling() };
         let is_elsewhere = self.queued.is_some();
         let elsewhere = self.queued.map(|writer| (writer, transaction.envelope(body, handling)));
         let onward = self.forwards.into_iter().zip(&transaction.forwards);
@@ -263,7 +263,8 @@ mod tests {
 
     /// Writes a message to these accounts and to one address elsewhere.
     fn send(to: &Destinations, accounts: &[&str]) -> Result<(), FileError> {
-        let mut transaction = Transaction::new(None, smtp_proto::MailParameters::default());
+        let mut transaction =
+            Transaction::new(None, smtp_proto::MailParameters::default(), Timestamp::UNIX_EPOCH);
         let recipient: Address = "list@example.org".parse().unwrap();
         let accounts = accounts.iter().map(|account| account.parse::<Address>().unwrap().into()).collect();
         let remote = vec!["far@example.net".parse().unwrap()];

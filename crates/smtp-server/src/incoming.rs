@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use jiff::Timestamp;
 use mail_config::show_size;
 use mail_events::MessageOutcome;
 use mail_store::Append;
@@ -291,6 +292,11 @@ impl Incoming {
         self.spill();
         if (self.has_bare || self.last_octet == b'\r') && !self.transaction.is_binary() {
             self.refuse(bare_cr_or_lf());
+        }
+        if self.transaction.handling().is_over(Timestamp::now()) {
+            // RFC 2852 §4.1.3.
+            let text = "The time for its delivery is over (BY), and it is to be returned then";
+            self.refuse(Reply::new(554, "5.4.7", text));
         }
         if self.refusal.is_none() && !self.is_discarded {
             self.commit().unwrap_or_else(|error| self.fail(&error));

@@ -1,6 +1,7 @@
 //! What the event log and the operator's log are told.
 
 use jiff::Timestamp;
+use line_codec::line::Line;
 use mail_directory::Forward;
 use mail_events::{Event, Message, MessageOutcome, Queued, QueuedWhy, Refusal, Stage};
 use mail_types::Address;
@@ -19,14 +20,14 @@ const MAX_SHOWN: usize = 5;
 
 /// Whom a command asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wish {
+enum Wish {
     From(String),
     To(String),
 }
 
 impl Wish {
     /// `None` for commands that name nobody.
-    pub(crate) fn of(command: &Command) -> Option<Self> {
+    fn of(command: &Command) -> Option<Self> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "only these two name somebody")]
         match command {
             Command::Mail { from, .. } => Some(Self::From(sender(from))),
@@ -43,8 +44,16 @@ impl Dialogue {
         self.trace_id.get_or_insert_with(|| new_id(Timestamp::now())).clone()
     }
 
-    /// Notes that a sender or recipient was refused. What is out of order is none.
-    pub(crate) fn note_refusal(&mut self, wish: Wish, reply: &Reply) {
+    /// Notes that a sender or recipient was refused, if this line named one.
+    pub(crate) fn note_refusal_of(&mut self, line: &Line, reply: &Reply) {
+        let Line::Text(line) = line else { return };
+        if let Some(wish) = Command::parse(line).ok().as_ref().and_then(Wish::of) {
+            self.note_refusal(wish, reply);
+        }
+    }
+
+    /// What is out of order is no refusal.
+    fn note_refusal(&mut self, wish: Wish, reply: &Reply) {
         let (stage, sender, recipient) = match (wish, self.session.sender()) {
             (Wish::From(from), _) => (Stage::Mail, from, None),
             (Wish::To(to), Some(from)) => (Stage::Rcpt, sender(from), Some(to)),
@@ -79,6 +88,8 @@ pub(crate) fn span(trace: &Trace, transaction: &Transaction) -> Span {
         account = trace.account.as_ref().map(field::display),
         sender = transaction.sender(),
         recipients = shown(&transaction.recipients),
+        // RFC 6710 §4.1 (3).
+        priority = transaction.parameters.priority.map(field::display),
         size = field::Empty,
         verdict = field::Empty,
         queue_id = field::Empty,

@@ -1,15 +1,17 @@
+mod handling;
+
 use jiff::Timestamp;
 use mail_config::SmtpRole;
 use mail_directory::sasl::Mechanism;
 use mail_directory::{Reached, Resolution};
 use mail_types::Address;
 use smtp_proto::{
-    Command, Hold, MailParameters, ParseError, Priority, RcptParameters, Recipient, Reply, ReversePath,
-    Xclient,
+    Command, MailParameters, ParseError, Priority, RcptParameters, Recipient, Reply, ReversePath, Xclient,
 };
 
 use crate::incoming::{too_big, trouble};
 use crate::transaction::{Transaction, needs_utf8};
+pub(crate) use handling::FutureRelease;
 
 /// RFC 6531 §3.5
 const NEEDS_SMTPUTF8: &str =
@@ -63,23 +65,6 @@ pub(crate) struct Policy {
     pub(crate) future_release: Option<FutureRelease>,
 }
 
-/// How long mail is held back at most. RFC 4865 §3.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FutureRelease {
-    pub(crate) seconds: u32,
-    /// The same as a moment.
-    pub(crate) latest: Timestamp,
-}
-
-impl FutureRelease {
-    fn allows(&self, hold: Hold) -> bool {
-        match hold {
-            Hold::For(seconds) => seconds <= self.seconds,
-            Hold::Until(moment) => moment <= self.latest,
-        }
-    }
-}
-
 /// A proxy that the config names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SpeaksFor {
@@ -108,7 +93,7 @@ pub(crate) struct Session {
     policy: Policy,
     greeting: Option<Greeting>,
     login: Option<Address>,
-    pending: Option<(ReversePath, MailParameters)>,
+    pending: Option<Box<Transaction>>,
     state: State,
 }
 
@@ -178,8 +163,8 @@ impl Session {
         !matches!(command, Command::Quit) && (command.ends_group() || !may_pipeline)
     }
 
-    /// Advances by one command. RFC 5321 §4.1.4 gives the legal order.
-    pub(crate) fn handle(&mut self, command: Command) -> Step {
+    /// Advances by one command that comes `now`. RFC 5321 §4.1.4 gives the legal order.
+    pub(crate) fn handle(&mut self, command: Command, now: Timestamp) -> Step {
         match command {
             // RFC 2033 §4.1: LMTP begins with LHLO only.
             Command::Ehlo(_) | Command::Helo(_) if self.policy.role == SmtpRole::Lmtp => {
@@ -190,7 +175,9 @@ impl Session {
             }
             Command::Ehlo(name) | Command::Lhlo(name) => self.greet(name, true),
             Command::Helo(name) => self.greet(name, false),
-            Command::Mail { from, parameters } => self.mail(from, parameters),
+            Command::Mail { from, parameters } => {
+                self.mail(Box::new(Transaction::new(from, parameters, now)))
+            }
             Command::Rcpt { to, parameters } => self.rcpt(to, parameters),
             Command::Data => self.data(),
             Command::Bdat { size, last } => self.bdat(size, last),
@@ -268,10 +255,6 @@ impl Session {
         lines
     }
 
-    fn future_release(&self) -> Option<FutureRelease> {
-        self.policy.future_release.filter(|_| self.policy.role == SmtpRole::Submission)
-    }
-
     /// What may be said here. RFC 5321 §4.1.1.8.
     fn help(&self) -> Reply {
         let greeting = if self.policy.role == SmtpRole::Lmtp { "LHLO" } else { "EHLO HELO" };
@@ -294,7 +277,7 @@ impl Session {
         matches!(self.policy.role, SmtpRole::Submission) && self.policy.may_login
     }
 
-    fn mail(&mut self, from: ReversePath, parameters: MailParameters) -> Step {
+    fn mail(&mut self, transaction: Box<Transaction>) -> Step {
         match self.state {
             State::Connected => {
                 let greeting = if self.policy.role == SmtpRole::Lmtp { "LHLO" } else { "EHLO" };
@@ -306,42 +289,23 @@ impl Session {
         if self.policy.role == SmtpRole::Submission && self.login.is_none() {
             return Step::Reply(self.login_first());
         }
+        let Transaction { from, parameters, began, .. } = &*transaction;
         if parameters.size.is_some_and(|size| size > self.policy.max_message_size) {
             return Step::Reply(too_big(self.policy.max_message_size));
         }
-        if let Some(refusal) = self.refusal_of_handling(&parameters) {
+        if let Some(refusal) = self.refusal_of_handling(parameters, *began) {
             return Step::Reply(refusal);
         }
-        if from.as_ref().is_some_and(|from| self.is_undeclared(from, &parameters)) {
+        if from.as_ref().is_some_and(|from| self.is_undeclared(from, parameters)) {
             return Step::Reply(Reply::new(550, "5.6.7", NEEDS_SMTPUTF8));
         }
-        match (&self.login, &from) {
+        match (&self.login, from) {
             (Some(account), Some(address)) => {
                 let step = Step::CheckSender { account: account.clone(), from: address.clone() };
-                self.pending = Some((from, parameters));
+                self.pending = Some(transaction);
                 step
             }
-            (None, _) | (_, None) => Step::Begin(self.begin(from, parameters)),
-        }
-    }
-
-    /// Why a message is not handled as these parameters ask.
-    fn refusal_of_handling(&self, parameters: &MailParameters) -> Option<Reply> {
-        if parameters.require_tls && !self.policy.is_tls {
-            // RFC 8689 §2
-            let text = "REQUIRETLS is for connections under TLS: STARTTLS comes first";
-            return Some(Reply::new(530, "5.7.10", text));
-        }
-        match (parameters.hold, self.future_release()) {
-            (None, _) => None,
-            (Some(_), None) => {
-                Some(Reply::new(555, "5.5.4", "Mail is not held back here (HOLDFOR, HOLDUNTIL)"))
-            }
-            (Some(hold), Some(limit)) if limit.allows(hold) => None,
-            (Some(_), Some(limit)) => {
-                let text = format!("Mail is held back for {} seconds at most", limit.seconds);
-                Some(Reply::new(501, "5.5.4", text))
-            }
+            (None, _) | (_, None) => Step::Begin(self.begin(transaction)),
         }
     }
 
@@ -367,14 +331,15 @@ impl Session {
     }
 
     /// Strangers' mail matters no more than any: RFC 6710 §4.1 lets a server say so.
-    fn begin(&mut self, from: ReversePath, mut parameters: MailParameters) -> Reply {
+    fn begin(&mut self, mut transaction: Box<Transaction>) -> Reply {
+        let parameters = &mut transaction.parameters;
         let is_lowered = self.policy.role == SmtpRole::Mx
             && self.login.is_none()
             && parameters.priority.is_some_and(|priority| priority > Priority::NORMAL);
         if is_lowered {
             parameters.priority = Some(Priority::NORMAL);
         }
-        self.state = State::Mail(Box::new(Transaction::new(from, parameters)));
+        self.state = State::Mail(transaction);
         if is_lowered {
             Reply::new(250, "2.3.6", "0 is the new priority assigned to the message")
         } else {
@@ -385,7 +350,7 @@ impl Session {
     /// The answer to [`Step::CheckSender`]; `None` if the directory could not be asked.
     pub(crate) fn sender_checked(&mut self, allowed: Option<bool>) -> Reply {
         match (allowed, self.pending.take()) {
-            (Some(true), Some((from, parameters))) => self.begin(from, parameters),
+            (Some(true), Some(transaction)) => self.begin(transaction),
             (Some(_), _) => Reply::new(
                 553,
                 "5.7.1",
@@ -558,6 +523,12 @@ impl Session {
     pub(crate) fn logged_in(&mut self, account: Address) -> Reply {
         self.login = Some(account);
         Reply::new(235, "2.7.0", "Authentication successful")
+    }
+
+    /// The client is not to be known by the name that it has just given.
+    pub(crate) fn ungreet(&mut self) {
+        self.greeting = None;
+        self.state = State::Connected;
     }
 
     pub(crate) fn reset(&mut self) {

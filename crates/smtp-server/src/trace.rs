@@ -49,7 +49,7 @@ impl Trace {
         if let [only] = transaction.recipients.as_slice() {
             let _ = write!(field, "\r\n\tfor <{}>", shown(only, utf8));
         }
-        // RFC 6710 §4.2.
+        // RFC 6710 §4.1 (2), §7.
         if let Some(priority) = transaction.parameters.priority {
             let _ = write!(field, "\r\n\tpriority {priority}");
         }

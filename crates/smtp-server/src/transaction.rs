@@ -16,6 +16,8 @@ const MAX_FORWARDS: usize = 50;
 pub(crate) struct Transaction {
     pub(crate) from: ReversePath,
     pub(crate) parameters: MailParameters,
+    /// When MAIL came: from when on the times in `parameters` count. RFC 2852 §4.
+    pub(crate) began: Timestamp,
     /// As the client named them.
     pub(crate) recipients: Vec<Address>,
     /// What the sender wants to hear of each of them.
@@ -39,10 +41,11 @@ pub(crate) struct Onward {
 
 impl Transaction {
     /// Without recipients yet.
-    pub(crate) const fn new(from: ReversePath, parameters: MailParameters) -> Self {
+    pub(crate) const fn new(from: ReversePath, parameters: MailParameters, began: Timestamp) -> Self {
         Self {
             from,
             parameters,
+            began,
             recipients: Vec::new(),
             wishes: Vec::new(),
             accounts: BTreeSet::new(),
@@ -222,9 +225,9 @@ impl Transaction {
         !self.recipients.is_empty() && self.recipients.iter().all(is_postmaster)
     }
 
-    /// How it is to be handled, having come `now`.
-    pub(crate) fn handling(&self, now: Timestamp) -> Handling {
-        Handling::of(&self.parameters, now)
+    /// How it is to be handled.
+    pub(crate) fn handling(&self) -> Handling {
+        Handling::of(&self.parameters, self.began)
     }
 
     /// The message is to come in chunks, and need not be lines. RFC 3030 §3.
@@ -262,7 +265,7 @@ mod tests {
             targets: vec![format!("{}@example.net", via.local_part()).parse().unwrap()],
         };
         let sales = "sales@example.org".parse().unwrap();
-        let mut transaction = Transaction::new(None, MailParameters::default());
+        let mut transaction = Transaction::new(None, MailParameters::default(), Timestamp::UNIX_EPOCH);
         let forwards = vec![forward(&bob, through), forward(&sales, Through::Alias)];
         let reached = Reached { forwards, ..Reached::default() };
         assert!(transaction.add(bob, &RcptParameters::default(), reached));

@@ -42,7 +42,7 @@ impl Dialogue {
             self.session.logged_in(account);
             self.mechanism = Some("XCLIENT");
         }
-        Ok(Some(self.greeting()))
+        Ok(Some(self.first_reply().await))
     }
 
     async fn too_many(&mut self) -> io::Result<Option<Reply>> {

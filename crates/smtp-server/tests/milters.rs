@@ -206,9 +206,7 @@ fn says(to: u8, answer: &[u8]) -> impl Fn(u8, &[u8]) -> Vec<Vec<u8>> + use<> {
 #[tokio::test]
 async fn a_milter_refuses_at_every_step_in_its_own_words() {
     let sent = |last: &str| message("250", "250", "354") + &format!("S: {last}...\n");
-    let cases: [(u8, &[u8], String); 9] = [
-        (b'C', b"r", message("550 5.7.1", "", "")),
-        (b'H', b"t", message("451 4.7.1", "", "")),
+    let cases: [(u8, &[u8], String); 7] = [
         (b'M', b"y553 5.7.1 not you 100%%\0", message("553 5.7.1 not you 100%", "", "")),
         (b'R', b"t", message("250", "451 4.7.1", "")),
         (b'T', b"r", message("250", "250", "550 5.7.1")),
@@ -224,6 +222,88 @@ async fn a_milter_refuses_at_every_step_in_its_own_words() {
         talk(&fixture, &server, &format!("{dialogue}{dialogue}")).await;
         assert!(delivered(&fixture, "bob").is_empty(), "{}", char::from(code));
     }
+}
+
+/// What the client hears from the beginning on.
+async fn talk_from_the_greeting(script: &Script, dialogue: &str) {
+    let (fixture, server) = fixture(vec![milter(script.start().await)]).await;
+    Transcript::parse(dialogue).unwrap().run(&fixture, &server, Security::Plain).await.unwrap();
+}
+
+/// RFC 5321 §3.1: who is not greeted may only quit.
+#[tokio::test]
+async fn a_milter_refuses_a_connection() {
+    let script = Script::new(0, says(b'C', b"y550 5.7.1 not from there\0"));
+    let refused =
+        "S: 554 5.7.1 not from there\nC: EHLO x\nS: 503 5.5.1...\nC: MAIL FROM:<>\nS: 503 5.5.1...\n";
+    talk_from_the_greeting(&script, &format!("{refused}C: QUIT\nS: 221...\nS: <close>\n")).await;
+    let script = Script::new(0, says(b'C', b"t"));
+    talk_from_the_greeting(&script, "S: 421 4.7.1...\nS: <close>\n").await;
+    // It may not do more than look.
+    for answer in [b"d", b"a", b"c"] {
+        let script = Script::new(0, says(b'C', answer));
+        talk_from_the_greeting(&script, "S: 220...\nC: HELO x\nS: 250...\n").await;
+    }
+}
+
+#[tokio::test]
+async fn a_milter_refuses_a_name_and_hears_the_next_one() {
+    let script = Script::new(0, |code, data| match (code, data) {
+        (b'H', b"bad.test\0") => vec![b"y550 5.7.1 no such name\0".to_vec()],
+        _ => vec![b"c".to_vec()],
+    });
+    let dialogue = "S: 220...\nC: EHLO bad.test\nS: 550 5.7.1 no such name\nC: MAIL FROM:<>\nS: 503 5.5.1...\n\
+        C: HELO good.test\nS: 250...\nC: MAIL FROM:<>\nS: 250...\nC: HELO good.test\nS: 250...\nC: MAIL FROM:<>\nS: 250...\n";
+    talk_from_the_greeting(&script, dialogue).await;
+    let commands: Vec<String> = script.heard().into_iter().filter(|it| !it.starts_with('D')).collect();
+    let expected = ["O", "Clocalhost 127.0.0.1", "Hbad.test", "Hgood.test", "M<>", "A", "Hgood.test", "M<>"];
+    assert_eq!(commands, expected);
+}
+
+#[tokio::test]
+async fn a_milter_hears_of_lines_that_are_no_commands_if_it_wants_to() {
+    for (steps, reply, is_heard) in [(0, "550 5.5.1 not here", true), (0x100, "500 5.5.2...", false)] {
+        let script = Script::new(steps, says(b'U', b"y550 5.5.1 not here\0"));
+        let (fixture, server) = fixture(vec![milter(script.start().await)]).await;
+        // What is known and wrong is no such line.
+        talk(&fixture, &server, &format!("C: XPERT 1\nS: {reply}\nC: MAIL\nS: 501 5.5.4...\n")).await;
+        assert_eq!(script.heard().contains(&"UXPERT 1".to_owned()), is_heard);
+        assert_eq!(script.heard().iter().filter(|it| it.starts_with('U')).count(), usize::from(is_heard));
+    }
+}
+
+#[tokio::test]
+async fn a_milter_hears_of_refused_recipients_if_it_wants_to() {
+    for (steps, is_heard) in [(0x800, true), (0, false)] {
+        // Whatever it says to that.
+        let script = Script::new(steps, |code, data| match (code, data) {
+            (b'R', b"<nobody@example.org>\0") => vec![b"r".to_vec()],
+            _ => vec![b"c".to_vec()],
+        });
+        let (fixture, server) = fixture(vec![milter(script.start().await)]).await;
+        let refused = "C: MAIL FROM:<a@b.test>\nS: 250...\nC: RCPT TO:<nobody@example.org>\nS: 550 5.1.1 No such user...\n";
+        talk(&fixture, &server, &format!("{refused}C: RCPT TO:<bob@example.org>\nS: 250...\n")).await;
+        let heard = script.heard().join("\n");
+        assert_eq!(heard.contains("\nR<nobody@example.org>\n"), is_heard, "{heard}");
+        assert_eq!(heard.contains(" {rcpt_host}=5.1.1 {rcpt_mailer}=error\n"), is_heard, "{heard}");
+        assert!(heard.ends_with("{rcpt_mailer}=local\nR<bob@example.org>"), "{heard}");
+    }
+}
+
+#[tokio::test]
+async fn a_milter_that_refuses_a_recipient_is_not_told_of_it_again() {
+    let script = Script::new(0x800, says(b'R', b"r"));
+    let (fixture, server) = fixture(vec![milter(script.start().await)]).await;
+    talk(&fixture, &server, &message("250", "550 5.7.1", "")).await;
+    assert_eq!(script.heard().iter().filter(|it| it.starts_with('R')).count(), 1);
+}
+
+#[tokio::test]
+async fn a_milter_that_asks_for_time_gets_it_at_every_step() {
+    let script = Script::new(0, |_, _| vec![b"p".to_vec(), b"p".to_vec(), b"c".to_vec()]);
+    let (fixture, server) = fixture(vec![milter(script.start().await)]).await;
+    talk(&fixture, &server, &taken()).await;
+    assert_eq!(delivered(&fixture, "bob").len(), 1);
 }
 
 #[tokio::test]
@@ -348,7 +428,7 @@ async fn a_milter_that_is_down_is_answered_for_as_the_config_says() {
 #[tokio::test]
 async fn a_milter_that_fails_in_the_midst_changes_nothing_and_is_asked_again_about_the_next_message() {
     // It says what is no reply, what is out of place, and half of what it has to say.
-    for (to, answer) in [(b'E', &b"?"[..]), (b'B', b"p"), (b'E', b"hX-Spam\0Yes\0")] {
+    for (to, answer) in [(b'E', &b"?"[..]), (b'B', b"hX-Spam\0Yes\0"), (b'E', b"hX-Spam\0Yes\0")] {
         let script = Script::new(0, says(to, answer));
         let content_timeout = Duration::from_millis(50);
         let strict = Milter { content_timeout, ..milter(script.start().await) };

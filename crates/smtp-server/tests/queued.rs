@@ -63,6 +63,29 @@ fn codes(address: SocketAddr, input: &str) -> Vec<String> {
 /// `AUTH PLAIN` as bob with the right password.
 const LOGIN: &str = "EHLO x\r\nAUTH PLAIN AGJvYkBleGFtcGxlLm9yZwBzZWNyZXQ=\r\n";
 
+/// RFC 2852 §4, §4.1.3: the time begins with MAIL, and what came too slowly is not delivered any more, here or elsewhere.
+#[test]
+fn a_message_whose_time_is_over_at_its_end_is_refused() {
+    let server = server();
+    let mut stream = TcpStream::connect(server.submission).unwrap();
+    let mail =
+        "MAIL FROM:<bob@example.org> BY=1;R\r\nRCPT TO:<bob@example.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n";
+    stream.write_all(format!("{LOGIN}{mail}").as_bytes()).unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("\r\n354 ") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet).unwrap();
+        said.extend(octet);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    stream.write_all(b".\r\nQUIT\r\n").unwrap();
+    let mut output = String::new();
+    stream.read_to_string(&mut output).unwrap();
+    assert!(output.contains("\r\n554 5.4.7 The time for its delivery is over"), "{output}");
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    assert!(queue.list(None, 10).unwrap().is_empty());
+}
+
 /// RFC 3461 §5.2.1, §5.2.7: what the sender wants to hear stays with the message, and the name by which it knows a recipient.
 #[test]
 fn what_the_sender_wants_to_hear_is_queued_with_the_message() {

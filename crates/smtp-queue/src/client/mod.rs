@@ -15,4 +15,4 @@ mod transaction;
 
 pub(crate) use outgoing::{Outgoing, Recipient};
 pub(crate) use relay::{NO_ROUTE, Relay};
-pub(crate) use transaction::Outcome;
+pub(crate) use transaction::{Outcome, Told};

@@ -1,5 +1,5 @@
 use mail_types::Address;
-use smtp_proto::{Body, ByMode, DeliverBy, MailParameters, Priority, RcptParameters, Return};
+use smtp_proto::{Body, ByMode, DeliverBy, MailParameters, Notify, Priority, RcptParameters, Return};
 
 use super::extensions::Extensions;
 use crate::message::with_ascii_domain;
@@ -38,10 +38,11 @@ pub(crate) struct Recipient {
 
 impl Recipient {
     /// RCPT, with what is asked for where the server reports: RFC 3461 §5.2.1, and else without it: §5.2.2.
-    pub(super) fn command(&self, extensions: &Extensions, utf8: bool) -> String {
+    fn command(&self, extensions: &Extensions, utf8: bool, is_unbound: bool) -> String {
         let mut command = format!("RCPT TO:<{}>", path(&self.address, utf8));
         if extensions.dsn {
             let RcptParameters { notify, original } = &self.parameters;
+            let notify = if is_unbound { Some(with_delays(*notify)) } else { *notify };
             if let Some(notify) = notify {
                 command.push_str(&format!(" NOTIFY={notify}"));
             }
@@ -99,7 +100,23 @@ impl Outgoing {
         Some(Diagnosis { status, host: None, text: text.to_owned() })
     }
 
-    /// RFC 2852 §4: what must not be delivered late goes to who sees to that.
+    /// True if the server knows nothing of the time for delivery, which is not over yet, and the sender wants to be told.
+    fn is_unbound(&self, extensions: &Extensions) -> bool {
+        let has_time = |by: DeliverBy| by.mode == ByMode::Notify && by.seconds > 0;
+        self.deliver_by.is_some_and(has_time) && extensions.deliver_by.is_none()
+    }
+
+    /// True if the sender is to hear that a server with these extensions has the message. RFC 2852 §4.1.4.
+    pub(super) fn has_to_be_told(&self, extensions: &Extensions) -> bool {
+        self.deliver_by.is_some_and(|by| by.trace) || self.is_unbound(extensions)
+    }
+
+    /// RCPT for one of the recipients.
+    pub(super) fn rcpt_command(&self, recipient: &Recipient, extensions: &Extensions, utf8: bool) -> String {
+        recipient.command(extensions, utf8, self.is_unbound(extensions))
+    }
+
+    /// RFC 2852 §4.1.4.1: what must not be delivered late goes to who sees to that.
     fn time_obstacle(&self, extensions: &Extensions) -> Option<(Status, &'static str)> {
         let by = self.deliver_by.filter(|by| by.mode == ByMode::Return)?;
         match extensions.deliver_by {
@@ -136,6 +153,15 @@ impl Outgoing {
             hold: None,
         };
         format!("MAIL FROM:<{sender}>{parameters}\r\n")
+    }
+}
+
+/// What is asked of a server that knows nothing of the time for delivery. RFC 2852 §4.1.4.2.
+const fn with_delays(notify: Option<Notify>) -> Notify {
+    match notify {
+        None => Notify::On { success: false, failure: true, delay: true },
+        Some(Notify::On { success, failure, .. }) => Notify::On { success, failure, delay: true },
+        Some(Notify::Never) => Notify::Never,
     }
 }
 

@@ -9,11 +9,19 @@ use super::outgoing::{Outgoing, no_smtputf8};
 use crate::dsn::Action;
 use crate::{Diagnosis, Status};
 
+/// What is to be told of a delivery, since nobody behind us tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) action: Action,
+    /// The sender hears of it unless it wants to hear nothing, RFC 2852 §4.1.4: else only where it asks for it.
+    pub(crate) is_certain: bool,
+}
+
 /// What came of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// With what is to be reported, if nobody behind us reports it.
-    Delivered(Diagnosis, Option<Action>),
+    /// With what is to be told, if anything is.
+    Delivered(Diagnosis, Option<Told>),
     Deferred(Diagnosis),
     Failed(Diagnosis),
 }
@@ -69,8 +77,8 @@ pub(crate) struct Transaction {
     /// Each recipient has a reply of its own behind the message: RFC 2033 §4.2.
     lmtp: bool,
     outcomes: Vec<Option<Outcome>>,
-    /// The server reports, RFC 3461 §5.2.1, and is bound by the time for delivery that there may be.
-    reports: bool,
+    /// What is to be told when the server has taken the message.
+    told: Option<Told>,
     /// Accepted by RCPT; their outcome is the last reply's.
     accepted: Vec<usize>,
     unsent: VecDeque<(Awaited, String)>,
@@ -93,14 +101,18 @@ impl Transaction {
         verified: bool,
         reset: bool,
     ) -> Self {
-        let is_bound = outgoing.deliver_by.is_none_or(|by| !by.trace && extensions.deliver_by.is_some());
+        // By LMTP mail is delivered, not handed on.
+        let action = if extensions.lmtp { Action::Delivered } else { Action::Relayed };
+        let is_certain = !extensions.lmtp && outgoing.has_to_be_told(extensions);
+        // A server that reports does so itself: RFC 3461 §5.2.1, §5.2.2 (b).
+        let is_told = is_certain || !extensions.dsn;
         let mut transaction = Self {
             host: host.to_owned(),
             pipelining: extensions.pipelining,
             chunking: extensions.chunking,
             lmtp: extensions.lmtp,
             outcomes: vec![None; outgoing.recipients.len()],
-            reports: extensions.dsn && is_bound,
+            told: is_told.then_some(Told { action, is_certain }),
             accepted: Vec::new(),
             unsent: VecDeque::new(),
             awaited: VecDeque::new(),
@@ -128,7 +140,10 @@ impl Transaction {
         self.unsent.push_back((Awaited::Mail, outgoing.mail_command(extensions, utf8)));
         for (place, recipient) in outgoing.recipients.iter().enumerate() {
             if utf8 || recipient.address.local_part().is_ascii() {
-                self.unsent.push_back((Awaited::Recipient(place), recipient.command(extensions, utf8)));
+                self.unsent.push_back((
+                    Awaited::Recipient(place),
+                    outgoing.rcpt_command(recipient, extensions, utf8),
+                ));
             } else {
                 self.settle(place, Outcome::Failed(no_smtputf8()));
             }
@@ -248,17 +263,11 @@ impl Transaction {
     fn outcome(&self, reply: &Reply) -> Outcome {
         let diagnosis = Diagnosis::said(&self.host, reply);
         match reply.class() {
-            // RFC 3461 §5.2.2 (b)
-            2 => Outcome::Delivered(diagnosis, (!self.reports).then_some(self.action())),
+            2 => Outcome::Delivered(diagnosis, self.told),
             5 => Outcome::Failed(diagnosis),
             // A class that makes no sense here is the server's confusion.
             _ => Outcome::Deferred(Diagnosis { status: diagnosis.status.with_class(4), ..diagnosis }),
         }
-    }
-
-    /// What a server that does not report itself has done: by LMTP mail is delivered, not handed on.
-    const fn action(&self) -> Action {
-        if self.lmtp { Action::Delivered } else { Action::Relayed }
     }
 
     /// The first word on a recipient counts.

@@ -2,7 +2,7 @@
 
 use mail_directory::{DirectoryError, Reached, Resolution, Sender};
 use mail_types::Address;
-use smtp_proto::{RcptParameters, Reply};
+use smtp_proto::{Command, ParseError, RcptParameters, Recipient, Reply};
 use tracing::{Instrument as _, warn};
 
 use super::{Facts, Mail, Milters, RecipientFacts, Ruled, Ruling, Tls};
@@ -12,6 +12,50 @@ use crate::receive::cipher_suite;
 use crate::transaction::Transaction;
 
 impl Dialogue {
+    /// A client has connected: its greeting, unless milters refuse it.
+    pub(crate) async fn welcome(&mut self) -> Reply {
+        let role = self.connection.listener.role;
+        let Some(mut milters) = Milters::new(&self.shared.config, role) else { return self.greeting() };
+        let facts = self.client_facts().await;
+        let ruling = milters.connect(&facts).await;
+        self.milters = Some(Box::new(milters));
+        let Ruling::Refuse(refusal) = ruling else { return self.greeting() };
+        self.is_turned_away = true;
+        // RFC 5321 §3.1, §4.2.
+        let text = refusal.text().join(" ");
+        if refusal.class() == 4 { Reply::new(421, "4.7.1", text) } else { Reply::new(554, "5.7.1", text) }
+    }
+
+    /// What milters make of the reply to a command that is about no message, or about a recipient who is refused.
+    pub(crate) async fn ask_about_command(&mut self, line: &[u8], reply: Reply) -> Reply {
+        let Some(mut milters) = self.milters.take() else { return reply };
+        let command = Command::parse(line);
+        let ruling = match &command {
+            Ok(Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_)) if !reply.is_negative() => {
+                let facts = self.client_facts().await;
+                milters.greet(&facts).await
+            }
+            Err(ParseError::UnknownCommand) => milters.unknown(line).await,
+            Ok(Command::Rcpt { to: Recipient::Address(address), parameters }) if reply.is_negative() => {
+                if let Some(facts) = self.facts.as_ref().filter(|_| !milters.has_refused) {
+                    let (address, parameters) = (address.clone(), words(parameters));
+                    let refusal = Some(reply.clone());
+                    let recipient = RecipientFacts { address, is_here: false, refusal, parameters };
+                    milters.refused_recipient(facts, &recipient).await;
+                }
+                Ruling::GoOn
+            }
+            _ => Ruling::GoOn,
+        };
+        milters.has_refused = false;
+        self.milters = Some(milters);
+        let Ruling::Refuse(refusal) = ruling else { return reply };
+        if command.is_ok() {
+            self.session.ungreet();
+        }
+        refusal
+    }
+
     /// A transaction has begun, if `reply` says so: the reply of the milters then, if they refuse it.
     pub(crate) async fn ask_about_sender(&mut self, reply: Reply) -> Reply {
         if reply.is_negative() || self.shared.config.smtp.milters.is_empty() {
@@ -56,10 +100,14 @@ impl Dialogue {
             | Resolution::MayNotPost
             | Resolution::NoReturn => return None,
         };
-        let recipient = RecipientFacts { address: address.clone(), is_here, parameters: words(parameters) };
+        let (address, parameters) = (address.clone(), words(parameters));
+        let recipient = RecipientFacts { address, is_here, refusal: None, parameters };
         match milters.recipient(facts, &recipient).await {
             Ruling::GoOn => None,
-            Ruling::Refuse(refusal) => Some(refusal),
+            Ruling::Refuse(refusal) => {
+                milters.has_refused = true;
+                Some(refusal)
+            }
         }
     }
 
@@ -92,7 +140,7 @@ impl Dialogue {
     async fn rewritten(&self, before: &Transaction, ruled: &Ruled) -> Option<Transaction> {
         let from = ruled.from.clone().unwrap_or_else(|| before.from.clone());
         let (sender, standing) = (from.clone(), self.standing());
-        let mut transaction = Transaction::new(from, before.parameters.clone());
+        let mut transaction = Transaction::new(from, before.parameters.clone(), before.began);
         let is_kept = |address: &Address| !ruled.deleted.iter().any(|deleted| is_same(deleted, address));
         let is_new = |address: &&Address| !before.recipients.iter().any(|known| is_same(known, address));
         let kept = before.recipients.iter().zip(&before.wishes).filter(|(address, _)| is_kept(address));
@@ -149,11 +197,23 @@ impl Dialogue {
     }
 
     async fn facts(&mut self) -> Facts {
+        let id = self.trace_id();
+        let facts = self.client_facts().await;
+        let transaction = self.session.transaction();
+        Facts {
+            sender: transaction.and_then(|it| it.from.clone()),
+            parameters: transaction.map(|it| words(&it.parameters)).unwrap_or_default(),
+            id,
+            ..facts
+        }
+    }
+
+    /// What can be told of the client before there is a message.
+    async fn client_facts(&self) -> Facts {
         let peer = self.connection.peer;
         let name = self.shared.verdicts.client_name(peer.ip().to_canonical()).await;
         let session = &self.session;
         let login = session.login().cloned().zip(self.mechanism);
-        let transaction = session.transaction();
         Facts {
             hostname: self.shared.config.hostname.to_ascii(),
             listener: self.connection.listener.name.clone(),
@@ -163,9 +223,9 @@ impl Dialogue {
             helo: session.greeting().map(|greeting| greeting.name.clone()).unwrap_or_default(),
             tls: self.tls(),
             login,
-            sender: transaction.and_then(|it| it.from.clone()),
-            parameters: transaction.map(|it| words(&it.parameters)).unwrap_or_default(),
-            id: self.trace_id(),
+            sender: None,
+            parameters: Vec::new(),
+            id: String::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use mail_types::Address;
 use milter_proto::{Offer, Stage};
-use smtp_proto::ReversePath;
+use smtp_proto::{Reply, ReversePath};
 
 /// What milters may want to know.
 #[derive(Debug, Clone)]
@@ -48,6 +48,8 @@ pub(crate) struct RecipientFacts {
     pub(crate) address: Address,
     /// It is of this host.
     pub(crate) is_here: bool,
+    /// Why it is refused, if it is so already.
+    pub(crate) refusal: Option<Reply>,
     /// ESMTP parameters of RCPT.
     pub(crate) parameters: Vec<String>,
 }
@@ -79,7 +81,7 @@ impl Facts {
         let address = |peer: SocketAddr| peer.ip().to_canonical().to_string();
         match name.trim_matches(['{', '}']) {
             "j" => Some(self.hostname.clone()),
-            "i" => Some(self.id.clone()),
+            "i" => Some(self.id.clone()).filter(|id| !id.is_empty()),
             "v" => Some(format!("Mailstead {}", env!("CARGO_PKG_VERSION"))),
             "_" => Some(format!("{} [{}]", self.client_name(), address(self.peer))),
             "daemon_name" => Some(self.listener.clone()),
@@ -98,10 +100,32 @@ impl Facts {
             "mail_addr" => Some(self.sender.as_ref().map(ToString::to_string).unwrap_or_default()),
             "mail_host" => self.sender.as_ref().map(|sender| sender.domain().to_ascii()),
             "mail_mailer" => Some("smtp".to_owned()),
-            "rcpt_addr" => recipient.map(|it| it.address.to_string()),
-            "rcpt_host" => recipient.map(|it| it.address.domain().to_ascii()),
-            "rcpt_mailer" => recipient.map(|it| if it.is_here { "local" } else { "smtp" }.to_owned()),
+            "rcpt_addr" => recipient.map(RecipientFacts::macro_address),
+            "rcpt_host" => recipient.map(RecipientFacts::macro_host),
+            "rcpt_mailer" => recipient.map(|it| it.macro_mailer().to_owned()),
             _ => None,
+        }
+    }
+}
+
+/// Where a recipient is refused, Sendmail and Postfix name `error` as what would deliver, and say by which reply.
+impl RecipientFacts {
+    fn macro_address(&self) -> String {
+        self.refusal.as_ref().map_or_else(|| self.address.to_string(), |refusal| refusal.text().join(" "))
+    }
+
+    fn macro_host(&self) -> String {
+        match &self.refusal {
+            Some(refusal) => refusal.status().map(|status| status.to_string()).unwrap_or_default(),
+            None => self.address.domain().to_ascii(),
+        }
+    }
+
+    const fn macro_mailer(&self) -> &'static str {
+        match (&self.refusal, self.is_here) {
+            (Some(_), _) => "error",
+            (None, true) => "local",
+            (None, false) => "smtp",
         }
     }
 }

@@ -91,7 +91,15 @@ impl Link {
     /// Says something, and waits for the answer unless there is none.
     pub(crate) async fn ask(&mut self, command: Command<'_>, is_silent: bool) -> Result<Reply, MilterError> {
         self.say(command).await?;
-        if is_silent { Ok(Reply::Continue) } else { self.reply(self.command_timeout).await }
+        if is_silent {
+            return Ok(Reply::Continue);
+        }
+        loop {
+            let answer = self.reply(self.command_timeout).await?;
+            if !matches!(answer, Reply::Progress) {
+                return Ok(answer);
+            }
+        }
     }
 
     /// The next answer.

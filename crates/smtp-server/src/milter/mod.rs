@@ -1,7 +1,8 @@
 //! Filters that are asked about mail by Sendmail's milter protocol, in the order of the config, as Postfix asks those in `smtpd_milters`.
 //!
-//! They are told of a connection when its first message begins: who brings no mail costs them nothing. They get a message when it is
-//! whole, as it will be stored, but without the fields that we put before it; each sees what those before it have changed.
+//! They are told of a client before it is greeted, and of what it says as it says it: so one can refuse a connection, or a name. They get
+//! a message when it is whole, as it will be stored, but without the fields that we put before it; each sees what those before it have
+//! changed. One that can't be asked when a client comes is asked anew when a message begins.
 
 mod body;
 mod content;
@@ -35,6 +36,8 @@ pub(crate) struct Milters {
     filters: Vec<Filter>,
     /// One of them wants this message to be thrown away.
     pub(crate) discards: bool,
+    /// One of them has refused what the client has just said.
+    pub(crate) has_refused: bool,
     /// Where bodies lie that they send.
     folder: PathBuf,
     /// Octets of those at most.
@@ -55,7 +58,9 @@ struct Filter {
     /// `None` while it was not asked, and once it can't be.
     link: Option<Link>,
     standing: Standing,
-    /// What it was told of the client: how that calls itself, and whether under TLS.
+    /// It was told who has connected.
+    knows_client: bool,
+    /// What it was told of the client's greeting: how that calls itself, and whether under TLS.
     told: Option<(String, bool)>,
 }
 
@@ -89,7 +94,47 @@ impl Milters {
         let is_meant = |milter: &&Milter| milter.roles.contains(&role);
         let filters: Vec<Filter> = config.smtp.milters.iter().filter(is_meant).map(Filter::new).collect();
         let (folder, max_size) = (config.data_dir.clone(), config.smtp.max_message_size);
-        (!filters.is_empty()).then_some(Self { filters, discards: false, folder, max_size })
+        (!filters.is_empty()).then_some(Self {
+            filters,
+            discards: false,
+            has_refused: false,
+            folder,
+            max_size,
+        })
+    }
+
+    /// Somebody has connected.
+    pub(crate) async fn connect(&mut self, facts: &Facts) -> Ruling {
+        for filter in &mut self.filters {
+            let said = Box::pin(filter.connect(facts)).await;
+            if let Some(refusal) = filter.before_mail(said) {
+                return Ruling::Refuse(refusal);
+            }
+        }
+        Ruling::GoOn
+    }
+
+    /// The client has said who it is.
+    pub(crate) async fn greet(&mut self, facts: &Facts) -> Ruling {
+        for filter in self.filters.iter_mut().filter(|filter| filter.hears_of_client()) {
+            filter.told = None;
+            let said = Box::pin(filter.greet(facts)).await;
+            if let Some(refusal) = filter.before_mail(said) {
+                return Ruling::Refuse(refusal);
+            }
+        }
+        Ruling::GoOn
+    }
+
+    /// The client has sent a line that is no command.
+    pub(crate) async fn unknown(&mut self, line: &[u8]) -> Ruling {
+        for filter in self.filters.iter_mut().filter(|filter| filter.hears_of_client()) {
+            let said = filter.unknown(line).await;
+            if let Some(refusal) = filter.before_mail(said) {
+                return Ruling::Refuse(refusal);
+            }
+        }
+        Ruling::GoOn
     }
 
     /// A message begins.
@@ -116,6 +161,22 @@ impl Milters {
             }
         }
         Ruling::GoOn
+    }
+
+    /// Somebody does not get it, whatever they say: told to those who want to hear it.
+    pub(crate) async fn refused_recipient(&mut self, facts: &Facts, recipient: &RecipientFacts) {
+        let arguments = [format!("<{}>", recipient.address)];
+        let wants = |filter: &&mut Filter| {
+            let link = filter.link.as_ref().filter(|_| filter.standing == Standing::Asked);
+            link.is_some_and(|link| link.offer.steps.contains(Steps::REFUSED_RCPT))
+        };
+        for filter in self.filters.iter_mut().filter(wants) {
+            let step = Step::new(Stage::Rcpt, Steps::NO_RCPT, Steps::SILENT_RCPT);
+            if let Err(error) = filter.step(facts, Some(recipient), step, Command::Rcpt(&arguments)).await {
+                // Where that is a reason to refuse the message, the next step says so.
+                debug!(milter = filter.config.name, %error, "a milter can't be told of a refused recipient");
+            }
+        }
     }
 
     /// Its data begin.
@@ -185,7 +246,30 @@ impl Step {
 
 impl Filter {
     fn new(config: &Milter) -> Self {
-        Self { config: Arc::new(config.clone()), link: None, standing: Standing::Idle, told: None }
+        let (config, standing) = (Arc::new(config.clone()), Standing::Idle);
+        Self { config, link: None, standing, knows_client: false, told: None }
+    }
+
+    /// True if it can be told more of the client.
+    fn hears_of_client(&self) -> bool {
+        self.link.is_some() && self.standing != Standing::ContentForGood
+    }
+
+    /// What comes of an answer to what is no part of a message: why the client is refused something. One that fails now may work when
+    /// there is a message.
+    fn before_mail(&mut self, said: Result<Said, MilterError>) -> Option<Reply> {
+        match said {
+            Ok(Said::Refuse(reply)) => {
+                info!(milter = self.config.name, %reply, "a milter refuses");
+                Some(reply)
+            }
+            Ok(Said::GoOn | Said::Accept | Said::Discard | Said::Skip) => None,
+            Err(error) => {
+                warn!(milter = self.config.name, %error, "a milter can't be asked");
+                self.link = None;
+                None
+            }
+        }
     }
 
     /// Tells it of the client, if that is news, and of the message. One that has left since the last message is asked anew, once.
@@ -205,25 +289,17 @@ impl Filter {
     }
 
     async fn tell(&mut self, facts: &Facts) -> Result<Said, MilterError> {
-        if self.link.is_none() {
-            self.link = Some(Link::open(&self.config).await?);
-            self.told = None;
+        let mut said = self.connect(facts).await?;
+        if said == Said::GoOn && self.standing != Standing::ContentForGood {
+            said = self.greet(facts).await?;
         }
-        let about = (facts.helo.clone(), facts.tls.is_some());
-        if self.told.as_ref() != Some(&about) {
-            let is_new = self.told.is_none();
-            match self.greet(facts, is_new).await? {
-                Said::GoOn | Said::Skip => self.told = Some(about),
-                Said::Accept => {
-                    self.standing = Standing::ContentForGood;
-                    return Ok(Said::GoOn);
-                }
-                // It knows this client no further: the next message asks again.
-                other @ (Said::Discard | Said::Refuse(_)) => {
-                    self.link = None;
-                    return Ok(other);
-                }
-            }
+        if self.standing == Standing::ContentForGood {
+            return Ok(Said::GoOn);
+        }
+        if matches!(said, Said::Refuse(_)) {
+            // It knows this client no further: the next message asks again.
+            self.link = None;
+            return Ok(said);
         }
         self.standing = Standing::Asked;
         let sender = facts.sender.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -233,23 +309,60 @@ impl Filter {
         self.step(facts, None, step, Command::Mail(&arguments)).await
     }
 
-    async fn greet(&mut self, facts: &Facts, is_new: bool) -> Result<Said, MilterError> {
+    /// Tells it who has connected, unless it knows.
+    async fn connect(&mut self, facts: &Facts) -> Result<Said, MilterError> {
+        if self.link.is_none() {
+            self.link = Some(Link::open(&self.config).await?);
+            (self.knows_client, self.told) = (false, None);
+        }
+        if self.knows_client {
+            return Ok(Said::GoOn);
+        }
         let ip = facts.peer.ip().to_canonical();
-        if is_new {
-            let connect = Command::Connect {
-                name: facts.client_name(),
-                family: if ip.is_ipv4() { Family::Inet } else { Family::Inet6 },
-                port: facts.peer.port(),
-                address: &ip.to_string(),
-            };
-            let step = Step::new(Stage::Connect, Steps::NO_CONNECT, Steps::SILENT_CONNECT);
-            let said = self.step(facts, None, step, connect).await?;
-            if said != Said::GoOn {
-                return Ok(said);
-            }
+        let connect = Command::Connect {
+            name: facts.client_name(),
+            family: if ip.is_ipv4() { Family::Inet } else { Family::Inet6 },
+            port: facts.peer.port(),
+            address: &ip.to_string(),
+        };
+        let step = Step::new(Stage::Connect, Steps::NO_CONNECT, Steps::SILENT_CONNECT);
+        let said = self.step(facts, None, step, connect).await?;
+        self.knows_client = true;
+        Ok(self.of_client(said))
+    }
+
+    /// Tells it how the client calls itself, unless it knows.
+    async fn greet(&mut self, facts: &Facts) -> Result<Said, MilterError> {
+        let about = (facts.helo.clone(), facts.tls.is_some());
+        if self.told.as_ref() == Some(&about) {
+            return Ok(Said::GoOn);
         }
         let step = Step::new(Stage::Helo, Steps::NO_HELO, Steps::SILENT_HELO);
-        self.step(facts, None, step, Command::Helo(&facts.helo)).await
+        let said = self.step(facts, None, step, Command::Helo(&facts.helo)).await?;
+        let said = self.of_client(said);
+        self.told = (said == Said::GoOn).then_some(about);
+        Ok(said)
+    }
+
+    /// There is no message to be thrown away; and who is accepted is so for good.
+    fn of_client(&mut self, said: Said) -> Said {
+        match said {
+            Said::Accept => {
+                self.standing = Standing::ContentForGood;
+                Said::GoOn
+            }
+            Said::GoOn | Said::Discard | Said::Skip => Said::GoOn,
+            Said::Refuse(reply) => Said::Refuse(reply),
+        }
+    }
+
+    async fn unknown(&mut self, line: &[u8]) -> Result<Said, MilterError> {
+        let link = self.link.as_mut().ok_or(MilterError::Lost)?;
+        if link.offer.steps.contains(Steps::NO_UNKNOWN) || link.offer.version < 3 {
+            return Ok(Said::GoOn);
+        }
+        let is_silent = link.offer.steps.contains(Steps::SILENT_UNKNOWN);
+        Said::of(link.ask(Command::Unknown(line), is_silent).await?)
     }
 
     /// One step: the macros, the command, the answer.

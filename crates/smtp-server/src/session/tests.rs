@@ -17,7 +17,8 @@ fn session(role: SmtpRole, may_login: bool) -> Session {
 
 #[track_caller]
 fn reply(session: &mut Session, line: &str) -> String {
-    let (Step::Reply(reply) | Step::Begin(reply)) = session.handle(Command::parse(line.as_bytes()).unwrap())
+    let (Step::Reply(reply) | Step::Begin(reply)) =
+        session.handle(Command::parse(line.as_bytes()).unwrap(), Timestamp::UNIX_EPOCH)
     else {
         panic!("{line} is not answered at once")
     };
@@ -42,7 +43,7 @@ fn before_tls_auth_is_neither_offered_nor_taken() {
         reply(&mut session, "EHLO x").contains("250 AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n")
     );
     assert!(matches!(
-        session.handle(Command::parse(b"AUTH PLAIN AGJvYgBzZWNyZXQ=").unwrap()),
+        session.handle(Command::parse(b"AUTH PLAIN AGJvYgBzZWNyZXQ=").unwrap(), Timestamp::UNIX_EPOCH),
         Step::Authenticate { mechanism: Mechanism::Plain, initial: Some(_) }
     ));
 }

@@ -157,7 +157,10 @@ fn what_the_sender_wants_to_hear_goes_to_servers_that_report() {
     for (extensions, action) in [(dsn, None), (plain(), Some(Action::Relayed))] {
         let transaction = Transaction::new("mx", &message, &extensions, true, false);
         let outcome = transaction.outcome(&Reply::parse(&["250 ok"]).unwrap());
-        assert!(matches!(outcome, Outcome::Delivered(_, found) if found == action), "{outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Delivered(_, found) if found.map(|it| it.action) == action),
+            "{outcome:?}"
+        );
     }
 }
 
@@ -200,14 +203,33 @@ fn what_is_left_of_the_time_and_the_priority_go_on() {
     }
     // A host that reports, but is not bound by the time, or of which the sender wants to hear in any case.
     let dsn = Extensions { dsn: true, ..offered };
-    for (message, extensions, action) in [
-        (by("60;N"), dsn.clone(), None),
-        (by("60;N"), Extensions { deliver_by: None, ..dsn.clone() }, Some(Action::Relayed)),
-        (by("60;NT"), dsn, Some(Action::Relayed)),
+    let unbound = Extensions { deliver_by: None, ..dsn.clone() };
+    let silent = Extensions { dsn: false, ..dsn.clone() };
+    for (message, extensions, is_certain) in [
+        (by("60;N"), &dsn, None),
+        (by("60;N"), &unbound, Some(true)),
+        (by("-1;N"), &unbound, None),
+        (by("60;N"), &silent, Some(false)),
+        (by("60;NT"), &dsn, Some(true)),
+        (by("60;RT"), &dsn, Some(true)),
     ] {
-        let transaction = Transaction::new("mx", &message, &extensions, true, false);
+        let transaction = Transaction::new("mx", &message, extensions, true, false);
         let outcome = transaction.outcome(&Reply::parse(&["250 ok"]).unwrap());
-        assert!(matches!(outcome, Outcome::Delivered(_, found) if found == action), "{outcome:?}");
+        let told = is_certain.map(|is_certain| Told { action: Action::Relayed, is_certain });
+        assert!(matches!(outcome, Outcome::Delivered(_, found) if found == told), "{outcome:?}");
+    }
+    // A host that is not bound by the time is asked to tell of delays: RFC 2852 §4.1.4.2.
+    for (wish, asked) in [
+        (None, " NOTIFY=FAILURE,DELAY"),
+        (Some("SUCCESS"), " NOTIFY=SUCCESS,DELAY"),
+        (Some("NEVER"), " NOTIFY=NEVER"),
+    ] {
+        let mut message = by("60;N");
+        message.recipients[0].parameters.notify = wish.map(|it| it.parse().unwrap());
+        let (sent, _) = play(&message, &unbound, &replies);
+        assert!(sent.contains(&format!("RCPT TO:<b@x.org>{asked}|")), "{sent}");
+        let (sent, _) = play(&message, &dsn, &replies);
+        assert!(!sent.contains("DELAY"), "{sent}");
     }
 }
 

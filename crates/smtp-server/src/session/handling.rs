@@ -1,0 +1,65 @@
+//! When and how a message is to go on its way: RFC 2852, RFC 4865, RFC 8689.
+
+use jiff::{SignedDuration, Timestamp};
+use mail_config::SmtpRole;
+use smtp_proto::{Hold, MailParameters, Reply};
+
+use super::Session;
+
+/// How long mail is held back at most. RFC 4865 §3.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FutureRelease {
+    pub(crate) seconds: u32,
+    /// The same as a moment.
+    pub(crate) latest: Timestamp,
+}
+
+impl FutureRelease {
+    fn allows(&self, hold: Hold) -> bool {
+        match hold {
+            Hold::For(seconds) => seconds <= self.seconds,
+            Hold::Until(moment) => moment <= self.latest,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn future_release(&self) -> Option<FutureRelease> {
+        self.policy.future_release.filter(|_| self.policy.role == SmtpRole::Submission)
+    }
+
+    /// Why a message is not handled as these parameters ask.
+    pub(super) fn refusal_of_handling(&self, parameters: &MailParameters, now: Timestamp) -> Option<Reply> {
+        if parameters.require_tls && !self.policy.is_tls {
+            // RFC 8689 §2
+            let text = "REQUIRETLS is for connections under TLS: STARTTLS comes first";
+            return Some(Reply::new(530, "5.7.10", text));
+        }
+        match (parameters.hold, self.future_release()) {
+            (None, _) => None,
+            (Some(_), None) => {
+                Some(Reply::new(555, "5.5.4", "Mail is not held back here (HOLDFOR, HOLDUNTIL)"))
+            }
+            (Some(hold), Some(limit)) if limit.allows(hold) => refusal_of_hold(hold, parameters, now),
+            (Some(_), Some(limit)) => {
+                let text = format!("Mail is held back for {} seconds at most", limit.seconds);
+                Some(Reply::new(501, "5.5.4", text))
+            }
+        }
+    }
+}
+
+/// Why a message can't be held back so, within the limit. RFC 4865 §4.2, §5.2.2.
+fn refusal_of_hold(hold: Hold, parameters: &MailParameters, now: Timestamp) -> Option<Reply> {
+    let release = hold.release(now);
+    let time = parameters.deliver_by.map(|by| SignedDuration::from_secs(by.seconds.into()));
+    let is_too_late = time.is_some_and(|time| now.saturating_add(time).is_ok_and(|end| end < release));
+    let text = if release <= now {
+        "The moment until which the message is to be held back is past (HOLDUNTIL)"
+    } else if is_too_late {
+        "The message would be held back beyond the time for its delivery (BY)"
+    } else {
+        return None;
+    };
+    Some(Reply::new(501, "5.5.4", text))
+}
