@@ -61,7 +61,11 @@ pub(crate) async fn asked(dns: &Dns, domain: &str, host: &str, port: u16) -> Res
 
 /// Under which names TLSA records may stand: where the aliases end, and where they begin. RFC 7672 §2.2.2, §2.2.3.
 async fn bases(dns: &Dns, host: &str) -> Result<Vec<String>, LookupError> {
-    let found = dns.authentic_host(host).await?;
+    let found = match dns.authentic_host(host).await {
+        // What has no address in the DNS can have no records there either.
+        Err(error) if !error.is_temporary() => return Ok(Vec::new()),
+        found => found?,
+    };
     let host = host.to_ascii_lowercase();
     Ok(match (found.is_secure, found.owner == host) {
         (true, true) => vec![host],

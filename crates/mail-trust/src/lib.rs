@@ -21,6 +21,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mail_config::Config;
 use mail_dns::{Dns, LookupError};
+use tracing::info;
 
 use database::Database;
 use results::Results;
@@ -66,6 +67,11 @@ impl Trust {
         let policies = of_policies.map(|database| Policies::new(dns.clone(), https.clone(), database));
         let results = database.filter(|_| config.relay.tls_reports.enabled).map(Results::new);
         let dane = (security.dane && dns.validates()).then(|| dns.clone());
+        if security.dane && dane.is_none() {
+            info!(
+                "TLSA records (DANE) are not asked for: no resolver on this machine, nor one with `validates` in [dns]"
+            );
+        }
         let (port, dns) = (config.relay.port, dns.clone());
         Ok(Self { authorities, policies, dane, port, results, dns, https })
     }

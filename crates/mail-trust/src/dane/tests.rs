@@ -147,6 +147,8 @@ async fn records_count_where_they_are_authentic_and_what_is_not_known_is_no_abse
         ("out.test", "1 of out.test"),
         ("pointed.test", "1 of pointed.test"),
         ("named.unsigned", "nothing"),
+        ("localhost", "nothing"),
+        ("there-is-none.test", "nothing"),
         ("forged.test", "dnssec-invalid"),
         ("moved.test", "dnssec-invalid"),
     ] {
