@@ -47,7 +47,7 @@ impl DataDecoder {
     pub fn decode(&mut self, input: &mut BytesMut, output: &mut BytesMut) -> bool {
         while self.at != At::End && !input.is_empty() {
             if self.at == At::Middle {
-                self.copy_line(input, output);
+                self.copy_lines(input, output);
             } else {
                 let octet = input.get_u8();
                 self.step(octet, output);
@@ -56,10 +56,11 @@ impl DataDecoder {
         self.at == At::End
     }
 
-    /// Copies up to the next CR or LF, which is where something may happen.
-    fn copy_line(&mut self, input: &mut BytesMut, output: &mut BytesMut) {
-        let end = memchr::memchr2(b'\r', b'\n', input).unwrap_or(input.len());
-        output.extend_from_slice(&input.split_to(end));
+    /// Copies up to the first CR or LF behind which something else may happen than that a line begins with neither a dot nor its end.
+    fn copy_lines(&mut self, input: &mut BytesMut, output: &mut BytesMut) {
+        let end = plain(input);
+        output.extend_from_slice(input.get(..end).unwrap_or_default());
+        input.advance(end);
         if !input.is_empty() {
             let octet = input.get_u8();
             self.step(octet, output);
@@ -89,6 +90,19 @@ impl DataDecoder {
             }
         };
     }
+}
+
+/// How much of `input` goes on as it is, from the middle of a line on: up to the last CRLF behind which stands no line like others.
+fn plain(input: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(found) = input.get(end..).and_then(|rest| memchr::memchr2(b'\r', b'\n', rest)) {
+        end += found;
+        match input.get(end..) {
+            Some([b'\r', b'\n', next, ..]) if !b".\r\n".contains(next) => end += 3,
+            _ => return end,
+        }
+    }
+    input.len()
 }
 
 /// Writes a message for DATA and for POP3's multi-line responses: a dot at a line's start is doubled, the end is a line with a

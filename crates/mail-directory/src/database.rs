@@ -1,13 +1,17 @@
 mod forwards;
 mod lists;
 mod refusals;
+mod rows;
 mod send_rights;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use rows::Watch;
+pub(crate) use rows::{AccountRow, AtHand, Rows};
 
 use crate::{DirectoryError, Stored};
 
@@ -17,6 +21,7 @@ pub(crate) struct Database {
     path: PathBuf,
     /// Connections not in use.
     idle: Mutex<Vec<Connection>>,
+    watch: Mutex<Option<Watch>>,
 }
 
 /// Connections kept open for the next question.
@@ -32,6 +37,8 @@ pub(crate) struct Inflow {
     pub(crate) forwards: bool,
     /// What goes on stays here as well.
     pub(crate) keeps_copy: bool,
+    /// It refuses mail of some senders.
+    pub(crate) may_refuse: bool,
 }
 
 const FORMAT: i64 = 7;
@@ -126,7 +133,7 @@ type Result<T> = std::result::Result<T, DirectoryError>;
 
 impl Database {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let this = Self { path: path.to_owned(), idle: Mutex::default() };
+        let this = Self { path: path.to_owned(), idle: Mutex::default(), watch: Mutex::default() };
         let found = this.with(|connection| {
             let transaction =
                 connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -158,6 +165,7 @@ impl Database {
         if found > FORMAT {
             return Err(DirectoryError::NewerFormat { path: path.to_owned(), found });
         }
+        this.rows()?;
         Ok(this)
     }
 
@@ -173,7 +181,11 @@ impl Database {
             }
             Ok(result)
         };
-        run().map_err(|source| DirectoryError::Database { path: self.path.clone(), source })
+        run().map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> DirectoryError {
+        DirectoryError::Database { path: self.path.clone(), source }
     }
 
     fn exists(&self, sql: &str, key: &str) -> Result<bool> {
@@ -193,18 +205,6 @@ impl Database {
 
     pub(crate) fn is_account(&self, address: &str) -> Result<bool> {
         self.exists("SELECT 1 FROM account WHERE address = ?1", address)
-    }
-
-    /// What becomes of an account's mail; `None` if there is none.
-    pub(crate) fn inflow(&self, account: &str) -> Result<Option<Inflow>> {
-        self.with(|connection| {
-            let sql = "SELECT receives, keeps_copy, EXISTS (SELECT 1 FROM forward WHERE account = address)
-                       FROM account WHERE address = ?1";
-            let inflow = |row: &Row<'_>| {
-                Ok(Inflow { receives: row.get(0)?, keeps_copy: row.get(1)?, forwards: row.get(2)? })
-            };
-            connection.prepare_cached(sql)?.query_row([account], inflow).optional()
-        })
     }
 
     pub(crate) fn set_receives(&self, account: &str, receives: bool) -> Result<bool> {
@@ -307,15 +307,6 @@ impl Database {
     pub(crate) fn set_password(&self, address: &str, password: &Stored) -> Result<bool> {
         let sql = "UPDATE account SET password = ?2, scram = ?3 WHERE address = ?1";
         Ok(self.change(sql, params![address, password.hash, password.scram])? > 0)
-    }
-
-    /// What is stored for octets and messages.
-    pub(crate) fn quota(&self, account: &str) -> Result<Option<(Option<i64>, Option<i64>)>> {
-        self.with(|connection| {
-            let sql = "SELECT quota_storage, quota_messages FROM account WHERE address = ?1";
-            let mut statement = connection.prepare_cached(sql)?;
-            statement.query_row([account], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-        })
     }
 
     pub(crate) fn set_quota(

@@ -23,8 +23,8 @@ impl Directory {
     /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
     pub fn forwarding(&self, account: &Address) -> Result<Forwarding, DirectoryError> {
         let name = account.to_lowercase().to_string();
-        let inflow = self.database.inflow(&name)?;
-        let keeps_copy = inflow.ok_or_else(|| DirectoryError::NotFound(name.clone()))?.keeps_copy;
+        let row = self.moment()?.account(&name)?.ok_or_else(|| DirectoryError::NotFound(name.clone()))?;
+        let keeps_copy = row.inflow.keeps_copy;
         Ok(Forwarding { targets: parsed(self.database.forwards(&name)?), keeps_copy })
     }
 

@@ -1,12 +1,13 @@
 //! The directory: which domains, accounts and aliases exist, and who may log in.
 //!
-//! It is an SQLite database (`directory.sqlite`). Every question reads it anew, so a change made by another process
-//! is seen at once. All calls block, and servers make them off the async threads; only [`Directory::log_in`] is async.
+//! It is an SQLite database (`directory.sqlite`). Every question reads it anew, or finds that nothing has changed ([`Moment`]), so a change
+//! made by another process is seen at once. All calls block, and servers make them off the async threads; only [`Directory::log_in`] is async.
 
 mod database;
 mod forwards;
 mod lists;
 mod login;
+mod moment;
 mod password;
 mod quota;
 mod refusals;
@@ -26,6 +27,7 @@ use tracing::error;
 use database::Database;
 pub use forwards::Forwarding;
 pub use lists::{List, Posting};
+pub use moment::{InMemory, Moment};
 use password::Passwords;
 pub use quota::{Limit, QuotaSetting};
 pub use refusals::Refusal;
@@ -182,7 +184,7 @@ impl Directory {
     /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
     pub fn receives(&self, account: &Address) -> Result<bool, DirectoryError> {
         let name = account.to_lowercase().to_string();
-        self.database.inflow(&name)?.map(|it| it.receives).ok_or(DirectoryError::NotFound(name))
+        self.moment()?.account(&name)?.map(|it| it.inflow.receives).ok_or(DirectoryError::NotFound(name))
     }
 
     /// Has an account take mail from now on, or none.
@@ -282,14 +284,6 @@ impl Directory {
         }
         self.database.remove_targets(&name, &removed)?;
         Ok(parsed(self.database.targets(&name)?))
-    }
-
-    /// Where mail for the bare `postmaster` goes; `None` as long as there is no domain. RFC 5321 §4.5.1.
-    ///
-    /// # Errors
-    /// [`DirectoryError::Database`].
-    pub fn postmaster(&self) -> Result<Option<Address>, DirectoryError> {
-        Ok(self.domains()?.into_iter().find_map(|domain| Address::new("postmaster", domain).ok()))
     }
 
     /// True if mail for `address` comes to the alias `wanted`.

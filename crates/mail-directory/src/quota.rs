@@ -24,6 +24,10 @@ pub struct QuotaSetting {
 }
 
 impl QuotaSetting {
+    pub(crate) fn from_stored((storage, messages): (Option<i64>, Option<i64>)) -> Self {
+        Self { storage: Limit::from_stored(storage), messages: Limit::from_stored(messages) }
+    }
+
     /// What holds for the account, `default` being the config's quota.
     #[must_use]
     pub const fn resolve(&self, default: Quota) -> Quota {
@@ -61,9 +65,8 @@ impl Directory {
     /// [`DirectoryError::NotFound`], [`DirectoryError::Database`].
     pub fn quota_setting(&self, account: &Address) -> Result<QuotaSetting, DirectoryError> {
         let name = account.to_lowercase().to_string();
-        let stored = self.database.quota(&name)?;
-        let (storage, messages) = stored.ok_or(DirectoryError::NotFound(name))?;
-        Ok(QuotaSetting { storage: Limit::from_stored(storage), messages: Limit::from_stored(messages) })
+        let row = self.moment()?.account(&name)?.ok_or(DirectoryError::NotFound(name))?;
+        Ok(QuotaSetting::from_stored(row.quota))
     }
 
     /// Sets what an account may hold; servers that run see it at once.
@@ -80,10 +83,6 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Database`].
     pub fn quota(&self, account: &Address, default: Quota) -> Result<Quota, DirectoryError> {
-        match self.quota_setting(account) {
-            Ok(setting) => Ok(setting.resolve(default)),
-            Err(DirectoryError::NotFound(_)) => Ok(default),
-            Err(error) => Err(error),
-        }
+        self.moment()?.quota(account, default)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use mail_types::{Address, AddressPattern, LocalRecipient};
 
 use crate::database::Inflow;
-use crate::{Directory, DirectoryError, List, MAX_REACHED, ROLE_NAMES, Returned, parse, parsed};
+use crate::{Directory, DirectoryError, List, MAX_REACHED, Moment, ROLE_NAMES, Returned, parse, parsed};
 
 /// The answer to RCPT TO.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +129,7 @@ enum Purpose<'a> {
 
 /// A walk along aliases and forwards. No address is followed twice, so that loops end, and so that it does not matter how many ways lead to it.
 struct Walk<'a> {
-    directory: &'a Directory,
+    moment: &'a Moment<'a>,
     delimiter: Option<char>,
     purpose: Purpose<'a>,
     seen: HashSet<Address>,
@@ -143,36 +143,17 @@ struct Walk<'a> {
 }
 
 impl Directory {
-    /// Who gets mail of `sender` for `address`. `delimiter` splits a detail off the local part (`bob+lists@`).
-    /// `postmaster` of a local domain, and the bare `postmaster`, always resolve (RFC 5321 §4.5.1), and refuse no sender.
+    /// As [`Moment::resolve`], for one question.
     ///
     /// # Errors
-    /// [`DirectoryError::Database`], [`DirectoryError::LeadsTooFar`]: answer 451, not 550.
+    /// As there.
     pub fn resolve(
         &self,
         address: &Address,
         sender: Sender<'_>,
         delimiter: Option<char>,
     ) -> Result<Resolution, DirectoryError> {
-        if !self.database.is_domain(address.domain().as_str())? {
-            return Ok(Resolution::Foreign);
-        }
-        let purpose = if is_role(address) { Purpose::RoleMail(sender) } else { Purpose::Mail(sender) };
-        if matches!(purpose, Purpose::Mail(_)) && self.refuses(None, sender.address)? {
-            return Ok(Resolution::SenderRefused);
-        }
-        let mut walk = Walk::new(self, purpose, delimiter).follow(address)?;
-        if walk.reached == Reached::default() {
-            // Forwards that lead back, or to nobody: the mail stays where it was.
-            walk.reached.accounts.append(&mut walk.gone_on);
-        }
-        if walk.reached == Reached::default() && is_role(address) {
-            walk.reached.accounts.extend(self.in_charge(address)?.map(LocalRecipient::from));
-        }
-        if walk.reached == Reached::default() {
-            return Ok(walk.refusal.unwrap_or(Resolution::UnknownUser));
-        }
-        Ok(Resolution::Ours(walk.reached))
+        self.moment()?.resolve(address, sender, delimiter)
     }
 
     /// True if there is this account.
@@ -197,10 +178,11 @@ impl Directory {
         purpose: Purpose<'_>,
         delimiter: Option<char>,
     ) -> Result<Vec<Address>, DirectoryError> {
-        if !self.database.is_domain(address.domain().as_str())? {
+        let moment = self.moment()?;
+        if !moment.is_domain(address)? {
             return Ok(Vec::new());
         }
-        let walk = Walk::new(self, purpose, delimiter).follow(address)?;
+        let walk = Walk::new(&moment, purpose, delimiter).follow(address)?;
         let accounts = walk.reached.accounts.into_iter().map(|it| it.account);
         Ok(accounts.collect::<BTreeSet<_>>().into_iter().collect())
     }
@@ -227,6 +209,45 @@ impl Directory {
         self.identity(address, Purpose::Identity { catches_all: false }, delimiter)
     }
 
+    /// The account that has been there longest, if possible in this domain and one that takes mail.
+    fn in_charge(&self, address: &Address) -> Result<Option<Address>, DirectoryError> {
+        Ok(self.database.first_account(address.domain().as_str())?.and_then(|first| parse(&first)))
+    }
+}
+
+impl Moment<'_> {
+    /// Who gets mail of `sender` for `address`. `delimiter` splits a detail off the local part (`bob+lists@`).
+    /// `postmaster` of a local domain, and the bare `postmaster`, always resolve (RFC 5321 §4.5.1), and refuse no sender.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Database`], [`DirectoryError::LeadsTooFar`]: answer 451, not 550.
+    pub fn resolve(
+        &self,
+        address: &Address,
+        sender: Sender<'_>,
+        delimiter: Option<char>,
+    ) -> Result<Resolution, DirectoryError> {
+        if !self.is_domain(address)? {
+            return Ok(Resolution::Foreign);
+        }
+        let purpose = if is_role(address) { Purpose::RoleMail(sender) } else { Purpose::Mail(sender) };
+        if matches!(purpose, Purpose::Mail(_)) && self.everybody_refuses(sender.address)? {
+            return Ok(Resolution::SenderRefused);
+        }
+        let mut walk = Walk::new(self, purpose, delimiter).follow(address)?;
+        if walk.reached == Reached::default() {
+            // Forwards that lead back, or to nobody: the mail stays where it was.
+            walk.reached.accounts.append(&mut walk.gone_on);
+        }
+        if walk.reached == Reached::default() && is_role(address) {
+            walk.reached.accounts.extend(self.directory.in_charge(address)?.map(LocalRecipient::from));
+        }
+        if walk.reached == Reached::default() {
+            return Ok(walk.refusal.unwrap_or(Resolution::UnknownUser));
+        }
+        Ok(Resolution::Ours(walk.reached))
+    }
+
     /// What takes mail for a local address: an account, alias or list of its full name, or without its detail; else what is behind a return
     /// address; else a list whose other address it is, the domain's catch-all, and who has the role.
     fn known(
@@ -241,48 +262,44 @@ impl Directory {
                 return Ok(Some(known));
             }
         }
-        if let Some(returned) = self.srs.as_ref().and_then(|srs| srs.returned(address.local_part())) {
+        if let Some(returned) = self.directory.srs.as_ref().and_then(|srs| srs.returned(address.local_part()))
+        {
             return Ok(Some(Known::Return(returned)));
         }
         let name = address.to_lowercase();
-        if let Some(owner) = self.owner_by(&name)? {
+        if let Some(owner) = self.directory.owner_by(&name)? {
             return Ok(Some(Known::Alias { name, targets: vec![owner] }));
         }
         if catches_all {
             let catch_all = AddressPattern::Domain(address.domain().clone()).to_string();
-            let targets = self.database.targets(&catch_all)?;
+            let targets = self.directory.database.targets(&catch_all)?;
             if !targets.is_empty() {
                 return Ok(Some(Known::Alias { name, targets: parsed(targets) }));
             }
         }
-        let in_charge = if is_role(address) { self.in_charge(address)? } else { None };
-        let inflow = Inflow { receives: true, forwards: false, keeps_copy: true };
+        let in_charge = if is_role(address) { self.directory.in_charge(address)? } else { None };
+        let inflow = Inflow { receives: true, forwards: false, keeps_copy: true, may_refuse: true };
         Ok(in_charge.map(|account| Known::Account { recipient: account.into(), inflow }))
     }
 
     /// The account, alias or list of this name.
     fn by_name(&self, recipient: LocalRecipient) -> Result<Option<Known>, DirectoryError> {
         let text = recipient.account.to_string();
-        if let Some(inflow) = self.database.inflow(&text)? {
-            return Ok(Some(Known::Account { recipient, inflow }));
+        if let Some(row) = self.account(&text)? {
+            return Ok(Some(Known::Account { recipient, inflow: row.inflow }));
         }
-        let targets = self.database.targets(&text)?;
+        let targets = self.directory.database.targets(&text)?;
         if !targets.is_empty() {
             return Ok(Some(Known::Alias { name: recipient.account, targets: parsed(targets) }));
         }
-        Ok(self.list(&recipient.account)?.map(Known::List))
-    }
-
-    /// The account that has been there longest, if possible in this domain and one that takes mail.
-    fn in_charge(&self, address: &Address) -> Result<Option<Address>, DirectoryError> {
-        Ok(self.database.first_account(address.domain().as_str())?.and_then(|first| parse(&first)))
+        Ok(self.directory.list(&recipient.account)?.map(Known::List))
     }
 
     /// From whom mail goes on that an address of ours sends on: RFC 5321 §3.9.1 leaves it as it is, but the SPF record of another domain
     /// does not name us. Where no return address can be made, reports come to who sends it on.
     fn sent_on_by(&self, sender: Option<&Address>, via: &Address) -> Result<Option<Address>, DirectoryError> {
-        let (Some(sender), Some(srs)) = (sender, &self.srs) else { return Ok(sender.cloned()) };
-        if self.database.is_domain(sender.domain().as_str())? {
+        let (Some(sender), Some(srs)) = (sender, &self.directory.srs) else { return Ok(sender.cloned()) };
+        if self.is_domain(sender)? {
             return Ok(Some(sender.clone()));
         }
         Ok(Some(srs.rewrite(sender, via.domain()).unwrap_or_else(|| via.clone())))
@@ -290,9 +307,9 @@ impl Directory {
 }
 
 impl<'a> Walk<'a> {
-    fn new(directory: &'a Directory, purpose: Purpose<'a>, delimiter: Option<char>) -> Self {
+    fn new(moment: &'a Moment<'a>, purpose: Purpose<'a>, delimiter: Option<char>) -> Self {
         Self {
-            directory,
+            moment,
             delimiter,
             purpose,
             seen: HashSet::new(),
@@ -307,7 +324,7 @@ impl<'a> Walk<'a> {
     fn follow(mut self, address: &Address) -> Result<Self, DirectoryError> {
         self.ahead.push((address.clone(), None));
         while let Some((next, through)) = self.ahead.pop() {
-            if !self.directory.database.is_domain(next.domain().as_str())? {
+            if !self.moment.is_domain(&next)? {
                 // The local part of a foreign address is its host's affair: RFC 5321 §2.4.
                 if self.seen.insert(next.clone()) {
                     self.leave(next, through)?;
@@ -332,7 +349,7 @@ impl<'a> Walk<'a> {
             known.targets.push(address);
             return Ok(());
         }
-        let sender = self.directory.sent_on_by(self.sender().address, &via)?;
+        let sender = self.moment.sent_on_by(self.sender().address, &via)?;
         self.reached.forwards.push(Forward { via, through, sender, targets: vec![address] });
         Ok(())
     }
@@ -340,7 +357,7 @@ impl<'a> Walk<'a> {
     /// At a local address.
     fn arrive(&mut self, address: &Address) -> Result<(), DirectoryError> {
         let catches_all = !matches!(self.purpose, Purpose::Identity { catches_all: false });
-        match self.directory.known(address, self.delimiter, catches_all)? {
+        match self.moment.known(address, self.delimiter, catches_all)? {
             Some(Known::Account { recipient, inflow }) => self.reach(recipient, inflow)?,
             Some(Known::Alias { name, targets }) => self.go_on(targets, &name, &Through::Alias),
             Some(Known::List(list)) => self.post(list)?,
@@ -373,7 +390,7 @@ impl<'a> Walk<'a> {
                 self.refusal.get_or_insert(Resolution::Disabled);
                 return Ok(());
             }
-            Purpose::Mail(sender) if self.directory.refuses(Some(&recipient.account), sender.address)? => {
+            Purpose::Mail(sender) if self.refuses(&recipient.account, inflow, sender)? => {
                 self.refusal.get_or_insert(Resolution::SenderRefused);
                 return Ok(());
             }
@@ -390,10 +407,14 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    fn refuses(&self, account: &Address, inflow: Inflow, sender: Sender<'_>) -> Result<bool, DirectoryError> {
+        Ok(inflow.may_refuse && self.moment.directory.refuses(Some(account), sender.address)?)
+    }
+
     /// Goes on from an account; false if the mail stays as well.
     fn forward(&mut self, recipient: &LocalRecipient, keeps_copy: bool) -> Result<bool, DirectoryError> {
         let mut targets: Vec<Address> =
-            parsed(self.directory.database.forwards(&recipient.account.to_string())?);
+            parsed(self.moment.directory.database.forwards(&recipient.account.to_string())?);
         let mut lead_on = Vec::new();
         for target in targets.drain(..) {
             if self.leads_on(&target)? {
@@ -409,14 +430,13 @@ impl<'a> Walk<'a> {
 
     /// True if mail that goes on to this address arrives there, as far as one step shows.
     fn leads_on(&self, target: &Address) -> Result<bool, DirectoryError> {
-        if !self.directory.database.is_domain(target.domain().as_str())? {
+        if !self.moment.is_domain(target)? {
             return Ok(true);
         }
         let is_new = !self.seen.contains(&target.to_lowercase());
-        Ok(match self.directory.known(target, self.delimiter, true)? {
+        Ok(match self.moment.known(target, self.delimiter, true)? {
             Some(Known::Account { recipient, inflow }) => {
-                let account = Some(&recipient.account);
-                is_new && inflow.receives && !self.directory.refuses(account, self.sender().address)?
+                is_new && inflow.receives && !self.refuses(&recipient.account, inflow, self.sender())?
             }
             Some(Known::Alias { .. } | Known::List(_)) => is_new,
             Some(Known::Return(_)) | None => false,
@@ -427,7 +447,7 @@ impl<'a> Walk<'a> {
         if matches!(self.purpose, Purpose::Identity { .. }) {
             return Ok(());
         }
-        if !self.directory.may_post(&list, self.sender(), self.delimiter)? {
+        if !self.moment.directory.may_post(&list, self.sender(), self.delimiter)? {
             self.refusal.get_or_insert(Resolution::MayNotPost);
         } else if list.members.is_empty() {
             self.refusal.get_or_insert(Resolution::Disabled);

@@ -2,6 +2,7 @@
 
 mod notes;
 
+use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use mail_types::Usage;
 
 use crate::content_hash::Hasher;
-use crate::disk::{self, NewFile};
+use crate::disk::{self, NewFile, Second};
 use crate::error::{IoContext as _, Refusal, StoreError};
 use crate::message_file::bare_lfs;
 use crate::names;
@@ -96,14 +97,26 @@ const MANY: usize = if cfg!(test) { 2 } else { 8 };
 pub struct Delivery {
     tmp: TmpFile,
     maildirs: Vec<PathBuf>,
+    /// For each of them, where it stands first.
+    firsts: Vec<usize>,
     notes: Arc<Notes>,
+}
+
+/// A message that one recipient has.
+#[derive(Debug)]
+struct Placed {
+    count: Count,
+    how: Second,
 }
 
 impl Delivery {
     /// `maildirs` are those of the recipients, at least one.
     pub(crate) fn start(maildirs: Vec<PathBuf>, notes: &Arc<Notes>) -> Result<Self, StoreError> {
         let first = maildirs.first().ok_or(StoreError::Refused(Refusal::NoRecipient))?;
-        Ok(Self { tmp: TmpFile::create(first)?, maildirs, notes: Arc::clone(notes) })
+        let (tmp, mut seen) = (TmpFile::create(first)?, HashMap::new());
+        let first = |(position, maildir)| *seen.entry(Path::as_os_str(maildir)).or_insert(position);
+        let firsts = maildirs.iter().map(PathBuf::as_path).enumerate().map(first).collect();
+        Ok(Self { tmp, maildirs, firsts, notes: Arc::clone(notes) })
     }
 
     /// Has the message shown to clients octet by octet (RFC 3030): of others, an LF that stands alone ends a line, and is CRLF to them.
@@ -129,18 +142,21 @@ impl Delivery {
         let note = self.notes.begin(&name, &self.maildirs);
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
         let placed: Vec<_> = (0..self.maildirs.len()).map(|position| self.place(position, &name)).collect();
-        let is_kept = self.is_kept_at_once();
+        let copied = |(position, placed): (usize, &Result<Option<Placed>, StoreError>)| {
+            let how = placed.as_ref().ok().and_then(Option::as_ref).map(|placed| placed.how);
+            (how == Some(Second::Copy)).then_some(position)
+        };
+        let is_kept = self.is_kept_at_once(placed.iter().enumerate().filter_map(copied));
         let (mut counts, mut results) = (Vec::new(), Vec::new());
-        for (maildir, placed) in self.maildirs.iter().zip(placed) {
-            let first = self.maildirs.iter().position(|it| it == maildir).unwrap_or_default();
-            let result = match results.get(first) {
+        for ((maildir, first), placed) in self.maildirs.iter().zip(&self.firsts).zip(placed) {
+            let result = match results.get(*first) {
                 Some(Err(error)) => Err(self.same(error)),
                 Some(Ok(())) => Ok(()),
-                None => placed.and_then(|count| {
+                None => placed.and_then(|placed| {
                     if !is_kept {
                         keep(maildir).inspect_err(|_| withdraw(maildir, &name))?;
                     }
-                    counts.extend(count);
+                    counts.extend(placed.map(|placed| placed.count));
                     Ok(())
                 }),
             };
@@ -171,14 +187,17 @@ impl Delivery {
             (position, error)
         };
         let note = self.notes.begin(&name, &self.maildirs);
-        let mut counts = Vec::new();
+        let (mut counts, mut copies) = (Vec::new(), Vec::new());
         for position in 0..self.maildirs.len() {
-            counts.extend(self.place(position, &name).map_err(|error| take_back(position, error))?);
+            if let Some(placed) = self.place(position, &name).map_err(|error| take_back(position, error))? {
+                copies.extend((placed.how == Second::Copy).then_some(position));
+                counts.push(placed.count);
+            }
             placed();
         }
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
         let last = self.maildirs.len().saturating_sub(1);
-        if !self.is_kept_at_once() {
+        if !self.is_kept_at_once(copies.into_iter()) {
             self.maildirs
                 .iter()
                 .try_for_each(|maildir| keep(maildir))
@@ -190,23 +209,26 @@ impl Delivery {
     }
 
     /// Shows the message to the recipient at `position`, once even where two recipients are one account: `None` for the second.
-    fn place(&self, position: usize, name: &str) -> Result<Option<Count>, StoreError> {
-        let Some((maildir, before)) = self.maildirs.get(..=position).and_then(<[_]>::split_last) else {
-            return Ok(None);
-        };
-        if before.contains(maildir) {
-            return Ok(None);
-        }
+    fn place(&self, position: usize, name: &str) -> Result<Option<Placed>, StoreError> {
+        let is_first = self.firsts.get(position) == Some(&position);
+        let Some(maildir) = self.maildirs.get(position).filter(|_| is_first) else { return Ok(None) };
         let mut count = Count::begin(account_of(maildir));
         count.add(Usage::message(self.tmp.size));
-        disk::link_or_copy(&self.tmp.path, &maildir.join("tmp").join(name), &maildir.join("new").join(name))?;
-        Ok(Some(count))
+        let (tmp, new) = (maildir.join("tmp").join(name), maildir.join("new").join(name));
+        let how = disk::link_or_copy(&self.tmp.path, &tmp, &new)?;
+        Ok(Some(Placed { count, how }))
     }
 
     /// True if all names were many, and are on the disk by one flush; which folder is to blame for a failure shows only one by one.
-    fn is_kept_at_once(&self) -> bool {
+    /// All but the `copies` are on the file system where the file is, since a hard link is nowhere else.
+    fn is_kept_at_once(&self, copies: impl Iterator<Item = usize>) -> bool {
+        let mut copies = copies.filter_map(|position| self.maildirs.get(position));
+        let file = self.tmp.file.get_ref().file();
         self.maildirs.len() >= MANY
-            && disk::sync_file_systems(self.maildirs.iter().map(|maildir| maildir.join("new")))
+            && disk::sync_file_system(file, &self.tmp.path)
+                // Without a journal ext4 writes the last of it behind its flush of the disk's own cache: this is one more.
+                .and_then(|()| disk::sync_file(file, &self.tmp.path))
+                .and_then(|()| copies.try_for_each(|maildir| keep(maildir)))
                 .inspect_err(|error| tracing::warn!(%error, "each folder is flushed by itself"))
                 .is_ok()
     }

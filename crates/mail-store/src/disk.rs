@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::{Scope, ScopedJoinHandle};
@@ -122,8 +122,16 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// How a file has got its second name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Second {
+    /// It is the same file, so on the same file system.
+    Link,
+    Copy,
+}
+
 /// A second name for a file; a copy where the file system can't.
-pub(crate) fn link_or_copy(from: &Path, tmp: &Path, to: &Path) -> Result<(), StoreError> {
+pub(crate) fn link_or_copy(from: &Path, tmp: &Path, to: &Path) -> Result<Second, StoreError> {
     match fault::check().and_then(|()| fs::hard_link(from, to)) {
         Err(error)
             if matches!(
@@ -134,9 +142,10 @@ pub(crate) fn link_or_copy(from: &Path, tmp: &Path, to: &Path) -> Result<(), Sto
                     | ErrorKind::Unsupported
             ) =>
         {
-            copy(from, tmp).and_then(|()| rename_new(tmp, to)).inspect_err(|_| discard(tmp))
+            copy(from, tmp).and_then(|()| rename_new(tmp, to)).inspect_err(|_| discard(tmp))?;
+            Ok(Second::Copy)
         }
-        result => result.context("linking", to),
+        result => result.context("linking", to).map(|()| Second::Link),
     }
 }
 
@@ -190,18 +199,10 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
     fault::check().and_then(|()| File::open(path)?.sync_all()).context("flushing the folder", path)
 }
 
-/// Brings all that was written to the file systems of these folders to the disk.
-pub(crate) fn sync_file_systems(folders: impl Iterator<Item = PathBuf>) -> Result<(), StoreError> {
-    let mut seen = Vec::new();
-    for path in folders {
-        let device = fs::metadata(&path).context("looking at", &path)?.dev();
-        if !seen.contains(&device) {
-            let sync = || Ok(rustix::fs::syncfs(File::open(&path)?)?);
-            fault::check().and_then(|()| sync()).context("flushing the file system of", &path)?;
-            seen.push(device);
-        }
-    }
-    Ok(())
+/// Brings all that was written to the file system of this file to the disk.
+pub(crate) fn sync_file_system(file: &File, path: &Path) -> Result<(), StoreError> {
+    let sync = || Ok(rustix::fs::syncfs(file)?);
+    fault::check().and_then(|()| sync()).context("flushing the file system of", path)
 }
 
 /// Removes a file.

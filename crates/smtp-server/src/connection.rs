@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
+use crate::ahead::Ahead;
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
 use crate::milter::{Facts, Milters};
@@ -24,6 +25,8 @@ pub(crate) const MAX_LINE: usize = 12_288;
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client that sends nothing costs in buffers.
 const IDLE: usize = 1024;
+/// The same in a transaction, where commands come together.
+const BUSY: usize = 4096;
 /// Replies of pipelined commands are sent once there are so many octets of them.
 const MAX_OUTPUT: usize = 8 * 1024;
 
@@ -76,6 +79,8 @@ pub(crate) struct Dialogue {
     pub(crate) codec: LineCodec,
     pub(crate) input: BytesMut,
     pub(crate) output: String,
+    /// What is known of the recipients to come.
+    pub(crate) ahead: Ahead,
     /// The message of which BDAT has brought a part.
     pub(crate) incoming: Option<Incoming>,
     /// The filters that are asked, once a message has begun.
@@ -115,6 +120,7 @@ impl Dialogue {
             codec: LineCodec::new(MAX_LINE),
             input: BytesMut::new(),
             output: String::new(),
+            ahead: Ahead::default(),
             incoming: None,
             milters: None,
             facts: None,
@@ -167,6 +173,9 @@ impl Dialogue {
                 Ok(command) => self.session.handle(command, Timestamp::now()),
                 Err(step) => step,
             };
+            if !matches!(step, Step::CheckRecipient(..)) {
+                self.ahead.clear();
+            }
             if matches!(step, Step::StartTls) {
                 self.start_tls().await?;
                 return Ok(Next::Secure);
@@ -249,9 +258,10 @@ impl Dialogue {
     }
 
     /// Holds a refusal of a stranger back.
-    async fn tarpit(&self) {
+    async fn tarpit(&mut self) {
         let time = self.shared.verdicts.tarpit();
         if !time.is_zero() && self.is_stranger() {
+            self.ahead.clear();
             sleep(time).await;
         }
     }
@@ -328,8 +338,8 @@ impl Dialogue {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
-        self.input.reserve(IDLE);
         let between = !self.session.is_in_transaction();
+        self.input.reserve(if between { IDLE } else { BUSY });
         let (stream, drain) = (&mut self.connection.stream, &self.connection.drain);
         tokio::select! {
             read = timeout(self.shared.config.smtp.command_timeout, stream.read_buf(&mut self.input)) => match read {

@@ -208,11 +208,8 @@ impl Incoming {
     fn inspect(&mut self, piece: &[u8]) {
         self.size += u64::try_from(piece.len()).unwrap_or(u64::MAX);
         self.is_eight_bit |= !piece.is_ascii();
-        for octet in piece {
-            self.has_bare |= (self.last_octet == b'\r') != (*octet == b'\n')
-                && (self.last_octet == b'\r' || *octet == b'\n');
-            self.last_octet = *octet;
-        }
+        self.has_bare |= has_bare(self.last_octet, piece);
+        self.last_octet = piece.last().copied().unwrap_or(self.last_octet);
     }
 
     fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
@@ -406,6 +403,18 @@ fn save(copy: Option<Append>) {
     }
 }
 
+/// True if a CR or LF stands alone in `piece`, which follows the octet `last`. A CR at its end may yet get its LF.
+fn has_bare(last: u8, piece: &[u8]) -> bool {
+    // Where the octet behind the last CR stands, if that is yet to be seen.
+    let (mut expected, mut is_bare) = ((last == b'\r').then_some(0), false);
+    for position in memchr::memchr2_iter(b'\r', b'\n', piece) {
+        let is_end = piece.get(position) == Some(&b'\n');
+        is_bare |= if is_end { expected != Some(position) } else { expected.is_some() };
+        expected = (!is_end).then_some(position + 1);
+    }
+    is_bare || expected.is_some_and(|expected| expected < piece.len())
+}
+
 /// The fields that are to be added.
 fn missing(seen: &Seen, trace: &Trace, transaction: &Transaction, rights: Option<&SendRights>) -> String {
     let utf8 = transaction.parameters.smtputf8;
@@ -444,4 +453,33 @@ fn full() -> Reply {
 
 pub(crate) fn trouble() -> Reply {
     Reply::new(451, "4.3.0", "A temporary failure; try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5321 §2.3.8, octet by octet.
+    fn has_bare_by_octet(text: &[u8]) -> bool {
+        text.iter().enumerate().any(|(at, octet)| match octet {
+            b'\r' => text.get(at + 1).is_some_and(|next| *next != b'\n'),
+            b'\n' => at.checked_sub(1).and_then(|before| text.get(before)) != Some(&b'\r'),
+            _ => false,
+        })
+    }
+
+    #[test]
+    fn a_bare_cr_or_lf_is_found_wherever_pieces_end() {
+        let texts = (0..3_usize.pow(6)).map(|number| {
+            let octet = |place| b"x\r\n"[number / 3_usize.pow(place) % 3];
+            (0..6).map(octet).collect::<Vec<u8>>()
+        });
+        for text in texts {
+            for (first, second) in (0..=text.len()).map(|cut| text.split_at(cut)) {
+                let last = first.last().copied().unwrap_or(b'\n');
+                let found = has_bare(b'\n', first) || has_bare(last, second);
+                assert_eq!(found, has_bare_by_octet(&text), "{text:?} after {}", first.len());
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The SMTP server: receiving on the MX port, and submission by our own users.
 
+mod ahead;
 mod blocking;
 mod connection;
 mod files;

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use mail_directory::{Directory, Resolution, Sender, Standing};
+use mail_directory::{Directory, DirectoryError, Reached, Resolution, Standing};
 use mail_types::Address;
 use smtp_proto::{RcptParameters, Recipient, Reply};
 use tracing::{error, info};
 
+use crate::ahead::{self, Ahead, Found, Question};
 use crate::blocking::blocking;
 use crate::connection::Dialogue;
 use crate::incoming::trouble;
 use crate::policy::{in_greylist, too_much};
-use crate::quota::{QuotaError, Quotas};
+use crate::quota::Quotas;
 use crate::session::no_such_user;
 use crate::transaction::is_postmaster;
 
@@ -30,24 +31,16 @@ impl Dialogue {
         recipient: Recipient,
         parameters: &RcptParameters,
     ) -> Reply {
+        let known = self.ahead.take(&recipient);
         if let Some(refusal) = self.refusal_of_sender(&recipient).await {
             return refusal;
         }
-        let delimiter = self.shared.config.smtp.recipient_delimiter;
-        let (quotas, size) = (self.quotas(), self.session.declared_size());
-        let (sender, standing) = (self.session.sender().cloned().flatten(), self.standing());
-        let answer = self.ask(move |directory| {
-            let address = match recipient {
-                Recipient::Address(address) => Some(address),
-                Recipient::Postmaster => directory.postmaster()?,
-            };
-            let Some(address) = address else { return Ok::<_, QuotaError>(None) };
-            let resolution =
-                directory.resolve(&address, Sender { address: sender.as_ref(), standing }, delimiter)?;
-            Ok(Some((address, quotas.with_room(resolution, size, delimiter)?)))
-        });
-        match answer.await {
-            Some(Some((address, Some(resolution)))) => {
+        let found = match known {
+            Some(found) => found,
+            None => self.look_up(recipient).await,
+        };
+        match found {
+            Found::Known(address, resolution) => {
                 if matches!(resolution, Resolution::Foreign) {
                     self.note_correspondent(&address).await;
                 }
@@ -59,13 +52,60 @@ impl Dialogue {
                 }
                 self.session.recipient_checked(address, parameters, Some(resolution))
             }
-            Some(Some((address, None))) => {
+            Found::Full(address) => {
                 info!(%address, "recipient refused: the mailbox is full");
                 self.quotas().full()
             }
-            Some(None) => no_such_user(),
-            None => trouble(),
+            Found::Nobody => no_such_user(),
+            Found::Trouble => trouble(),
         }
+    }
+
+    /// What is found out about the first of these, and about those behind it, where all that is asked for is in memory: the way to another
+    /// thread and back takes much longer.
+    fn plain_accounts(&mut self, recipients: &[Recipient]) -> Option<Found> {
+        let (memory, default) = (self.shared.directory.in_memory()?, self.shared.config.quota.default);
+        let plain = |recipient: &Recipient| {
+            let Recipient::Address(address) = recipient else { return None };
+            let reached =
+                Reached { accounts: vec![memory.plain_account(address, default)?], ..Reached::default() };
+            Some((recipient.clone(), Found::Known(address.clone(), Resolution::Ours(reached))))
+        };
+        let mut found = recipients.iter().map_while(plain);
+        let (_, first) = found.next()?;
+        self.ahead = Ahead::new(found.collect());
+        Some(first)
+    }
+
+    /// Finds out about a recipient, and about those whose commands have come with its own. Milters are asked about each, who knows how
+    /// long, so that each is looked up when its turn has come.
+    async fn look_up(&mut self, recipient: Recipient) -> Found {
+        let mut recipients = vec![recipient];
+        if self.facts.is_none() {
+            recipients.extend(ahead::recipients(&self.input));
+        }
+        if let Some(found) = self.plain_accounts(&recipients) {
+            return found;
+        }
+        let question = Question {
+            sender: self.session.sender().cloned().flatten(),
+            standing: self.standing(),
+            size: self.session.declared_size(),
+            delimiter: self.shared.config.smtp.recipient_delimiter,
+            quotas: self.quotas(),
+        };
+        let found = self.ask(move |directory| {
+            let moment = directory.moment()?;
+            let found = recipients.into_iter().map(|it| {
+                let found = question.ask(&moment, &it);
+                (it, found)
+            });
+            Ok::<Vec<_>, DirectoryError>(found.collect())
+        });
+        let mut found = found.await.unwrap_or_default().into_iter();
+        let first = found.next().map_or(Found::Trouble, |(_, found)| found);
+        self.ahead = Ahead::new(found.collect());
+        first
     }
 
     /// Ours is who has logged in, who comes by LMTP, and who comes from a machine that is trusted.

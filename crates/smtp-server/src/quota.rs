@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mail_config::{FullMailbox, QuotaConfig};
-use mail_directory::{Directory, DirectoryError, Reached, Resolution};
+use mail_directory::{Directory, DirectoryError, Moment, Reached, Resolution};
 use mail_store::{Store, StoreError};
 use mail_types::{LocalRecipient, Usage};
 use smtp_proto::Reply;
@@ -31,6 +31,7 @@ impl Quotas {
     /// sender in the end. Blocks.
     pub(crate) fn with_room(
         &self,
+        moment: &Moment<'_>,
         resolution: Resolution,
         size: Option<u64>,
         delimiter: Option<char>,
@@ -40,7 +41,7 @@ impl Quotas {
         };
         let (mut with_room, mut full) = (Vec::new(), Vec::new());
         for recipient in accounts {
-            let quota = self.directory.quota(&recipient.account, self.config.default)?;
+            let quota = moment.quota(&recipient.account, self.config.default)?;
             if self.store.has_room(&recipient.account, quota, Usage::message(size.unwrap_or_default()))? {
                 with_room.push(recipient)
             } else {
@@ -65,9 +66,9 @@ impl Quotas {
         accounts: impl Iterator<Item = &'a LocalRecipient>,
         size: u64,
     ) -> Result<bool, QuotaError> {
-        let mut is_refused = false;
+        let (mut is_refused, moment) = (false, self.directory.moment()?);
         for LocalRecipient { account, .. } in accounts {
-            let (quota, more) = (self.directory.quota(account, self.config.default)?, Usage::message(size));
+            let (quota, more) = (moment.quota(account, self.config.default)?, Usage::message(size));
             if !quota.is_limited() {
                 return Ok(true); // nobody counts what has no limit
             }

@@ -23,6 +23,8 @@ use crate::transaction::Transaction;
 
 /// Octets read at once.
 const READ: usize = 16 * 1024;
+/// The same of a long message.
+const READ_MOST: usize = 64 * 1024;
 /// Octets that are hashed in less time than another thread takes to wake up.
 const SHORT: usize = 64 * 1024;
 
@@ -42,7 +44,7 @@ impl Dialogue {
                 incoming = spill(incoming).await?;
                 incoming.prepare();
             }
-            let read = self.read_data().await;
+            let read = self.read_data(incoming.piece.len()).await;
             if !matches!(read, Ok(true)) {
                 incoming.lose();
                 return read.map(|_| None);
@@ -168,7 +170,7 @@ impl Dialogue {
 
     /// What is here of the `left` octets of a chunk, at least one. `None` if the client left.
     async fn next_part(&mut self, left: &mut u64) -> io::Result<Option<BytesMut>> {
-        if self.input.is_empty() && !self.read_data().await? {
+        if self.input.is_empty() && !self.read_data(0).await? {
             return Ok(None);
         }
         let now = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -176,10 +178,11 @@ impl Dialogue {
         Ok(Some(self.input.split_to(now)))
     }
 
-    /// Reads more mail data; false if the client left or is too slow (RFC 5321 §4.5.3.2).
-    async fn read_data(&mut self) -> io::Result<bool> {
+    /// Reads more mail data; false if the client left or is too slow (RFC 5321 §4.5.3.2). A message that is `long` so far is read in
+    /// larger parts.
+    async fn read_data(&mut self, long: usize) -> io::Result<bool> {
         self.flush().await?;
-        self.input.reserve(READ);
+        self.input.reserve(long.clamp(READ, READ_MOST));
         let read = self.connection.stream.read_buf(&mut self.input);
         match timeout(self.shared.config.smtp.data_timeout, read).await {
             Ok(read) => Ok(read? > 0),

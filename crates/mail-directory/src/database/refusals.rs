@@ -7,10 +7,6 @@ impl Database {
     /// True if one of these is refused.
     pub(crate) fn refuses(&self, account: &str, senders: &[String]) -> Result<bool> {
         self.with(|connection| {
-            let mut any = connection.prepare_cached("SELECT 1 FROM refusal WHERE account = ?1")?;
-            if !any.exists([account])? {
-                return Ok(false);
-            }
             let mut one =
                 connection.prepare_cached("SELECT 1 FROM refusal WHERE account = ?1 AND sender = ?2")?;
             for sender in senders {
@@ -20,6 +16,11 @@ impl Database {
             }
             Ok(false)
         })
+    }
+
+    /// True if somebody is refused.
+    pub(crate) fn refuses_any(&self, account: &str) -> Result<bool> {
+        self.exists("SELECT 1 FROM refusal WHERE account = ?1", account)
     }
 
     pub(crate) fn refusals(&self) -> Result<Vec<(String, String)>> {
