@@ -2,13 +2,15 @@ use std::fmt;
 use std::time::Duration;
 
 /// What one round of a work came to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Figure {
     /// The figure, in the work's unit.
     pub(crate) value: f64,
     /// The server's CPU time for it.
     pub(crate) cpu: Duration,
     pub(crate) unit: Unit,
+    /// What clients waited for meanwhile, the same things in each round, and how long.
+    pub(crate) waits: Vec<(&'static str, Duration)>,
 }
 
 /// What a figure counts, and whether more is better.
@@ -61,6 +63,22 @@ impl Report {
         let better = ours.first()?.unit.more_is_better();
         Some(if better { ours_typical / theirs_typical } else { theirs_typical / ours_typical })
     }
+
+    /// What clients waited for, each as a report of its own.
+    fn waits(&self) -> Vec<Self> {
+        let named = self.servers.iter().find_map(|(_, figures)| figures.first()).map(|it| it.waits.clone());
+        let of = |position: usize, figure: &Figure| {
+            let (_, took) = figure.waits.get(position)?;
+            let value = took.as_secs_f64() * 1000.0;
+            Some(Figure { value, cpu: figure.cpu, unit: Unit::Milliseconds, waits: Vec::new() })
+        };
+        let report = |(position, (work, _)): (usize, (&'static str, Duration))| {
+            let figures = |figures: &[Figure]| figures.iter().filter_map(|it| of(position, it)).collect();
+            let servers = self.servers.iter().map(|(name, all)| (*name, figures(all))).collect();
+            Self { work, servers }
+        };
+        named.unwrap_or_default().into_iter().enumerate().map(report).collect()
+    }
 }
 
 impl fmt::Display for Report {
@@ -83,7 +101,7 @@ impl fmt::Display for Report {
                 write!(f, "   {ratio:.2}")?;
             }
         }
-        Ok(())
+        self.waits().iter().try_for_each(|report| write!(f, "\n{report}"))
     }
 }
 

@@ -4,7 +4,9 @@ mod imap;
 mod pop3;
 mod smtp;
 mod stream;
+mod unverified;
 
 pub(crate) use imap::Imap;
 pub(crate) use pop3::Pop3;
-pub(crate) use smtp::Smtp;
+pub(crate) use smtp::{GREETING, Smtp};
+pub(crate) use unverified::unverified;

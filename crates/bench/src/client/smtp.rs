@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use base64::Engine as _;
@@ -10,20 +10,24 @@ use rustls::ClientConfig;
 use super::stream::{PATIENCE, Stream};
 
 /// How long a client waits to be greeted.
-const GREETING: Duration = Duration::from_secs(10);
+pub(crate) const GREETING: Duration = Duration::from_secs(10);
 
 /// An SMTP session.
 pub(crate) struct Smtp {
     stream: Stream,
     offers_login: bool,
+    /// How long it took to connect and to be greeted.
+    pub(crate) greeted: Duration,
 }
 
 impl Smtp {
     /// Connects, and is greeted.
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
-        let mut this = Self { stream: Stream::plain(address)?, offers_login: false };
+        let began = Instant::now();
+        let mut this = Self { stream: Stream::plain(address)?, offers_login: false, greeted: GREETING };
         this.stream.be_patient(GREETING)?;
         this.reply("220")?;
+        this.greeted = began.elapsed();
         this.stream.be_patient(PATIENCE)?;
         this.command("EHLO bench.test\r\n", "250")?;
         Ok(this)
@@ -43,12 +47,12 @@ impl Smtp {
         self.command(&format!("AUTH PLAIN {response}\r\n"), "235")
     }
 
-    /// Sends one message, its commands pipelined as real servers do.
-    pub(crate) fn send(&mut self, recipients: &[String], message: &[u8]) -> Result<()> {
+    /// Sends one message, its commands pipelined as real servers do. When its last octet was sent.
+    pub(crate) fn send(&mut self, recipients: &[String], message: &[u8]) -> Result<Instant> {
         self.send_as("sender@elsewhere.test", recipients, message)
     }
 
-    pub(crate) fn send_as(&mut self, sender: &str, recipients: &[String], message: &[u8]) -> Result<()> {
+    pub(crate) fn send_as(&mut self, sender: &str, recipients: &[String], message: &[u8]) -> Result<Instant> {
         let mut commands = format!("MAIL FROM:<{sender}>\r\n");
         for recipient in recipients {
             commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
@@ -62,7 +66,8 @@ impl Smtp {
         let mut data = message.to_vec();
         data.extend_from_slice(b".\r\n");
         self.stream.send(&data)?;
-        self.reply("250")
+        let sent = Instant::now();
+        self.reply("250").map(|()| sent)
     }
 
     pub(crate) fn quit(mut self) -> Result<()> {

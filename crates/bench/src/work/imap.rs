@@ -3,13 +3,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::{
-    Size, Work, address, as_it_is, at_once, measured, megabytes, milliseconds, nothing, per_second, with_each,
+    Size, Work, address, as_it_is, at_once, measured, megabytes, memory_of_each, milliseconds, nothing,
+    per_second, with_each,
 };
 use crate::client::Imap;
 use crate::maildir;
 use crate::peer::{PASSWORD, Peer, Server};
 use crate::process;
-use crate::report::{Figure, Unit};
+use crate::report::Figure;
 
 /// A server that does nothing for so long is at rest.
 const REST: Duration = Duration::from_secs(4);
@@ -250,7 +251,6 @@ fn store(server: &Server, sessions: usize, each: usize) -> Result<Figure> {
     Ok(per_second(sessions * each, took, cpu))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 KiB")]
 fn idle_memory(server: &Server, sessions: usize, under_tls: bool) -> Result<Figure> {
     let open_idle = |user: usize| {
         let mut session = open(server, user, under_tls)?;
@@ -260,12 +260,11 @@ fn idle_memory(server: &Server, sessions: usize, under_tls: bool) -> Result<Figu
     };
     // What the first sessions of a process cost is not what the next one does.
     let first = (0..20).map(open_idle).collect::<Result<Vec<_>>>()?;
-    let before = process::memory(server.pid);
-    let more = (0..sessions).map(|number| open_idle(number % 20)).collect::<Result<Vec<_>>>()?;
-    let after = process::memory(server.pid);
+    let (more, figure) = memory_of_each(server, sessions, || {
+        (0..sessions).map(|number| open_idle(number % 20)).collect::<Result<Vec<_>>>()
+    })?;
     drop((first, more));
-    let value = after.saturating_sub(before) as f64 / sessions as f64;
-    Ok(Figure { value, cpu: Duration::ZERO, unit: Unit::Kibibytes })
+    Ok(figure)
 }
 
 fn watchers(server: &Server, size: Size) -> Result<Figure> {

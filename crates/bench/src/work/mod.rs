@@ -5,6 +5,7 @@ mod imap_load;
 mod pop3;
 mod relay;
 mod smtp;
+mod smtp_waiting;
 
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ impl Size {
 pub(crate) struct Work {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
+    /// Ourselves where nobody else is measured.
     pub(crate) peer: Peer,
     /// Done once, before the rounds.
     pub(crate) prepare: fn(&Server, Size) -> Result<()>,
@@ -56,6 +58,7 @@ impl Work {
             .iter()
             .chain(relay::WORKS)
             .chain(relay::ALONE)
+            .chain(smtp_waiting::WORKS)
             .chain(imap::WORKS)
             .chain(imap_load::WORKS)
             .chain(pop3::WORKS)
@@ -76,16 +79,30 @@ fn measured<T>(server: &Server, act: impl FnOnce() -> Result<T>) -> Result<(T, D
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn per_second(count: usize, took: Duration, cpu: Duration) -> Figure {
-    Figure { value: count as f64 / took.as_secs_f64(), cpu, unit: Unit::PerSecond }
+    Figure { value: count as f64 / took.as_secs_f64(), cpu, unit: Unit::PerSecond, waits: Vec::new() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn megabytes(octets: u64, took: Duration, cpu: Duration) -> Figure {
-    Figure { value: octets as f64 / 1e6 / took.as_secs_f64(), cpu, unit: Unit::Megabytes }
+    let value = octets as f64 / 1e6 / took.as_secs_f64();
+    Figure { value, cpu, unit: Unit::Megabytes, waits: Vec::new() }
 }
 
 fn milliseconds(took: Duration, cpu: Duration) -> Figure {
-    Figure { value: took.as_secs_f64() * 1000.0, cpu, unit: Unit::Milliseconds }
+    Figure { value: took.as_secs_f64() * 1000.0, cpu, unit: Unit::Milliseconds, waits: Vec::new() }
+}
+
+/// The memory that each of so many sessions takes: what the server's grows by.
+#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52 KiB")]
+fn memory_of_each<T>(
+    server: &Server,
+    sessions: usize,
+    open: impl FnOnce() -> Result<T>,
+) -> Result<(T, Figure)> {
+    let before = process::memory(server.pid);
+    let open = open()?;
+    let value = process::memory(server.pid).saturating_sub(before) as f64 / sessions as f64;
+    Ok((open, Figure { value, cpu: Duration::ZERO, unit: Unit::Kibibytes, waits: Vec::new() }))
 }
 
 /// The time that 99 of 100 of these stay below.

@@ -75,7 +75,7 @@ fn memory_with(server: &Server, messages: usize) -> Result<Figure> {
         })
     })?;
     queue.remove(None)?;
-    Ok(Figure { value: most as f64, cpu, unit: Unit::Kibibytes })
+    Ok(Figure { value: most as f64, cpu, unit: Unit::Kibibytes, waits: Vec::new() })
 }
 
 fn restart(server: &Server, _: Size) -> Result<Figure> {

@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Size, Work, address, as_it_is, at_once, measured, megabytes, nothing, per_second};
-use crate::client::Smtp;
+use super::{Size, Work, address, as_it_is, at_once, measured, megabytes, ninety_ninth, nothing, per_second};
+use crate::client::{GREETING, Smtp, unverified};
 use crate::maildir;
 use crate::peer::{Peer, Server};
 use crate::report::Figure;
@@ -38,13 +38,17 @@ pub(super) const WORKS: &[Work] = &[
     work("smtp-starttls", "STARTTLS handshakes, 8 clients", handshakes),
 ];
 
-const fn work(name: &'static str, what: &'static str, run: fn(&Server, Size) -> Result<Figure>) -> Work {
+pub(super) const fn work(
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Server, Size) -> Result<Figure>,
+) -> Work {
     Work { name, what, peer: Peer::Postfix, prepare: nothing, before: as_it_is, run }
 }
 
 const ACCOUNTS: usize = 20;
 
-fn open(server: &Server) -> Result<Smtp> {
+pub(super) fn open(server: &Server) -> Result<Smtp> {
     Smtp::open(server.ports.smtp.context("no SMTP")?)
 }
 
@@ -55,19 +59,26 @@ fn deliver(server: &Server, sessions: usize, each: usize, octets: usize) -> Resu
 
 fn deliver_text(server: &Server, sessions: usize, each: usize, text: &str) -> Result<Figure> {
     let before = arrived(server, ACCOUNTS);
-    let (sent, took, cpu) = measured(server, || {
-        let sent = at_once(sessions, |number| {
+    let (told, took, cpu) = measured(server, || {
+        let told = at_once(sessions, |number| {
             // A session that is not greeted in time sends nothing: Postfix leaves half of 500 waiting.
-            let Ok(mut session) = open(server) else { return Ok(0) };
-            for _ in 0..each {
-                session.send(&[address(number % ACCOUNTS)], text.as_bytes())?;
-            }
-            session.quit().map(|()| each)
+            let Ok(mut session) = open(server) else { return Ok((GREETING, Vec::new())) };
+            let greeted = session.greeted;
+            let send = |_| {
+                let began = Instant::now();
+                session.send(&[address(number % ACCOUNTS)], text.as_bytes()).map(|_| began.elapsed())
+            };
+            let times = (0..each).map(send).collect::<Result<Vec<_>>>()?;
+            session.quit().map(|()| (greeted, times))
         })?;
-        let sent = sent.iter().sum();
-        until_arrived(server, ACCOUNTS, before + sent).map(|()| sent)
+        let sent = told.iter().map(|(_, times)| times.len()).sum::<usize>();
+        until_arrived(server, ACCOUNTS, before + sent).map(|()| told)
     })?;
-    Ok(per_second(sent, took, cpu))
+    let (greetings, times): (Vec<Duration>, Vec<Vec<Duration>>) = told.into_iter().unzip();
+    let (longest, times) = (greetings.into_iter().max().unwrap_or_default(), times.concat());
+    let figure = per_second(times.len(), took, cpu);
+    let waits = vec![(" longest to greeting", longest), (" message, 99th percent.", ninety_ninth(times))];
+    Ok(Figure { waits, ..figure })
 }
 
 fn single(server: &Server, size: Size) -> Result<Figure> {
@@ -106,7 +117,7 @@ fn to_many(server: &Server, size: Size) -> Result<Figure> {
 
 fn handshakes(server: &Server, size: Size) -> Result<Figure> {
     let (clients, each) = (8, size.of(100, 5));
-    let tls = server.tls();
+    let tls = unverified();
     let (_, took, cpu) = measured(server, || {
         at_once(clients, |_| (0..each).try_for_each(|_| open(server)?.secure(&tls)?.quit()))
     })?;
