@@ -121,10 +121,12 @@ fn what_is_told_from_memory_is_what_the_directory_says() {
     let Fixture { directory, .. } = fixture();
     let tell = |text: &str| directory.in_memory().unwrap().plain_account(&address(text), Quota::default());
     assert_eq!(tell("bob@example.org"), None, "nobody has asked yet");
+    let eve = address("eve@example.net");
     let names =
         ["Bob@example.org", "carol@Example.org", "bob+x@example.org", "info@example.org", "no@example.org"];
     for name in names.into_iter().chain(["postmaster@example.org", "bob@example.net"]) {
-        let resolution = directory.resolve(&address(name), Sender::default(), Some('+')).unwrap();
+        let sender = Sender { address: Some(&eve), ..Sender::default() };
+        let resolution = directory.resolve(&address(name), sender, Some('+')).unwrap();
         if let Some(account) = tell(name) {
             let reached = Reached { accounts: vec![account], ..Reached::default() };
             assert_eq!(resolution, Resolution::Ours(reached), "{name}");
