@@ -14,6 +14,7 @@ mod grammar;
 mod language;
 mod list;
 mod metadata;
+mod names;
 mod notify;
 mod quota;
 mod search;

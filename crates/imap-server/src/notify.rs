@@ -208,6 +208,24 @@ impl Notify {
         }
     }
 
+    /// Names the mailboxes of whose messages or annotations the client would hear, if it might do more than list them. RFC 5465 §3.1. Blocks.
+    pub(crate) fn tell_without_access(&self, session: &Session, out: &mut Output) -> Result<(), Failure> {
+        for name in self.directory.mailboxes() {
+            let Events { messages, annotations, .. } = self.events(name);
+            if !messages && !annotations {
+                continue;
+            }
+            let rights = match self.directory.shared.get(name) {
+                Some(place) => place.rights(),
+                None => self.access.find(name)?.rights(),
+            };
+            if !rights.contains(Rights::READ) {
+                out.line(format!("* LIST (\\NoAccess) \"/\" {}", session.shown(name)));
+            }
+        }
+        Ok(())
+    }
+
     /// The figures of a mailbox; `None` where there are none to tell.
     fn look(&self, name: &MailboxName) -> Option<MailboxStatus> {
         match self.status(name) {

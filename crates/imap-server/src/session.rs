@@ -329,10 +329,13 @@ impl Session {
     fn perform(
         &mut self,
         tag: &Tag,
-        command: Command,
+        mut command: Command,
         now: i64,
         out: &mut Output,
     ) -> Result<RespText, Failure> {
+        for name in command.mailboxes_mut() {
+            *name = mailbox::resolved(self, name)?;
+        }
         match command {
             Command::Noop | Command::Check => Ok(Text::Done.into()),
             Command::Enable(names) => Ok(self.enable(&names, out)),
@@ -342,8 +345,8 @@ impl Session {
                 Ok(Text::MailboxUnselected.into())
             }
             Command::Create(name, uses) => mailbox::create(self, name, &uses, out),
-            Command::Delete(name) => mailbox::delete(self, &name),
-            Command::Rename(from, to) => mailbox::rename(self, &from, to, out),
+            Command::Delete(name) => mailbox::delete(self, &name, out),
+            Command::Rename(from, to) => mailbox::rename(self, &from, &to, out),
             Command::Subscribe(name) => mailbox::subscribe(self, &name, true),
             Command::Unsubscribe(name) => mailbox::subscribe(self, &name, false),
             Command::List(request) => list::list(self, &request, out),

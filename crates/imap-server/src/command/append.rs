@@ -12,6 +12,8 @@ use tracing::{error, info};
 
 use crate::access::{Access, Place};
 use crate::answer::{Failure, Output, Status};
+use crate::command::list;
+use crate::command::mailbox::resolved;
 use crate::contents::unreadable;
 use crate::section;
 use crate::session::Session;
@@ -23,6 +25,8 @@ const MOST_MESSAGES: usize = 500;
 /// Messages on their way into a mailbox. Dropped uncommitted, they leave nothing.
 #[derive(Debug)]
 pub(crate) struct Appending {
+    /// As the client gave it.
+    given: MailboxName,
     name: MailboxName,
     place: Place,
     view: View,
@@ -60,14 +64,15 @@ impl Appending {
     /// Opens the mailbox that the messages go to.
     pub(crate) fn start(session: &mut Session, request: &AppendRequest) -> Result<Self, Failure> {
         let replaced = request.replaces.as_ref().map(|set| Replaced::find(session, set)).transpose()?;
-        let name = request.mailbox.clone();
+        let given = request.mailbox.clone();
+        let name = resolved(session, &given)?;
         let selected = session.selected().ok().map(|selected| Arc::clone(selected.mailbox()));
         let access = session.access()?;
         let place = access.check(&name, Rights::INSERT).map_err(Failure::try_create)?;
         let view = place.open().map_err(|error| Failure::from(error).try_create())?;
         place.limit()?;
         let (messages, announced, most) = (Vec::new(), Usage::default(), session.max_append());
-        Ok(Self { name, place, view, messages, announced, replaced, access, selected, most })
+        Ok(Self { given, name, place, view, messages, announced, replaced, access, selected, most })
     }
 
     /// Does what stands before the next literal.
@@ -186,6 +191,9 @@ impl Appending {
         let mut messages = messages.collect::<Result<Vec<_>, _>>()?;
         let validity = self.view.mailbox().uid_validity();
         let gone_target = |error: StoreError| Failure::from(error).try_create();
+        if self.name != self.given {
+            list::tell(session, &self.name, Some(&self.given), out)?;
+        }
         if let Some(Replaced { mailbox, uid, .. }) = self.replaced {
             let Some(new) = messages.pop() else { return Err(Failure::bad(Text::NoMessage)) };
             let new = if mailbox.is_in_account_of(self.view.mailbox()) {

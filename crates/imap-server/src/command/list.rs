@@ -125,6 +125,7 @@ pub(crate) fn list(session: &Session, request: &ListRequest, out: &mut Output) -
         .patterns
         .iter()
         .map(|pattern| Pattern::new(&request.reference, pattern, session.enabled.utf8))
+        .flat_map(|pattern| pattern.with_normalised(session.enabled.imap4rev2))
         .collect();
     let matches = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
     let names = Names::read(session)?;

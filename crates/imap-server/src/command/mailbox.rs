@@ -20,6 +20,20 @@ pub(crate) fn normalised(session: &Session, name: &MailboxName) -> MailboxName {
     session.enabled.imap4rev2.then(normalised).flatten().unwrap_or_else(|| name.clone())
 }
 
+/// The mailbox that a client means by a name: where there is none of the very name, that of the name in Net-Unicode. RFC 9051 §5.1.
+pub(crate) fn resolved(session: &Session, name: &MailboxName) -> Result<MailboxName, Failure> {
+    let normalised = normalised(session, name);
+    if normalised == *name {
+        return Ok(normalised);
+    }
+    let place = session.access()?.find(name);
+    match place.and_then(|place| Ok(place.account().open(place.name())?)) {
+        Ok(_) => Ok(name.clone()),
+        Err(Failure::Store(StoreError::NoSuchMailbox(_))) => Ok(normalised),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// One mailbox has one use here, and none of those that would be views of all mail. RFC 6154 §3, §5.3.
 pub(crate) fn create(
     session: &mut Session,
@@ -75,7 +89,12 @@ fn may_create(session: &Session, name: &MailboxName) -> Result<Place, Failure> {
 }
 
 /// A session that deletes the mailbox it selected has none selected then.
-pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<RespText, Failure> {
+pub(crate) fn delete(
+    session: &mut Session,
+    given: &MailboxName,
+    out: &mut Output,
+) -> Result<RespText, Failure> {
+    let name = &resolved(session, given)?;
     let place = session.check(name, Rights::DELETE)?;
     let account = place.account();
     match account.delete(place.name()) {
@@ -91,18 +110,20 @@ pub(crate) fn delete(session: &mut Session, name: &MailboxName) -> Result<RespTe
     }
     info!(mailbox = %name, "deleted");
     session.knows_names(|it| it == name);
+    if name != given {
+        list::tell(session, name, Some(given), out)?;
+    }
     Ok(Text::MailboxDeleted.into())
 }
 
 /// A session that renames the mailbox it selected goes on in it.
 pub(crate) fn rename(
     session: &mut Session,
-    from: &MailboxName,
-    to: MailboxName,
+    given: &MailboxName,
+    given_new: &MailboxName,
     out: &mut Output,
 ) -> Result<RespText, Failure> {
-    let given = to;
-    let to = &normalised(session, &given);
+    let (from, to) = (&resolved(session, given)?, &normalised(session, given_new));
     let access = session.access()?;
     let (old, new) = (access.check(from, Rights::DELETE)?, may_create(session, to)?);
     if !Arc::ptr_eq(old.account(), new.account()) {
@@ -125,8 +146,8 @@ pub(crate) fn rename(
         let place = access.find(&name)?;
         selected.follow(name, place)?;
     }
-    if *to != given {
-        list::tell(session, to, Some(from), out)?;
+    if (from, to) != (given, given_new) {
+        list::tell(session, to, Some(given), out)?;
     }
     Ok(Text::MailboxRenamed.into())
 }

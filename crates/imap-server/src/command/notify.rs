@@ -20,7 +20,9 @@ pub(crate) fn notify(
     let mut notify = None;
     if !wanted.groups.is_empty() {
         let begun = Notify::begin(session.access()?, wanted.groups, session.max_notify_mailboxes());
-        notify = Some(Box::new(begun?));
+        let begun = begun?;
+        begun.tell_without_access(session, out)?;
+        notify = Some(Box::new(begun));
     }
     if let Some(notify) = notify.as_mut().filter(|_| status) {
         notify.tell_all(session, out);

@@ -1,9 +1,10 @@
 //! The patterns of LIST and LSUB. RFC 3501 §6.3.8.
 
 use mail_types::MailboxName;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// A pattern applied to its reference, in Unicode.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pattern(Vec<char>);
 
 impl Pattern {
@@ -27,6 +28,13 @@ impl Pattern {
             decoded.extend(last);
         }
         Self(decoded.chars().collect())
+    }
+
+    /// It and, if it is not that, the same in Net-Unicode, which finds what a name that is not would be taken for. RFC 9051 §5.1.
+    pub(crate) fn with_normalised(self, wanted: bool) -> impl Iterator<Item = Self> {
+        let normalised = Self(self.0.iter().copied().nfc().collect());
+        let normalised = (wanted && normalised != self).then_some(normalised);
+        std::iter::once(self).chain(normalised)
     }
 
     pub(crate) fn ends_with_percent(&self) -> bool {
@@ -114,6 +122,16 @@ mod tests {
     fn a_pattern_in_utf8_is_not_decoded() {
         let pattern = Pattern::new(b"", "&U,BTFw-/台%".as_bytes(), true);
         assert!(pattern.matches(&"&U,BTFw-/台北".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_pattern_finds_what_it_is_in_net_unicode() {
+        let name = "Caf\u{e9}".parse().unwrap();
+        let finds = |wanted| {
+            let pattern = Pattern::new(b"", "Cafe\u{301}%".as_bytes(), true);
+            pattern.with_normalised(wanted).any(|pattern| pattern.matches(&name))
+        };
+        assert!(finds(true) && !finds(false));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::answer::{Failure, Output, Status};
 use crate::command::expunge::deleted;
 use crate::command::fetch::FetchJob;
 use crate::command::list;
-use crate::command::mailbox::normalised;
+use crate::command::mailbox::resolved;
 use crate::command::resync::resync;
 use crate::selected::SelectedMailbox;
 use crate::session::{Answer, Session, State};
@@ -31,8 +31,7 @@ pub(crate) fn select(
     wanted: &Wanted<'_>,
     out: &mut Output,
 ) -> Result<Answer, Failure> {
-    let Wanted { mut name, params, read_only } = *wanted;
-    let (converted, mut given) = (normalised(session, name), None);
+    let Wanted { name: given, params, read_only } = *wanted;
     if params.qresync.is_some() && !session.enabled.qresync {
         return Err(Failure::bad(Text::EnableQresyncFirst));
     }
@@ -41,23 +40,13 @@ pub(crate) fn select(
         out.say(Status::Ok, Text::NextMailbox.coded("CLOSED"));
     }
     let account = Arc::clone(session.account()?);
-    let access = session.access()?;
-    let open = |name: &MailboxName| -> Result<SelectedMailbox, Failure> {
-        let place = access.check(name, Rights::READ)?;
-        Ok(SelectedMailbox::open(name.clone(), place, read_only, session.enabled)?)
-    };
-    let mut selected = match open(name) {
-        Err(Failure::Store(StoreError::NoSuchMailbox(_))) if converted != *name => {
-            given = Some(name);
-            name = &converted;
-            open(name)?
-        }
-        result => result?,
-    };
+    let name = &resolved(session, given)?;
+    let place = session.access()?.check(name, Rights::READ)?;
+    let mut selected = SelectedMailbox::open(name.clone(), place, read_only, session.enabled)?;
     selected.hear(session.events.clone(), out);
     tell(&mut selected, out);
     if session.enabled.imap4rev2 {
-        list::tell(session, name, given, out)?;
+        list::tell(session, name, Some(given).filter(|given| *given != name), out)?;
     }
     info!(mailbox = %name, read_only, "selected");
     let missed = params.qresync.as_ref().map(|client| resync(&selected, client, out));
