@@ -8,6 +8,7 @@ mod milter;
 mod paths;
 mod reader;
 mod relay;
+mod reports;
 mod reputation;
 mod units;
 mod verdicts;
@@ -21,7 +22,11 @@ use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 pub use dns::DnsConfig;
 pub use events::EventsConfig;
 pub use milter::{Milter, MilterAddress, MilterDefault};
-pub use relay::{RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost, TlsReportsConfig};
+pub use relay::{
+    RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost, TlsReportsConfig,
+    host_and_port as parse_host_and_port,
+};
+pub use reports::ReportsConfig;
 pub use reputation::ReputationConfig;
 pub use units::{duration as parse_duration, show_size, size as parse_size};
 pub use verdicts::{
@@ -49,6 +54,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// Where mail for elsewhere goes.
     pub relay: RelayConfig,
+    /// What others report about mail in our name.
+    pub reports: ReportsConfig,
     /// What block lists say of us.
     pub reputation: ReputationConfig,
     /// Reading by IMAP.
@@ -77,6 +84,7 @@ impl Config {
             smtp: SmtpConfig::default(),
             queue: QueueConfig::default(),
             relay: RelayConfig::default(),
+            reports: ReportsConfig::default(),
             reputation: ReputationConfig::default(),
             imap: ImapConfig::default(),
             pop3: Pop3Config::default(),

@@ -12,7 +12,7 @@ use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DAY, FullMailbox,
     ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, SmtpConfig, TlsConfig,
 };
-use crate::{dns, events, milter, relay, reputation, verdicts};
+use crate::{dns, events, milter, relay, reports, reputation, verdicts};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
@@ -79,6 +79,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
         smtp: reader.table("smtp", |reader| smtp(reader, has_certificate)),
         queue: reader.table("queue", queue),
         relay: reader.table("relay", relay::read),
+        reports: reader.table("reports", reports::read),
         reputation: reader.table("reputation", reputation::read),
         imap: reader.table("imap", |reader| imap(reader, has_certificate)),
         pop3: reader.table("pop3", |reader| pop3(reader, has_certificate)),

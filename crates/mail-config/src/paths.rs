@@ -53,6 +53,18 @@ impl Config {
         self.data_dir.join("trust.sqlite")
     }
 
+    /// The database of what others report about mail in our name.
+    #[must_use]
+    pub fn reports_file(&self) -> PathBuf {
+        self.data_dir.join("reports.sqlite")
+    }
+
+    /// The folder of messages with such reports that are not read yet: on the file system of the mail, so that a link to it is enough.
+    #[must_use]
+    pub fn reports_dir(&self) -> PathBuf {
+        self.mail_dir().join(".reports")
+    }
+
     /// The event log's folder.
     #[must_use]
     pub fn events_dir(&self) -> PathBuf {

@@ -319,7 +319,9 @@ fn relay_password(reader: &Reader<'_, '_>, file: &Path) -> Option<Secret<String>
     None
 }
 
-pub(crate) fn host_and_port(text: &str) -> Option<(String, u16)> {
+/// `mx.example.net:25`, `192.0.2.1:25`, `[2001:db8::1]:25`: the host without brackets, and the port.
+#[must_use]
+pub fn host_and_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let valid = match bare {

@@ -270,7 +270,7 @@ pub struct Operation {
     /// The message's name in the queue; `None` for all messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_id: Option<String>,
-    /// `retry`, `hold`, `release` or `remove`.
+    /// `retry`, `hold`, `release`, `remove`, `reroute` or `reroute back`.
     pub operation: String,
 }
 

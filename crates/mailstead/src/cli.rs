@@ -14,7 +14,7 @@ use crate::store::export::Format;
 pub(crate) use dkim::{DkimCommand, DkimListArguments};
 pub(crate) use moment::Moment;
 pub(crate) use queue::{QueueArguments, QueueCommand, QueueSelection};
-pub(crate) use report::{Grouping, ReportArguments};
+pub(crate) use report::{Grouping, ReceivedArguments, ReceivedReports, ReportArguments};
 
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
 #[derive(Debug, Parser)]
@@ -60,7 +60,8 @@ pub(crate) enum Command {
     Trace(TraceArguments),
     /// Counts what came of mail: received, sent, deferred, bounced, refused, and why
     ///
-    /// Recipients are counted, of what is deferred attempts. Reads the event log, while the servers run and while they don't.
+    /// Recipients are counted, of what is deferred attempts. Reads the event log, while the servers run and while they don't. With a command it shows
+    /// what others report about mail in our name.
     Report(ReportArguments),
     /// Checks the config
     #[command(subcommand)]

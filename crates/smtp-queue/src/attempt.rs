@@ -157,8 +157,8 @@ impl Deliverer {
         for position in attempt.due(now) {
             let Some(recipient) = attempt.message.recipients.get(position) else { continue };
             let sender = attempt.message.sender.as_ref();
-            let is_meant =
-                here || self.relay.routes.to(sender, recipient.address.domain()) == attempt.destination;
+            let (domain, hop) = (recipient.address.domain(), recipient.next_hop.as_ref());
+            let is_meant = here || self.relay.routes.by(sender, domain, hop) == attempt.destination;
             match self.local.route(&recipient.address, sender) {
                 Route::Local(_) if here && is_over => over.push(position),
                 Route::Elsewhere if is_meant && !here && is_over => over.push(position),

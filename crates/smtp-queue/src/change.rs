@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::{Filter, Queue, QueueError, QueueId, QueuedMessage};
+use crate::{Filter, NextHop, Queue, QueueError, QueueId, QueuedMessage};
 
 /// Messages that are read, and then changed in one transaction: so no operator's change holds up for long who adds to the queue.
 const PAGE: usize = 500;
 
 /// What an operator does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Recipients are tried at once, but for those held by an operator or by their sender.
     Retry,
@@ -21,6 +21,8 @@ pub enum Change {
     },
     /// Messages are removed, and nobody told.
     Remove,
+    /// Recipients go to this host, or again where the config says, and are tried at once.
+    Reroute(Option<NextHop>),
 }
 
 /// A message, and the places of the recipients that are meant.
@@ -53,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// Changes what the filter means: [`Change::Retry`] its recipients, all else whole messages. Shows `see` the messages that were changed,
+    /// Changes what the filter means: [`Change::Retry`] and [`Change::Reroute`] recipients, all else whole messages. Shows `see` the messages that were changed,
     /// some at a time, and tells how many they were. What goes through the queue meanwhile is as it finds it.
     ///
     /// # Errors
@@ -61,7 +63,7 @@ impl Queue {
     pub fn change(
         &self,
         filter: &Filter,
-        change: Change,
+        change: &Change,
         mut see: impl FnMut(&[QueueId]),
     ) -> Result<usize, QueueError> {
         let mut count = 0;
@@ -83,7 +85,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
-    pub fn change_one(&self, id: &QueueId, change: Change) -> Result<usize, QueueError> {
+    pub fn change_one(&self, id: &QueueId, change: &Change) -> Result<usize, QueueError> {
         let missing = || QueueError::NoSuchMessage(id.clone());
         let message = self.show(id)?.ok_or_else(missing)?;
         let meant = Meant { recipients: (0..message.recipients.len()).collect(), id: message.id };

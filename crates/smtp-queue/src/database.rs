@@ -29,7 +29,7 @@ pub use notices::Notice;
 pub(crate) use operator::Selection;
 use row::{body_code, state_code, timestamp};
 
-const FORMAT: i64 = 7;
+const FORMAT: i64 = 8;
 /// The tables of format [`SCHEMA_FORMAT`]; a new database is brought from it to [`FORMAT`] as an old one is.
 const SCHEMA_FORMAT: usize = 5;
 const SCHEMA: &str = "
@@ -71,8 +71,8 @@ const SCHEMA: &str = "
 ";
 /// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
 /// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures, 5 of no messages without a file, 6 of no
-/// senders beside recipients and of no notices.
-const UPGRADES: [&str; 6] = [
+/// senders beside recipients and of no notices, 7 of no ways that operators chose.
+const UPGRADES: [&str; 7] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
@@ -95,15 +95,17 @@ const UPGRADES: [&str; 6] = [
     "ALTER TABLE recipient ADD COLUMN sender TEXT NOT NULL DEFAULT '';
      UPDATE recipient SET sender = coalesce((SELECT sender FROM message WHERE id = message), '');
      CREATE TABLE notice (subject TEXT PRIMARY KEY, text TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+    "ALTER TABLE recipient ADD COLUMN next_hop TEXT;",
 ];
 /// What is due is found in it alone, without a look at the table. Older versions had one without the address, then one without the
-/// priority, then one without the sender.
+/// priority, then one without the sender, then one without the next hop.
 const INDEX: &str = "
-    CREATE INDEX IF NOT EXISTS recipient_due_of_sender ON recipient (priority, next_attempt, address, sender)
+    CREATE INDEX IF NOT EXISTS recipient_due_by_hop ON recipient (priority, next_attempt, address, sender, next_hop)
         WHERE next_attempt IS NOT NULL;
     DROP INDEX IF EXISTS recipient_due;
     DROP INDEX IF EXISTS recipient_due_at;
     DROP INDEX IF EXISTS recipient_due_by_priority;
+    DROP INDEX IF EXISTS recipient_due_of_sender;
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -262,7 +264,7 @@ impl Database {
     ) -> rusqlite::Result<ControlFlow<(), Option<Timestamp>>> {
         let priority = row::priority(number, 0)?;
         let mut statement = self.connection.prepare_cached(
-            "SELECT next_attempt, message, address, sender FROM recipient
+            "SELECT next_attempt, message, address, sender, next_hop FROM recipient
              WHERE next_attempt IS NOT NULL AND priority = ?1 ORDER BY next_attempt",
         )?;
         let mut rows = statement.query([number])?;
@@ -272,7 +274,8 @@ impl Database {
                 return Ok(ControlFlow::Continue(Some(moment)));
             }
             let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
-            let due = Due { message: text(1)?, recipient: text(2)?, sender: text(3)?, priority };
+            let next_hop = row.get_ref(4)?.as_str_or_null()?;
+            let due = Due { message: text(1)?, recipient: text(2)?, sender: text(3)?, next_hop, priority };
             if offer(&due).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -341,7 +344,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 
 /// Writes only where something is to be changed.
 fn index(connection: &Connection) -> rusqlite::Result<()> {
-    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_of_sender'";
+    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_by_hop'";
     if connection.query_row(count, [], |row| row.get::<_, i64>(0))? == 0 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
     }

@@ -20,6 +20,7 @@ mod exchanges;
 mod figures;
 mod filter;
 mod handling;
+mod hop;
 mod local;
 mod message;
 mod message_file;
@@ -43,6 +44,7 @@ pub use dsn::Action;
 pub use error::QueueError;
 pub use filter::{Filter, SenderFilter, WaitState};
 pub use handling::{Deadline, Handling};
+pub use hop::{NextHop, NextHopError};
 pub use message::{
     Diagnosis, Envelope, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Requests, Summary,
 };

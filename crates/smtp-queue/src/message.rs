@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use mail_types::Address;
 use smtp_proto::{Body, RcptParameters, Reply, Return, Status};
 
-use crate::Handling;
+use crate::{Handling, NextHop};
 
 /// How much of a reply's text is kept.
 const MAX_TEXT: usize = 1024;
@@ -133,6 +133,8 @@ pub struct QueuedRecipient {
     pub parameters: RcptParameters,
     /// It was late already at an attempt, which its sender was told if it wants to hear that.
     pub warned: bool,
+    /// Where it goes instead of where the config says: an operator chose that.
+    pub next_hop: Option<NextHop>,
 }
 
 /// A queued message, whole.

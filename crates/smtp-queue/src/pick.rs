@@ -23,6 +23,8 @@ pub(crate) struct Due<'a> {
     /// The reverse path; empty for `<>`.
     pub(crate) sender: &'a str,
     pub(crate) recipient: &'a str,
+    /// That an operator chose.
+    pub(crate) next_hop: Option<&'a str>,
     pub(crate) priority: Priority,
 }
 
@@ -82,21 +84,31 @@ impl<'a> Picker<'a> {
     }
 
     fn destination(&mut self, due: &Due<'_>) -> Destination {
-        let Due { sender, recipient, .. } = *due;
+        let Due { sender, recipient, next_hop, .. } = *due;
+        // Few are: they are looked at anew each time.
+        if next_hop.is_some() {
+            return self.destination_of(sender, recipient, next_hop);
+        }
         let sender = if self.routes.look_at_senders() { sender } else { "" };
         let domain = recipient.rsplit_once('@').map_or(recipient, |(_, domain)| domain);
         if let Some(known) = self.known.get(sender).and_then(|known| known.get(domain)) {
             return known.clone();
         }
-        // What can't be read is told as any failure of a local delivery is.
-        let destination = match recipient.parse::<Address>() {
-            Ok(address) if !self.here.contains(address.domain()) => {
-                self.routes.to(sender.parse().ok().as_ref(), address.domain())
-            }
-            Ok(_) | Err(_) => Way::Here.into(),
-        };
+        let destination = self.destination_of(sender, recipient, None);
         self.known.entry(sender.to_owned()).or_default().insert(domain.to_owned(), destination.clone());
         destination
+    }
+
+    /// What can't be read is told as any failure of a local delivery is.
+    fn destination_of(&self, sender: &str, recipient: &str, next_hop: Option<&str>) -> Destination {
+        let sender = sender.parse().ok();
+        match recipient.parse::<Address>() {
+            Ok(address) if !self.here.contains(address.domain()) => {
+                let next_hop = next_hop.and_then(|it| it.parse().ok());
+                self.routes.by(sender.as_ref(), address.domain(), next_hop.as_ref())
+            }
+            Ok(_) | Err(_) => Way::Here.into(),
+        }
     }
 }
 
@@ -109,7 +121,7 @@ mod tests {
     const NORMAL: Priority = Priority::NORMAL;
 
     fn due<'a>(message: &'a str, recipient: &'a str, priority: Priority) -> Due<'a> {
-        Due { message, sender: "carol@example.org", recipient, priority }
+        Due { message, sender: "carol@example.org", recipient, next_hop: None, priority }
     }
 
     fn mail_hosts(domain: &str) -> Destination {
@@ -163,5 +175,21 @@ mod tests {
         }
         let picked: Vec<_> = picker.picked.iter().map(|it| it.id.0.as_str()).collect();
         assert_eq!(picked, ["m1", "m2"]);
+    }
+
+    #[test]
+    fn what_an_operator_sent_another_way_is_for_a_destination_of_its_own() {
+        let routes = Routes::new(&RelayConfig::default());
+        let ours: Domain = "example.org".parse().unwrap();
+        let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[]);
+        let usual = due("m1", "a@x.test", NORMAL);
+        let other = Due { next_hop: Some("other.test:26"), ..due("m1", "b@x.test", NORMAL) };
+        let here = Due { recipient: "alice@example.org", ..other };
+        for due in [usual, other, here] {
+            assert!(picker.offer(&due).is_continue());
+        }
+        let found: Vec<_> = picker.picked.iter().map(|it| it.destination.way.clone()).collect();
+        let hop = Way::Host("other.test:26".parse().unwrap());
+        assert_eq!(found, [Way::MailHosts("x.test".parse().unwrap()), hop, Way::Here]);
     }
 }

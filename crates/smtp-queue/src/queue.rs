@@ -185,7 +185,7 @@ impl Queue {
     pub(crate) fn change_some(
         &self,
         meant: &[Meant],
-        change: change::Change,
+        change: &change::Change,
         now: Timestamp,
     ) -> Result<Vec<QueueId>, QueueError> {
         let changed = self.writer.alone().change(meant, change, now)?;

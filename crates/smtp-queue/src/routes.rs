@@ -3,6 +3,8 @@
 use mail_config::{RelayConfig, RelaySource, Route, Smarthost};
 use mail_types::{Address, Domain};
 
+use crate::NextHop;
+
 /// What takes mail: deliveries to one are counted, and its connections are kept for the next message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Destination {
@@ -20,6 +22,8 @@ pub(crate) enum Way {
     Smarthost(usize),
     /// The mail hosts of this domain, or the host of this address literal.
     MailHosts(Domain),
+    /// A host that an operator chose.
+    Host(NextHop),
     /// Nothing says where.
     Nowhere,
 }
@@ -97,6 +101,25 @@ impl Routes {
             Some(None) => Way::MailHosts(domain.clone()),
             None => Way::Nowhere,
         };
+        self.with_source(way, sender)
+    }
+
+    /// The same, but for the host that an operator chose: as the config has it where it has that one.
+    pub(crate) fn by(
+        &self,
+        sender: Option<&Address>,
+        domain: &Domain,
+        next_hop: Option<&NextHop>,
+    ) -> Destination {
+        let Some(hop) = next_hop else { return self.to(sender, domain) };
+        let is_it = |it: &Smarthost| {
+            it.socket.is_none() && it.port == hop.port && it.host.eq_ignore_ascii_case(&hop.host)
+        };
+        let known = self.smarthosts.iter().position(is_it);
+        self.with_source(known.map_or_else(|| Way::Host(hop.clone()), Way::Smarthost), sender)
+    }
+
+    fn with_source(&self, way: Way, sender: Option<&Address>) -> Destination {
         let has_source = !matches!(way, Way::Nowhere);
         let source = self.sources.iter().position(|source| source.is_of(sender)).filter(|_| has_source);
         Destination { way, source }
@@ -130,7 +153,7 @@ mod tests {
         let found = match routes.to(sender.as_ref(), &domain.parse().unwrap()).way {
             Way::Smarthost(place) => routes.smarthosts()[place].host.clone(),
             Way::MailHosts(domain) => format!("mx of {domain}"),
-            other @ (Way::Here | Way::Nowhere) => format!("{other:?}"),
+            other @ (Way::Here | Way::Host(_) | Way::Nowhere) => format!("{other:?}"),
         };
         assert_eq!(found, expected, "{domain}");
     }

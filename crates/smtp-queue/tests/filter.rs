@@ -25,6 +25,7 @@ fn recipient(address: &str, attempts: u32, state: RecipientState) -> QueuedRecip
         diagnosis: (attempts > 0).then_some(diagnosis),
         parameters: RcptParameters::default(),
         warned: false,
+        next_hop: None,
     }
 }
 

@@ -141,7 +141,7 @@ fn all() -> Filter {
 }
 
 /// What operators see of those whose recipients are at example.net, after the change.
-fn changed(queue: &Queue, change: Change, filter: &Filter) -> Vec<QueueId> {
+fn changed(queue: &Queue, change: &Change, filter: &Filter) -> Vec<QueueId> {
     let mut seen = Vec::new();
     let count = queue.change(filter, change, |ids| seen.extend_from_slice(ids)).unwrap();
     assert_eq!(count, seen.len());
@@ -162,20 +162,40 @@ fn what_messages_have_in_common_says_which_are_changed() {
     let of_domain = Filter { domain: Some("example.net".parse().unwrap()), ..all() };
 
     let before = [next(&both, 0), next(&both, 1)];
-    assert_eq!(changed(&queue, Change::Retry, &of_domain), slice::from_ref(&both));
+    assert_eq!(changed(&queue, &Change::Retry, &of_domain), slice::from_ref(&both));
     assert!(next(&both, 0) > before[0], "who is meant is tried now");
     assert_eq!(next(&both, 1), before[1], "who is not meant waits for its time");
-    assert_eq!(changed(&queue, Change::Hold, &of_domain), slice::from_ref(&both));
+    assert_eq!(changed(&queue, &Change::Hold, &of_domain), slice::from_ref(&both));
     assert_eq!([next(&both, 0), next(&both, 1)], [None, None]);
     assert!(next(&other, 0).is_some());
     let held = Filter { state: Some(WaitState::Held), ..all() };
-    assert_eq!(changed(&queue, Change::Release { early: false }, &held), slice::from_ref(&both));
+    assert_eq!(changed(&queue, &Change::Release { early: false }, &held), slice::from_ref(&both));
     assert!(next(&both, 0).is_some());
-    assert!(changed(&queue, Change::Release { early: false }, &held).is_empty());
-    assert_eq!(changed(&queue, Change::Remove, &of_domain), slice::from_ref(&both));
+    assert!(changed(&queue, &Change::Release { early: false }, &held).is_empty());
+    assert_eq!(changed(&queue, &Change::Remove, &of_domain), slice::from_ref(&both));
     assert_eq!((queue.show(&both).unwrap(), files(folder.path())), (None, 1));
-    assert_eq!(changed(&queue, Change::Remove, &all()), [other]);
+    assert_eq!(changed(&queue, &Change::Remove, &all()), [other]);
     assert_eq!((queue.summary().unwrap().messages, files(folder.path())), (0, 0));
+}
+
+#[test]
+fn recipients_that_are_sent_another_way_can_be_sent_the_usual_one_again() {
+    let (_folder, queue) = open();
+    let envelope =
+        Envelope { recipients: vec![address("bob@example.net"), address("eve@example.com")], ..envelope() };
+    let id = add_to(&queue, &envelope);
+    let hops = || -> Vec<Option<String>> {
+        let message = queue.show(&id).unwrap().unwrap();
+        message.recipients.iter().map(|it| it.next_hop.as_ref().map(ToString::to_string)).collect()
+    };
+    let of_domain = Filter { domain: Some("example.net".parse().unwrap()), ..all() };
+    let there = Change::Reroute(Some("other.example:26".parse().unwrap()));
+    assert_eq!(changed(&queue, &there, &of_domain), slice::from_ref(&id));
+    assert_eq!(hops(), [Some("other.example:26".to_owned()), None]);
+    queue.change_one(&id, &there).unwrap();
+    assert_eq!(hops(), [Some("other.example:26".to_owned()), Some("other.example:26".to_owned())]);
+    changed(&queue, &Change::Reroute(None), &of_domain);
+    assert_eq!(hops(), [None, Some("other.example:26".to_owned())]);
 }
 
 #[test]
@@ -193,7 +213,7 @@ fn a_queue_of_many_pages_is_gone_through_once() {
     let mut expected = ids;
     expected.sort();
     assert_eq!(seen, expected);
-    assert_eq!(changed(&queue, Change::Remove, &all()).len(), 1203);
+    assert_eq!(changed(&queue, &Change::Remove, &all()).len(), 1203);
 }
 
 /// RFC 4865
@@ -208,19 +228,19 @@ fn what_its_sender_holds_back_goes_early_only_when_an_operator_says_so() {
     let message = || queue.show(&id).unwrap().unwrap();
     let scheduled = Filter { state: Some(WaitState::Scheduled), ..all() };
     for change in [Change::Retry, Change::Release { early: false }] {
-        assert_eq!(changed(&queue, change, &scheduled).len(), 1);
+        assert_eq!(changed(&queue, &change, &scheduled).len(), 1);
         assert!(message().recipients.iter().all(|it| it.next_attempt >= Some(later)), "{change:?}");
     }
     // Held and let go again it still waits for its time.
-    queue.change_one(&id, Change::Hold).unwrap();
-    queue.change_one(&id, Change::Release { early: false }).unwrap();
+    queue.change_one(&id, &Change::Hold).unwrap();
+    queue.change_one(&id, &Change::Release { early: false }).unwrap();
     assert_eq!(message().recipients[0].next_attempt, Some(later));
-    assert_eq!(changed(&queue, Change::Release { early: true }, &scheduled).len(), 1);
+    assert_eq!(changed(&queue, &Change::Release { early: true }, &scheduled).len(), 1);
     let now = Timestamp::now();
     assert!(message().recipients.iter().all(|it| it.next_attempt.is_some_and(|next| next <= now)));
     assert!(message().handling.release.is_some_and(|release| release <= now), "its time begins now");
-    queue.change_one(&id, Change::Remove).unwrap();
-    assert!(matches!(queue.change_one(&id, Change::Remove), Err(QueueError::NoSuchMessage(_))));
+    queue.change_one(&id, &Change::Remove).unwrap();
+    assert!(matches!(queue.change_one(&id, &Change::Remove), Err(QueueError::NoSuchMessage(_))));
 }
 
 #[test]
@@ -275,8 +295,8 @@ fn a_queue_of_the_first_format_goes_on() {
     let path = folder.path().join("data/queue");
     let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
         ALTER TABLE recipient DROP COLUMN notify; ALTER TABLE recipient DROP COLUMN original;
-        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_of_sender; DROP TABLE notice;
-        ALTER TABLE recipient DROP COLUMN sender;
+        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_by_hop; DROP TABLE notice;
+        ALTER TABLE recipient DROP COLUMN sender; ALTER TABLE recipient DROP COLUMN next_hop;
         ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE message DROP COLUMN require_tls;
         ALTER TABLE message DROP COLUMN priority; ALTER TABLE message DROP COLUMN deadline;
         ALTER TABLE message DROP COLUMN deadline_returns; ALTER TABLE message DROP COLUMN deadline_traced;

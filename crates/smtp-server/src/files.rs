@@ -1,4 +1,5 @@
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tracing::{error, warn};
 use crate::note::report_of;
 use crate::policy::{Outcome, Verdict};
 use crate::quota::QuotaError;
+use crate::reports::Reports;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
 
@@ -29,6 +31,8 @@ pub(crate) struct Destinations {
     pub(crate) hostname: Domain,
     /// Of reports, where a message does not say another.
     pub(crate) language: Language,
+    /// Where others' reports go, besides.
+    pub(crate) reports: Reports,
 }
 
 impl Destinations {
@@ -172,6 +176,11 @@ impl Files {
         Ok(())
     }
 
+    /// The file for the accounts here, complete once it is committed.
+    pub(crate) fn delivered(&self) -> Option<&Path> {
+        self.delivery.as_ref().map(Delivery::path)
+    }
+
     /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
     /// nothing. The names in the queue, as far as it goes there.
     ///
@@ -258,7 +267,8 @@ mod tests {
         let queue = Queue::open(&folder.join("queue")).unwrap();
         let hostname = "mail.example.org".parse().unwrap();
         let events = Arc::new(EventLog::off());
-        Destinations { store, queue, events, hostname, language: Language::English }
+        let reports = Reports::default();
+        Destinations { store, queue, events, hostname, language: Language::English, reports }
     }
 
     /// Writes a message to these accounts and to one address elsewhere.

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use jiff::Timestamp;
 use mail_config::show_size;
 use mail_events::MessageOutcome;
+use mail_reports::Kept;
 use mail_store::Append;
 use smtp_proto::{Body, Reply};
 use smtp_queue::QueueId;
@@ -367,7 +368,9 @@ impl Incoming {
         let body = found.max(self.transaction.parameters.body);
         if let Some(mut files) = self.files.take() {
             let copy = files.take_copy();
+            let report = self.keep_report(&files);
             let queued = files.commit(&self.transaction, body, &self.trace, self.is_held)?;
+            report.into_iter().for_each(Kept::read_soon);
             self.queue_id = queued.elsewhere;
             save(copy);
             for (onward, id) in self.transaction.forwards.iter().zip(&queued.onward) {
@@ -376,6 +379,13 @@ impl Incoming {
         }
         self.report();
         Ok(())
+    }
+
+    /// A message to an address for reports is kept to be read as one. What went to Junk is most probably none.
+    fn keep_report(&self, files: &Files) -> Option<Kept> {
+        let is_junk = self.verdict().is_some_and(|verdict| verdict.outcome == Outcome::Junk);
+        let is_meant = !is_junk && self.to.reports.are_for(&self.transaction.recipients);
+        self.to.reports.keep(files.delivered().filter(|_| is_meant)?, &self.trace.id)
     }
 
     /// True if it has gone through an address of ours before that it would go through again. RFC 5321 §6.3.

@@ -13,6 +13,7 @@ mod note;
 mod policy;
 mod quota;
 mod receive;
+mod reports;
 mod rights;
 mod server;
 mod session;

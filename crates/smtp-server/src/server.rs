@@ -11,6 +11,7 @@ use smtp_queue::Queue;
 use crate::connection::{self, Shared};
 use crate::files::Destinations;
 use crate::policy::Verdicts;
+use crate::reports::Reports;
 
 /// Told to a client over a limit.
 const REFUSAL: &[u8] = b"421 4.7.0 Too many connections; come back later\r\n";
@@ -38,12 +39,14 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
     let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     let verdicts = Arc::new(Verdicts::new(&config)?);
     let directory = Arc::new(Directory::open(&config.directory_file())?.with_srs(srs));
+    let reports = Reports::open(&config)?;
     let to = Destinations {
         store: Store::open(&config.mail_dir())?,
         queue: Queue::open(&config.queue_dir())?,
         events: Arc::new(EventLog::open_or_complain(&config, "smtp", metrics)),
         hostname: config.hostname.clone(),
         language: config.queue.language,
+        reports,
     };
     Ok(Shared { config, directory, to, verdicts })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use mail_config::{parse_duration, parse_size};
 use mail_types::{AddressPattern, Domain};
-use smtp_queue::{Filter, Priority, SenderFilter, WaitState};
+use smtp_queue::{Filter, NextHop, Priority, SenderFilter, WaitState};
 
 #[derive(Debug, Args)]
 pub(crate) struct QueueArguments {
@@ -47,9 +47,20 @@ pub(crate) enum QueueCommand {
     },
     /// Removes messages without telling their senders
     Remove(QueueSelection),
+    /// Has recipients go to another host than the config says, at once; those here are delivered here in any case
+    Reroute {
+        #[command(flatten)]
+        selection: QueueSelection,
+        /// A host, such as mx.example.net, 192.0.2.1:2525 or [2001:db8::1]; one that the config names is spoken to as it says there
+        #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "back", conflicts_with = "back")]
+        to: Option<NextHop>,
+        /// Again where the config says
+        #[arg(long)]
+        back: bool,
+    },
 }
 
-/// Messages are meant with all of their recipients, but for a retry.
+/// Messages are meant with all of their recipients, but where a retry or another way is for some.
 #[derive(Debug, Args)]
 pub(crate) struct QueueSelection {
     /// As `queue list` names it

@@ -12,6 +12,7 @@ pub(crate) mod operator;
 mod publish;
 mod queue;
 mod quota;
+mod received;
 mod refusal;
 mod report;
 mod store;

@@ -23,22 +23,27 @@ pub(super) fn run(config: &Path, command: QueueCommand) -> anyhow::Result<()> {
     match command {
         QueueCommand::List { filter, json } => list(&queue, &filter.filter(), json),
         QueueCommand::Show { id, json, message } => show(&queue, &QueueId(id), json, message),
-        QueueCommand::Retry(selection) => change(&config, &queue, &selection, Change::Retry),
-        QueueCommand::Hold(selection) => change(&config, &queue, &selection, Change::Hold),
+        QueueCommand::Retry(selection) => change(&config, &queue, &selection, &Change::Retry),
+        QueueCommand::Hold(selection) => change(&config, &queue, &selection, &Change::Hold),
         QueueCommand::Release { selection, early } => {
-            change(&config, &queue, &selection, Change::Release { early })
+            change(&config, &queue, &selection, &Change::Release { early })
         }
-        QueueCommand::Remove(selection) => change(&config, &queue, &selection, Change::Remove),
+        QueueCommand::Reroute { selection, to, back: _ } => {
+            change(&config, &queue, &selection, &Change::Reroute(to))
+        }
+        QueueCommand::Remove(selection) => change(&config, &queue, &selection, &Change::Remove),
     }
 }
 
 /// The names of a change: as the event log has it, and as it is told when it is done.
-const fn names(change: Change) -> [&'static str; 2] {
+const fn names(change: &Change) -> [&'static str; 2] {
     match change {
         Change::Retry => ["retry", "tried at once"],
         Change::Hold => ["hold", "held"],
         Change::Release { .. } => ["release", "released"],
         Change::Remove => ["remove", "removed"],
+        Change::Reroute(Some(_)) => ["reroute", "sent another way"],
+        Change::Reroute(None) => ["reroute back", "sent the usual way"],
     }
 }
 
@@ -47,7 +52,7 @@ fn change(
     config: &Config,
     queue: &Arc<Queue>,
     selection: &QueueSelection,
-    change: Change,
+    change: &Change,
 ) -> anyhow::Result<()> {
     let [operation, done] = names(change);
     let filter = selection.filter.filter();
@@ -149,10 +154,11 @@ fn show(queue: &Arc<Queue>, id: &QueueId, json: bool, whole: bool) -> anyhow::Re
 }
 
 fn recipient_lines(recipient: &QueuedRecipient) -> String {
-    let QueuedRecipient { address, state, attempts, next_attempt, diagnosis, .. } = recipient;
+    let QueuedRecipient { address, state, attempts, next_attempt, diagnosis, next_hop, .. } = recipient;
     let next = next_attempt.map_or_else(String::new, |next| format!(", next {}", local(next)));
     let diagnosis = diagnosis.as_ref().map_or_else(String::new, |diagnosis| format!("\n    {diagnosis}"));
-    format!("  {address}: {}, {attempts} attempts{next}{diagnosis}", state.as_str())
+    let hop = next_hop.as_ref().map_or_else(String::new, |hop| format!(", by {hop}"));
+    format!("  {address}: {}, {attempts} attempts{next}{hop}{diagnosis}", state.as_str())
 }
 
 fn print_message(queue: &Arc<Queue>, id: &QueueId) -> anyhow::Result<()> {
@@ -181,6 +187,7 @@ fn recipient_to_json(message: &QueuedMessage, recipient: &QueuedRecipient) -> Va
         "address": recipient.address.to_string(),
         "state": recipient.state.as_str(),
         "waits": waits,
+        "next_hop": recipient.next_hop.as_ref().map(ToString::to_string),
         "attempts": recipient.attempts,
         "last_attempt": recipient.last_attempt.map(|time| time.to_string()),
         "next_attempt": recipient.next_attempt.map(|time| time.to_string()),

@@ -8,6 +8,7 @@ use mail_events::{By, Figures, Line, Reader, Reason, Report, ReportFilter};
 use serde_json::{Value, json};
 
 use super::operator::become_operator;
+use super::received;
 use crate::cli::{Grouping, ReportArguments};
 use crate::output;
 
@@ -18,6 +19,9 @@ const MAX_SHOWN: usize = 3;
 
 pub(super) fn run(config: &Path, arguments: &ReportArguments) -> anyhow::Result<()> {
     let config = become_operator(config)?;
+    if let Some(wanted) = &arguments.received {
+        return received::run(&config, wanted);
+    }
     let reader = Reader::open(&config.events_dir())?;
     let by = by(arguments.by);
     let mut report = reader.report(by, &filter(arguments, Timestamp::now()), &TimeZone::system())?;

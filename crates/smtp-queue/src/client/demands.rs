@@ -36,7 +36,7 @@ impl<'a> Demands<'a> {
     pub(super) fn of(destination: &Destination, trust: Option<&'a Trust>, name_matters: bool) -> Self {
         let domain = match &destination.way {
             Way::MailHosts(domain) if !domain.is_literal() => Some(domain),
-            Way::MailHosts(_) | Way::Smarthost(_) | Way::Here | Way::Nowhere => None,
+            Way::MailHosts(_) | Way::Smarthost(_) | Way::Host(_) | Way::Here | Way::Nowhere => None,
         };
         let trust = trust.filter(|_| domain.is_some());
         let domain = domain.map(Domain::to_ascii).unwrap_or_default();

@@ -343,6 +343,9 @@ impl Relay {
                 let (terms, smarthost) = found.ok_or_else(no_route)?;
                 (terms, addresses(smarthost).await.map_err(Outcome::Deferred)?)
             }
+            Way::Host(hop) => {
+                (&self.mail_hosts, addresses_of(&hop.host, hop.port).await.map_err(Outcome::Deferred)?)
+            }
             Way::Here | Way::Nowhere => return Err(no_route()),
         };
         Ok((terms, self.reachable_from_source(destination, terms, candidates)?))
@@ -407,10 +410,14 @@ async fn addresses(smarthost: &Smarthost) -> Result<Vec<Candidate>, Diagnosis> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
         return Ok(vec![Candidate { host: host.clone(), address }]);
     }
+    addresses_of(host, *port).await
+}
+
+async fn addresses_of(host: &str, port: u16) -> Result<Vec<Candidate>, Diagnosis> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    match tokio::net::lookup_host((bare, *port)).await {
+    match tokio::net::lookup_host((bare, port)).await {
         Ok(found) => {
-            let found: Vec<_> = found.map(|address| Candidate { host: host.clone(), address }).collect();
+            let found: Vec<_> = found.map(|address| Candidate { host: host.to_owned(), address }).collect();
             if found.is_empty() {
                 return Err(ours(Status::new(4, 4, 4), format!("{host}:{port}: the name has no address")));
             }

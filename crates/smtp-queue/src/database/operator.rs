@@ -5,9 +5,9 @@ use rusqlite::{Row, Transaction, params};
 
 use super::Database;
 use super::row::{message, moment, recipient, unsigned};
-use crate::QueueError;
 use crate::change::{Change, Meant};
 use crate::message::{QueueId, QueuedMessage, Summary};
+use crate::{NextHop, QueueError};
 
 /// Which messages an operator means.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,8 @@ impl Database {
             .query_map(params![id, limit], message)?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let mut recipients = snapshot.prepare_cached(
-            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text, notify, original, warned
+            "SELECT address, state, attempts, last_attempt, next_attempt, status, host, text, notify, original, warned,
+             next_hop
              FROM recipient WHERE message = ?1 ORDER BY position",
         )?;
         for message in &mut messages {
@@ -122,7 +123,7 @@ impl Database {
     pub(crate) fn change(
         &mut self,
         meant: &[Meant],
-        change: Change,
+        change: &Change,
         now: Timestamp,
     ) -> Result<Vec<(QueueId, bool)>, QueueError> {
         self.write(|transaction| {
@@ -136,8 +137,9 @@ impl Database {
                     }
                     Change::Retry => retry_some(transaction, it, now)?,
                     Change::Hold => hold(transaction, which, true, now)? > 0,
+                    Change::Reroute(hop) => reroute(transaction, it, hop.as_ref(), now)?,
                     Change::Release { early } => {
-                        if early {
+                        if *early {
                             release_early(transaction, &it.id, now)?;
                         }
                         hold(transaction, which, false, now)? > 0
@@ -186,6 +188,23 @@ fn release_early(transaction: &Transaction<'_>, id: &QueueId, now: Timestamp) ->
     let mut message =
         transaction.prepare_cached("UPDATE message SET release = ?2 WHERE id = ?1 AND release > ?2")?;
     message.execute(params![id.0, now.as_millisecond()]).map(drop)
+}
+
+/// Has recipients go another way, at once. True if the message is there.
+fn reroute(
+    transaction: &Transaction<'_>,
+    meant: &Meant,
+    hop: Option<&NextHop>,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    let mut recipient = transaction.prepare_cached(
+        "UPDATE recipient SET next_hop = ?3 WHERE message = ?1 AND position = ?2 AND state = 0",
+    )?;
+    for position in &meant.recipients {
+        let position = i64::try_from(*position).unwrap_or(i64::MAX);
+        recipient.execute(params![meant.id.0, position, hop.map(ToString::to_string)])?;
+    }
+    retry_some(transaction, meant, now)
 }
 
 /// True if the message is there.

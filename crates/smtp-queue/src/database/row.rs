@@ -55,6 +55,7 @@ pub(super) fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
         diagnosis: diagnosis(row)?,
         parameters: RcptParameters { notify: parsed(row, 8)?, original: parsed(row, 9)? },
         warned: row.get(10)?,
+        next_hop: parsed(row, 11)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mail_config::Route;
-use smtp_queue::QueuedMessage;
+use smtp_queue::{Change, Filter, Queue, QueuedMessage};
 use testkit::TestDns;
 use tokio::net::TcpListener;
 
@@ -57,6 +57,24 @@ async fn each_domain_gets_its_recipients_in_one_transaction() {
     assert_eq!(one.next().await.to, ["x@a.test", "y@a.test"]);
     assert_eq!(two.next().await.to, ["x@b.test"]);
     host.mail().await;
+    host.wait(&id, |message| message.is_none()).await;
+    running.stop().await;
+    assert!(one.received_already().is_none() && two.received_already().is_none());
+}
+
+#[tokio::test]
+async fn an_operator_sends_recipients_another_way_and_the_others_go_theirs() {
+    let (_dns, host, [one, two, _]) = direct().await;
+    let (mut one, mut two) = (Peer::at(one, Manner::Willing), Peer::at(two, Manner::Willing));
+    let running = host.run();
+    let id = host.add(Some("alice@example.org"), &["x@gone.test", "y@a.test"]);
+    assert_eq!(one.next().await.to, ["y@a.test"]);
+    host.wait(&id, tried).await;
+    let operator = Queue::open(&host.config.queue_dir()).unwrap();
+    let hop = format!("127.0.0.3:{}", host.config.relay.port).parse().unwrap();
+    let meant = Filter { domain: Some("gone.test".parse().unwrap()), ..Filter::default() };
+    assert_eq!(operator.change(&meant, &Change::Reroute(Some(hop)), |_| ()).unwrap(), 1);
+    assert_eq!(two.next().await.to, ["x@gone.test"]);
     host.wait(&id, |message| message.is_none()).await;
     running.stop().await;
     assert!(one.received_already().is_none() && two.received_already().is_none());

@@ -12,11 +12,12 @@ const LEFTOVERS: [&str; 4] =
 const DATABASE_MODULES: [&str; 2] = ["database", "index"];
 /// Who reads and writes files by a right of its own: the store; the directory, the queue, the event log, the policies of others and the config, which have
 /// nothing of the users' mail; sockets and certificates; the executable; development.
-const FILE_OWNERS: [&str; 13] = [
+const FILE_OWNERS: [&str; 14] = [
     "mail-store",
     "mail-directory",
     "mail-dkim",
     "mail-events",
+    "mail-reports",
     "mail-trust",
     "smtp-queue",
     "mail-config",

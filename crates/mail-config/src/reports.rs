@@ -1,0 +1,16 @@
+use mail_types::Address;
+
+use crate::reader::Reader;
+
+/// `[reports]`: what others report about mail in our name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReportsConfig {
+    /// Mail to these holds reports. In lower case.
+    pub addresses: Vec<Address>,
+}
+
+pub(crate) fn read(reader: &mut Reader<'_, '_>) -> ReportsConfig {
+    let address = |text: &str| text.parse::<Address>().ok().map(|address| address.to_lowercase());
+    let addresses = reader.list("addresses", "an address such as \"reports@example.org\"", address);
+    ReportsConfig { addresses: addresses.unwrap_or_default() }
+}
