@@ -7,10 +7,14 @@ use crate::reader::Reader;
 pub struct ReportsConfig {
     /// Mail to these holds reports. In lower case.
     pub addresses: Vec<Address>,
+    /// From whom domains that ask for it get reports of what was found out about mail in their name (DMARC); none are sent without.
+    pub dmarc_from: Option<Address>,
 }
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>) -> ReportsConfig {
     let address = |text: &str| text.parse::<Address>().ok().map(|address| address.to_lowercase());
     let addresses = reader.list("addresses", "an address such as \"reports@example.org\"", address);
-    ReportsConfig { addresses: addresses.unwrap_or_default() }
+    let dmarc_from =
+        reader.parsed("dmarc_from", "an address such as \"reports@example.org\"", |text| text.parse().ok());
+    ReportsConfig { addresses: addresses.unwrap_or_default(), dmarc_from }
 }

@@ -1,5 +1,7 @@
 //! All SQL about reports.
 
+mod observed;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +12,7 @@ use serde::Serialize;
 
 use crate::ReportError;
 use crate::received::{Content, Received};
+pub use observed::{Observed, Observer};
 
 /// Two server processes and an operator may have it open.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -139,6 +142,7 @@ impl Reports {
             let connection = Connection::open(path)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.execute_batch(SCHEMA)?;
+            connection.execute_batch(observed::SCHEMA)?;
             Ok(connection)
         };
         let failed = |source| ReportError::Database { path: path.to_owned(), source };
@@ -242,6 +246,13 @@ impl Reports {
             statement.query_map(params![since, until, choice.domain, limit], line)?.collect()
         });
         lines.map_err(|source| self.failed(source))
+    }
+
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReportError> {
+        work(&mut self.lock()).map_err(|source| self.failed(source))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

@@ -3,6 +3,8 @@
 //! A message that came to an address for reports is kept beside the mail until it is read, by a thread of its own, into
 //! `reports.sqlite`: so nobody waits for that, and what a crash leaves is read by the next process. Of what comes, nothing is believed:
 //! how much is unpacked, how many lines a report has and how many are kept is bounded.
+//!
+//! In the same database lies what was found out about mail from elsewhere, until it is reported to the domains that ask for it.
 
 mod database;
 mod inbox;
@@ -10,7 +12,7 @@ mod received;
 
 use std::path::PathBuf;
 
-pub use database::{Choice, ComplaintLine, DmarcLine, Reports, TlsLine};
+pub use database::{Choice, ComplaintLine, DmarcLine, Observed, Observer, Reports, TlsLine};
 pub use inbox::{Inbox, Kept};
 
 /// Reports can't be kept or read.

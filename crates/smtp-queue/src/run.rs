@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use mail_config::Config;
 use mail_directory::{Directory, Srs};
 use mail_dkim::{Keys, Signers};
-use mail_dns::DnsError;
 use mail_events::EventLog;
 use mail_metrics::Metrics;
 use mail_store::Store;
@@ -20,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 use tracing::{Instrument as _, error, info, info_span};
 
+use crate::aggregate::Aggregate;
 use crate::attempt::{Begun, Deliverer};
 use crate::client::{NO_ROUTE, Relay};
 use crate::destinations::Destinations;
@@ -60,7 +60,7 @@ pub async fn run(
     let (deliverer, lock_file) = spawn_blocking(move || open(&config, &metrics)).await??;
     // The one before us may still be finishing what it has in flight.
     let Some(lock) = lock(lock_file, &context.drain).await? else { return Ok(()) };
-    let _watching = watch(&context)?;
+    let _watching = watch(&context, &deliverer.queue).await?;
     let mut runner = Runner {
         wakeup: Wakeup::new(&deliverer.queue.wakeup_path()),
         deliverer: Arc::new(deliverer),
@@ -88,11 +88,18 @@ pub async fn run(
 }
 
 /// Looks beside the work at what monitoring is told, until it is dropped.
-fn watch(context: &ServerContext) -> Result<JoinSet<()>, DnsError> {
+async fn watch(
+    context: &ServerContext,
+    queue: &Arc<Queue>,
+) -> Result<JoinSet<()>, Box<dyn Error + Send + Sync>> {
     let mut watching = JoinSet::new();
     watching.spawn(figures::watch(context.config.queue_dir(), context.metrics.clone()));
     if let Some(reputation) = Reputation::new(&context.config)? {
         watching.spawn(reputation.watch(context.metrics.clone()));
+    }
+    let (config, queue) = (Arc::clone(&context.config), Arc::clone(queue));
+    if let Some(aggregate) = spawn_blocking(move || Aggregate::new(&config, &queue)).await?? {
+        watching.spawn(aggregate.watch());
     }
     Ok(watching)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mail_auth::report::{ActionDisposition, DmarcResult};
 use testkit::{Fixture, Security, Server};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
@@ -86,6 +87,52 @@ fn sign(folder: &Path, message: &str) -> String {
     let mut command = Command::new("/usr/bin/dkimsign");
     command.args(["--bcanon", "relaxed", "s", "good.test"]).arg(folder.join("key"));
     run(command, message)
+}
+
+/// RFC 7489 §7.2
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_found_out_is_counted_for_the_domain_that_asks_for_a_report() {
+    let zone = format!(
+        "{GOOD}_dmarc.good.test. TXT \"v=DMARC1; p=reject; rua=mailto:d@good.test\"\n\
+         _dmarc.bad.test. TXT \"v=DMARC1; p=reject; rua=mailto:d@bad.test\"\n\
+         _dmarc.silent.test. TXT \"v=DMARC1; p=none\"\n"
+    );
+    let fixture = tokio::task::spawn_blocking(move || {
+        let mut fixture = Fixture::new().unwrap();
+        fixture.serve_dns(&zone).unwrap();
+        fixture.config.reports.dmarc_from = Some("reports@example.org".parse().unwrap());
+        fixture
+    });
+    let fixture = fixture.await.unwrap();
+    let server = fixture.start(smtp_server::run).unwrap();
+    let mut client = Client::connect(&server).await;
+    for (domain, reply) in
+        [("good.test", "250 "), ("good.test", "250 "), ("bad.test", "550 "), ("silent.test", "250 ")]
+    {
+        let message =
+            format!("From: a@{domain}\r\nSubject: x\r\nDate: Fri, 11 Jul 2003 21:00:37 -0700\r\n\r\nx\r\n");
+        let answer = client.send(&message).await;
+        assert!(answer.starts_with(reply), "{domain}: {answer}");
+    }
+    let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    let reports = mail_reports::Reports::open(&fixture.config.reports_file()).unwrap();
+    let started = Instant::now();
+    let observed = loop {
+        let observed = reports.observed(tomorrow, 10).unwrap();
+        if observed.len() >= 2 {
+            break observed;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let domains: Vec<&str> = observed.iter().map(|it| it.domain.as_str()).collect();
+    assert_eq!(domains, ["bad.test", "good.test"]);
+    let of = |place: usize| reports.records(observed.get(place).unwrap()).unwrap();
+    let [bad, good] = [of(0), of(1)].map(|records| <[_; 1]>::try_from(records).unwrap());
+    assert_eq!((good[0].count(), good[0].dmarc_spf_result()), (2, DmarcResult::Pass));
+    assert_eq!((bad[0].count(), bad[0].action_disposition()), (1, ActionDisposition::Reject));
+    assert_eq!((bad[0].dmarc_spf_result(), bad[0].envelope_from()), (DmarcResult::Fail, "good.test"));
+    assert_eq!(bad[0].source_ip(), "127.0.0.1".parse().ok());
 }
 
 /// A message is held back until it is judged, in pieces of 256 KiB: one around and one far above that, whole and unchanged.

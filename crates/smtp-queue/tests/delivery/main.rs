@@ -1,6 +1,7 @@
 //! The queue process as a whole, against a server on loopback: what is queued is delivered once, tried again, or bounced.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod aggregate;
 mod crash;
 mod direct;
 mod host;

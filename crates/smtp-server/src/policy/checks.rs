@@ -198,7 +198,7 @@ impl MessageCheck {
         let mut checks = self.checks;
         let digest = self.original.finish();
         let findings = checks.findings.get().await?.clone();
-        let message = checks.verdicts.look_at_message(&digest, &checks.client, &findings).await;
+        let mut message = checks.verdicts.look_at_message(&digest, &checks.client, &findings).await;
         let mut verdict = checks.verdicts.judge(&checks.client, &findings, &message);
         if checks.standing == Some(Standing::KnownDomain) && !matches!(verdict.outcome, Outcome::Refuse(_)) {
             let domain = checks.client.sender_domain().unwrap_or_default();
@@ -207,6 +207,9 @@ impl MessageCheck {
             } else {
                 verdict.outcome = Outcome::Refuse(checks.come_again());
             }
+        }
+        if let Some(record) = message.record.take() {
+            checks.verdicts.observe(*record, &verdict.outcome);
         }
         Some(verdict)
     }

@@ -12,6 +12,7 @@ use mail_auth::common::verify::VerifySignature as _;
 use mail_auth::dkim::{DkimError, Signature};
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::dmarc::{Dmarc, Policy};
+use mail_auth::report::Record;
 use mail_auth::{
     ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, DnsError, Error,
     Parameters, SpfOutput, SpfResult, Txt,
@@ -73,6 +74,8 @@ pub(crate) struct MessageFindings {
     pub(crate) dmarc: DmarcFinding,
     /// There is one From field, and it names one domain. RFC 5322 §3.6.
     pub(crate) has_one_from: bool,
+    /// For the report to the domain of From, where that asks for one.
+    pub(crate) record: Option<Box<Record>>,
 }
 
 impl MessageFindings {
@@ -109,7 +112,7 @@ impl Verdicts {
         let Some(message) = digest.message() else { return without_header() };
         let spf = findings.mail_spf.as_ref().unwrap_or(&findings.helo_spf);
         let identity = client.sender_domain().unwrap_or_else(|| client.helo.clone());
-        match timeout(LONGEST, self.verify(&message, &spf.output, &identity)).await {
+        match timeout(LONGEST, self.verify(&message, &spf.output, &identity, client)).await {
             Ok(found) => found,
             Err(_) => too_slow(&message),
         }
@@ -120,6 +123,7 @@ impl Verdicts {
         message: &AuthenticatedMessage<'_>,
         spf: &SpfOutput,
         identity: &str,
+        client: &Client,
     ) -> MessageFindings {
         let arc = async {
             if message.ams_headers.len() > MAX_ARC_SETS {
@@ -145,7 +149,9 @@ impl Verdicts {
         let known = Known::new(&name, dmarc_record(self.dns.texts(&name).await));
         let dmarc = self.authenticator.verify_dmarc(Parameters::new(parameters).with_txt_cache(&known)).await;
         let has_one_from = has_one_from(message);
+        let record = self.record(client, &dkim, spf, &dmarc);
         MessageFindings {
+            record,
             dmarc: DmarcFinding::of(&dmarc, message, &dkim, spf, identity),
             dkim: dkim.iter().map(DkimFinding::of).collect(),
             arc,
@@ -283,6 +289,7 @@ fn has_one_from(message: &AuthenticatedMessage<'_>) -> bool {
 /// What is known of a message that has no field at all.
 fn without_header() -> MessageFindings {
     MessageFindings {
+        record: None,
         dkim: Vec::new(),
         arc: ArcFinding::of(&ArcOutput::default(), "none"),
         dmarc: DmarcFinding {
@@ -307,6 +314,7 @@ fn too_slow(message: &AuthenticatedMessage<'_>) -> MessageFindings {
         signature: beginning(signature),
     };
     MessageFindings {
+        record: None,
         dkim: message.dkim_headers.iter().map(|header| signature(&header.header)).collect(),
         arc: ArcFinding::of(
             &ArcOutput::default(),

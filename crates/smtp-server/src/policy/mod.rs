@@ -11,6 +11,7 @@ mod greylist;
 mod judge;
 mod known;
 mod message;
+mod observed;
 mod original;
 mod rates;
 mod results;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use mail_auth::MessageAuthenticator;
 use mail_config::{Config, VerdictsConfig};
 use mail_dns::{Dns, DnsError};
+use mail_reports::{Observer, ReportError};
 
 use greylist::Greylist;
 use rates::Rates;
@@ -41,6 +43,8 @@ pub(crate) use original::MAX_HEADER;
 pub(crate) enum SetupError {
     #[error(transparent)]
     Dns(#[from] DnsError),
+    #[error(transparent)]
+    Reports(#[from] ReportError),
     #[error("the greylist can't be opened, {}; it may be deleted: {source}", path.display())]
     Greylist { path: PathBuf, source: rusqlite::Error },
 }
@@ -52,6 +56,8 @@ pub(crate) struct Verdicts {
     hostname: String,
     dns: Dns,
     authenticator: MessageAuthenticator,
+    /// Counts for the reports that domains ask for.
+    observer: Option<Observer>,
     pub(crate) rates: Rates,
     pub(crate) greylist: Option<Arc<Greylist>>,
 }
@@ -63,7 +69,7 @@ impl std::fmt::Debug for Verdicts {
 }
 
 impl Verdicts {
-    /// Blocks where there is a greylist.
+    /// Blocks where there is a greylist, or where reports are sent.
     pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
         let dns = Dns::new(&config.dns)?;
         let authenticator = MessageAuthenticator(dns.resolver().clone());
@@ -76,7 +82,10 @@ impl Verdicts {
             None
         };
         let rates = Rates::new(&config.smtp.rates);
-        Ok(Self { config: config.smtp.verdicts.clone(), hostname, dns, authenticator, rates, greylist })
+        let is_observing = config.reports.dmarc_from.is_some();
+        let observer = is_observing.then(|| Observer::open(&config.reports_file())).transpose()?;
+        let verdicts = config.smtp.verdicts.clone();
+        Ok(Self { config: verdicts, hostname, dns, authenticator, observer, rates, greylist })
     }
 
     /// How long a refusal is held back.
