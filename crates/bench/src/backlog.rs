@@ -20,6 +20,7 @@ pub(crate) fn add(queue: &Arc<Queue>, domain: &str, count: usize) -> Result<()> 
     let text = maildir::message(0, 1024);
     let envelope = Envelope {
         sender: Some("sender@bench.test".parse()?),
+        origin: String::new(),
         recipients: vec![format!("somebody@{domain}").parse()?],
         smtputf8: false,
         body: Body::SevenBit,

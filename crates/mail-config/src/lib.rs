@@ -6,6 +6,7 @@ mod listener;
 mod load;
 mod milter;
 mod paths;
+mod queue;
 mod reader;
 mod relay;
 mod reports;
@@ -22,8 +23,9 @@ use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 pub use dns::DnsConfig;
 pub use events::EventsConfig;
 pub use milter::{Milter, MilterAddress, MilterDefault};
+pub use queue::{QueueConfig, QueueRate};
 pub use relay::{
-    RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost, TlsReportsConfig,
+    RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost, TlsReportsConfig, WarmUp,
     host_and_port as parse_host_and_port,
 };
 pub use reports::ReportsConfig;
@@ -265,27 +267,6 @@ pub struct SmtpConfig {
     pub milters: Vec<Milter>,
 }
 
-/// `[queue]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueConfig {
-    /// Started by `mailstead serve`.
-    pub enabled: bool,
-    /// Wait before the second attempt; doubled for each further one.
-    pub retry_min: Duration,
-    /// The longest wait between attempts.
-    pub retry_max: Duration,
-    /// Age at which the sender is told that a message is late; zero for never.
-    pub warn_after: Duration,
-    /// Age at which a message is given up and bounced.
-    pub expire_after: Duration,
-    /// Of reports, where a message does not say in which language its sender reads.
-    pub language: Language,
-    /// Deliveries at one time.
-    pub max_concurrent: usize,
-    /// Of these, to one destination: a smarthost, or the mail hosts of a domain.
-    pub max_per_destination: usize,
-}
-
 /// `[imap]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImapConfig {
@@ -494,21 +475,6 @@ impl Default for SmtpConfig {
             greylist: GreylistConfig::default(),
             rates: RatesConfig::default(),
             milters: Vec::new(),
-        }
-    }
-}
-
-impl Default for QueueConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            retry_min: 5 * MINUTE,
-            retry_max: 240 * MINUTE,
-            warn_after: 240 * MINUTE,
-            expire_after: 5 * DAY,
-            language: Language::English,
-            max_concurrent: 200,
-            max_per_destination: 20,
         }
     }
 }

@@ -10,11 +10,11 @@ use crate::listener::{self, listeners};
 use crate::reader::{NETWORK, Reader, Source};
 use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DAY, FullMailbox,
-    ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QueueConfig, QuotaConfig, SmtpConfig, TlsConfig,
+    ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QuotaConfig, SmtpConfig, TlsConfig,
 };
-use crate::{dns, events, milter, relay, reports, reputation, verdicts};
+use crate::{dns, events, milter, queue, relay, reports, reputation, verdicts};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
 const DATA_DIR: &str = "/var/lib/mailstead";
 
@@ -77,7 +77,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
         user,
         dns: reader.table("dns", dns::read),
         smtp: reader.table("smtp", |reader| smtp(reader, has_certificate)),
-        queue: reader.table("queue", queue),
+        queue: reader.table("queue", queue::read),
         relay: reader.table("relay", relay::read),
         reports: reader.table("reports", reports::read),
         reputation: reader.table("reputation", reputation::read),
@@ -156,24 +156,6 @@ fn delimiter(reader: &mut Reader<'_, '_>, standard: Option<char>) -> Option<char
         .unwrap_or(standard)
 }
 
-fn queue(reader: &mut Reader<'_, '_>) -> QueueConfig {
-    let standard = QueueConfig::default();
-    let queue = QueueConfig {
-        enabled: reader.bool("enabled", standard.enabled),
-        retry_min: reader.duration("retry_min", SECOND, standard.retry_min),
-        retry_max: reader.duration("retry_max", SECOND, standard.retry_max),
-        warn_after: reader.duration("warn_after", Duration::ZERO, standard.warn_after),
-        expire_after: reader.duration("expire_after", SECOND, standard.expire_after),
-        language: language(reader, standard.language),
-        max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),
-        max_per_destination: reader.number("max_per_destination", 1, standard.max_per_destination),
-    };
-    if queue.retry_max < queue.retry_min {
-        reader.wrong("retry_max must not be shorter than retry_min");
-    }
-    queue
-}
-
 fn imap(reader: &mut Reader<'_, '_>, has_certificate: bool) -> ImapConfig {
     let standard = ImapConfig::default();
     ImapConfig {
@@ -234,7 +216,7 @@ fn command_limits(reader: &mut Reader<'_, '_>) -> CommandLimits {
 }
 
 /// One that people speak.
-fn language(reader: &mut Reader<'_, '_>, standard: Language) -> Language {
+pub(crate) fn language(reader: &mut Reader<'_, '_>, standard: Language) -> Language {
     let spoken = |tag: &str| Language::tagged(tag).filter(|language| *language != Language::Unchosen);
     reader.parsed("language", "\"en\", \"pt\" or \"es\"", spoken).unwrap_or(standard)
 }

@@ -1,6 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use mail_types::{Address, AddressPattern, Domain, Secret};
 
 use crate::reader::Reader;
@@ -82,6 +85,21 @@ pub struct RelaySource {
     pub v6: Option<Ipv6Addr>,
     /// What we call ourselves in EHLO instead of the host's own name.
     pub hostname: Option<Domain>,
+    /// How mail from there grows while nobody knows it yet.
+    pub warm_up: Option<WarmUp>,
+}
+
+/// How many messages a day go out from an address that is new to others, one to each recipient counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUp {
+    /// When the first day began.
+    pub since: Timestamp,
+    /// On the first day.
+    pub start: u32,
+    /// More on each day than on the one before, in per cent.
+    pub growth: u32,
+    /// On any day.
+    pub most: u32,
 }
 
 impl RelaySource {
@@ -89,6 +107,14 @@ impl RelaySource {
     #[must_use]
     pub fn address_to(&self, host: IpAddr) -> Option<IpAddr> {
         if host.is_ipv4() { self.v4.map(IpAddr::V4) } else { self.v6.map(IpAddr::V6) }
+    }
+
+    /// Under which name operators are told of its warm-up.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let v4 = self.v4.map(|it| it.to_string());
+        let addresses: Vec<String> = v4.into_iter().chain(self.v6.map(|it| it.to_string())).collect();
+        format!("warm-up {}", addresses.join(" "))
     }
 
     /// True if it is meant for what `sender` sends.
@@ -108,12 +134,7 @@ impl Route {
 
 /// True if the list is empty or has the sender; nobody (`<>`) is in no list. The local part's case does not matter.
 fn fits(patterns: &[AddressPattern], sender: Option<&Address>) -> bool {
-    let is = |sender: &Address| {
-        patterns.iter().any(|pattern| match pattern {
-            AddressPattern::Address(address) => *address == sender.to_lowercase(),
-            AddressPattern::Domain(domain) => domain == sender.domain(),
-        })
-    };
+    let is = |sender: &Address| patterns.iter().any(|pattern| pattern.fits(sender));
     patterns.is_empty() || sender.is_some_and(is)
 }
 
@@ -256,6 +277,7 @@ fn source(reader: &mut Reader<'_, '_>) -> Option<RelaySource> {
         of_family(addresses.as_deref(), |it| if let IpAddr::V4(v4) = it { Some(v4) } else { None });
     let v6: Vec<_> =
         of_family(addresses.as_deref(), |it| if let IpAddr::V6(v6) = it { Some(v6) } else { None });
+    let warm_up = warm_up(reader);
     if v4.is_empty() && v6.is_empty() {
         reader.missing("addresses", "say from where mail goes out, such as addresses = [\"192.0.2.10\"]");
         return None;
@@ -263,7 +285,15 @@ fn source(reader: &mut Reader<'_, '_>) -> Option<RelaySource> {
     if v4.len() > 1 || v6.len() > 1 {
         reader.wrong("addresses: one of each family; repeat the table for another with senders of its own");
     }
-    Some(RelaySource { senders, v4: v4.first().copied(), v6: v6.first().copied(), hostname })
+    Some(RelaySource { senders, v4: v4.first().copied(), v6: v6.first().copied(), hostname, warm_up })
+}
+
+fn warm_up(reader: &mut Reader<'_, '_>) -> Option<WarmUp> {
+    let date = |text: &str| text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
+    let since = reader.parsed("warm_up_since", "a day such as \"2026-12-01\"", date);
+    let (start, growth) = (reader.number("warm_up_start", 1, 50), reader.number("warm_up_growth", 0, 50));
+    let most = reader.number("warm_up_max", 1, 100_000);
+    Some(WarmUp { since: since?.timestamp(), start, growth, most })
 }
 
 fn of_family<T>(addresses: Option<&[IpAddr]>, family: impl Fn(IpAddr) -> Option<T>) -> Vec<T> {

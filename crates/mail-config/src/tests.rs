@@ -172,7 +172,9 @@ fn the_reference_config_shows_every_default() {
     let without_masks = ImapConfig { masks: Vec::new(), ..switched_on.imap.clone() };
     assert_eq!((without_masks, switched_on.imap.masks.len()), (standard.imap, 1));
     assert_eq!(switched_on.pop3, standard.pop3);
-    assert_eq!(switched_on.queue, standard.queue);
+    assert_eq!((switched_on.queue.rates.len(), switched_on.queue.bulk.len()), (1, 1));
+    let without_rates = QueueConfig { rates: Vec::new(), bulk: Vec::new(), ..switched_on.queue.clone() };
+    assert_eq!(without_rates, standard.queue);
     assert_eq!(switched_on.limits, standard.limits);
     assert_eq!(switched_on.log, standard.log);
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
@@ -391,4 +393,43 @@ fn a_source_has_one_address_of_each_family() {
     assert!(source("\"192.0.2.1\", \"192.0.2.2\"").contains("one of each family"));
     assert!(source("").contains("relay.source.addresses is missing"));
     assert!(source("\"eth0\"").contains("\"eth0\": expected an address"));
+}
+
+#[test]
+fn a_rate_says_how_many_in_what_time_or_at_one_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let text = "hostname = \"mail.example.org\"\n[[queue.rates]]\ndomain = \"Example.net\"\nmessages = 100\nper = \"10m\"\n\
+        [[queue.rates]]\naccount = \"News@example.org\"\nconnections = 5\n";
+    std::fs::write(&file, text).unwrap();
+    let rates = Config::load(&file).unwrap().queue.rates;
+    let fits = |account: &str, domain: &str| {
+        rates.iter().map(|it| it.is_of(account, &domain.parse().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(fits("news@example.org", "example.net"), [true, true]);
+    assert_eq!(fits("", "example.com"), [false, false]);
+    let told: Vec<_> = rates.iter().map(QueueRate::told).collect();
+    assert_eq!(
+        told,
+        [
+            "mail to example.net goes out evenly, 100 messages in 10m",
+            "mail of news@example.org goes over 5 connections at most"
+        ]
+    );
+    let found = mistakes("hostname = \"mail.example.org\"\n[[queue.rates]]\ndomain = \"example.net\"\n");
+    assert!(found.contains("queue.rates.messages is missing"), "{found}");
+}
+
+#[test]
+fn a_warm_up_begins_on_a_day() {
+    let source = |keys: &str| {
+        format!("hostname = \"mail.example.org\"\n[[relay.source]]\naddresses = [\"192.0.2.1\"]\n{keys}\n")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    std::fs::write(&file, source("warm_up_since = \"2026-12-01\"\nwarm_up_start = 20")).unwrap();
+    let sources = Config::load(&file).unwrap().relay.sources;
+    let since = "2026-12-01T00:00:00Z".parse().unwrap();
+    assert_eq!(sources[0].warm_up, Some(WarmUp { since, start: 20, growth: 50, most: 100_000 }));
+    assert!(mistakes(&source("warm_up_since = \"tomorrow\"")).contains("expected a day"));
 }

@@ -22,6 +22,15 @@ impl AddressPattern {
         }
     }
 
+    /// True for the address, or for every one of its domain. The case of local parts does not matter if the pattern is in lower case.
+    #[must_use]
+    pub fn fits(&self, address: &Address) -> bool {
+        match self {
+            Self::Address(known) => *known == address.to_lowercase(),
+            Self::Domain(domain) => domain == address.domain(),
+        }
+    }
+
     /// With the local part in lower case: the form under which it is looked up.
     #[must_use]
     pub fn to_lowercase(&self) -> Self {

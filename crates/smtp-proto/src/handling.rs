@@ -123,6 +123,8 @@ pub struct Priority(i8);
 impl Priority {
     /// What a message has that says nothing.
     pub const NORMAL: Self = Self(0);
+    /// Of mail that waits for all that nothing is said of.
+    pub const BULK: Self = Self(-1);
 
     /// As a number.
     #[must_use]

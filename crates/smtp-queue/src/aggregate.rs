@@ -216,6 +216,7 @@ fn envelope(from: &Address, recipients: Vec<Address>) -> Envelope {
     let parameters = RcptParameters { notify: Some(Notify::Never), ..RcptParameters::default() };
     let asked: BTreeMap<_, _> = recipients.iter().map(|it| (it.clone(), parameters.clone())).collect();
     Envelope {
+        origin: String::new(),
         sender: Some(from.clone()),
         recipients,
         smtputf8: false,

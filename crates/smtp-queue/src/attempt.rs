@@ -156,9 +156,9 @@ impl Deliverer {
         let here = attempt.destination.is_here();
         for position in attempt.due(now) {
             let Some(recipient) = attempt.message.recipients.get(position) else { continue };
-            let sender = attempt.message.sender.as_ref();
+            let (sender, origin) = (attempt.message.sender.as_ref(), attempt.message.origin.as_str());
             let (domain, hop) = (recipient.address.domain(), recipient.next_hop.as_ref());
-            let is_meant = here || self.relay.routes.by(sender, domain, hop) == attempt.destination;
+            let is_meant = here || self.relay.routes.by(sender, origin, domain, hop) == attempt.destination;
             match self.local.route(&recipient.address, sender) {
                 Route::Local(_) if here && is_over => over.push(position),
                 Route::Elsewhere if is_meant && !here && is_over => over.push(position),

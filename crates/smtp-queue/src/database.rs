@@ -3,13 +3,13 @@
 //! A recipient's `next_attempt` is set exactly while it is pending and its message is not held, so that one partial index
 //! holds what is to be done, in order.
 
+mod due;
 mod group;
 mod notices;
 mod operator;
 mod row;
 
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,15 +21,14 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
-use crate::pick::Due;
 use crate::{QueueError, Status};
 
 pub(crate) use group::{Change, Writer};
 pub use notices::Notice;
 pub(crate) use operator::Selection;
-use row::{body_code, state_code, timestamp};
+use row::{body_code, state_code};
 
-const FORMAT: i64 = 8;
+const FORMAT: i64 = 9;
 /// The tables of format [`SCHEMA_FORMAT`]; a new database is brought from it to [`FORMAT`] as an old one is.
 const SCHEMA_FORMAT: usize = 5;
 const SCHEMA: &str = "
@@ -71,8 +70,8 @@ const SCHEMA: &str = "
 ";
 /// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
 /// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures, 5 of no messages without a file, 6 of no
-/// senders beside recipients and of no notices, 7 of no ways that operators chose.
-const UPGRADES: [&str; 7] = [
+/// senders beside recipients and of no notices, 7 of no ways that operators chose, 8 of nobody whose mail it is, and of no bulk mail.
+const UPGRADES: [&str; 8] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
@@ -96,16 +95,21 @@ const UPGRADES: [&str; 7] = [
      UPDATE recipient SET sender = coalesce((SELECT sender FROM message WHERE id = message), '');
      CREATE TABLE notice (subject TEXT PRIMARY KEY, text TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
     "ALTER TABLE recipient ADD COLUMN next_hop TEXT;",
+    "ALTER TABLE message ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+     ALTER TABLE message ADD COLUMN is_bulk INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE recipient ADD COLUMN origin TEXT NOT NULL DEFAULT '';",
 ];
 /// What is due is found in it alone, without a look at the table. Older versions had one without the address, then one without the
-/// priority, then one without the sender, then one without the next hop.
+/// priority, then one without the sender, then one without the next hop, then one without whose mail it is.
 const INDEX: &str = "
-    CREATE INDEX IF NOT EXISTS recipient_due_by_hop ON recipient (priority, next_attempt, address, sender, next_hop)
+    CREATE INDEX IF NOT EXISTS recipient_due_of_origin
+        ON recipient (priority, origin, next_attempt, address, sender, next_hop)
         WHERE next_attempt IS NOT NULL;
     DROP INDEX IF EXISTS recipient_due;
     DROP INDEX IF EXISTS recipient_due_at;
     DROP INDEX IF EXISTS recipient_due_by_priority;
     DROP INDEX IF EXISTS recipient_due_of_sender;
+    DROP INDEX IF EXISTS recipient_due_by_hop;
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -218,71 +222,6 @@ impl Database {
         QueueError::Database { path: self.path.clone(), source }
     }
 
-    /// Shows `offer` each recipient that is to be tried at `now`, the highest priority
-    /// first, and of it what is longest due, until it breaks off. Returns when the next one will be, if it was asked for all.
-    pub(crate) fn due(
-        &self,
-        now: Timestamp,
-        offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
-    ) -> Result<Option<Timestamp>, QueueError> {
-        self.read_due(now, offer).map_err(|source| self.failed(source))
-    }
-
-    fn read_due(
-        &self,
-        now: Timestamp,
-        mut offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
-    ) -> rusqlite::Result<Option<Timestamp>> {
-        let (mut below, mut next) = (i64::MAX, None);
-        while let Some(priority) = self.highest_priority(below)? {
-            match self.read_due_of(priority, now, &mut offer)? {
-                ControlFlow::Break(()) => return Ok(None),
-                ControlFlow::Continue(later) => next = [next, later].into_iter().flatten().min(),
-            }
-            below = priority;
-        }
-        Ok(next)
-    }
-
-    /// The highest one `below` another of what is to be tried at all.
-    fn highest_priority(&self, below: i64) -> rusqlite::Result<Option<i64>> {
-        self.connection
-            .prepare_cached(
-                "SELECT priority FROM recipient WHERE next_attempt IS NOT NULL AND priority < ?1
-                 ORDER BY priority DESC LIMIT 1",
-            )?
-            .query_row([below], |row| row.get(0))
-            .optional()
-    }
-
-    /// When the next one of this priority will be due.
-    fn read_due_of(
-        &self,
-        number: i64,
-        now: Timestamp,
-        offer: &mut impl FnMut(&Due<'_>) -> ControlFlow<()>,
-    ) -> rusqlite::Result<ControlFlow<(), Option<Timestamp>>> {
-        let priority = row::priority(number, 0)?;
-        let mut statement = self.connection.prepare_cached(
-            "SELECT next_attempt, message, address, sender, next_hop FROM recipient
-             WHERE next_attempt IS NOT NULL AND priority = ?1 ORDER BY next_attempt",
-        )?;
-        let mut rows = statement.query([number])?;
-        while let Some(row) = rows.next()? {
-            let moment = timestamp(row, 0)?;
-            if moment > now {
-                return Ok(ControlFlow::Continue(Some(moment)));
-            }
-            let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
-            let next_hop = row.get_ref(4)?.as_str_or_null()?;
-            let due = Due { message: text(1)?, recipient: text(2)?, sender: text(3)?, next_hop, priority };
-            if offer(&due).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(None))
-    }
-
     pub(crate) fn contains(&self, id: &QueueId) -> Result<bool, QueueError> {
         self.connection
             .prepare_cached("SELECT 1 FROM message WHERE id = ?1")
@@ -344,7 +283,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 
 /// Writes only where something is to be changed.
 fn index(connection: &Connection) -> rusqlite::Result<()> {
-    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_by_hop'";
+    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_of_origin'";
     if connection.query_row(count, [], |row| row.get::<_, i64>(0))? == 0 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
     }
@@ -361,8 +300,8 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
     transaction
         .prepare_cached(
             "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit, ret, envelope_id, require_tls,
-                 priority, deadline, deadline_returns, deadline_traced, release, is_ours, content)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 priority, deadline, deadline_returns, deadline_traced, release, is_ours, content, origin, is_bulk)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id.0,
@@ -381,11 +320,13 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             handling.release.map(Timestamp::as_millisecond),
             handling.is_ours,
             content,
+            envelope.origin,
+            handling.is_bulk,
         ])?;
     let mut recipient = transaction.prepare_cached(
         "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original, priority,
-             sender)
-         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?)",
+             sender, origin)
+         VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
     )?;
     let sender = envelope.sender.as_ref().map(Address::to_string).unwrap_or_default();
     for (position, address) in (0_i64..).zip(&envelope.recipients) {
@@ -398,8 +339,9 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             parameters.and_then(|it| it.notify).map(|notify| notify.to_string()),
             // Never longer than it came, so that it can be read again.
             parameters.and_then(|it| it.original.as_ref()).map(OriginalRecipient::in_utf8),
-            handling.priority.unwrap_or_default().get(),
+            handling.turn().get(),
             sender,
+            envelope.origin,
         ])?;
     }
     Ok(())

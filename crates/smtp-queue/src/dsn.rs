@@ -136,6 +136,7 @@ impl Report<'_> {
         let nothing = RcptParameters { notify: Some(Notify::Never), original: None };
         Envelope {
             sender: None,
+            origin: String::new(),
             recipients: vec![self.sender.clone()],
             smtputf8: !self.sender.local_part().is_ascii(),
             body: if message.is_ascii() { Body::SevenBit } else { Body::EightBit },

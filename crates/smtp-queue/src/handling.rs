@@ -14,6 +14,8 @@ pub struct Handling {
     pub release: Option<Timestamp>,
     /// It was written here, and is signed in the name of its From field's domain where it leaves. RFC 6376.
     pub is_ours: bool,
+    /// It went to many people, as newsletters do: where its sender has set no priority, other mail goes first.
+    pub is_bulk: bool,
 }
 
 /// The moment for which a message must be delivered, and what is done then. RFC 2852.
@@ -49,6 +51,7 @@ impl Handling {
             deadline: parameters.deliver_by.map(deadline),
             release: parameters.hold.map(|hold| hold.release(now)),
             is_ours: false,
+            is_bulk: false,
         }
     }
 
@@ -56,6 +59,11 @@ impl Handling {
     pub(crate) fn of_report(&self) -> Self {
         let Self { require_tls, priority, .. } = *self;
         Self { require_tls, priority, is_ours: true, ..Self::default() }
+    }
+
+    /// Who is looked at first: what its sender has said, or that bulk mail waits for other mail.
+    pub(crate) fn turn(&self) -> Priority {
+        self.priority.unwrap_or(if self.is_bulk { Priority::BULK } else { Priority::NORMAL })
     }
 
     /// True if it must not be delivered any more.

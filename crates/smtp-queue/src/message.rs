@@ -15,6 +15,9 @@ const MAX_TEXT: usize = 1024;
 pub struct Envelope {
     /// `None` for `<>`: never bounced.
     pub sender: Option<Address>,
+    /// Whose mail it is, for schedules and for turns: the account that sent it, in lower case, or the name of a relay client; empty for what
+    /// comes of others' mail and for reports.
+    pub origin: String,
     /// At least one.
     pub recipients: Vec<Address>,
     /// The message needs SMTPUTF8 (RFC 6531) on its way.
@@ -144,6 +147,8 @@ pub struct QueuedMessage {
     pub id: QueueId,
     /// `None` for `<>`.
     pub sender: Option<Address>,
+    /// See [`Envelope::origin`].
+    pub origin: String,
     /// Octets in the file.
     pub size: u64,
     /// When it was added.

@@ -384,6 +384,7 @@ mod tests {
     fn envelope() -> Envelope {
         Envelope {
             sender: None,
+            origin: String::new(),
             recipients: vec!["bob@example.net".parse().unwrap()],
             smtputf8: false,
             body: Body::SevenBit,
@@ -440,11 +441,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::open(folder.path()).unwrap();
         let add = |priority: &str| {
-            let handling = Handling { priority: priority.parse().ok(), ..Handling::default() };
+            let (priority, is_bulk) = (priority.parse().ok(), priority == "bulk");
+            let handling = Handling { priority, is_bulk, ..Handling::default() };
             queue.add().unwrap().commit(&Envelope { handling, ..envelope() }).unwrap().0
         };
-        let [low, usual, high, said] = ["-9", "", "9", "0"].map(add);
-        assert_eq!(due(&queue, Timestamp::MAX), [high, usual, said, low]);
+        let [bulk, low, usual, high, said] = ["bulk", "-9", "", "9", "0"].map(add);
+        assert_eq!(due(&queue, Timestamp::MAX), [high, usual, said, bulk, low]);
         let next = queue.due(Timestamp::UNIX_EPOCH, |_| ControlFlow::Continue(())).unwrap();
         assert!(next.is_some_and(|next| next <= Timestamp::now()));
     }

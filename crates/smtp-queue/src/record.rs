@@ -139,6 +139,7 @@ impl Deliverer {
         }
         let envelope = Envelope {
             sender: message.sender.clone(),
+            origin: message.origin.clone(),
             recipients: recipients.keys().cloned().collect(),
             smtputf8: message.smtputf8,
             body: message.body,
@@ -163,6 +164,7 @@ impl Deliverer {
         };
         let envelope = Envelope {
             sender: forward.sender.clone(),
+            origin: message.origin.clone(),
             recipients: forward.targets.clone(),
             smtputf8: message.smtputf8,
             body: message.body,

@@ -1,6 +1,6 @@
 //! Where mail goes, as the config has it, and from which address of ours. Pure.
 
-use mail_config::{RelayConfig, RelaySource, Route, Smarthost};
+use mail_config::{QueueRate, RelayConfig, RelaySource, Route, Smarthost};
 use mail_types::{Address, Domain};
 
 use crate::NextHop;
@@ -11,6 +11,8 @@ pub(crate) struct Destination {
     pub(crate) way: Way,
     /// The place in [`Routes::sources`] of the addresses from which it is spoken to; `None` for any.
     pub(crate) source: Option<usize>,
+    /// The places in [`Routes::rates`] of the schedules for this mail.
+    pub(crate) rates: Vec<usize>,
 }
 
 /// Where mail goes.
@@ -30,7 +32,7 @@ pub(crate) enum Way {
 
 impl From<Way> for Destination {
     fn from(way: Way) -> Self {
-        Self { way, source: None }
+        Self { way, source: None, rates: Vec::new() }
     }
 }
 
@@ -53,6 +55,7 @@ pub(crate) struct Routes {
     /// Where everything else goes; `None` for nowhere.
     others: Option<Choice>,
     sources: Vec<RelaySource>,
+    rates: Vec<QueueRate>,
 }
 
 impl Routes {
@@ -66,7 +69,16 @@ impl Routes {
         let others = others.or(config.direct.then_some(None));
         let routes = config.routes.iter();
         let routes = routes.map(|route| (route.clone(), route.smarthost.as_ref().map(&mut place))).collect();
-        Self { smarthosts, routes, others, sources: config.sources.clone() }
+        Self { smarthosts, routes, others, sources: config.sources.clone(), rates: Vec::new() }
+    }
+
+    /// The same with schedules.
+    pub(crate) fn with_rates(self, rates: &[QueueRate]) -> Self {
+        Self { rates: rates.to_vec(), ..self }
+    }
+
+    pub(crate) fn rates(&self) -> &[QueueRate] {
+        &self.rates
     }
 
     pub(crate) fn smarthosts(&self) -> &[Smarthost] {
@@ -93,36 +105,42 @@ impl Routes {
             || self.sources.iter().any(|source| !source.senders.is_empty())
     }
 
-    /// What takes mail of `sender` for `domain`, which is not ours.
-    pub(crate) fn to(&self, sender: Option<&Address>, domain: &Domain) -> Destination {
+    /// What takes mail that `origin` sends as `sender` for `domain`, which is not ours.
+    pub(crate) fn to(&self, sender: Option<&Address>, origin: &str, domain: &Domain) -> Destination {
         let found = self.routes.iter().find(|(route, _)| route.is_of(sender, domain));
         let way = match found.map(|(_, choice)| *choice).or(self.others) {
             Some(Some(place)) => Way::Smarthost(place),
             Some(None) => Way::MailHosts(domain.clone()),
             None => Way::Nowhere,
         };
-        self.with_source(way, sender)
+        self.towards(way, sender, origin, domain)
     }
 
     /// The same, but for the host that an operator chose: as the config has it where it has that one.
     pub(crate) fn by(
         &self,
         sender: Option<&Address>,
+        origin: &str,
         domain: &Domain,
         next_hop: Option<&NextHop>,
     ) -> Destination {
-        let Some(hop) = next_hop else { return self.to(sender, domain) };
+        let Some(hop) = next_hop else { return self.to(sender, origin, domain) };
         let is_it = |it: &Smarthost| {
             it.socket.is_none() && it.port == hop.port && it.host.eq_ignore_ascii_case(&hop.host)
         };
         let known = self.smarthosts.iter().position(is_it);
-        self.with_source(known.map_or_else(|| Way::Host(hop.clone()), Way::Smarthost), sender)
+        let way = known.map_or_else(|| Way::Host(hop.clone()), Way::Smarthost);
+        self.towards(way, sender, origin, domain)
     }
 
-    fn with_source(&self, way: Way, sender: Option<&Address>) -> Destination {
-        let has_source = !matches!(way, Way::Nowhere);
-        let source = self.sources.iter().position(|source| source.is_of(sender)).filter(|_| has_source);
-        Destination { way, source }
+    /// With the address from which it goes there, and the schedules for it.
+    fn towards(&self, way: Way, sender: Option<&Address>, origin: &str, domain: &Domain) -> Destination {
+        if way == Way::Nowhere {
+            return way.into();
+        }
+        let source = self.sources.iter().position(|source| source.is_of(sender));
+        let rates = self.rates.iter().enumerate().filter(|(_, rate)| rate.is_of(origin, domain));
+        Destination { way, source, rates: rates.map(|(place, _)| place).collect() }
     }
 }
 
@@ -150,7 +168,7 @@ mod tests {
     fn check(config: &RelayConfig, sender: &str, domain: &str, expected: &str) {
         let routes = Routes::new(config);
         let sender = sender.parse().ok();
-        let found = match routes.to(sender.as_ref(), &domain.parse().unwrap()).way {
+        let found = match routes.to(sender.as_ref(), "", &domain.parse().unwrap()).way {
             Way::Smarthost(place) => routes.smarthosts()[place].host.clone(),
             Way::MailHosts(domain) => format!("mx of {domain}"),
             other @ (Way::Here | Way::Host(_) | Way::Nowhere) => format!("{other:?}"),
@@ -200,7 +218,7 @@ mod tests {
         let config = RelayConfig { sources, ..RelayConfig::default() };
         let found = |config: &RelayConfig, sender: &str| {
             let sender = sender.parse().ok();
-            Routes::new(config).to(sender.as_ref(), &"x.test".parse().unwrap()).source
+            Routes::new(config).to(sender.as_ref(), "", &"x.test".parse().unwrap()).source
         };
         assert_eq!(found(&config, "a@news.example.org"), Some(0));
         assert_eq!([found(&config, "a@example.org"), found(&config, "")], [Some(1), Some(1)]);

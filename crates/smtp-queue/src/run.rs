@@ -24,10 +24,12 @@ use crate::attempt::{Begun, Deliverer};
 use crate::client::{NO_ROUTE, Relay};
 use crate::destinations::Destinations;
 use crate::local::Local;
-use crate::pick::{Picker, Piece};
+use crate::pick::{Key, Lane, Picker, Piece, in_turn};
+use crate::rates::Rates;
 use crate::reputation::Reputation;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
+use crate::slots::Slots;
 use crate::tls_reports::TlsReports;
 use crate::wakeup::Wakeup;
 use crate::{Queue, QueueError, figures};
@@ -65,13 +67,14 @@ pub async fn run(
         wakeup: Wakeup::new(&deliverer.queue.wakeup_path()),
         deliverer: Arc::new(deliverer),
         jobs: JoinSet::new(),
-        busy: HashMap::new(),
+        slots: Slots::new(context.config.queue.max_concurrent),
         ready: VecDeque::new(),
         left: HashSet::new(),
         look: true,
         next: None,
         destinations: Destinations::new(context.config.queue.max_per_destination),
-        max_concurrent: context.config.queue.max_concurrent.max(1),
+        rates: Rates::default(),
+        allowed: None,
         swept: None,
         tidied: Instant::now(),
         renew: Instant::now() + SETTLED,
@@ -152,10 +155,10 @@ async fn lock(path: PathBuf, drain: &Drain) -> Result<Option<File>, QueueError> 
 struct Found {
     pieces: Vec<Piece>,
     /// Those of them for which there is room, read already.
-    begun: HashMap<Piece, Begun>,
-    left: HashSet<Destination>,
+    begun: HashMap<Key, Begun>,
+    left: HashSet<Lane>,
     /// There may be more.
-    broke_off: bool,
+    is_cut: bool,
     next: Option<Timestamp>,
 }
 
@@ -176,22 +179,18 @@ impl Deliverer {
     }
 
     /// Looks for what is due, and neither `busy` nor `waiting`. Blocks.
-    fn find_due(&self, busy: HashSet<Piece>, waiting: &[Piece], mut room: Room) -> Result<Found, QueueError> {
+    fn find_due(&self, busy: HashSet<Key>, waiting: &[Piece], mut room: Room) -> Result<Found, QueueError> {
         let here = self.local.directory.domains().unwrap_or_else(|error| {
             error!(%error, "the directory can't be asked");
             Vec::new()
         });
         let mut picker = Picker::new(&self.relay.routes, here, busy, waiting);
-        let mut broke_off = false;
-        let next = self.queue.due(Timestamp::now(), |due| {
-            let went_on = picker.offer(due);
-            broke_off = went_on.is_break();
-            went_on
-        })?;
-        let (pieces, left) = (picker.picked, picker.left);
+        let next = self.queue.due(Timestamp::now(), |due| picker.offer(due))?;
+        let Picker { picked: mut pieces, left, is_cut, .. } = picker;
+        in_turn(&mut pieces, &room.by_origin);
         let read = pieces.iter().filter(|piece| room.take(&piece.destination));
-        let begun = read.map(|piece| (piece.clone(), self.begin(piece.clone()))).collect();
-        Ok(Found { pieces, begun, left, broke_off, next })
+        let begun = read.map(|piece| (piece.key(), self.begin(piece.clone()))).collect();
+        Ok(Found { pieces, begun, left, is_cut, next })
     }
 }
 
@@ -199,12 +198,15 @@ impl Deliverer {
 struct Room {
     free: usize,
     destinations: Destinations,
+    /// How many deliveries each origin has.
+    by_origin: HashMap<Arc<str>, usize>,
 }
 
 impl Room {
-    /// True if a delivery to there can be started, which it is.
+    /// True if a delivery to there can be started, which it is; what a schedule may hold back is not.
     fn take(&mut self, destination: &Destination) -> bool {
-        let is_free = self.free > 0 && self.destinations.has_room(destination);
+        let is_free =
+            self.free > 0 && destination.rates.is_empty() && self.destinations.has_room(destination);
         if is_free {
             self.free -= 1;
             self.destinations.begin(destination);
@@ -219,17 +221,19 @@ struct Runner {
     /// Each tells whether its destination was reached.
     jobs: JoinSet<bool>,
     /// What is under way.
-    busy: HashMap<Id, Piece>,
+    slots: Slots,
     /// What is due, found at the last look.
     ready: VecDeque<Piece>,
-    /// Destinations for which the last look left more than it took.
-    left: HashSet<Destination>,
+    /// Of which the last look left more than it took.
+    left: HashSet<Lane>,
     /// There may be something new.
     look: bool,
     /// When something will be due.
     next: Option<Timestamp>,
     destinations: Destinations,
-    max_concurrent: usize,
+    rates: Rates,
+    /// When a schedule allows something that waits.
+    allowed: Option<Timestamp>,
     swept: Option<Instant>,
     tidied: Instant,
     /// When policies are to be renewed, and reports to be sent.
@@ -261,17 +265,27 @@ impl Runner {
             self.close_idle().await;
             self.start_due().await;
             let next = self.next.map_or(Duration::MAX, until).min(self.wakeup.patience());
+            let (is_free, patience) = (self.is_free(), self.patience());
             tokio::select! {
                 () = drain.begun() => {}
                 Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.all_ended(ended),
-                () = self.wakeup.changed(), if self.is_free() => self.look = true,
-                () = tokio::time::sleep(next), if self.is_free() => self.look = true,
+                () = self.wakeup.changed(), if is_free => self.look = true,
+                () = tokio::time::sleep(next), if is_free => self.look = true,
+                () = tokio::time::sleep(patience) => {}
             }
         }
     }
 
     fn is_free(&self) -> bool {
-        self.jobs.len() < self.max_concurrent
+        self.slots.are_free(Instant::now())
+    }
+
+    /// Until something that waits may begin, though nothing ends: a schedule allows it, or what hangs leaves room.
+    fn patience(&self) -> Duration {
+        let allowed = self.allowed.map_or(Duration::MAX, until);
+        let room =
+            if self.ready.is_empty() && !self.look { None } else { self.slots.next_free(Instant::now()) };
+        allowed.min(room.unwrap_or(Duration::MAX))
     }
 
     /// Starts attempts at what is due, as far as there is room.
@@ -288,13 +302,14 @@ impl Runner {
     }
 
     /// Starts what there is room for; `begun` is what was read already.
-    fn start_ready_with(&mut self, mut begun: HashMap<Piece, Begun>) {
-        let mut started = Vec::new();
+    fn start_ready_with(&mut self, mut begun: HashMap<Key, Begun>) {
+        let (mut started, now) = (Vec::new(), Timestamp::now());
+        self.allowed = None;
         for _ in 0..self.ready.len() {
             let Some(piece) = self.ready.pop_front() else { break };
-            if self.is_free() && self.destinations.has_room(&piece.destination) {
-                let reader = self.start_attempt(piece.clone());
-                match begun.remove(&piece) {
+            if self.is_free() && self.may_begin(&piece, now) {
+                let reader = self.start_attempt(piece.clone(), now);
+                match begun.remove(&piece.key()) {
                     Some(begun) => drop(reader.send(begun)),
                     None => started.push((piece, reader)),
                 }
@@ -311,18 +326,30 @@ impl Runner {
         }
     }
 
-    async fn find_due(&mut self) -> HashMap<Piece, Begun> {
+    fn may_begin(&mut self, piece: &Piece, now: Timestamp) -> bool {
+        if !self.destinations.has_room(&piece.destination) {
+            return false;
+        }
+        let Some(moment) = self.rates.not_before(&piece.destination, &self.deliverer.relay.routes, now)
+        else {
+            return true;
+        };
+        self.allowed = Some(self.allowed.map_or(moment, |allowed| allowed.min(moment)));
+        false
+    }
+
+    async fn find_due(&mut self) -> HashMap<Key, Begun> {
         let deliverer = Arc::clone(&self.deliverer);
         let waiting: Vec<Piece> = self.ready.iter().cloned().collect();
         self.next = None;
-        let busy = self.busy.values().chain(&waiting).cloned().collect();
-        let free = self.max_concurrent.saturating_sub(self.jobs.len());
-        let room = Room { free, destinations: self.destinations.clone() };
+        let busy = self.slots.pieces().chain(&waiting).map(Piece::key).collect();
+        let (free, by_origin) = (self.slots.free(Instant::now()), self.slots.by_origin());
+        let room = Room { free, destinations: self.destinations.clone(), by_origin };
         match spawn_blocking(move || deliverer.find_due(busy, &waiting, room)).await {
             Ok(Ok(found)) => {
                 self.ready.extend(found.pieces);
-                self.ready.make_contiguous().sort_by_key(|piece| std::cmp::Reverse(piece.priority));
-                (self.left, self.next, self.look) = (found.left, found.next, found.broke_off);
+                in_turn(self.ready.make_contiguous(), &self.slots.by_origin());
+                (self.left, self.next, self.look) = (found.left, found.next, found.is_cut);
                 return found.begun;
             }
             Ok(Err(error)) => error!(%error, "the queue can't be read"),
@@ -332,13 +359,14 @@ impl Runner {
     }
 
     /// The attempt waits for what it is to try.
-    fn start_attempt(&mut self, piece: Piece) -> oneshot::Sender<Begun> {
+    fn start_attempt(&mut self, piece: Piece, now: Timestamp) -> oneshot::Sender<Begun> {
         self.destinations.begin(&piece.destination);
+        self.rates.begin(&piece.destination, &self.deliverer.relay.routes, piece.recipients, now);
         let span = info_span!("queue", id = %piece.id);
         let (reader, begun) = oneshot::channel();
         let attempt = Arc::clone(&self.deliverer).attempt(begun);
         let job = self.jobs.spawn(attempt.instrument(span));
-        self.busy.insert(job.id(), piece);
+        self.slots.begin(job.id(), piece, Instant::now());
         reader
     }
 
@@ -347,11 +375,12 @@ impl Runner {
             error!(%error, "a delivery ended unexpectedly");
             (error.id(), false)
         });
-        let Some(Piece { destination, .. }) = self.busy.remove(&job) else { return };
-        self.destinations.end(&destination, reached);
+        let Some(piece) = self.slots.end(job) else { return };
+        self.destinations.end(&piece.destination, reached);
+        self.rates.end(&piece.destination);
         // More is known to be due there, once what was found is used up.
-        let used_up = || self.ready.iter().all(|piece| piece.destination != destination);
-        self.look |= self.left.contains(&destination) && used_up();
+        let lane = piece.lane();
+        self.look |= self.left.contains(&lane) && self.ready.iter().all(|piece| piece.lane() != lane);
     }
 
     /// As [`Self::ended`], with all that ended by now: those that follow them start together.
@@ -402,8 +431,10 @@ impl Runner {
 
     /// Writes down what operators should know, if that has changed.
     async fn tell_operators(&mut self) {
-        let trouble = self.deliverer.relay.trouble().map(|text| ("network".to_owned(), text));
-        let notices: Vec<_> = trouble.into_iter().collect();
+        let relay = &self.deliverer.relay;
+        let trouble = relay.trouble().map(|text| ("network".to_owned(), text));
+        let rates = self.rates.notices(&relay.routes, Timestamp::now());
+        let notices: Vec<_> = trouble.into_iter().chain(rates).collect();
         if self.noticed.as_ref() == Some(&notices) {
             return;
         }

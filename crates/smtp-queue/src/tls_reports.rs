@@ -195,6 +195,7 @@ fn enqueue(queue: &Arc<Queue>, text: &str, to: Address) -> Result<(), QueueError
     writer.write_message(text.as_bytes())?;
     let envelope = Envelope {
         sender: None,
+        origin: String::new(),
         smtputf8: !to.local_part().is_ascii(),
         recipients: vec![to],
         body: if text.is_ascii() { Body::SevenBit } else { Body::EightBit },

@@ -32,6 +32,7 @@ fn recipient(address: &str, attempts: u32, state: RecipientState) -> QueuedRecip
 /// An hour old, to one who was tried, one who was not, and one who has it.
 fn message() -> QueuedMessage {
     QueuedMessage {
+        origin: String::new(),
         id: QueueId("M".to_owned()),
         sender: Some("Alice@example.org".parse().unwrap()),
         size: 1000,

@@ -25,6 +25,7 @@ fn address(text: &str) -> Address {
 fn envelope() -> Envelope {
     Envelope {
         sender: Some(address("\"a b\"@example.org")),
+        origin: String::new(),
         recipients: vec![address("bob@example.net"), address("josé@bücher.example")],
         smtputf8: true,
         body: Body::Binary,
@@ -295,8 +296,9 @@ fn a_queue_of_the_first_format_goes_on() {
     let path = folder.path().join("data/queue");
     let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
         ALTER TABLE recipient DROP COLUMN notify; ALTER TABLE recipient DROP COLUMN original;
-        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_by_hop; DROP TABLE notice;
-        ALTER TABLE recipient DROP COLUMN sender; ALTER TABLE recipient DROP COLUMN next_hop;
+        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_of_origin; DROP TABLE notice;
+        ALTER TABLE recipient DROP COLUMN next_hop; ALTER TABLE recipient DROP COLUMN sender; ALTER TABLE recipient DROP COLUMN origin;
+        ALTER TABLE message DROP COLUMN origin; ALTER TABLE message DROP COLUMN is_bulk;
         ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE message DROP COLUMN require_tls;
         ALTER TABLE message DROP COLUMN priority; ALTER TABLE message DROP COLUMN deadline;
         ALTER TABLE message DROP COLUMN deadline_returns; ALTER TABLE message DROP COLUMN deadline_traced;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mail_directory::DirectoryError;
 use mail_events::EventLog;
 use mail_store::{Append, Delivery, Store, StoreError};
-use mail_types::{Address, Domain, Language, LocalRecipient};
+use mail_types::{Address, AddressPattern, Domain, Language, LocalRecipient};
 use smtp_queue::{Arrival, Body, Envelope, Handling, Queue, QueueError, QueueId, QueueWriter};
 use tracing::{error, warn};
 
@@ -33,6 +33,8 @@ pub(crate) struct Destinations {
     pub(crate) language: Language,
     /// Where others' reports go, besides.
     pub(crate) reports: Reports,
+    /// Accounts all of whose mail is bulk mail.
+    pub(crate) bulk: Vec<AddressPattern>,
 }
 
 impl Destinations {
@@ -190,13 +192,16 @@ impl Files {
         transaction: &Transaction,
         body: Body,
         trace: &Trace,
-        is_held: bool,
+        nature: Nature,
     ) -> Result<QueueIds, FileError> {
-        let handling = Handling { is_ours: trace.account.is_some(), ..transaction.handling() };
+        let Nature { is_held, is_bulk } = nature;
+        let origin = trace.origin();
+        let handling = Handling { is_ours: trace.account.is_some(), is_bulk, ..transaction.handling() };
         let is_elsewhere = self.queued.is_some();
-        let elsewhere = self.queued.map(|writer| (writer, transaction.envelope(body, handling)));
+        let elsewhere = self.queued.map(|writer| (writer, transaction.envelope(&origin, body, handling)));
         let onward = self.forwards.into_iter().zip(&transaction.forwards);
-        let onward = onward.map(|(writer, onward)| (writer, transaction.envelope_of(onward, body, handling)));
+        let onward =
+            onward.map(|(writer, onward)| (writer, transaction.envelope_of(onward, &origin, body, handling)));
         let queued: Vec<(QueueWriter, Envelope)> = elsewhere.into_iter().chain(onward).collect();
         let delivery = self.delivery;
         if queued.is_empty() {
@@ -224,6 +229,15 @@ impl Files {
         }
         delivered.map(|()| QueueIds::of(ids, is_elsewhere))
     }
+}
+
+/// What kind of message it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Nature {
+    /// It waits in the queue for an operator.
+    pub(crate) is_held: bool,
+    /// It went to many people.
+    pub(crate) is_bulk: bool,
 }
 
 /// The names of a message in the queue.
@@ -268,7 +282,15 @@ mod tests {
         let hostname = "mail.example.org".parse().unwrap();
         let events = Arc::new(EventLog::off());
         let reports = Reports::default();
-        Destinations { store, queue, events, hostname, language: Language::English, reports }
+        Destinations {
+            store,
+            queue,
+            events,
+            hostname,
+            language: Language::English,
+            reports,
+            bulk: Vec::new(),
+        }
     }
 
     /// Writes a message to these accounts and to one address elsewhere.
@@ -295,7 +317,7 @@ mod tests {
             own_results: None,
         };
         let opened = Files::open(to, &transaction, &trace, None)?;
-        opened.commit(&transaction, Body::SevenBit, &trace, false).map(drop)
+        opened.commit(&transaction, Body::SevenBit, &trace, Nature::default()).map(drop)
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {

@@ -48,6 +48,9 @@ pub(crate) struct Seen {
     pub(crate) bcc: Captured,
     /// The addresses that it has gone through.
     pub(crate) delivered_to: Captured,
+    has_list_field: bool,
+    /// What a Precedence field says, as far as it matters.
+    precedence: Vec<u8>,
 }
 
 /// The fields of one name, each called `From`, folded as they came.
@@ -68,6 +71,21 @@ impl Seen {
         });
         let id = inner.unwrap_or(&text).split_whitespace().collect::<String>();
         (!id.is_empty()).then_some(id)
+    }
+}
+
+impl Seen {
+    fn add_precedence(&mut self, octets: &[u8]) {
+        /// Octets that say enough.
+        const MOST: usize = 32;
+        let room = MOST.saturating_sub(self.precedence.len());
+        self.precedence.extend_from_slice(octets.get(..room).unwrap_or(octets));
+    }
+
+    /// True if it says that it went to many people: List-Id (RFC 2919), List-Unsubscribe (RFC 2369), `Precedence: bulk`, `list` or `junk`.
+    pub(crate) fn is_bulk(&self) -> bool {
+        let word = self.precedence.trim_ascii();
+        self.has_list_field || [&b"bulk"[..], b"list", b"junk"].iter().any(|it| it.eq_ignore_ascii_case(word))
     }
 }
 
@@ -115,6 +133,7 @@ enum Field {
     ResentFrom,
     MessageId,
     DeliveredTo,
+    Precedence,
     /// Left out, to be put back if it is true.
     Sender,
     /// Left out, but for who sends it.
@@ -218,9 +237,12 @@ impl HeaderFilter {
         match self.field {
             Field::LeaveOut | Field::Sender | Field::Bcc => {}
             Field::Results => self.weigh(octets, output),
-            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
-                output.extend_from_slice(octets)
-            }
+            Field::Keep
+            | Field::From
+            | Field::ResentFrom
+            | Field::MessageId
+            | Field::DeliveredTo
+            | Field::Precedence => output.extend_from_slice(octets),
         }
         self.capture(octets);
     }
@@ -263,6 +285,7 @@ impl HeaderFilter {
                 self.seen.id.extend_from_slice(octets.get(..room).unwrap_or(octets));
             }
             Field::DeliveredTo => self.seen.delivered_to.add(octets),
+            Field::Precedence => self.seen.add_precedence(octets),
             Field::Sender => self.seen.sender.add(octets),
             Field::Bcc => self.seen.bcc.add(octets),
             Field::Keep | Field::Results | Field::LeaveOut => {}
@@ -328,10 +351,12 @@ impl HeaderFilter {
             b"resent-from" if self.is_submission => Field::ResentFrom,
             b"message-id" if !self.seen.message_id => Field::MessageId,
             b"delivered-to" => Field::DeliveredTo,
+            b"precedence" => Field::Precedence,
             b"sender" if self.is_submission => Field::Sender,
             _ => Field::Keep,
         };
         self.seen.received += usize::from(name == b"received");
+        self.seen.has_list_field |= name == b"list-id" || name == b"list-unsubscribe";
         self.seen.date |= name == b"date";
         self.seen.message_id |= name == b"message-id";
         self.field = field;
@@ -340,11 +365,14 @@ impl HeaderFilter {
         match field {
             Field::LeaveOut | Field::Sender | Field::Bcc => {}
             Field::Results => self.open = start,
-            Field::Keep | Field::From | Field::ResentFrom | Field::MessageId | Field::DeliveredTo => {
-                output.extend_from_slice(&start)
-            }
+            Field::Keep
+            | Field::From
+            | Field::ResentFrom
+            | Field::MessageId
+            | Field::DeliveredTo
+            | Field::Precedence => output.extend_from_slice(&start),
         }
-        if field != Field::MessageId {
+        if !matches!(field, Field::MessageId | Field::Precedence) {
             self.capture(b"From:");
         }
     }
@@ -473,6 +501,30 @@ mod tests {
         let hops = "Received: a\r\n".repeat(3);
         let (_, seen) = filter(true, &format!("{hops}Message-Id: z\r\n\r\n{hops}"));
         assert_eq!((seen.received, seen.date, seen.message_id), (3, false, true));
+    }
+
+    #[test]
+    fn what_went_to_many_says_so() {
+        let is_bulk =
+            |header: &str| filter(false, &format!("Date: x\r\n{header}\r\n\r\nList-Id: x")).1.is_bulk();
+        for bulk in [
+            "List-Unsubscribe: <mailto:x>",
+            "LIST-ID : <a.b>",
+            "Precedence: Bulk",
+            "precedence:\r\n list",
+            "Precedence: junk ",
+        ] {
+            assert!(is_bulk(bulk), "{bulk}");
+        }
+        for personal in [
+            "Subject: List-Id",
+            "Precedence: first-class",
+            "Precedence: bulky",
+            "X-List-Id: x",
+            "List-Post: <mailto:x>",
+        ] {
+            assert!(!is_bulk(personal), "{personal}");
+        }
     }
 
     #[test]

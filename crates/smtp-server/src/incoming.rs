@@ -14,7 +14,7 @@ use smtp_proto::{Body, Reply};
 use smtp_queue::QueueId;
 use tracing::{Span, error};
 
-use crate::files::{Destinations, FileError, Files};
+use crate::files::{Destinations, FileError, Files, Nature};
 use crate::header::{HeaderFilter, Seen};
 use crate::milter::Body as MessageBody;
 use crate::note::{self, Told, forward_of};
@@ -369,7 +369,8 @@ impl Incoming {
         if let Some(mut files) = self.files.take() {
             let copy = files.take_copy();
             let report = self.keep_report(&files);
-            let queued = files.commit(&self.transaction, body, &self.trace, self.is_held)?;
+            let nature = Nature { is_held: self.is_held, is_bulk: self.is_bulk() };
+            let queued = files.commit(&self.transaction, body, &self.trace, nature)?;
             report.into_iter().for_each(Kept::read_soon);
             self.queue_id = queued.elsewhere;
             save(copy);
@@ -386,6 +387,13 @@ impl Incoming {
         let is_junk = self.verdict().is_some_and(|verdict| verdict.outcome == Outcome::Junk);
         let is_meant = !is_junk && self.to.reports.are_for(&self.transaction.recipients);
         self.to.reports.keep(files.delivered().filter(|_| is_meant)?, &self.trace.id)
+    }
+
+    /// True if it says so, or all mail of who sends it is.
+    fn is_bulk(&self) -> bool {
+        let account = self.trace.account.as_ref();
+        self.header.seen.is_bulk()
+            || account.is_some_and(|account| self.to.bulk.iter().any(|it| it.fits(account)))
     }
 
     /// True if it has gone through an address of ours before that it would go through again. RFC 5321 §6.3.

@@ -47,6 +47,7 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
         hostname: config.hostname.clone(),
         language: config.queue.language,
         reports,
+        bulk: config.queue.bulk.clone(),
     };
     Ok(Shared { config, directory, to, verdicts })
 }

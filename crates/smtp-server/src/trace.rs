@@ -33,6 +33,11 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// Whose mail it is in the queue: the account's that sent it; empty for others'.
+    pub(crate) fn origin(&self) -> String {
+        self.account.as_ref().map(|account| account.to_lowercase().to_string()).unwrap_or_default()
+    }
+
     /// The Received field. RFC 5321 §4.4.
     pub(crate) fn received(&self, transaction: &Transaction) -> String {
         let Self { id, hostname, greeting, peer, .. } = self;

@@ -162,9 +162,10 @@ impl Transaction {
     }
 
     /// What the queue is told of the message to those elsewhere, if there are any.
-    pub(crate) fn envelope(&self, body: Body, handling: Handling) -> Envelope {
+    pub(crate) fn envelope(&self, origin: &str, body: Body, handling: Handling) -> Envelope {
         Envelope {
             sender: self.from.clone(),
+            origin: origin.to_owned(),
             recipients: self.remote.keys().cloned().collect(),
             smtputf8: self.needs_utf8(),
             body,
@@ -177,6 +178,7 @@ impl Transaction {
     pub(crate) fn envelope_of(
         &self,
         Onward { forward, parameters }: &Onward,
+        origin: &str,
         body: Body,
         handling: Handling,
     ) -> Envelope {
@@ -184,6 +186,7 @@ impl Transaction {
         let is_list = forward.through == Through::List;
         Envelope {
             sender: forward.sender.clone(),
+            origin: origin.to_owned(),
             recipients: forward.targets.clone(),
             smtputf8: self.parameters.smtputf8
                 || forward.sender.iter().chain(&forward.targets).any(needs_utf8),

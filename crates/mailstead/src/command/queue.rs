@@ -5,10 +5,12 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mail_config::Config;
+use mail_config::{Config, QueueRate, RelaySource};
 use mail_events::{Event, EventLog, Operation};
 use serde_json::{Value, json};
-use smtp_queue::{Change, Filter, Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState, WaitState};
+use smtp_queue::{
+    Change, Filter, Notice, Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState, WaitState,
+};
 
 use super::operator::become_operator;
 use crate::cli::{QueueCommand, QueueSelection};
@@ -22,7 +24,7 @@ pub(super) fn run(config: &Path, command: QueueCommand) -> anyhow::Result<()> {
     let queue = Queue::open(&config.queue_dir())?;
     match command {
         QueueCommand::List { filter, json } => list(&queue, &filter.filter(), json),
-        QueueCommand::Show { id, json, message } => show(&queue, &QueueId(id), json, message),
+        QueueCommand::Show { id, json, message } => show(&config, &queue, &QueueId(id), json, message),
         QueueCommand::Retry(selection) => change(&config, &queue, &selection, &Change::Retry),
         QueueCommand::Hold(selection) => change(&config, &queue, &selection, &Change::Hold),
         QueueCommand::Release { selection, early } => {
@@ -137,20 +139,48 @@ fn row(message: &QueuedMessage) -> Vec<String> {
     ]
 }
 
-fn show(queue: &Arc<Queue>, id: &QueueId, json: bool, whole: bool) -> anyhow::Result<()> {
+fn show(config: &Config, queue: &Arc<Queue>, id: &QueueId, json: bool, whole: bool) -> anyhow::Result<()> {
     let Some(message) = queue.show(id)? else { bail!("{id} is not in the queue") };
     if whole {
         return print_message(queue, id);
     }
+    let notices = queue.notices()?;
+    let waits = |recipient: &QueuedRecipient| waits_for(config, &notices, &message, recipient);
     if json {
-        return output::json(&to_json(&message));
+        let mut shown = to_json(&message);
+        for (recipient, shown) in
+            message.recipients.iter().zip(shown["recipients"].as_array_mut().into_iter().flatten())
+        {
+            shown["waits_for"] = json!(waits(recipient));
+        }
+        return output::json(&shown);
     }
     let size = message.size;
     let held = if message.held { ", held" } else { "" };
+    let held = if message.handling.is_bulk { format!("{held}, bulk mail") } else { held.to_owned() };
     let head =
         format!("{id}: from {}, {size} octets, arrived {}{held}", sender(&message), local(message.arrived));
     output::line(&head)?;
-    message.recipients.iter().try_for_each(|recipient| Ok(output::line(&recipient_lines(recipient))?))
+    message.recipients.iter().try_for_each(|recipient| {
+        let waits = waits(recipient).map(|text| format!("\n    waits: {text}")).unwrap_or_default();
+        Ok(output::line(&format!("{}{waits}", recipient_lines(recipient)))?)
+    })
+}
+
+/// What a recipient that is due waits for: a schedule of the config that the deliverer says to be in force.
+fn waits_for(
+    config: &Config,
+    notices: &[Notice],
+    message: &QueuedMessage,
+    recipient: &QueuedRecipient,
+) -> Option<String> {
+    recipient.next_attempt.filter(|next| *next <= Timestamp::now())?;
+    let rates = config.queue.rates.iter().filter(|it| it.is_of(&message.origin, recipient.address.domain()));
+    let source = config.relay.sources.iter().find(|it| it.is_of(message.sender.as_ref()));
+    let subjects = rates.map(QueueRate::subject).chain(source.map(RelaySource::subject));
+    let texts = subjects.filter_map(|it| notices.iter().find(|notice| notice.subject == it));
+    let texts: Vec<&str> = texts.map(|notice| notice.text.as_str()).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 fn recipient_lines(recipient: &QueuedRecipient) -> String {
@@ -176,6 +206,8 @@ fn to_json(message: &QueuedMessage) -> Value {
         "held": message.held,
         "priority": message.handling.priority.unwrap_or_default().get(),
         "release": message.handling.release.map(|time| time.to_string()),
+        "origin": message.origin,
+        "bulk": message.handling.is_bulk,
         "recipients": message.recipients.iter().map(|it| recipient_to_json(message, it)).collect::<Vec<_>>(),
     })
 }

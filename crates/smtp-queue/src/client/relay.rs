@@ -145,7 +145,7 @@ impl Terms {
 impl Relay {
     /// Blocks.
     pub(crate) fn new(config: &Config) -> Result<Self, RelayError> {
-        let routes = Routes::new(&config.relay);
+        let routes = Routes::new(&config.relay).with_rates(&config.queue.rates);
         let smarthosts = routes.smarthosts().iter().map(Terms::of).collect::<Result<_, _>>()?;
         let exchanges = Exchanges::new(config)?;
         let leads_there = routes.lead_to_mail_hosts();

@@ -176,6 +176,7 @@ mod tests {
     fn message(id: &str) -> Change {
         let envelope = Envelope {
             sender: None,
+            origin: String::new(),
             recipients: vec!["bob@example.net".parse().unwrap()],
             smtputf8: false,
             body: Body::SevenBit,

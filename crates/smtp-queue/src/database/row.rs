@@ -16,6 +16,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
     let sender: Option<String> = row.get(1)?;
     Ok(QueuedMessage {
         id: QueueId(row.get(0)?),
+        origin: row.get(16)?,
         sender: sender.map(|sender| address(&sender, 1)).transpose()?,
         size: unsigned(row, 2)?,
         arrived: timestamp(row, 3)?,
@@ -30,6 +31,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
             deadline: deadline(row)?,
             release: row.get::<_, Option<i64>>(14)?.map(|it| moment(it, 14)).transpose()?,
             is_ours: row.get(15)?,
+            is_bulk: row.get(17)?,
         },
         recipients: Vec::new(),
     })

@@ -92,6 +92,7 @@ fn adds_messages_until_it_is_killed() {
     let next = AtomicU64::new(first);
     let envelope = Envelope {
         sender: Some(address("alice@example.org")),
+        origin: String::new(),
         recipients: vec![address("bob@example.net"), address("eve@example.net")],
         smtputf8: false,
         body: Body::SevenBit,

@@ -94,7 +94,14 @@ impl Host {
         let recipients = recipients.iter().map(|it| address(it)).collect();
         let sender = sender.map(address);
         let body = Body::SevenBit;
-        writer.commit(&Envelope { sender, recipients, smtputf8: false, body, requests, handling }).unwrap()
+        // Whose it is: that of who sends it from here.
+        let origin = sender
+            .iter()
+            .filter(|it| it.domain().as_str() == "example.org")
+            .map(Address::to_string)
+            .collect();
+        let envelope = Envelope { sender, origin, recipients, smtputf8: false, body, requests, handling };
+        writer.commit(&envelope).unwrap()
     }
 
     /// Waits until the queue holds the message in such a state.

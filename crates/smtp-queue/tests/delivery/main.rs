@@ -7,6 +7,7 @@ mod direct;
 mod host;
 mod peer;
 mod routes;
+mod turns;
 
 use std::fs;
 use std::time::Duration;

@@ -121,8 +121,8 @@ async fn a_sender_goes_out_from_an_address_and_under_a_name_of_its_own() {
     let source = |senders: &[&str], address: &str, hostname: Option<&str>| RelaySource {
         senders: senders.iter().map(|it| it.parse().unwrap()).collect(),
         v4: Some(address.parse().unwrap()),
-        v6: None,
         hostname: hostname.map(|it| it.parse().unwrap()),
+        ..RelaySource::default()
     };
     host.config.relay.sources = vec![
         source(&["@news.example.org"], "127.0.0.99", Some("news.example.org")),

@@ -1,0 +1,144 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use mail_types::{AddressPattern, Domain, Language};
+
+use crate::load::{SECOND, language};
+use crate::reader::Reader;
+use crate::{DAY, MINUTE, units};
+
+/// `[queue]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Started by `mailstead serve`.
+    pub enabled: bool,
+    /// Wait before the second attempt; doubled for each further one.
+    pub retry_min: Duration,
+    /// The longest wait between attempts.
+    pub retry_max: Duration,
+    /// Age at which the sender is told that a message is late; zero for never.
+    pub warn_after: Duration,
+    /// Age at which a message is given up and bounced.
+    pub expire_after: Duration,
+    /// Of reports, where a message does not say in which language its sender reads.
+    pub language: Language,
+    /// Deliveries at one time.
+    pub max_concurrent: usize,
+    /// Of these, to one destination: a smarthost, or the mail hosts of a domain.
+    pub max_per_destination: usize,
+    /// Accounts all of whose mail is bulk mail, whatever its header says.
+    pub bulk: Vec<AddressPattern>,
+    /// `[[queue.rates]]`
+    pub rates: Vec<QueueRate>,
+}
+
+/// `[[queue.rates]]`: how much of some mail goes in what time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRate {
+    /// Whose mail: who has logged in, or the name of a relay client; everybody's together without one.
+    pub account: Option<String>,
+    /// To which domain; to all together without one.
+    pub domain: Option<Domain>,
+    /// So many messages, one to each recipient counted, `None` for any number.
+    pub messages: Option<NonZeroU32>,
+    /// In this time.
+    pub per: Duration,
+    /// So many deliveries at one time.
+    pub connections: Option<usize>,
+}
+
+impl QueueRate {
+    /// True if it is meant for mail of `account` to `domain`.
+    #[must_use]
+    pub fn is_of(&self, account: &str, domain: &Domain) -> bool {
+        self.account.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(account))
+            && self.domain.as_ref().is_none_or(|it| it == domain)
+    }
+
+    /// Under which name operators are told of it.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        format!("rate {}", self.whose(" to "))
+    }
+
+    /// What operators are told of it.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let whose = match (&self.account, &self.domain) {
+            (Some(account), Some(domain)) => format!("of {account} to {domain}"),
+            (Some(account), None) => format!("of {account}"),
+            (None, Some(domain)) => format!("to {domain}"),
+            (None, None) => String::from("to elsewhere"),
+        };
+        match (self.messages, self.connections) {
+            (Some(messages), _) => {
+                format!("mail {whose} goes out evenly, {messages} messages in {}", units::show(self.per))
+            }
+            (None, Some(connections)) => format!("mail {whose} goes over {connections} connections at most"),
+            (None, None) => format!("mail {whose} is not bounded"),
+        }
+    }
+
+    fn whose(&self, between: &str) -> String {
+        let domain = self.domain.as_ref().map(ToString::to_string);
+        let named: Vec<String> = self.account.iter().cloned().chain(domain).collect();
+        if named.is_empty() { "all".to_owned() } else { named.join(between) }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            retry_min: 5 * MINUTE,
+            retry_max: 240 * MINUTE,
+            warn_after: 240 * MINUTE,
+            expire_after: 5 * DAY,
+            language: Language::English,
+            max_concurrent: 200,
+            max_per_destination: 20,
+            bulk: Vec::new(),
+            rates: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn read(reader: &mut Reader<'_, '_>) -> QueueConfig {
+    let standard = QueueConfig::default();
+    let queue = QueueConfig {
+        enabled: reader.bool("enabled", standard.enabled),
+        retry_min: reader.duration("retry_min", SECOND, standard.retry_min),
+        retry_max: reader.duration("retry_max", SECOND, standard.retry_max),
+        warn_after: reader.duration("warn_after", Duration::ZERO, standard.warn_after),
+        expire_after: reader.duration("expire_after", SECOND, standard.expire_after),
+        language: language(reader, standard.language),
+        max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),
+        max_per_destination: reader.number("max_per_destination", 1, standard.max_per_destination),
+        bulk: bulk(reader),
+        rates: reader.tables("rates", rate).unwrap_or_default(),
+    };
+    if queue.retry_max < queue.retry_min {
+        reader.wrong("retry_max must not be shorter than retry_min");
+    }
+    queue
+}
+
+fn bulk(reader: &mut Reader<'_, '_>) -> Vec<AddressPattern> {
+    let expected = "an account such as \"news@example.org\", or \"@example.org\" for all of a domain";
+    let pattern = |text: &str| text.parse::<AddressPattern>().ok().map(|it| it.to_lowercase());
+    reader.list("bulk", expected, pattern).unwrap_or_default()
+}
+
+fn rate(reader: &mut Reader<'_, '_>) -> Option<QueueRate> {
+    let account = reader.string("account").map(|text| text.to_lowercase());
+    let domain = reader.parsed("domain", "a domain such as \"example.net\"", |text| text.parse().ok());
+    let messages =
+        reader.has("messages").then(|| reader.number("messages", 1, 0_u32)).and_then(NonZeroU32::new);
+    let per = reader.duration("per", SECOND, 60 * MINUTE);
+    let connections = reader.has("connections").then(|| reader.number("connections", 1, 1_usize));
+    if messages.is_none() && connections.is_none() {
+        reader.missing("messages", "say how many go in a time (messages = 100, per = \"1h\"), or how many at one time (connections = 5)");
+        return None;
+    }
+    Some(QueueRate { account, domain, messages, per, connections })
+}

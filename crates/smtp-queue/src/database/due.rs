@@ -1,0 +1,93 @@
+//! What is to be tried, as the index has it.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::Database;
+use super::row::{priority, timestamp};
+use crate::QueueError;
+use crate::pick::Due;
+
+impl Database {
+    /// Shows `offer` each recipient that is to be tried at `now`: the highest priority first, of it the mail of one origin after the other's, and
+    /// of that what is longest due, until it breaks off, which goes on with the next origin. Returns when the next one will be, of what was
+    /// looked through.
+    pub(crate) fn due(
+        &self,
+        now: Timestamp,
+        mut offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<Timestamp>, QueueError> {
+        self.read_due(now, &mut offer).map_err(|source| self.failed(source))
+    }
+
+    fn read_due(
+        &self,
+        now: Timestamp,
+        offer: &mut impl FnMut(&Due<'_>) -> ControlFlow<()>,
+    ) -> rusqlite::Result<Option<Timestamp>> {
+        let (mut last, mut next) = (None, None);
+        while let Some(lane) = self.lane_behind(last)? {
+            let later = self.read_due_of(&lane, now, offer)?;
+            next = [next, later].into_iter().flatten().min();
+            last = Some(lane);
+        }
+        Ok(next)
+    }
+
+    /// The next priority and origin of what is to be tried at all.
+    fn lane_behind(&self, last: Option<(i64, String)>) -> rusqlite::Result<Option<(i64, String)>> {
+        let lane = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let below = last.as_ref().map_or(i64::MAX, |(priority, _)| *priority);
+        if let Some((priority, origin)) = last {
+            let found = self
+                .connection
+                .prepare_cached(
+                    "SELECT priority, origin FROM recipient WHERE next_attempt IS NOT NULL AND priority = ?1
+                     AND origin > ?2 ORDER BY origin LIMIT 1",
+                )?
+                .query_row(params![priority, origin], lane)
+                .optional()?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        self.connection
+            .prepare_cached(
+                "SELECT priority, origin FROM recipient WHERE next_attempt IS NOT NULL AND priority < ?1
+                 ORDER BY priority DESC, origin LIMIT 1",
+            )?
+            .query_row([below], lane)
+            .optional()
+    }
+
+    /// When the next one of this lane will be due, if it was looked through.
+    fn read_due_of(
+        &self,
+        (number, origin): &(i64, String),
+        now: Timestamp,
+        offer: &mut impl FnMut(&Due<'_>) -> ControlFlow<()>,
+    ) -> rusqlite::Result<Option<Timestamp>> {
+        let priority = priority(*number, 0)?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT next_attempt, message, address, sender, next_hop FROM recipient
+             WHERE next_attempt IS NOT NULL AND priority = ?1 AND origin = ?2 ORDER BY next_attempt",
+        )?;
+        let mut rows = statement.query(params![number, origin])?;
+        while let Some(row) = rows.next()? {
+            let moment = timestamp(row, 0)?;
+            if moment > now {
+                return Ok(Some(moment));
+            }
+            let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
+            let next_hop = row.get_ref(4)?.as_str_or_null()?;
+            let due =
+                Due { message: text(1)?, recipient: text(2)?, sender: text(3)?, next_hop, origin, priority };
+            if offer(&due).is_break() {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,130 @@
+//! Who waits for whom: bulk mail, accounts that send much, destinations that hang, schedules.
+
+use std::time::{Duration, Instant};
+
+use mail_config::QueueRate;
+use smtp_queue::{Handling, Requests};
+
+use crate::direct::direct;
+use crate::host::Host;
+use crate::peer::{Manner, Peer, listeners};
+
+#[tokio::test]
+async fn one_message_passes_the_newsletter_of_the_same_account_and_the_backlog_of_another() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.max_per_destination = 1;
+    let bulk = Handling { is_bulk: true, ..Handling::default() };
+    for number in 0..300 {
+        let to = format!("x{number}@x.test");
+        host.add_handled(Some("news@example.org"), &[&to], Requests::default(), bulk);
+        host.add(Some("many@example.org"), &[&to]);
+    }
+    host.add(Some("news@example.org"), &["reset@x.test"]);
+    host.add(Some("one@example.org"), &["reset@x.test"]);
+    let running = host.run();
+    let mut from = Vec::new();
+    for _ in 0..602 {
+        from.push(peer.next().await);
+    }
+    let place =
+        |sender: &str| from.iter().position(|it| it.from == sender && it.to == ["reset@x.test"]).unwrap();
+    assert!(place("news@example.org") < 8 && place("one@example.org") < 8, "{:?}", &from[..10]);
+    let bulk = from.iter().position(|it| it.from == "news@example.org" && it.to != ["reset@x.test"]).unwrap();
+    assert_eq!(bulk, 302, "behind all other mail");
+    host.wait_until_empty().await;
+    running.stop().await;
+}
+
+/// More destinations than there are deliveries at one time, each taking connections and saying nothing.
+#[tokio::test]
+async fn however_many_destinations_hang_the_others_get_their_mail() {
+    let (_dns, mut host, [one, ..]) = direct().await;
+    let mut live = Peer::at(one, Manner::Willing);
+    let addresses: Vec<String> = (0..24).map(|number| format!("127.0.1.{}", number + 1)).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mut silent = Vec::new();
+    for address in &addresses {
+        let listener = tokio::net::TcpListener::bind(format!("{address}:{}", live.port)).await.unwrap();
+        silent.push(Peer::at(listener, Manner::Silent));
+    }
+    host.config.queue.max_concurrent = 8;
+    host.config.limits.drain_timeout = Duration::from_millis(50);
+    for address in &addresses {
+        for _ in 0..3 {
+            host.add(Some("alice@example.org"), &[&format!("x@[{address}]")]);
+        }
+    }
+    let running = host.run();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        host.add(Some("alice@example.org"), &["x@a.test"]);
+    }
+    for _ in 0..20 {
+        assert_eq!(live.next().await.to, ["x@a.test"]);
+    }
+    // By the timeouts of RFC 5321 §4.5.3.2 it would have been five minutes.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_spreads_mail_and_what_waits_says_so() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    let domain = Some("slow.test".parse().unwrap());
+    let rate = QueueRate {
+        account: None,
+        domain,
+        messages: std::num::NonZeroU32::new(2),
+        per: Duration::from_secs(1),
+        connections: None,
+    };
+    host.config.queue.rates = vec![rate];
+    for _ in 0..5 {
+        host.add(Some("alice@example.org"), &["x@slow.test", "y@fast.test"]);
+    }
+    let running = host.run();
+    let begun = Instant::now();
+    let (mut slow, mut fast) = (Vec::new(), 0);
+    while slow.len() < 5 {
+        let received = peer.next().await;
+        if received.to == ["x@slow.test"] {
+            slow.push(begun.elapsed());
+        } else {
+            assert_eq!(received.to, ["y@fast.test"]);
+            fast += 1;
+        }
+        if slow.len() == 4 {
+            let notices = host.queue.notices().unwrap();
+            assert_eq!(notices[0].subject, "rate slow.test");
+        }
+    }
+    assert!(fast == 5 && slow[4] >= Duration::from_millis(1990), "{slow:?}");
+    assert!(slow.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(400)), "{slow:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_connections_of_an_account_are_bounded() {
+    let listener = listeners(&["127.0.0.1"]).await.remove(0);
+    let mut host = Host::new(Some(Peer::smarthost_at(listener.local_addr().unwrap().port())));
+    host.config.limits.drain_timeout = Duration::from_millis(50);
+    let account = |account: &str| QueueRate {
+        account: Some(account.to_owned()),
+        domain: None,
+        messages: None,
+        per: Duration::from_secs(1),
+        connections: Some(1),
+    };
+    host.config.queue.rates = vec![account("alice@example.org"), account("bob@example.org")];
+    for _ in 0..5 {
+        host.add(Some("alice@example.org"), &["x@x.test"]);
+        host.add(Some("bob@example.org"), &["x@x.test"]);
+    }
+    let running = host.run();
+    let _one_each = [listener.accept().await.unwrap(), listener.accept().await.unwrap()];
+    let third = tokio::time::timeout(Duration::from_millis(500), listener.accept()).await;
+    assert!(third.is_err(), "one connection of each");
+    running.stop().await;
+}
