@@ -23,7 +23,7 @@ use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 pub use dns::DnsConfig;
 pub use events::EventsConfig;
 pub use milter::{Milter, MilterAddress, MilterDefault};
-pub use queue::{QueueConfig, QueueRate};
+pub use queue::{QueueConfig, QueueRate, SuppressionConfig};
 pub use relay::{
     RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost, TlsReportsConfig, WarmUp,
     host_and_port as parse_host_and_port,

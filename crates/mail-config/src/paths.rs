@@ -41,6 +41,12 @@ impl Config {
         self.data_dir.join("places.sqlite")
     }
 
+    /// The database of addresses that get no bulk mail.
+    #[must_use]
+    pub fn suppression_file(&self) -> PathBuf {
+        self.data_dir.join("suppression.sqlite")
+    }
+
     /// The keys of DKIM: `<dkim_dir>/<domain>/…`.
     #[must_use]
     pub fn dkim_dir(&self) -> PathBuf {

@@ -30,6 +30,27 @@ pub struct QueueConfig {
     pub bulk: Vec<AddressPattern>,
     /// `[[queue.rates]]`
     pub rates: Vec<QueueRate>,
+    /// `[queue.suppression]`
+    pub suppression: SuppressionConfig,
+}
+
+/// `[queue.suppression]`: which addresses get no bulk mail any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuppressionConfig {
+    /// The list is kept and obeyed.
+    pub enabled: bool,
+    /// How often mail must come back because nobody is there.
+    pub bounces: u32,
+    /// How long an address is remembered, from its last bounce or complaint on.
+    pub expire_after: Duration,
+    /// Obeyed for all mail that is written here, not for bulk mail alone.
+    pub all_mail: bool,
+}
+
+impl Default for SuppressionConfig {
+    fn default() -> Self {
+        Self { enabled: true, bounces: 2, expire_after: 180 * DAY, all_mail: false }
+    }
 }
 
 /// `[[queue.rates]]`: how much of some mail goes in what time.
@@ -99,6 +120,7 @@ impl Default for QueueConfig {
             max_per_destination: 20,
             bulk: Vec::new(),
             rates: Vec::new(),
+            suppression: SuppressionConfig::default(),
         }
     }
 }
@@ -116,11 +138,22 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> QueueConfig {
         max_per_destination: reader.number("max_per_destination", 1, standard.max_per_destination),
         bulk: bulk(reader),
         rates: reader.tables("rates", rate).unwrap_or_default(),
+        suppression: reader.table("suppression", suppression),
     };
     if queue.retry_max < queue.retry_min {
         reader.wrong("retry_max must not be shorter than retry_min");
     }
     queue
+}
+
+fn suppression(reader: &mut Reader<'_, '_>) -> SuppressionConfig {
+    let standard = SuppressionConfig::default();
+    SuppressionConfig {
+        enabled: reader.bool("enabled", standard.enabled),
+        bounces: reader.number("bounces", 1, standard.bounces),
+        expire_after: reader.duration("expire_after", DAY, standard.expire_after),
+        all_mail: reader.bool("all_mail", standard.all_mail),
+    }
 }
 
 fn bulk(reader: &mut Reader<'_, '_>) -> Vec<AddressPattern> {

@@ -245,6 +245,9 @@ pub struct Attempt {
     pub status: String,
     /// Why. From a server: its reply.
     pub text: String,
+    /// The same in one word, of what was not delivered: `unknown-user`, `full`, `policy`, `content`, `reputation`, `network` and others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// When it is tried next.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_text")]
     pub next: Option<Timestamp>,

@@ -46,6 +46,7 @@ fn attempt(queue_id: &str, recipient: &str, outcome: AttemptOutcome) -> Event {
         outcome,
         host: Some("mx.example.com".to_owned()),
         status: "2.0.0".to_owned(),
+        class: None,
         text: "250 OK".to_owned(),
         next: None,
         seconds: 3,

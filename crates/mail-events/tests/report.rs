@@ -48,6 +48,7 @@ fn attempt(queue_id: &str, recipient: &str, outcome: AttemptOutcome, text: &str)
         host: Some("mx.example.com".to_owned()),
         status,
         text: text.to_owned(),
+        class: None,
         next: None,
         seconds: 3,
     }))

@@ -2,6 +2,7 @@ mod dkim;
 mod moment;
 mod queue;
 mod report;
+mod suppression;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use dkim::{DkimCommand, DkimListArguments};
 pub(crate) use moment::Moment;
 pub(crate) use queue::{QueueArguments, QueueCommand, QueueSelection};
 pub(crate) use report::{Grouping, ReceivedArguments, ReceivedReports, ReportArguments};
+pub(crate) use suppression::SuppressionCommand;
 
 /// Hosts a small mail domain: receives mail, sends it on, and lets people read it.
 #[derive(Debug, Parser)]
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     /// Adds, lists, removes lists of members
     #[command(subcommand)]
     List(ListCommand),
+    /// Lists, adds, removes addresses that get no bulk mail any more: nobody is there, or who is there has complained
+    #[command(subcommand)]
+    Suppression(SuppressionCommand),
     /// Adds, lists, removes senders whose mail is refused
     #[command(subcommand)]
     Refusal(RefusalCommand),

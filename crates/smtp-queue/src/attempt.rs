@@ -23,11 +23,17 @@ use crate::pick::Piece;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
 use crate::tls_reports::TlsReports;
-use crate::{Diagnosis, Queue, QueueError, QueuedMessage, QueuedRecipient, RecipientState, Status};
+use crate::{
+    Diagnosis, Handling, Queue, QueueError, QueuedMessage, QueuedRecipient, RecipientState, Status,
+    Suppression,
+};
 
 /// How long to wait when the queue itself fails, at first and at most.
 pub(crate) const TROUBLE: Duration = Duration::from_secs(1);
 pub(crate) const MAX_TROUBLE: Duration = Duration::from_secs(300);
+
+/// RFC 3463 §3.2: bad destination mailbox address, as we know it to be.
+const UNWANTED: Status = Status::new(5, 1, 1);
 
 /// What attempts need.
 #[derive(Debug)]
@@ -43,6 +49,10 @@ pub(crate) struct Deliverer {
     pub(crate) signers: Arc<Signers>,
     /// `None` if others are not told of the TLS of their mail hosts.
     pub(crate) tls_reports: Option<TlsReports>,
+    /// `None` where the list is switched off.
+    pub(crate) suppression: Option<Arc<Suppression>>,
+    /// It is obeyed for all mail that is written here.
+    pub(crate) suppresses_all: bool,
 }
 
 /// A recipient's position, and whom it reaches.
@@ -163,7 +173,12 @@ impl Deliverer {
                 Route::Local(_) if here && is_over => over.push(position),
                 Route::Elsewhere if is_meant && !here && is_over => over.push(position),
                 Route::Local(reached) if here => local.push((position, reached)),
-                Route::Elsewhere if is_meant && !here => attempt.elsewhere.push(position),
+                Route::Elsewhere if is_meant && !here => {
+                    match self.suppressed(&attempt.message, &recipient.address, now) {
+                        Some(outcome) => attempt.outcomes.push((position, outcome)),
+                        None => attempt.elsewhere.push(position),
+                    }
+                }
                 Route::Nowhere(outcome) if is_meant => attempt.outcomes.push((position, outcome)),
                 // The next look finds out where it goes.
                 Route::Local(_) | Route::Elsewhere | Route::Nowhere(_) => {}
@@ -171,6 +186,17 @@ impl Deliverer {
         }
         attempt.put_off(over, "the time for its delivery is over");
         local
+    }
+
+    /// What comes of mail to an address that is to get none of this kind. Blocks.
+    fn suppressed(&self, message: &QueuedMessage, address: &Address, now: Timestamp) -> Option<Outcome> {
+        let Handling { is_ours, is_bulk, .. } = message.handling;
+        let list = self.suppression.as_ref().filter(|_| is_ours && (is_bulk || self.suppresses_all))?;
+        let text = list.obstacle(address, now).unwrap_or_else(|error| {
+            error!(%error, "the suppression list can't be read");
+            None
+        })?;
+        Some(Outcome::Failed(Diagnosis { status: UNWANTED, host: None, text }))
     }
 
     /// Delivers to those that are ours, and makes ready what goes elsewhere. Blocks.

@@ -10,6 +10,7 @@ mod aggregate;
 mod arrival;
 mod attempt;
 mod change;
+mod class;
 mod client;
 mod content;
 mod database;
@@ -35,12 +36,14 @@ mod routes;
 mod run;
 mod schedule;
 mod slots;
+mod suppression;
 mod tls_reports;
 mod wakeup;
 mod writer;
 
 pub use arrival::{Arrival, Receipt};
 pub use change::Change;
+pub use class::BounceClass;
 pub use content::Content;
 pub use database::Notice;
 pub use dsn::Action;
@@ -54,4 +57,5 @@ pub use message::{
 pub use queue::Queue;
 pub use run::run;
 pub use smtp_proto::{Body, Priority, RcptParameters, Status};
+pub use suppression::{Suppressed, Suppression, SuppressionReason};
 pub use writer::QueueWriter;

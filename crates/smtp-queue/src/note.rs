@@ -5,7 +5,7 @@ use mail_events::{Attempt, AttemptOutcome, Event, Queued, QueuedWhy};
 use mail_types::Address;
 
 use crate::database::{NewMessage, Progress};
-use crate::{QueuedMessage, RecipientState};
+use crate::{BounceClass, QueuedMessage, RecipientState};
 
 /// The events of an attempt that was recorded: what came of each recipient, and the messages that came of it.
 pub(crate) fn events<'a>(
@@ -33,6 +33,9 @@ fn attempt(message: &QueuedMessage, step: &Progress) -> Option<Event> {
         host: diagnosis.and_then(|diagnosis| diagnosis.host.clone()),
         status: diagnosis.map(|diagnosis| diagnosis.status.to_string()).unwrap_or_default(),
         text: diagnosis.map(|diagnosis| diagnosis.text.clone()).unwrap_or_default(),
+        class: diagnosis
+            .filter(|_| step.state != RecipientState::Delivered)
+            .map(|diagnosis| BounceClass::of(diagnosis).as_str().to_owned()),
         next: step.next_attempt.map(to_the_second),
         seconds: u64::try_from(step.last_attempt.duration_since(message.arrived).as_secs())
             .unwrap_or_default(),

@@ -15,7 +15,9 @@ use crate::client::Outcome;
 use crate::database::{Attempted, NewMessage, Progress, Recorded};
 use crate::dsn::{Action, Report, Reported, Returned};
 use crate::note;
-use crate::{Deadline, Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status};
+use crate::{
+    BounceClass, Deadline, Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status,
+};
 
 /// RFC 3463 §3.5: delivery time expired.
 const EXPIRED: Status = Status::new(5, 4, 7);
@@ -49,12 +51,44 @@ impl Deliverer {
         match self.queue.record(&attempted).await? {
             Recorded::Kept | Recorded::Finished { .. } => {
                 attempt.tell(&attempted.progress);
+                self.note_bounces(attempt, &attempted, now).await;
                 let events = note::events(&attempt.message, &attempted.progress, &attempted.offspring);
                 events.for_each(|event| self.events.note(event));
             }
             Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
         }
         Ok(())
+    }
+
+    /// Has the suppression list know whom mail of ours did not find. A list that fails holds up nothing.
+    async fn note_bounces(&self, attempt: &Attempt, attempted: &Attempted, now: Timestamp) {
+        let Some(list) = self.suppression.as_ref().filter(|_| attempt.message.handling.is_ours) else {
+            return;
+        };
+        let bounced = attempted.progress.iter().filter_map(|step| {
+            let diagnosis = step.diagnosis.as_ref().filter(|_| step.state == RecipientState::Failed)?;
+            let address = &attempt.message.recipients.get(step.position)?.address;
+            let is_hard = BounceClass::of(diagnosis).is_hard(diagnosis);
+            is_hard.then(|| (address.clone(), diagnosis.to_string()))
+        });
+        let bounced: Vec<(Address, String)> = bounced.collect();
+        if bounced.is_empty() {
+            return;
+        }
+        let list = Arc::clone(list);
+        let noted = spawn_blocking(move || {
+            bounced.iter().try_for_each(|(address, text)| {
+                if list.bounced(address, text, now)? {
+                    info!(%address, "the address is on the suppression list now");
+                }
+                Ok::<_, QueueError>(())
+            })
+        });
+        match noted.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "the suppression list can't be written"),
+            Err(error) => error!(%error, "writing the suppression list failed unexpectedly"),
+        }
     }
 
     async fn offspring_of(

@@ -32,7 +32,7 @@ use crate::schedule::Schedule;
 use crate::slots::Slots;
 use crate::tls_reports::TlsReports;
 use crate::wakeup::Wakeup;
-use crate::{Queue, QueueError, figures};
+use crate::{Queue, QueueError, Suppression, figures};
 
 /// How old a file without a row must be to be swept; longer than any message takes to arrive.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -123,9 +123,24 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
     let (schedule, language) = (Schedule::new(&config.queue), config.queue.language);
     let events = EventLog::open_or_complain(config, "queue", metrics);
     let signers = Arc::new(Signers::new(Keys::new(config.dkim_dir())));
+    let list = &config.queue.suppression;
+    let suppression =
+        list.enabled.then(|| Suppression::open(&config.suppression_file(), list)).transpose()?;
+    let (suppression, suppresses_all) = (suppression.map(Arc::new), list.all_mail);
     let tls_reports = TlsReports::of(config);
-    let deliverer =
-        Deliverer { queue, local, relay, schedule, hostname, language, events, signers, tls_reports };
+    let deliverer = Deliverer {
+        queue,
+        local,
+        relay,
+        schedule,
+        hostname,
+        language,
+        events,
+        signers,
+        tls_reports,
+        suppression,
+        suppresses_all,
+    };
     Ok((deliverer, lock_file))
 }
 
@@ -290,7 +305,10 @@ impl Runner {
 
     /// Starts attempts at what is due, as far as there is room.
     async fn start_due(&mut self) {
-        self.start_ready();
+        // What is found may go before what waits already.
+        if !self.look {
+            self.start_ready();
+        }
         while self.is_free() && std::mem::take(&mut self.look) {
             let begun = self.find_due().await;
             self.start_ready_with(begun);

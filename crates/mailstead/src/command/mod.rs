@@ -16,6 +16,7 @@ mod received;
 mod refusal;
 mod report;
 mod store;
+mod suppression;
 mod trace;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Alias(command) => done(alias::run(&config, command)),
         Command::List(command) => done(list::run(&config, command)),
         Command::Refusal(command) => done(refusal::run(&config, command)),
+        Command::Suppression(command) => done(suppression::run(&config, command)),
         Command::Acl(command) => done(acl::run(&config, command)),
         Command::Store(command) => store::run(&config, command),
     }

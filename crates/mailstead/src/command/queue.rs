@@ -9,7 +9,8 @@ use mail_config::{Config, QueueRate, RelaySource};
 use mail_events::{Event, EventLog, Operation};
 use serde_json::{Value, json};
 use smtp_queue::{
-    Change, Filter, Notice, Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState, WaitState,
+    BounceClass, Change, Filter, Notice, Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState,
+    WaitState,
 };
 
 use super::operator::become_operator;
@@ -148,10 +149,11 @@ fn show(config: &Config, queue: &Arc<Queue>, id: &QueueId, json: bool, whole: bo
     let waits = |recipient: &QueuedRecipient| waits_for(config, &notices, &message, recipient);
     if json {
         let mut shown = to_json(&message);
-        for (recipient, shown) in
-            message.recipients.iter().zip(shown["recipients"].as_array_mut().into_iter().flatten())
-        {
-            shown["waits_for"] = json!(waits(recipient));
+        let recipients = shown.get_mut("recipients").and_then(Value::as_array_mut).into_iter().flatten();
+        for (recipient, shown) in message.recipients.iter().zip(recipients) {
+            if let Some(shown) = shown.as_object_mut() {
+                shown.insert("waits_for".to_owned(), json!(waits(recipient)));
+            }
         }
         return output::json(&shown);
     }
@@ -183,10 +185,18 @@ fn waits_for(
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
+/// Why the last attempt did not deliver, in one word.
+fn class(recipient: &QueuedRecipient) -> Option<&'static str> {
+    let diagnosis = recipient.diagnosis.as_ref().filter(|_| recipient.state != RecipientState::Delivered)?;
+    Some(BounceClass::of(diagnosis).as_str())
+}
+
 fn recipient_lines(recipient: &QueuedRecipient) -> String {
     let QueuedRecipient { address, state, attempts, next_attempt, diagnosis, next_hop, .. } = recipient;
     let next = next_attempt.map_or_else(String::new, |next| format!(", next {}", local(next)));
-    let diagnosis = diagnosis.as_ref().map_or_else(String::new, |diagnosis| format!("\n    {diagnosis}"));
+    let class = class(recipient).map(|class| format!(" [{class}]")).unwrap_or_default();
+    let diagnosis =
+        diagnosis.as_ref().map_or_else(String::new, |diagnosis| format!("\n    {diagnosis}{class}"));
     let hop = next_hop.as_ref().map_or_else(String::new, |hop| format!(", by {hop}"));
     format!("  {address}: {}, {attempts} attempts{next}{hop}{diagnosis}", state.as_str())
 }
@@ -224,6 +234,7 @@ fn recipient_to_json(message: &QueuedMessage, recipient: &QueuedRecipient) -> Va
         "last_attempt": recipient.last_attempt.map(|time| time.to_string()),
         "next_attempt": recipient.next_attempt.map(|time| time.to_string()),
         "diagnosis": recipient.diagnosis.as_ref().map(ToString::to_string),
+        "class": class(recipient),
     })
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use mail_config::QueueRate;
-use smtp_queue::{Handling, Requests};
+use smtp_queue::{Handling, Requests, Suppression};
 
 use crate::direct::direct;
-use crate::host::Host;
+use crate::host::{Host, address};
 use crate::peer::{Manner, Peer, listeners};
 
 #[tokio::test]
@@ -41,7 +42,7 @@ async fn one_message_passes_the_newsletter_of_the_same_account_and_the_backlog_o
 async fn however_many_destinations_hang_the_others_get_their_mail() {
     let (_dns, mut host, [one, ..]) = direct().await;
     let mut live = Peer::at(one, Manner::Willing);
-    let addresses: Vec<String> = (0..24).map(|number| format!("127.0.1.{}", number + 1)).collect();
+    let addresses: Vec<String> = (0..16).map(|number| format!("127.0.1.{}", number + 1)).collect();
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let mut silent = Vec::new();
     for address in &addresses {
@@ -86,22 +87,20 @@ async fn a_schedule_spreads_mail_and_what_waits_says_so() {
     }
     let running = host.run();
     let begun = Instant::now();
-    let (mut slow, mut fast) = (Vec::new(), 0);
-    while slow.len() < 5 {
+    let mut slow = Vec::new();
+    for _ in 0..10 {
         let received = peer.next().await;
         if received.to == ["x@slow.test"] {
             slow.push(begun.elapsed());
-        } else {
-            assert_eq!(received.to, ["y@fast.test"]);
-            fast += 1;
         }
         if slow.len() == 4 {
             let notices = host.queue.notices().unwrap();
             assert_eq!(notices[0].subject, "rate slow.test");
         }
     }
-    assert!(fast == 5 && slow[4] >= Duration::from_millis(1990), "{slow:?}");
-    assert!(slow.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(400)), "{slow:?}");
+    let early: Vec<_> =
+        (0_u32..).zip(&slow).filter(|(place, at)| **at < Duration::from_millis(499) * *place).collect();
+    assert!(slow.len() == 5 && early.is_empty(), "{slow:?}");
     running.stop().await;
 }
 
@@ -126,5 +125,42 @@ async fn the_connections_of_an_account_are_bounded() {
     let _one_each = [listener.accept().await.unwrap(), listener.accept().await.unwrap()];
     let third = tokio::time::timeout(Duration::from_millis(500), listener.accept()).await;
     assert!(third.is_err(), "one connection of each");
+    running.stop().await;
+}
+
+/// What comes back for good is counted; bulk mail does not go there any more, and its sender is told why; what people write does.
+#[tokio::test]
+async fn who_is_not_there_gets_no_more_bulk_mail() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let running = host.run();
+    let ours = |is_bulk| Handling { is_ours: true, is_bulk, ..Handling::default() };
+    let send = |is_bulk| {
+        host.add_handled(Some("carol@example.com"), &["no@x.test"], Requests::default(), ours(is_bulk))
+    };
+    let list = Suppression::open(&host.config.suppression_file(), &host.config.queue.suppression).unwrap();
+    let nobody = address("no@x.test");
+    let bounced = async |count: u32| {
+        while list.find(&nobody, Timestamp::now()).unwrap().is_none_or(|it| it.bounces < count) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    for count in 1..=2 {
+        send(true);
+        assert!(peer.next().await.text.contains("550 5.1.1 no such user"));
+        bounced(count).await;
+    }
+    send(true);
+    let told = peer.next().await.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("suppression list") && told.contains("Status: 5.1.1"), "{told}");
+    assert!(told.contains("mailstead suppression remove no@x.test"), "{told}");
+    send(false);
+    assert!(peer.next().await.text.contains("550 5.1.1 no such user"), "what a person writes goes there");
+    bounced(3).await;
+    assert!(list.remove(&nobody).unwrap());
+    send(true);
+    bounced(1).await;
+    assert!(!peer.next().await.text.contains("suppression"));
+    host.wait_until_empty().await;
     running.stop().await;
 }
