@@ -1,9 +1,10 @@
 //! What of the queue is tried next: a message's recipients at one destination at a time. Pure.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use mail_types::{Address, Domain};
 
 use crate::routes::{Destination, Routes, Way};
@@ -51,6 +52,24 @@ pub(crate) struct Due<'a> {
     pub(crate) priority: Priority,
 }
 
+/// How a look goes on behind a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Further {
+    /// With the one behind it.
+    Next,
+    /// With what is due only after this moment.
+    After(Timestamp),
+    /// With the next origin.
+    NextOrigin,
+}
+
+/// Up to when earlier looks have seen what is due, by priority and origin. All of it is under way or was picked, but for what they left: so a
+/// look goes past a backlog without reading it.
+pub(crate) type Seen = HashMap<(Priority, Arc<str>), Timestamp>;
+
+/// What was queued so long ago is certainly in the database by now.
+const MARGIN: Duration = Duration::from_secs(2);
+
 /// Pieces of one origin and priority found at one look at the queue, and of them as many for one destination, so that those behind are seen
 /// too.
 pub(crate) const MAX_PICKED: usize = 256;
@@ -67,8 +86,11 @@ pub(crate) struct Picker<'a> {
     /// Destinations by sender, where that matters, and domain, as far as they were met in what is looked at.
     known: HashMap<String, HashMap<String, Destination>>,
     counts: HashMap<Lane, usize>,
-    /// Whose mail is looked at, how many of it were picked, and where the last one stands.
-    origin: (Arc<str>, Priority, usize),
+    /// Whose mail is looked at.
+    turn: Turn,
+    seen: Seen,
+    /// Of which the look before left more than it took.
+    left_before: HashSet<Lane>,
     places: HashMap<Key, usize>,
     pub(crate) picked: Vec<Piece>,
     /// Of which more is due than was picked.
@@ -77,13 +99,25 @@ pub(crate) struct Picker<'a> {
     pub(crate) is_cut: bool,
 }
 
+/// The mail of one priority and origin, as far as it was looked at.
+#[derive(Debug)]
+struct Turn {
+    priority: Priority,
+    origin: Arc<str>,
+    picked: usize,
+    is_cut: bool,
+    /// Of what was left before, what is not taken up yet.
+    unfilled: HashSet<Lane>,
+}
+
 impl<'a> Picker<'a> {
-    /// `waiting` are pieces picked before and not begun.
+    /// `waiting` are pieces picked before and not begun; `left` is what the look before left.
     pub(crate) fn new(
         routes: &'a Routes,
         here: impl IntoIterator<Item = Domain>,
         busy: HashSet<Key>,
         waiting: &[Piece],
+        (seen, left): (Seen, HashSet<Lane>),
     ) -> Self {
         let mut counts = HashMap::new();
         for piece in waiting {
@@ -95,7 +129,15 @@ impl<'a> Picker<'a> {
             busy,
             known: HashMap::new(),
             counts,
-            origin: (Arc::from(""), Priority::NORMAL, 0),
+            turn: Turn {
+                priority: Priority::NORMAL,
+                origin: Arc::from(""),
+                picked: 0,
+                is_cut: true,
+                unfilled: HashSet::new(),
+            },
+            seen,
+            left_before: left,
             places: HashMap::new(),
             picked: Vec::new(),
             left: HashSet::new(),
@@ -104,26 +146,59 @@ impl<'a> Picker<'a> {
     }
 
     /// Looks at a recipient that is due: those of the highest priority first, of them those of one origin after the other's, and of these the
-    /// longest due. Breaks off where this origin has had its turn.
-    pub(crate) fn offer(&mut self, due: &Due<'_>) -> ControlFlow<()> {
-        if *self.origin.0 != *due.origin || self.origin.1 != due.priority {
-            self.origin = (Arc::from(due.origin), due.priority, 0);
-            // Who sends matters for routes and schedules.
-            self.known.clear();
+    /// longest due. `now` is when the look began.
+    pub(crate) fn offer(&mut self, due: &Due<'_>, now: Timestamp) -> Further {
+        if *self.turn.origin != *due.origin || self.turn.priority != due.priority {
+            self.end_turn(now);
+            self.begin_turn(due);
         }
-        if self.origin.2 >= MAX_PICKED {
-            self.is_cut = true;
-            return ControlFlow::Break(());
+        if self.turn.picked >= MAX_PICKED {
+            (self.is_cut, self.turn.is_cut) = (true, true);
+            return Further::NextOrigin;
         }
         let piece = Piece {
             id: QueueId(due.message.to_owned()),
             destination: self.destination(due),
             priority: due.priority,
-            origin: Arc::clone(&self.origin.0),
+            origin: Arc::clone(&self.turn.origin),
             recipients: 1,
         };
         self.take(piece);
-        ControlFlow::Continue(())
+        match self.seen.get(&(self.turn.priority, Arc::clone(&self.turn.origin))) {
+            Some(seen) if self.turn.unfilled.is_empty() => Further::After(*seen),
+            Some(_) | None => Further::Next,
+        }
+    }
+
+    /// What is known for the next look: up to when all was seen, and what was left.
+    pub(crate) fn end(&mut self, now: Timestamp) -> (Seen, HashSet<Lane>) {
+        self.end_turn(now);
+        (std::mem::take(&mut self.seen), std::mem::take(&mut self.left))
+    }
+
+    fn begin_turn(&mut self, due: &Due<'_>) {
+        let origin: Arc<str> = Arc::from(due.origin);
+        let is_his = |lane: &&Lane| lane.1 == due.priority && lane.2 == origin;
+        let before: Vec<Lane> = self.left_before.iter().filter(is_his).cloned().collect();
+        let is_unfilled = |lane: &&Lane| self.counts.get(*lane).is_none_or(|it| *it < MAX_PICKED_OF_ONE);
+        let unfilled = before.iter().filter(is_unfilled).cloned().collect();
+        // What is gone past without a look is left.
+        let is_gone_past = self.seen.contains_key(&(due.priority, Arc::clone(&origin)));
+        self.left.extend(before.into_iter().filter(|_| is_gone_past));
+        self.turn = Turn { priority: due.priority, origin, picked: 0, is_cut: false, unfilled };
+        // Who sends matters for routes and schedules.
+        self.known.clear();
+    }
+
+    fn end_turn(&mut self, now: Timestamp) {
+        if !self.turn.is_cut {
+            // All that was left before and not taken up was looked for, and there is no more of it.
+            for lane in &self.turn.unfilled {
+                self.left.remove(lane);
+            }
+            let seen = now.checked_sub(MARGIN).unwrap_or(now);
+            self.seen.insert((self.turn.priority, Arc::clone(&self.turn.origin)), seen);
+        }
     }
 
     fn take(&mut self, piece: Piece) {
@@ -141,7 +216,10 @@ impl<'a> Picker<'a> {
             return;
         }
         *count += 1;
-        self.origin.2 += 1;
+        if *count == MAX_PICKED_OF_ONE {
+            self.turn.unfilled.remove(&piece.lane());
+        }
+        self.turn.picked += 1;
         self.places.insert(key, self.picked.len());
         self.picked.push(piece);
     }
@@ -199,6 +277,12 @@ mod tests {
     use super::*;
 
     const NORMAL: Priority = Priority::NORMAL;
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    /// The first look.
+    fn nothing() -> (Seen, HashSet<Lane>) {
+        (Seen::new(), HashSet::new())
+    }
 
     fn due<'a>(message: &'a str, recipient: &'a str, priority: Priority) -> Due<'a> {
         due_of("carol@example.org", message, recipient, priority)
@@ -225,12 +309,15 @@ mod tests {
     fn a_backlog_for_one_destination_leaves_the_others_their_turn() {
         let routes = Routes::new(&RelayConfig::default());
         let ours: Domain = "example.org".parse().unwrap();
-        let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[]);
+        let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[], nothing());
         for number in 0..10_000 {
-            assert!(picker.offer(&due(&format!("m{number}"), "bob@dead.test", NORMAL)).is_continue());
+            assert_eq!(
+                picker.offer(&due(&format!("m{number}"), "bob@dead.test", NORMAL), NOW),
+                Further::Next
+            );
         }
         for recipient in ["eve@live.test", "mallory@LIVE.test", "alice@example.org"] {
-            assert!(picker.offer(&due("m1", recipient, NORMAL)).is_continue());
+            assert_eq!(picker.offer(&due("m1", recipient, NORMAL), NOW), Further::Next);
         }
         let behind = &picker.picked[MAX_PICKED_OF_ONE..];
         let found: Vec<_> = behind.iter().map(|it| (&it.destination, it.recipients)).collect();
@@ -244,17 +331,13 @@ mod tests {
     #[test]
     fn who_sends_to_very_many_leaves_the_others_their_turn() {
         let routes = Routes::new(&RelayConfig::default());
-        let mut picker = Picker::new(&routes, [], HashSet::new(), &[]);
+        let mut picker = Picker::new(&routes, [], HashSet::new(), &[], nothing());
         let many = |number: usize| {
-            picker.offer(&due_of(
-                "many@example.org",
-                &format!("m{number}"),
-                &format!("x@d{number}.test"),
-                NORMAL,
-            ))
+            let (message, recipient) = (format!("m{number}"), format!("x@d{number}.test"));
+            picker.offer(&due_of("many@example.org", &message, &recipient, NORMAL), NOW)
         };
-        assert_eq!((0..10_000).map(many).take_while(|it| it.is_continue()).count(), MAX_PICKED);
-        assert!(picker.offer(&due_of("one@example.org", "one", "x@d1.test", NORMAL)).is_continue());
+        assert_eq!((0..10_000).map(many).take_while(|it| *it == Further::Next).count(), MAX_PICKED);
+        assert_eq!(picker.offer(&due_of("one@example.org", "one", "x@d1.test", NORMAL), NOW), Further::Next);
         assert!(picker.is_cut && picker.picked.len() == MAX_PICKED + 1);
         in_turn(&mut picker.picked, &HashMap::new());
         assert_eq!(ids(&picker.picked[..3]), ["m0", "one", "m1"]);
@@ -269,9 +352,9 @@ mod tests {
         let destination = mail_hosts("x.test");
         let piece = |number: usize| piece(&format!("m{number}"), &destination, NORMAL, "carol@example.org");
         let waiting: Vec<Piece> = (0..MAX_PICKED_OF_ONE).map(piece).collect();
-        let mut picker = Picker::new(&routes, [], HashSet::new(), &waiting);
-        assert!(picker.offer(&due("urgent", "a@x.test", "3".parse().unwrap())).is_continue());
-        assert!(picker.offer(&due("usual", "a@x.test", NORMAL)).is_continue());
+        let mut picker = Picker::new(&routes, [], HashSet::new(), &waiting, nothing());
+        assert_eq!(picker.offer(&due("urgent", "a@x.test", "3".parse().unwrap()), NOW), Further::Next);
+        assert_eq!(picker.offer(&due("usual", "a@x.test", NORMAL), NOW), Further::Next);
         assert_eq!(ids(&picker.picked), ["urgent"]);
         let mut all = [waiting, picker.picked].concat();
         in_turn(&mut all, &HashMap::from([(Arc::from("carol@example.org"), 5)]));
@@ -282,11 +365,11 @@ mod tests {
     fn what_is_under_way_is_not_picked_again() {
         let routes = Routes::new(&RelayConfig::default());
         let busy = piece("m1", &mail_hosts("x.test"), NORMAL, "").key();
-        let mut picker = Picker::new(&routes, [], HashSet::from([busy]), &[]);
+        let mut picker = Picker::new(&routes, [], HashSet::from([busy]), &[], nothing());
         for (message, recipient) in
             [("m1", "a@x.test"), ("m1", "a@y.test"), ("m2", "a@x.test"), ("m2", "b@x.test")]
         {
-            assert!(picker.offer(&due(message, recipient, NORMAL)).is_continue());
+            assert_eq!(picker.offer(&due(message, recipient, NORMAL), NOW), Further::Next);
         }
         assert_eq!(ids(&picker.picked), ["m1", "m2"]);
     }
@@ -295,15 +378,40 @@ mod tests {
     fn what_an_operator_sent_another_way_is_for_a_destination_of_its_own() {
         let routes = Routes::new(&RelayConfig::default());
         let ours: Domain = "example.org".parse().unwrap();
-        let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[]);
+        let mut picker = Picker::new(&routes, [ours], HashSet::new(), &[], nothing());
         let usual = due("m1", "a@x.test", NORMAL);
         let other = Due { next_hop: Some("other.test:26"), ..due("m1", "b@x.test", NORMAL) };
         let here = Due { recipient: "alice@example.org", ..other };
         for due in [usual, other, here] {
-            assert!(picker.offer(&due).is_continue());
+            assert_eq!(picker.offer(&due, NOW), Further::Next);
         }
         let found: Vec<_> = picker.picked.iter().map(|it| it.destination.way.clone()).collect();
         let hop = Way::Host("other.test:26".parse().unwrap());
         assert_eq!(found, [Way::MailHosts("x.test".parse().unwrap()), hop, Way::Here]);
+    }
+
+    /// What a look takes must not grow with what waits for a destination that takes no more.
+    #[test]
+    fn a_backlog_that_was_seen_is_gone_past_until_it_is_used_up() {
+        let routes = Routes::new(&RelayConfig::default());
+        let mut picker = Picker::new(&routes, [], HashSet::new(), &[], nothing());
+        for number in 0..200 {
+            assert_eq!(picker.offer(&due(&format!("m{number}"), "x@dead.test", NORMAL), NOW), Further::Next);
+        }
+        let (picked, known) = (std::mem::take(&mut picker.picked), picker.end(NOW));
+        let seen = NOW.checked_sub(MARGIN).unwrap();
+        let mut picker = Picker::new(&routes, [], HashSet::new(), &picked, known);
+        assert_eq!(picker.offer(&due("m100", "x@dead.test", NORMAL), NOW), Further::After(seen));
+        assert_eq!(picker.offer(&due("new", "x@live.test", NORMAL), NOW), Further::After(seen));
+        assert_eq!(ids(&picker.picked), ["new"]);
+        let known = picker.end(NOW);
+        assert_eq!(known.1, HashSet::from([picked[0].lane()]), "more of it is known to be there");
+
+        let mut picker = Picker::new(&routes, [], HashSet::new(), &[], known);
+        let mut goes_past = |number: usize| {
+            let message = format!("m{number}");
+            picker.offer(&due(&message, "x@dead.test", NORMAL), NOW) == Further::After(seen)
+        };
+        assert_eq!((64..200).take_while(|number| !goes_past(*number)).count(), MAX_PICKED_OF_ONE - 1);
     }
 }

@@ -1,6 +1,5 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Cursor};
-use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use crate::change::{self, Meant};
 use crate::database::{Attempted, Change, Database, NewMessage, Notice, Recorded, Selection, Writer};
-use crate::pick::Due;
+use crate::pick::{Due, Further};
 use crate::writer::NewFile;
 use crate::{Content, Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
 
@@ -248,7 +247,7 @@ impl Queue {
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
+        offer: impl FnMut(&Due<'_>) -> Further,
     ) -> Result<Option<Timestamp>, QueueError> {
         self.reader().due(now, offer)
     }
@@ -397,7 +396,7 @@ mod tests {
         let mut due = Vec::new();
         let mut offer = |found: &Due<'_>| {
             due.push(found.message.to_owned());
-            ControlFlow::Continue(())
+            Further::Next
         };
         queue.due(now, &mut offer).unwrap();
         due
@@ -447,7 +446,7 @@ mod tests {
         };
         let [bulk, low, usual, high, said] = ["bulk", "-9", "", "9", "0"].map(add);
         assert_eq!(due(&queue, Timestamp::MAX), [high, usual, said, bulk, low]);
-        let next = queue.due(Timestamp::UNIX_EPOCH, |_| ControlFlow::Continue(())).unwrap();
+        let next = queue.due(Timestamp::UNIX_EPOCH, |_| Further::Next).unwrap();
         assert!(next.is_some_and(|next| next <= Timestamp::now()));
     }
 

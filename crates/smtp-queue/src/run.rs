@@ -24,7 +24,7 @@ use crate::attempt::{Begun, Deliverer};
 use crate::client::{NO_ROUTE, Relay};
 use crate::destinations::Destinations;
 use crate::local::Local;
-use crate::pick::{Key, Lane, Picker, Piece, in_turn};
+use crate::pick::{Key, Lane, Picker, Piece, Seen, in_turn};
 use crate::rates::Rates;
 use crate::reputation::Reputation;
 use crate::routes::Destination;
@@ -46,6 +46,10 @@ const SETTLED: Duration = Duration::from_secs(60);
 const WRITE: Duration = Duration::from_secs(10);
 /// How often a waiting process asks whether the one before it has ended.
 const LOCK_POLL: Duration = Duration::from_millis(100);
+/// How often a look goes through all that is due, should a message have come into sight late, or the clock have been set back.
+const LOOK_ANEW: Duration = Duration::from_secs(60);
+/// While there is work, the next look waits for so many times what the last one took.
+const LOOKING: u32 = 9;
 
 /// Delivers what is queued until the context drains; then finishes what is in flight, within the deadline.
 ///
@@ -69,8 +73,10 @@ pub async fn run(
         jobs: JoinSet::new(),
         slots: Slots::new(context.config.queue.max_concurrent),
         ready: VecDeque::new(),
+        seen: (Seen::new(), Instant::now()),
         left: HashSet::new(),
         look: true,
+        look_at: Instant::now(),
         next: None,
         destinations: Destinations::new(context.config.queue.max_per_destination),
         rates: Rates::default(),
@@ -171,6 +177,7 @@ struct Found {
     pieces: Vec<Piece>,
     /// Those of them for which there is room, read already.
     begun: HashMap<Key, Begun>,
+    seen: Seen,
     left: HashSet<Lane>,
     /// There may be more.
     is_cut: bool,
@@ -194,18 +201,26 @@ impl Deliverer {
     }
 
     /// Looks for what is due, and neither `busy` nor `waiting`. Blocks.
-    fn find_due(&self, busy: HashSet<Key>, waiting: &[Piece], mut room: Room) -> Result<Found, QueueError> {
+    fn find_due(
+        &self,
+        busy: HashSet<Key>,
+        waiting: &[Piece],
+        known: (Seen, HashSet<Lane>),
+        mut room: Room,
+    ) -> Result<Found, QueueError> {
         let here = self.local.directory.domains().unwrap_or_else(|error| {
             error!(%error, "the directory can't be asked");
             Vec::new()
         });
-        let mut picker = Picker::new(&self.relay.routes, here, busy, waiting);
-        let next = self.queue.due(Timestamp::now(), |due| picker.offer(due))?;
-        let Picker { picked: mut pieces, left, is_cut, .. } = picker;
+        let mut picker = Picker::new(&self.relay.routes, here, busy, waiting, known);
+        let now = Timestamp::now();
+        let next = self.queue.due(now, |due| picker.offer(due, now))?;
+        let (seen, left) = picker.end(now);
+        let Picker { picked: mut pieces, is_cut, .. } = picker;
         in_turn(&mut pieces, &room.by_origin);
         let read = pieces.iter().filter(|piece| room.take(&piece.destination));
         let begun = read.map(|piece| (piece.key(), self.begin(piece.clone()))).collect();
-        Ok(Found { pieces, begun, left, is_cut, next })
+        Ok(Found { pieces, begun, seen, left, is_cut, next })
     }
 }
 
@@ -239,10 +254,14 @@ struct Runner {
     slots: Slots,
     /// What is due, found at the last look.
     ready: VecDeque<Piece>,
+    /// What looks have seen, and since when.
+    seen: (Seen, Instant),
     /// Of which the last look left more than it took.
     left: HashSet<Lane>,
     /// There may be something new.
     look: bool,
+    /// Not before, as long as there is work.
+    look_at: Instant,
     /// When something will be due.
     next: Option<Timestamp>,
     destinations: Destinations,
@@ -300,19 +319,28 @@ impl Runner {
         let allowed = self.allowed.map_or(Duration::MAX, until);
         let room =
             if self.ready.is_empty() && !self.look { None } else { self.slots.next_free(Instant::now()) };
-        allowed.min(room.unwrap_or(Duration::MAX))
+        let look = if self.look && self.is_free() {
+            self.look_at.saturating_duration_since(Instant::now())
+        } else {
+            Duration::MAX
+        };
+        allowed.min(look).min(room.unwrap_or(Duration::MAX))
     }
 
     /// Starts attempts at what is due, as far as there is room.
     async fn start_due(&mut self) {
         // What is found may go before what waits already.
-        if !self.look {
+        if !self.look || !self.may_look() {
             self.start_ready();
         }
-        while self.is_free() && std::mem::take(&mut self.look) {
+        while self.is_free() && self.may_look() && std::mem::take(&mut self.look) {
             let begun = self.find_due().await;
             self.start_ready_with(begun);
         }
+    }
+
+    fn may_look(&self) -> bool {
+        self.ready.is_empty() || Instant::now() >= self.look_at
     }
 
     fn start_ready(&mut self) {
@@ -363,11 +391,18 @@ impl Runner {
         let busy = self.slots.pieces().chain(&waiting).map(Piece::key).collect();
         let (free, by_origin) = (self.slots.free(Instant::now()), self.slots.by_origin());
         let room = Room { free, destinations: self.destinations.clone(), by_origin };
-        match spawn_blocking(move || deliverer.find_due(busy, &waiting, room)).await {
+        if self.seen.1.elapsed() >= LOOK_ANEW {
+            self.seen = (Seen::new(), Instant::now());
+        }
+        let (known, began) = ((std::mem::take(&mut self.seen.0), self.left.clone()), Instant::now());
+        let found = spawn_blocking(move || deliverer.find_due(busy, &waiting, known, room)).await;
+        self.look_at = Instant::now() + began.elapsed() * LOOKING;
+        match found {
             Ok(Ok(found)) => {
                 self.ready.extend(found.pieces);
                 in_turn(self.ready.make_contiguous(), &self.slots.by_origin());
                 (self.left, self.next, self.look) = (found.left, found.next, found.is_cut);
+                self.seen.0 = found.seen;
                 return found.begun;
             }
             Ok(Err(error)) => error!(%error, "the queue can't be read"),

@@ -1,23 +1,20 @@
 //! What is to be tried, as the index has it.
 
-use std::ops::ControlFlow;
-
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::Database;
 use super::row::{priority, timestamp};
 use crate::QueueError;
-use crate::pick::Due;
+use crate::pick::{Due, Further};
 
 impl Database {
     /// Shows `offer` each recipient that is to be tried at `now`: the highest priority first, of it the mail of one origin after the other's, and
-    /// of that what is longest due, until it breaks off, which goes on with the next origin. Returns when the next one will be, of what was
-    /// looked through.
+    /// of that what is longest due, as far as it says. Returns when the next one will be, of what was looked through.
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        mut offer: impl FnMut(&Due<'_>) -> ControlFlow<()>,
+        mut offer: impl FnMut(&Due<'_>) -> Further,
     ) -> Result<Option<Timestamp>, QueueError> {
         self.read_due(now, &mut offer).map_err(|source| self.failed(source))
     }
@@ -25,7 +22,7 @@ impl Database {
     fn read_due(
         &self,
         now: Timestamp,
-        offer: &mut impl FnMut(&Due<'_>) -> ControlFlow<()>,
+        offer: &mut impl FnMut(&Due<'_>) -> Further,
     ) -> rusqlite::Result<Option<Timestamp>> {
         let (mut last, mut next) = (None, None);
         while let Some(lane) = self.lane_behind(last)? {
@@ -67,27 +64,35 @@ impl Database {
         &self,
         (number, origin): &(i64, String),
         now: Timestamp,
-        offer: &mut impl FnMut(&Due<'_>) -> ControlFlow<()>,
+        offer: &mut impl FnMut(&Due<'_>) -> Further,
     ) -> rusqlite::Result<Option<Timestamp>> {
         let priority = priority(*number, 0)?;
         let mut statement = self.connection.prepare_cached(
             "SELECT next_attempt, message, address, sender, next_hop FROM recipient
-             WHERE next_attempt IS NOT NULL AND priority = ?1 AND origin = ?2 ORDER BY next_attempt",
+             WHERE next_attempt > ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt",
         )?;
-        let mut rows = statement.query(params![number, origin])?;
-        while let Some(row) = rows.next()? {
-            let moment = timestamp(row, 0)?;
-            if moment > now {
-                return Ok(Some(moment));
+        let mut after = i64::MIN;
+        'passage: loop {
+            let mut rows = statement.query(params![number, origin, after])?;
+            while let Some(row) = rows.next()? {
+                let moment = timestamp(row, 0)?;
+                if moment > now {
+                    return Ok(Some(moment));
+                }
+                let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
+                let next_hop = row.get_ref(4)?.as_str_or_null()?;
+                let (message, recipient, sender) = (text(1)?, text(2)?, text(3)?);
+                let due = Due { message, recipient, sender, next_hop, origin, priority };
+                match offer(&due) {
+                    Further::After(seen) if moment <= seen => {
+                        after = seen.as_millisecond();
+                        continue 'passage;
+                    }
+                    Further::Next | Further::After(_) => {}
+                    Further::NextOrigin => return Ok(None),
+                }
             }
-            let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
-            let next_hop = row.get_ref(4)?.as_str_or_null()?;
-            let due =
-                Due { message: text(1)?, recipient: text(2)?, sender: text(3)?, next_hop, origin, priority };
-            if offer(&due).is_break() {
-                return Ok(None);
-            }
+            return Ok(None);
         }
-        Ok(None)
     }
 }
