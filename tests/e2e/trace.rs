@@ -68,6 +68,32 @@ fn a_message_is_traced_from_its_client_to_the_mailbox_and_to_the_bounce() -> Res
     Ok(())
 }
 
+/// What waits is shown with when it is tried next, and is found in the queue where the event log is gone.
+#[test]
+fn what_is_still_in_the_queue_is_told_too() -> Result<()> {
+    let port = e2e::free_port();
+    let _sink = Sink::start(port, &["-r", "RCPT"])?;
+    let (installation, servers) = domain(port)?;
+    let mail = Mail::new("alice@trace.test", "eve@elsewhere.test", "waits", "text");
+    submit(&installation, &mail, &["eve@elsewhere.test"])?;
+    assert_eq!(kinds(&installation, "eve@elsewhere.test", 2)?, ["message", "attempt"]);
+    let found = trace(&installation, "eve@elsewhere.test")?;
+    let recipient = found.pointer("/queue/0/recipients/0").context("not in the queue")?;
+    assert_eq!((&recipient["address"], &recipient["attempts"]), (&"eve@elsewhere.test".into(), &1.into()));
+    let queue_id = found.pointer("/messages/0/0/queue_id").and_then(Value::as_str).unwrap();
+    let told = installation.mailstead(&["trace", "alice@trace.test"]).run()?.output;
+    for part in
+        [&format!("in the queue now: {queue_id}: from alice@trace.test"), "pending, 1 attempts, next 2"]
+    {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    servers.stop(nix::sys::signal::Signal::SIGTERM)?;
+    std::fs::remove_dir_all(installation.data().join("events"))?;
+    let told = installation.mailstead(&["trace", "Alice@trace.test"]).run()?.output;
+    assert!(told.starts_with("  in the queue now: "), "{told}");
+    Ok(())
+}
+
 #[test]
 fn what_was_refused_is_traced_too_and_a_kill_does_not_hurt() -> Result<()> {
     let (installation, servers) = domain(e2e::free_port())?;
@@ -100,5 +126,29 @@ fn what_was_refused_is_traced_too_and_a_kill_does_not_hurt() -> Result<()> {
     assert_eq!(kinds(&installation, "bob@trace.test", 1)?, ["message"]);
     let (code, _) = installation.mailstead(&["trace", "nobody@elsewhere.test"]).run_to_code()?;
     assert_eq!(code, Some(1), "nothing is known");
+    Ok(())
+}
+
+#[test]
+fn logins_that_failed_are_traced_by_account_and_by_address() -> Result<()> {
+    let (installation, _servers) = domain(e2e::free_port())?;
+    let bob = installation.site().person("bob");
+    for (scheme, listener) in [("imap", "imap"), ("pop3", "pop3"), ("smtp", "submission")] {
+        let url = format!("{scheme}://{HOST}:{}/", installation.site().port(listener));
+        let user = format!("{}:wrong", bob.address);
+        let (code, said) =
+            Client::new("curl").args(["--silent", "--user", &user, &url, "-l"]).run_to_code()?;
+        ensure!(code == Some(67), "{said:?}");
+    }
+    for wanted in [bob.address.as_str(), "127.0.0.1"] {
+        wait(|| {
+            let (_, said) = installation.mailstead(&["trace", wanted]).run_to_code()?;
+            for listener in ["imap", "pop3", "submission"] {
+                let line = format!("127.0.0.1 did not log in to {listener} as {}: ", bob.address);
+                ensure!(said.output.contains(&line), "{line} is not in\n{}", said.output);
+            }
+            Ok(())
+        })?;
+    }
     Ok(())
 }

@@ -102,7 +102,38 @@ pub struct GreylistConfig {
     pub retry_within: Duration,
     /// How long who has come again is known, from the last time on.
     pub keep: Duration,
+    /// Domains in A-labels whose mail, and that of the domains below them, is not delayed if it proves where it comes from: they send codes
+    /// for logging in, which are of use for minutes.
+    pub urgent_senders: Vec<String>,
 }
+
+/// Who is known to send such codes.
+const URGENT_SENDERS: [&str; 24] = [
+    "amazon.com",
+    "apple.com",
+    "atlassian.com",
+    "auth0.com",
+    "cloudflare.com",
+    "discord.com",
+    "dropbox.com",
+    "duosecurity.com",
+    "ebay.com",
+    "facebookmail.com",
+    "github.com",
+    "gitlab.com",
+    "google.com",
+    "instagram.com",
+    "linkedin.com",
+    "microsoft.com",
+    "okta.com",
+    "paypal.com",
+    "slack.com",
+    "steampowered.com",
+    "stripe.com",
+    "twilio.com",
+    "x.com",
+    "zoom.us",
+];
 
 /// `[smtp.rates]`: recipients that a source may have in an hour; 0 for as many as it likes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,6 +160,7 @@ impl Default for GreylistConfig {
             delay: Duration::from_secs(300),
             retry_within: hours(48),
             keep: hours(60 * 24),
+            urgent_senders: URGENT_SENDERS.map(ToOwned::to_owned).to_vec(),
         }
     }
 }
@@ -167,10 +199,13 @@ impl Default for Weights {
     }
 }
 
+/// A domain, in A-labels.
+fn domain(text: &str) -> Option<String> {
+    text.parse::<Domain>().ok().filter(|it| !it.is_literal()).map(|it| it.to_ascii().to_ascii_lowercase())
+}
+
 pub(crate) fn read(reader: &mut Reader<'_, '_>) -> VerdictsConfig {
     let standard = VerdictsConfig::default();
-    let domain =
-        |text: &str| text.parse::<Domain>().ok().filter(|it| !it.is_literal()).map(|it| it.to_ascii());
     let dmarc = reader.parsed("dmarc", "\"obey\", \"quarantine\" or \"none\"", |text| match text {
         "obey" => Some(DmarcObedience::Obey),
         "quarantine" => Some(DmarcObedience::Quarantine),
@@ -203,6 +238,7 @@ pub(crate) fn greylist(reader: &mut Reader<'_, '_>) -> GreylistConfig {
         delay: reader.duration("delay", Duration::from_secs(1), standard.delay),
         retry_within: reader.duration("retry_within", Duration::from_secs(3600), standard.retry_within),
         keep: reader.duration("keep", Duration::from_secs(3600), standard.keep),
+        urgent_senders: reader.list("urgent_senders", "a domain", domain).unwrap_or(standard.urgent_senders),
     };
     if greylist.retry_within <= greylist.delay {
         reader.wrong("retry_within must be longer than delay");

@@ -5,9 +5,8 @@
 //! host and we are named: `SRS1=hash=host==…@ours`. The hash is a keyed one, so that nobody else can make an address that we pass mail on
 //! for.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -210,25 +209,18 @@ fn make(file: &Path) -> io::Result<String> {
     let mut octets = [0; KEY];
     getrandom::fill(&mut octets).map_err(io::Error::other)?;
     let unfinished = file.with_extension(format!("new-{:x}", getrandom::u64().map_err(io::Error::other)?));
-    let written = write(&unfinished, &format!("{}\n", STANDARD.encode(octets)));
-    let made = written.and_then(|()| match fs::hard_link(&unfinished, file) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => fs::read_to_string(file),
+    let line = format!("{}\n", STANDARD.encode(octets));
+    let made = whole_file::create(&unfinished, line.as_bytes(), 0o600).and_then(|()| {
+        match fs::hard_link(&unfinished, file) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => fs::read_to_string(file),
+        }
     });
     // What is left of it after a crash is known to nobody and harms nobody.
     let _ = fs::remove_file(&unfinished);
     let text = made?;
-    if let Some(folder) = file.parent() {
-        File::open(folder)?.sync_all()?;
-    }
+    whole_file::keep_names_beside(file)?;
     Ok(text)
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]

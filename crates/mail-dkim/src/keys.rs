@@ -1,9 +1,9 @@
 //! The keys on disk: `<folder>/<domain>/rsa-20261128.pem`, beside it `ed25519-20261128.pem`, and `in-use`, which names the
 //! generation that signs, `20261128`.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -303,17 +303,9 @@ fn names(folder: &Path) -> Result<Vec<String>, KeyError> {
     entries.map(name).collect::<io::Result<_>>().map_err(KeyError::io("read", folder))
 }
 
-/// For its owner's eyes only, and there as a whole or not at all.
+/// For its owner's eyes only.
 fn write_whole(path: &Path, content: &[u8]) -> Result<(), KeyError> {
-    let unfinished = path.with_added_extension("new");
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
-    };
-    write().map_err(KeyError::io("write", path))
+    whole_file::replace(path, content, 0o600).map_err(KeyError::io("write", path))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! The data dir: made with the right owner, and checked before anything relies on it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -57,19 +56,7 @@ pub(crate) fn show_to(path: &Path, reader: Option<&User>) -> anyhow::Result<()> 
 
 /// Writes a file that is there as a whole or not at all.
 pub(crate) fn write_whole(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
-    let unfinished = path.with_added_extension("new");
-    let write = || {
-        if unfinished.exists() {
-            std::fs::remove_file(&unfinished)?;
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
-        // The umask has had its say in `mode`.
-        file.set_permissions(PermissionsExt::from_mode(mode))?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)
-    };
-    write().with_context(|| format!("can't write {}", path.display()))
+    whole_file::replace(path, content, mode).with_context(|| format!("can't write {}", path.display()))
 }
 
 fn check_owner(folder: &Path, owner: &User) -> anyhow::Result<()> {

@@ -79,3 +79,18 @@ impl Handling {
         Some(DeliverBy { seconds: i32::try_from(left).unwrap_or_default(), mode, trace })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6710 §4.6, RFC 8689 §5; not when its message is to be delivered.
+    #[test]
+    fn a_report_matters_as_much_as_what_it_is_about_and_has_no_times_of_its_own() {
+        let deadline = Some(Deadline { at: Timestamp::MAX, mode: ByMode::Return, trace: true });
+        let (priority, release) = (Priority::try_from(-4).ok(), Some(Timestamp::MAX));
+        let message = Handling { require_tls: true, priority, deadline, release, is_ours: false };
+        let report = Handling { require_tls: true, priority, is_ours: true, ..Handling::default() };
+        assert_eq!(message.of_report(), report);
+    }
+}

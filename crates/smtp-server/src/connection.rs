@@ -23,6 +23,9 @@ use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
 /// Longest command line; RFC 5321 §4.5.3.1.4 asks for 512, AUTH for 12,288 (RFC 4954 §4).
 pub(crate) const MAX_LINE: usize = 12_288;
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long, and up to how many octets, a client may send on that is sent away.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_UNREAD: usize = 1 << 20;
 /// What a client that sends nothing costs in buffers.
 const IDLE: usize = 1024;
 /// The same in a transaction, where commands come together.
@@ -305,7 +308,25 @@ impl Dialogue {
         self.say(&reply);
         self.flush().await?;
         timeout(HANDSHAKE_TIMEOUT, self.connection.stream.shutdown()).await??;
+        if !self.input.is_empty() {
+            self.linger().await;
+        }
         Ok(Next::Closed)
+    }
+
+    /// Reads what the client sends on, for a moment: closing with that unread would take our last words away from it. RFC 1122 §4.2.2.13.
+    async fn linger(&mut self) {
+        let stream = &mut self.connection.stream;
+        // On the heap, so that no other session has to have room for it.
+        let read_on = Box::pin(async {
+            let mut unread = [0; IDLE];
+            for _ in 0..MAX_UNREAD / IDLE {
+                if !matches!(stream.read(&mut unread).await, Ok(1..)) {
+                    return;
+                }
+            }
+        });
+        let _ = timeout(LINGER, read_on).await;
     }
 
     /// Says why no more commands are taken, and closes.

@@ -50,10 +50,16 @@ impl Dialogue {
                 return read.map(|_| None);
             }
         }
+        // What stands behind a message whose lines are doubtful may be meant to be part of it by whoever sends it on: it is not obeyed.
+        let is_doubtful = decoder.has_bare_cr_or_lf() && !self.input.is_empty();
         if decoder.has_bare_cr_or_lf() {
             incoming.refuse(bare_cr_or_lf());
         }
-        Ok(Some(self.finish(incoming).await))
+        let reply = self.finish(incoming).await;
+        if is_doubtful {
+            return self.close(reply).await.map(|_| None);
+        }
+        Ok(Some(reply))
     }
 
     pub(crate) async fn receive_chunk(

@@ -197,6 +197,7 @@ impl Fixture {
                 smtp.greylist =
                     GreylistConfig { enabled: true, delay: milliseconds()?, ..GreylistConfig::default() }
             }
+            ("urgent_sender", domain) => smtp.greylist.urgent_senders.push(domain.to_owned()),
             ("allow_list", zone) => smtp.verdicts.lists.push(list(zone, ListKind::Allow)?),
             _ => bail!("no such setting: {key} {value}"),
         }

@@ -157,16 +157,21 @@ fn show(config: &Config, queue: &Arc<Queue>, id: &QueueId, json: bool, whole: bo
         }
         return output::json(&shown);
     }
-    let size = message.size;
-    let held = if message.held { ", held" } else { "" };
-    let held = if message.handling.is_bulk { format!("{held}, bulk mail") } else { held.to_owned() };
-    let head =
-        format!("{id}: from {}, {size} octets, arrived {}{held}", sender(&message), local(message.arrived));
-    output::line(&head)?;
-    message.recipients.iter().try_for_each(|recipient| {
+    Ok(output::line(&shown(&message, waits))?)
+}
+
+/// A line for the message, and one or more for each recipient, of which `waits` tells what it waits for.
+pub(super) fn shown(message: &QueuedMessage, waits: impl Fn(&QueuedRecipient) -> Option<String>) -> String {
+    let QueuedMessage { id, size, arrived, held, .. } = message;
+    let held = if *held { ", held" } else { "" };
+    let bulk = if message.handling.is_bulk { ", bulk mail" } else { "" };
+    let from = sender(message);
+    let head = format!("{id}: from {from}, {size} octets, arrived {}{held}{bulk}", local(*arrived));
+    let recipients = message.recipients.iter().map(|recipient| {
         let waits = waits(recipient).map(|text| format!("\n    waits: {text}")).unwrap_or_default();
-        Ok(output::line(&format!("{}{waits}", recipient_lines(recipient)))?)
-    })
+        format!("{}{waits}", recipient_lines(recipient))
+    });
+    std::iter::once(head).chain(recipients).collect::<Vec<_>>().join("\n")
 }
 
 /// What a recipient that is due waits for: a schedule of the config that the deliverer says to be in force.
@@ -207,7 +212,7 @@ fn print_message(queue: &Arc<Queue>, id: &QueueId) -> anyhow::Result<()> {
     std::io::stdout().lock().write_all(&message).map_err(|error| anyhow!(error))
 }
 
-fn to_json(message: &QueuedMessage) -> Value {
+pub(super) fn to_json(message: &QueuedMessage) -> Value {
     json!({
         "id": message.id.to_string(),
         "sender": message.sender.as_ref().map(ToString::to_string),

@@ -1,17 +1,21 @@
 //! `mailstead trace`: what happened to a message.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mail_config::Config;
 use mail_events::{
     Attempt, AttemptOutcome, Entry, Event, LoginFailure, Message, MessageOutcome, Operation, Queued,
     QueuedWhy, Reader, Refusal, Stage, Story, Trace,
 };
 use serde_json::json;
+use smtp_queue::{Filter, Queue, QueueError, QueuedMessage};
 
 use super::operator::become_operator;
+use super::queue;
 use crate::cli::TraceArguments;
 use crate::output;
 
@@ -22,28 +26,78 @@ pub(super) fn run(config: &Path, arguments: &TraceArguments) -> anyhow::Result<E
     let config = become_operator(config)?;
     let reader = Reader::open(&config.events_dir())?;
     let trace = reader.trace(&arguments.wanted, arguments.last)?;
+    let waiting = waiting(&config, &arguments.wanted, &trace)?;
     if arguments.json {
         let stories: Vec<&[Entry]> = trace.stories.iter().map(|story| story.entries.as_slice()).collect();
-        output::json(&json!({ "messages": stories, "more": trace.more }))?;
+        let queue: Vec<_> = waiting.iter().map(queue::to_json).collect();
+        output::json(&json!({ "messages": stories, "queue": queue, "more": trace.more }))?;
     } else {
-        output::line(&shown(&trace, &arguments.wanted))?;
+        output::line(&shown(&trace, &waiting, &arguments.wanted))?;
     }
-    Ok(if trace.stories.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let is_known = !trace.stories.is_empty() || !waiting.is_empty();
+    Ok(if is_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn shown(trace: &Trace, wanted: &str) -> String {
-    if trace.stories.is_empty() {
+/// What is in the queue now: of the messages that were found, and of those that the event log knows nothing of (any more).
+fn waiting(config: &Config, wanted: &str, trace: &Trace) -> anyhow::Result<Vec<QueuedMessage>> {
+    let names: HashSet<&str> =
+        trace.stories.iter().flat_map(|story| &story.entries).filter_map(|it| queue_id(&it.event)).collect();
+    let bare = wanted.trim_matches(['<', '>']);
+    let is = |text: &str| text.eq_ignore_ascii_case(bare);
+    let is_meant = |message: &QueuedMessage| {
+        names.contains(message.id.to_string().as_str())
+            || is(&message.id.to_string())
+            || message.sender.as_ref().is_some_and(|sender| is(&sender.to_string()))
+            || message.recipients.iter().any(|recipient| is(&recipient.address.to_string()))
+    };
+    let mut waiting = Vec::new();
+    Queue::open(&config.queue_dir())?.each(&Filter::default(), |page| {
+        waiting.extend(page.into_iter().filter(is_meant));
+        Ok::<_, QueueError>(())
+    })?;
+    Ok(waiting)
+}
+
+/// The name in the queue of what an event is about.
+fn queue_id(event: &Event) -> Option<&str> {
+    match event {
+        Event::Message(it) => it.queue_id.as_deref(),
+        Event::Attempt(it) => Some(&it.queue_id),
+        Event::Queued(it) => Some(&it.queue_id),
+        Event::Operator(it) => it.queue_id.as_deref(),
+        Event::Refusal(_) | Event::LoginFailure(_) | Event::Omitted(_) | _ => None,
+    }
+}
+
+fn shown(trace: &Trace, waiting: &[QueuedMessage], wanted: &str) -> String {
+    if trace.stories.is_empty() && waiting.is_empty() {
         return format!("nothing is known of {wanted}");
     }
-    let mut stories: Vec<String> = trace.stories.iter().map(story).collect();
+    let mut unseen: Vec<&QueuedMessage> = waiting.iter().collect();
+    let mut stories = Vec::new();
+    for story in &trace.stories {
+        let is_of = |message: &&QueuedMessage| {
+            let id = message.id.to_string();
+            story.entries.iter().any(|entry| queue_id(&entry.event) == Some(&id))
+        };
+        let (own, others): (Vec<_>, Vec<_>) = unseen.into_iter().partition(is_of);
+        unseen = others;
+        let now = own.into_iter().map(in_queue);
+        stories.push(std::iter::once(told(story)).chain(now).collect::<Vec<_>>().join("\n"));
+    }
+    stories.extend(unseen.into_iter().map(in_queue));
     if trace.more > 0 {
         stories.insert(0, format!("{} older messages are left out; --last shows more", trace.more));
     }
     stories.join("\n\n")
 }
 
+fn in_queue(message: &QueuedMessage) -> String {
+    format!("  in the queue now: {}", queue::shown(message, |_| None).replace('\n', "\n  "))
+}
+
 /// A line for each moment, with the day where it is another.
-fn story(story: &Story) -> String {
+fn told(story: &Story) -> String {
     let mut day = String::new();
     let mut lines = Vec::new();
     for entry in &story.entries {

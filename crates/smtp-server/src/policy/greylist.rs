@@ -27,7 +27,7 @@ pub(crate) struct Caller {
 pub(crate) enum Standing {
     /// It has come again, or one of our users has written to the sender.
     Known,
-    /// The domain is known, from another network: if it proves by SPF or DKIM to be the domain, that will do.
+    /// The domain is known, from another network or as one that does not wait: if it proves by SPF or DKIM to be the domain, that will do.
     KnownDomain,
     /// It is to come again.
     New,
@@ -45,7 +45,7 @@ impl Caller {
         let network = Network::of(ip, if ip.is_ipv4() { 24 } else { 64 });
         Self {
             network: network.to_string(),
-            domain: sender.map(|sender| sender.domain().to_ascii()).unwrap_or_default(),
+            domain: sender.map(|sender| sender.domain().to_ascii().to_ascii_lowercase()).unwrap_or_default(),
             sender: sender.map(|sender| sender.to_lowercase().to_string()),
         }
     }
@@ -79,8 +79,18 @@ impl Greylist {
             Some(pair) if !pair.passed && now - pair.first <= seconds(self.config.retry_within) => {}
             Some(_) | None => self.database.begin(&caller.network, &caller.domain, now, oldest)?,
         }
-        let is_known = !caller.domain.is_empty() && self.database.knows_domain(&caller.domain, oldest)?;
+        let is_known = !caller.domain.is_empty()
+            && (self.is_urgent(&caller.domain) || self.database.knows_domain(&caller.domain, oldest)?);
         Ok(if is_known { Standing::KnownDomain } else { Standing::New })
+    }
+
+    /// True for a domain whose mail is of use for minutes only, or one below it.
+    fn is_urgent(&self, domain: &str) -> bool {
+        let is_of = |urgent: &String| {
+            let above = domain.strip_suffix(urgent.as_str());
+            above.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.config.urgent_senders.iter().any(is_of)
     }
 
     fn has_waited(&self, pair: &Pair, now: i64) -> bool {
@@ -156,6 +166,25 @@ mod tests {
             Standing::New,
             "it is forgotten in the end"
         );
+    }
+
+    #[test]
+    fn who_sends_codes_for_logging_in_need_not_come_again_once_it_is_proven() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut greylist = greylist(folder.path());
+        let arrived =
+            |greylist: &Greylist, sender| greylist.arrived(&caller("192.0.2.1", sender), at(0)).unwrap();
+        assert_eq!(arrived(&greylist, "a@Accounts.Google.com"), Standing::KnownDomain, "by itself");
+        greylist.config.urgent_senders = vec!["bank.test".to_owned()];
+        for (sender, expected) in [
+            ("code@bank.test", Standing::KnownDomain),
+            ("code@login.bank.test", Standing::KnownDomain),
+            ("code@otherbank.test", Standing::New),
+            ("code@bank.test.evil.test", Standing::New),
+            ("", Standing::New),
+        ] {
+            assert_eq!(arrived(&greylist, sender), expected, "{sender}");
+        }
     }
 
     #[test]

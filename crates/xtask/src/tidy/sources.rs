@@ -12,7 +12,8 @@ const LEFTOVERS: [&str; 4] =
 const DATABASE_MODULES: [&str; 2] = ["database", "index"];
 /// Who reads and writes files by a right of its own: the store; the directory, the queue, the event log, the policies of others and the config, which have
 /// nothing of the users' mail; sockets and certificates; the executable; development.
-const FILE_OWNERS: [&str; 14] = [
+const FILE_OWNERS: [&str; 15] = [
+    "whole-file",
     "mail-store",
     "mail-directory",
     "mail-dkim",
