@@ -89,7 +89,8 @@ mod tests {
     fn a_report_matters_as_much_as_what_it_is_about_and_has_no_times_of_its_own() {
         let deadline = Some(Deadline { at: Timestamp::MAX, mode: ByMode::Return, trace: true });
         let (priority, release) = (Priority::try_from(-4).ok(), Some(Timestamp::MAX));
-        let message = Handling { require_tls: true, priority, deadline, release, is_ours: false };
+        let message =
+            Handling { require_tls: true, priority, deadline, release, is_ours: false, is_bulk: true };
         let report = Handling { require_tls: true, priority, is_ours: true, ..Handling::default() };
         assert_eq!(message.of_report(), report);
     }
