@@ -80,57 +80,6 @@ fn rspamd_refuses_and_marks_and_what_it_marks_goes_to_junk() -> Result<()> {
     Ok(())
 }
 
-/// What the only signature of the ClamAV in tests finds: no virus, but a virus to it.
-const INFECTED: &str = "THIS-IS-WHAT-THE-TEST-CALLS-A-VIRUS";
-
-/// ClamAV by itself, without downloaded signatures: its scanner, and its milter on a port.
-fn clamav(folder: &Path) -> Result<(Process, Process, u16)> {
-    let (shown, port) = (folder.display(), free_port());
-    std::fs::create_dir(folder.join("signatures"))?;
-    let pattern: String = INFECTED.bytes().map(|octet| format!("{octet:02x}")).collect();
-    std::fs::write(folder.join("signatures/test.ndb"), format!("Test.Marker:0:*:{pattern}\n"))?;
-    let scanner = format!(
-        "Foreground yes\nLocalSocket {shown}/clamd.sock\nDatabaseDirectory {shown}/signatures\nTemporaryDirectory {shown}\n"
-    );
-    std::fs::write(folder.join("clamd.conf"), scanner)?;
-    let milter = format!(
-        "Foreground yes\nMilterSocket inet:{port}@127.0.0.1\nClamdSocket unix:{shown}/clamd.sock\nTemporaryDirectory {shown}\n\
-         OnInfected Reject\nRejectMsg infected by %v\nAddHeader Add\n"
-    );
-    std::fs::write(folder.join("milter.conf"), milter)?;
-    let start = |program: &str, config: &str| {
-        let config = format!("--config-file={}", folder.join(config).display());
-        Process::start(Command::new(program).arg(config)).map(|(process, _)| process)
-    };
-    let scanner = start("/usr/sbin/clamd", "clamd.conf")?;
-    let socket = folder.join("clamd.sock");
-    crate::relay::wait(|| Ok(std::os::unix::net::UnixStream::connect(&socket).map(drop)?))?;
-    let mut milter = start("/usr/sbin/clamav-milter", "milter.conf")?;
-    milter.wait_for_port(port)?;
-    Ok((scanner, milter, port))
-}
-
-#[test]
-fn clamav_refuses_what_is_infected_and_marks_the_rest() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (_scanner, _milter, port) = clamav(folder.path())?;
-    let config = format!("[[smtp.milter]]\nname = \"clamav\"\naddress = \"inet:127.0.0.1:{port}\"\n");
-    let installation = Installation::new("milter.test", &["bob"], &config)?;
-    let _server = installation.serve()?;
-    let (site, bob) = (installation.site(), installation.site().person("bob"));
-    let mail = |body: &str| Mail::new("eve@elsewhere.test", &bob.address, "a test", body);
-    let (code, said) = swaks(site, &mail(INFECTED)).run_to_code()?;
-    let refusal = "infected by Test.Marker.UNOFFICIAL";
-    ensure!(
-        code != Some(0) && said.output.contains("550 5.7.1 ") && said.output.contains(refusal),
-        "{said:?}"
-    );
-    swaks(site, &mail("hello")).run()?;
-    let [stored] = messages_in(&bob.maildir)?.try_into().map_err(|all| anyhow::anyhow!("{all:?}"))?;
-    ensure!(stored.contains("\r\nX-Virus-Status: Clean\r\n"), "{stored}");
-    Ok(())
-}
-
 /// Whether the signature of the message on standard input is good, with the key in the argument.
 const VERIFY: &str = "import dkim, sys; print(dkim.verify(sys.stdin.buffer.read(), dnsfunc=lambda *_, **__: sys.argv[1].encode()))";
 

@@ -167,7 +167,8 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(without_lists.verdicts.lists.drain(..).count(), 1);
     assert_eq!(without_lists.milters.drain(..).collect::<Vec<_>>(), [usual_milter(11_332)]);
     assert_eq!(without_lists, standard.smtp);
-    assert_eq!(switched_on.dns, standard.dns);
+    let undecided = DnsConfig { validates: None, ..switched_on.dns.clone() };
+    assert_eq!((undecided, switched_on.dns.validates), (standard.dns, Some(true)));
     assert_eq!(switched_on.data_dir, standard.data_dir);
     let without_masks = ImapConfig { masks: Vec::new(), ..switched_on.imap.clone() };
     assert_eq!((without_masks, switched_on.imap.masks.len()), (standard.imap, 1));

@@ -21,6 +21,9 @@ use crate::output::{self, UsageError};
 const MAX_NOTED: usize = 1000;
 
 pub(super) fn run(config: &Path, command: QueueCommand) -> anyhow::Result<()> {
+    if let Some(selection) = selection(&command) {
+        check(selection)?;
+    }
     let config = become_operator(config)?;
     let queue = Queue::open(&config.queue_dir())?;
     match command {
@@ -59,7 +62,6 @@ fn change(
 ) -> anyhow::Result<()> {
     let [operation, done] = names(change);
     let filter = selection.filter.filter();
-    check(selection, &filter)?;
     let mut noted = Vec::new();
     let count = match &selection.id {
         Some(id) => {
@@ -87,12 +89,26 @@ fn note(events: &EventLog, queue_id: Option<String>, operation: &str) {
 }
 
 /// One message, all, or a filter: one of these must be said, and no more.
-fn check(selection: &QueueSelection, filter: &Filter) -> Result<(), UsageError> {
-    let said = [selection.id.is_some(), selection.all, *filter != Filter::default()];
-    match said.into_iter().filter(|said| *said).count() {
-        1 => Ok(()),
-        0 => Err(UsageError("say which messages: an id, --all, or what they have in common".to_owned())),
-        _ => Err(UsageError("say one thing: an id, --all, or what messages have in common".to_owned())),
+fn check(selection: &QueueSelection) -> Result<(), UsageError> {
+    let said = [selection.id.is_some(), selection.all, selection.filter.filter() != Filter::default()];
+    let wrong = match said.into_iter().filter(|said| *said).count() {
+        1 => return Ok(()),
+        0 => "say which messages: an id, --all, or what they have in common",
+        _ => "say one thing: an id, --all, or what messages have in common",
+    };
+    let usage = "Usage: mailstead queue retry|hold|release|remove|reroute <ID>|--all|--sender …; `--help` names the filters";
+    Err(UsageError(format!("{wrong}\n\n{usage}")))
+}
+
+/// Which messages are to be changed, if any.
+const fn selection(command: &QueueCommand) -> Option<&QueueSelection> {
+    match command {
+        QueueCommand::List { .. } | QueueCommand::Show { .. } => None,
+        QueueCommand::Retry(selection)
+        | QueueCommand::Hold(selection)
+        | QueueCommand::Remove(selection)
+        | QueueCommand::Release { selection, .. }
+        | QueueCommand::Reroute { selection, .. } => Some(selection),
     }
 }
 
