@@ -252,7 +252,7 @@ impl Queue {
         self.reader().due(now, offer)
     }
 
-    /// Records an attempt and queues what came of it. A message that is done is gone.
+    /// Records an attempt and queues what came of it; [`Self::wake`] has that tried. A message that is done is gone.
     pub(crate) async fn record(self: &Arc<Self>, attempted: &Arc<Attempted>) -> Result<Recorded, QueueError> {
         let recorded = self.writer.written(Change::Record(Arc::clone(attempted))).await?;
         let offspring = &attempted.offspring;
@@ -267,9 +267,6 @@ impl Queue {
             let this = Arc::clone(self);
             // Should it not come to that, they are swept.
             spawn_blocking(move || finished.iter().for_each(|id| this.remove_file(id)));
-        }
-        if !offspring.is_empty() {
-            self.wake();
         }
         Ok(recorded)
     }
@@ -323,7 +320,7 @@ impl Queue {
     }
 
     /// Tells the deliverer, in whatever process it is. If that fails it finds out by itself, a little later.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Err(error) = self.wakeup.write_all_at(b"\n", 0) {
             tracing::debug!(%error, "can't wake the deliverer");
         }

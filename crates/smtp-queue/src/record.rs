@@ -51,9 +51,13 @@ impl Deliverer {
         match self.queue.record(&attempted).await? {
             Recorded::Kept | Recorded::Finished { .. } => {
                 attempt.tell(&attempted.progress);
-                self.note_bounces(attempt, &attempted, now).await;
                 let events = note::events(&attempt.message, &attempted.progress, &attempted.offspring);
                 events.for_each(|event| self.events.note(event));
+                self.note_bounces(attempt, &attempted, now).await;
+                // Not before: what becomes of it is noted behind where it comes from.
+                if !attempted.offspring.is_empty() {
+                    self.queue.wake();
+                }
             }
             Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
         }
