@@ -180,8 +180,11 @@ fn the_reference_config_shows_every_default() {
     assert_eq!(switched_on.log, standard.log);
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
     assert_eq!(as_shipped.relay, standard.relay);
-    let without_hosts =
-        RelayConfig { smarthost: None, routes: Vec::new(), sources: Vec::new(), ..switched_on.relay.clone() };
+    let relay = switched_on.relay.clone();
+    let security = SecurityConfig { ca_file: None, ..relay.security.clone() };
+    let tls_reports = TlsReportsConfig { from: None, organization: None, ..relay.tls_reports.clone() };
+    let (smarthost, routes, sources) = (None, Vec::new(), Vec::new());
+    let without_hosts = RelayConfig { smarthost, routes, sources, security, tls_reports, ..relay };
     assert_eq!((without_hosts, switched_on.relay.routes.len()), (standard.relay, 1));
     assert_eq!(switched_on.relay.sources.len(), 1);
 }
