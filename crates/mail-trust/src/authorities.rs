@@ -18,16 +18,44 @@ use crate::{Failure, Kind};
 #[non_exhaustive]
 pub enum AuthoritiesError {
     /// The configured file.
-    #[error("[relay.security] ca_file: {path} holds no usable CA certificate: {problem}")]
-    CaFile {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        problem: String,
-    },
+    #[error("[relay.security] ca_file: {0}")]
+    CaFile(#[from] CaFileError),
     /// The library.
     #[error("TLS can't be used: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+/// A file of CA certificates that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} holds no usable CA certificate: {problem}")]
+pub struct CaFileError {
+    path: PathBuf,
+    problem: String,
+}
+
+/// The certificates of the system's authorities, and of those in `ca_file` (PEM). Blocks.
+///
+/// # Errors
+/// The file can't be read, or holds none.
+pub fn ca_certificates(ca_file: Option<&Path>) -> Result<RootCertStore, CaFileError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(%error, "a CA certificate of the system can't be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    let Some(path) = ca_file else { return Ok(roots) };
+    let failed = |problem: String| CaFileError { path: path.to_owned(), problem };
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(failed("it has no BEGIN CERTIFICATE".to_owned()));
+    }
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+    }
+    Ok(roots)
 }
 
 /// The certification authorities.
@@ -44,20 +72,7 @@ impl Authorities {
     /// # Errors
     /// [`AuthoritiesError`].
     pub fn load(ca_file: Option<&Path>) -> Result<Self, AuthoritiesError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca_file {
-            let failed = |problem: String| AuthoritiesError::CaFile { path: path.to_owned(), problem };
-            let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect)
-                .map_err(|error| failed(error.to_string()))?;
-            if certificates.is_empty() {
-                return Err(failed("it has no BEGIN CERTIFICATE".to_owned()));
-            }
-            for certificate in certificates {
-                roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-            }
-        }
+        let roots = ca_certificates(ca_file)?;
         if roots.is_empty() {
             tracing::warn!(
                 "no CA certificate is known, so no MTA-STS policy: install the package ca-certificates"

@@ -26,7 +26,7 @@ use tracing::info;
 use database::Database;
 use results::Results;
 
-pub use authorities::{Authorities, AuthoritiesError};
+pub use authorities::{Authorities, AuthoritiesError, CaFileError, ca_certificates};
 pub use dane::{Asked, Associations};
 pub use demand::Demand;
 pub use error::TrustError;

@@ -1,12 +1,10 @@
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use mail_config::{RelayTls, Smarthost};
-use mail_trust::{Authorities, Demand, Failure};
+use mail_trust::{Authorities, CaFileError, Demand, Failure, ca_certificates};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
@@ -14,8 +12,8 @@ use tokio_rustls::TlsConnector;
 /// Why connections to a smarthost can't be secured. The text tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrustError {
-    #[error("[relay] ca_file: {path} holds no usable CA certificate: {problem}")]
-    CaFile { path: PathBuf, problem: String },
+    #[error("[relay] ca_file: {0}")]
+    CaFile(#[from] CaFileError),
     #[error("[relay] host: {0} is no name or address that a certificate could be for")]
     Name(String),
     #[error("TLS can't be used: {0}")]
@@ -101,24 +99,7 @@ fn of_anyone() -> Result<ClientConfig, rustls::Error> {
 }
 
 fn roots(smarthost: &Smarthost) -> Result<RootCertStore, TrustError> {
-    let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    for error in &system.errors {
-        tracing::warn!(%error, "a CA certificate of the system can't be read");
-    }
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = &smarthost.ca_file {
-        let failed = |problem: String| TrustError::CaFile { path: path.clone(), problem };
-        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|error| failed(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(failed("it has no BEGIN CERTIFICATE".to_owned()));
-        }
-        for certificate in certificates {
-            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-        }
-    }
+    let roots = ca_certificates(smarthost.ca_file.as_deref())?;
     if roots.is_empty() {
         tracing::warn!(
             "no CA certificate is known: install the package ca-certificates or set [relay] ca_file"
