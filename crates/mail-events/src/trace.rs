@@ -110,8 +110,11 @@ impl Reader {
     pub fn trace(&self, wanted: &str, limit: usize) -> Result<Trace, EventError> {
         let mut groups = Groups::default();
         self.find(wanted, &mut groups)?;
+        if groups.known.is_empty() {
+            return Ok(Trace::default());
+        }
         // What came of a message may stand before it: another process wrote it.
-        while !groups.known.is_empty() && self.join(&mut groups)? {}
+        while self.join(&mut groups)? {}
         let (chosen, more) = groups.latest(limit);
         let mut stories = BTreeMap::<usize, Vec<Entry>>::new();
         self.lines(|line| {

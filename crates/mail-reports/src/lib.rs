@@ -6,12 +6,14 @@
 //!
 //! In the same database lies what was found out about mail from elsewhere, until it is reported to the domains that ask for it.
 
+mod complaint;
 mod database;
 mod inbox;
 mod received;
 
 use std::path::PathBuf;
 
+pub use complaint::{Obey, ProvenComplaint};
 pub use database::{Choice, ComplaintLine, DmarcLine, Observed, Observer, Reports, TlsLine};
 pub use inbox::{Inbox, Kept};
 
@@ -37,6 +39,9 @@ pub enum ReportError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// What is to be done about a complaint could not be done.
+    #[error("a complaint can't be obeyed: {0}")]
+    Obeying(Box<dyn std::error::Error + Send + Sync>),
     /// The message holds no report that can be read.
     #[error("no report: {0}")]
     NoReport(String),

@@ -1,9 +1,12 @@
 //! From a message to the report in it.
 
+use std::borrow::Cow;
+
 use mail_auth::report::tlsrpt::{PolicyType, ResultType, TlsReport};
 use mail_auth::report::{
     ActionDisposition, DmarcResult, Error, Feedback, FeedbackType, Record, Report as DmarcReport,
 };
+use mail_parser::MessageParser;
 
 use crate::ReportError;
 
@@ -70,6 +73,8 @@ pub(crate) struct Complaint {
     pub(crate) sender: String,
     pub(crate) source: String,
     pub(crate) domain: String,
+    /// The message's Message-ID without its angle brackets, where the report holds it.
+    pub(crate) message_id: Option<String>,
 }
 
 impl Received {
@@ -133,7 +138,7 @@ impl Received {
     }
 
     fn complaint(feedback: &Feedback<'_>) -> Self {
-        let text = |it: &Option<std::borrow::Cow<'_, str>>| short(it.as_deref().unwrap_or_default());
+        let text = |it: &Option<Cow<'_, str>>| short(it.as_deref().unwrap_or_default());
         let address = |it| text(it).trim_matches(['<', '>', ' ']).to_owned();
         let at = feedback.arrival_date.unwrap_or_default();
         let reporter =
@@ -148,6 +153,7 @@ impl Received {
                 sender: address(&feedback.original_mail_from),
                 source: feedback.source_ip.map(|ip| ip.to_string()).unwrap_or_default(),
                 domain: short(feedback.reported_domain.first().map(AsRef::as_ref).unwrap_or_default()),
+                message_id: feedback.message.as_ref().or(feedback.headers.as_ref()).and_then(message_id),
             })),
         }
     }
@@ -216,6 +222,12 @@ const fn kind_name(kind: FeedbackType) -> &'static str {
         FeedbackType::Other => "other",
         FeedbackType::Virus => "virus",
     }
+}
+
+/// Of a message, or of its header alone.
+fn message_id(included: &Cow<'_, str>) -> Option<String> {
+    let header = MessageParser::new().parse_headers(included.as_bytes())?;
+    header.message_id().map(short).filter(|id| !id.is_empty())
 }
 
 /// One line, and not a long one.

@@ -384,9 +384,11 @@ impl Incoming {
 
     /// A message to an address for reports is kept to be read as one. What went to Junk is most probably none.
     fn keep_report(&self, files: &Files) -> Option<Kept> {
-        let is_junk = self.verdict().is_some_and(|verdict| verdict.outcome == Outcome::Junk);
+        let verdict = self.verdict();
+        let is_junk = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Junk);
         let is_meant = !is_junk && self.to.reports.are_for(&self.transaction.recipients);
-        self.to.reports.keep(files.delivered().filter(|_| is_meant)?, &self.trace.id)
+        let reporter = verdict.and_then(|verdict| verdict.author.as_deref());
+        self.to.reports.keep(files.delivered().filter(|_| is_meant)?, &self.trace.id, reporter)
     }
 
     /// True if it says so, or all mail of who sends it is.

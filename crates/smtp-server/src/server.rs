@@ -6,7 +6,7 @@ use mail_events::EventLog;
 use mail_metrics::Metrics;
 use mail_store::Store;
 use server_core::{BoundListener, ServerContext};
-use smtp_queue::Queue;
+use smtp_queue::{Queue, Suppression};
 
 use crate::connection::{self, Shared};
 use crate::files::Destinations;
@@ -39,7 +39,12 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
     let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     let verdicts = Arc::new(Verdicts::new(&config)?);
     let directory = Arc::new(Directory::open(&config.directory_file())?.with_srs(srs));
-    let reports = Reports::open(&config)?;
+    let suppression = config.queue.suppression.enabled.then(|| {
+        let list = &config.queue.suppression;
+        Suppression::open(&config.suppression_file(), list).map(Arc::new)
+    });
+    let suppression = suppression.transpose()?;
+    let reports = Reports::open(&config, suppression.as_ref())?;
     let to = Destinations {
         store: Store::open(&config.mail_dir())?,
         queue: Queue::open(&config.queue_dir())?,

@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mail_auth::report::{ActionDisposition, DmarcResult};
+use mail_config::Config;
+use mail_events::{Attempt, AttemptOutcome, Event, EventLog, Message, MessageOutcome};
+use smtp_queue::Suppression;
 use testkit::{Fixture, Security, Server};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
@@ -54,7 +57,11 @@ impl Client {
 
     /// Sends a message, given with its lines ended by CRLF, to bob.
     async fn send(&mut self, message: &str) -> String {
-        assert!(self.say("MAIL FROM:<a@good.test>").await.starts_with("250 "));
+        self.send_from("good.test", message).await
+    }
+
+    async fn send_from(&mut self, domain: &str, message: &str) -> String {
+        assert!(self.say(&format!("MAIL FROM:<a@{domain}>")).await.starts_with("250 "));
         assert!(self.say("RCPT TO:<bob@example.org>").await.starts_with("250 "));
         assert!(self.say("DATA").await.starts_with("354 "));
         self.0.write_all(message.as_bytes()).await.unwrap();
@@ -262,4 +269,118 @@ async fn a_strangers_refusals_are_held_back() {
     let begun = Instant::now();
     assert!(client.say("RCPT TO:<nobody@example.org>").await.starts_with("550 5.1.1 "));
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+/// Notes that alice's message `<id@example.org>` went to these.
+fn note_sent(log: &EventLog, id: &str, recipients: &[&str]) {
+    let owned = || recipients.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let queue_id = format!("Q{id}");
+    log.note(Event::Message(Box::new(Message {
+        id: id.to_owned(),
+        listener: "submission".to_owned(),
+        peer: "192.0.2.1".to_owned(),
+        helo: "client".to_owned(),
+        protocol: "ESMTPSA".to_owned(),
+        tls: None,
+        account: Some("alice@example.org".to_owned()),
+        sender: "alice@example.org".to_owned(),
+        recipients: owned(),
+        accounts: Vec::new(),
+        remote: owned(),
+        message_id: Some(format!("<{id}@example.org>")),
+        size: 100,
+        verdict: None,
+        outcome: MessageOutcome::Accepted,
+        reply: "250".to_owned(),
+        queue_id: Some(queue_id.clone()),
+        milliseconds: 1,
+    })));
+    for recipient in owned() {
+        log.note(Event::Attempt(Box::new(Attempt {
+            queue_id: queue_id.clone(),
+            sender: "alice@example.org".to_owned(),
+            recipient,
+            attempt: 1,
+            outcome: AttemptOutcome::Delivered,
+            host: Some("mx".to_owned()),
+            status: "2.0.0".to_owned(),
+            text: "250 OK".to_owned(),
+            class: None,
+            next: None,
+            seconds: 1,
+        })));
+    }
+}
+
+fn feedback(from: &str, kind: &str, recipient: Option<&str>, id: &str) -> String {
+    let recipient = recipient.map(|it| format!("Original-Rcpt-To: <{it}>\r\n")).unwrap_or_default();
+    format!(
+        "From: fbl@{from}\r\nSubject: FW: Buy\r\nDate: Fri, 11 Jul 2003 21:00:37 -0700\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: message/feedback-report\r\n\r\n\
+         Feedback-Type: {kind}\r\nUser-Agent: Reporter/1\r\nVersion: 1\r\n{recipient}\r\n\
+         --b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <{id}@example.org>\r\n\r\nBuy.\r\n--b--\r\n"
+    )
+}
+
+/// Once all reports that came are read: who is suppressed.
+async fn suppressed(config: &Config) -> Vec<String> {
+    let started = Instant::now();
+    while std::fs::read_dir(config.reports_dir()).unwrap().next().is_some() {
+        assert!(started.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let list = Suppression::open(&config.suppression_file(), &config.queue.suppression).unwrap();
+    list.list(jiff::Timestamp::now()).unwrap().into_iter().map(|it| it.address).collect()
+}
+
+/// RFC 5965 §8.2: nobody gets others onto the suppression list.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_complains_gets_no_more_bulk_mail_and_nobody_complains_for_others() {
+    let domain = |name: &str| {
+        format!(
+            "{name} MX 10 mx.good.test.\n{name} TXT \"v=spf1 ip4:127.0.0.1 -all\"\n_dmarc.{name} TXT \"v=DMARC1; p=none\"\n"
+        )
+    };
+    let zone = ["good.test.", "evil.test.", "feedback.test."].map(domain).concat() + "mx.good.test. A 127.0.0.1\n";
+    let fixture = tokio::task::spawn_blocking(move || {
+        let mut fixture = Fixture::new().unwrap();
+        fixture.serve_dns(&zone).unwrap();
+        fixture.config.reports.addresses = vec!["bob@example.org".parse().unwrap()];
+        fixture.config.reports.complaints_from = vec!["feedback.test".parse().unwrap()];
+        let log = EventLog::open(&fixture.config, "test").unwrap();
+        note_sent(&log, "two", &["bob@good.test", "carol@other.test"]);
+        note_sent(&log, "one", &["dave@other.test"]);
+        fixture
+    });
+    let fixture = fixture.await.unwrap();
+    let server = fixture.start(smtp_server::run).unwrap();
+    let mut client = Client::connect(&server).await;
+    let cases = [
+        // Nothing proves the author, whoever has sent it.
+        ("evil.test", "good.test", "abuse", Some("bob@good.test"), "two"),
+        // It speaks for none but its own.
+        ("evil.test", "evil.test", "abuse", Some("carol@other.test"), "two"),
+        ("good.test", "good.test", "abuse", None, "one"),
+        // No such message has gone, or not there.
+        ("good.test", "good.test", "abuse", Some("bob@good.test"), "three"),
+        ("good.test", "good.test", "abuse", Some("erin@good.test"), "two"),
+        ("feedback.test", "feedback.test", "abuse", Some("erin@other.test"), "two"),
+        ("feedback.test", "feedback.test", "abuse", None, "two"),
+        // No complaint.
+        ("good.test", "good.test", "not-spam", Some("bob@good.test"), "two"),
+    ];
+    for (sender, from, kind, recipient, id) in cases {
+        let reply = client.send_from(sender, &feedback(from, kind, recipient, id)).await;
+        assert!(reply.starts_with("250 "), "{reply}");
+    }
+    assert_eq!(suppressed(&fixture.config).await, [""; 0]);
+    for (domain, recipient, id) in [
+        ("good.test", Some("Bob@good.test"), "two"),
+        ("feedback.test", Some("carol@other.test"), "two"),
+        ("feedback.test", None, "one"),
+    ] {
+        assert!(client.send_from(domain, &feedback(domain, "abuse", recipient, id)).await.starts_with("250 "));
+    }
+    assert_eq!(suppressed(&fixture.config).await, ["bob@good.test", "carol@other.test", "dave@other.test"]);
 }

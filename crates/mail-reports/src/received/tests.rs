@@ -128,7 +128,7 @@ MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=feedback-report
 --b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: abuse\r\nUser-Agent: SomeGenerator/1.0\r\nVersion: 1\r\n\
 Original-Mail-From: <news@example.org>\r\nOriginal-Rcpt-To: <user@provider.test>\r\nArrival-Date: Thu, 8 Mar 2026 14:00:00 EDT\r\n\
 Reporting-MTA: dns; mail.provider.test\r\nSource-IP: 192.0.2.1\r\nReported-Domain: example.org\r\n\r\n\
---b\r\nContent-Type: message/rfc822\r\n\r\nFrom: <news@example.org>\r\nTo: <user@provider.test>\r\nSubject: Earn money\r\n\r\nSpam\r\n--b--\r\n";
+--b\r\nContent-Type: message/rfc822\r\n\r\nFrom: <news@example.org>\r\nTo: <user@provider.test>\r\nMessage-ID: <n1@example.org>\r\nSubject: Earn money\r\n\r\nSpam\r\n--b--\r\n";
 
 #[test]
 fn a_complaint_is_read_with_who_complains_and_of_whom() {
@@ -141,6 +141,7 @@ fn a_complaint_is_read_with_who_complains_and_of_whom() {
         sender: "news@example.org".to_owned(),
         source: "192.0.2.1".to_owned(),
         domain: "example.org".to_owned(),
+        message_id: Some("n1@example.org".to_owned()),
     };
     assert_eq!(*complaint, expected);
 }

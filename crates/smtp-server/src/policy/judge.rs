@@ -23,6 +23,8 @@ pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     /// SPF or DMARC says that the sender is who it says.
     pub(crate) is_sender_proven: bool,
+    /// The domain of From, in A-labels, where DMARC or its own signature says that the message is from there.
+    pub(crate) author: Option<String>,
 }
 
 impl Verdict {
@@ -33,6 +35,7 @@ impl Verdict {
             summary: String::new(),
             outcome: Outcome::Accept,
             is_sender_proven: true,
+            author: None,
         }
     }
 
@@ -107,7 +110,8 @@ impl Verdicts {
         let fields = self.results(client, findings, message) + &field;
         let passes_spf = findings.mail_spf.as_ref().is_some_and(|spf| spf.result() == SpfResult::Pass);
         let is_sender_proven = passes_spf || message.dmarc.result == "pass";
-        Verdict { fields, summary: summary.join("; "), outcome, is_sender_proven }
+        let author = message.proven_author();
+        Verdict { fields, summary: summary.join("; "), outcome, is_sender_proven, author }
     }
 
     /// A refusal that a human can act on, in one line.

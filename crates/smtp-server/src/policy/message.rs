@@ -79,6 +79,14 @@ pub(crate) struct MessageFindings {
 }
 
 impl MessageFindings {
+    /// The domain of the one From field, where the message is proven to be from there: by DMARC or, where that domain says nothing of DMARC, by
+    /// its own signature.
+    pub(crate) fn proven_author(&self) -> Option<String> {
+        let DmarcFinding { result, domain, .. } = &self.dmarc;
+        let is_signed = || *result == "none" && !domain.is_empty() && self.is_signed_by(domain);
+        (self.has_one_from && (*result == "pass" || is_signed())).then(|| domain.clone())
+    }
+
     /// True if the domain, or one above it, has signed the message.
     pub(crate) fn is_signed_by(&self, domain: &str) -> bool {
         let covers = |signer: &String| {
