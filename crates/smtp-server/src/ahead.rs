@@ -1,13 +1,16 @@
 //! Recipients whose commands have come together: the directory is asked about all of them at once.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use mail_directory::{Moment, Resolution, Sender, Standing};
 use mail_types::Address;
 use smtp_proto::{Command, Recipient, ReversePath};
+use smtp_queue::Suppression;
 use tracing::error;
 
 use crate::quota::{QuotaError, Quotas};
+use crate::suppressed::obstacle;
 
 /// So many are looked up together at most.
 const MOST: usize = 200;
@@ -19,6 +22,8 @@ pub(crate) enum Found {
     Known(Address, Resolution),
     /// Nobody to whom it leads has room.
     Full(Address),
+    /// Nobody here, and to get no such mail, for this reason.
+    Suppressed(String),
     /// There is no postmaster yet.
     Nobody,
     /// It could not be found out.
@@ -34,6 +39,8 @@ pub(crate) struct Question {
     pub(crate) size: Option<u64>,
     pub(crate) delimiter: Option<char>,
     pub(crate) quotas: Quotas,
+    /// Obeyed for addresses elsewhere.
+    pub(crate) suppression: Option<Arc<Suppression>>,
 }
 
 impl Question {
@@ -55,6 +62,11 @@ impl Question {
         };
         let sender = Sender { address: self.sender.as_ref(), standing: self.standing };
         let resolution = moment.resolve(&address, sender, self.delimiter)?;
+        if let (Resolution::Foreign, Some(list)) = (&resolution, &self.suppression)
+            && let Some(text) = obstacle(list, &address)
+        {
+            return Ok(Found::Suppressed(text));
+        }
         Ok(match self.quotas.with_room(moment, resolution, self.size, self.delimiter)? {
             Some(resolution) => Found::Known(address, resolution),
             None => Found::Full(address),

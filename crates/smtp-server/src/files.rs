@@ -6,7 +6,7 @@ use std::time::Duration;
 use mail_directory::DirectoryError;
 use mail_events::EventLog;
 use mail_store::{Append, Delivery, Store, StoreError};
-use mail_types::{Address, AddressPattern, Domain, Language, LocalRecipient};
+use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_queue::{Arrival, Body, Envelope, Handling, Queue, QueueError, QueueId, QueueWriter};
 use tracing::{error, warn};
 
@@ -14,6 +14,7 @@ use crate::note::report_of;
 use crate::policy::{Outcome, Verdict};
 use crate::quota::QuotaError;
 use crate::reports::Reports;
+use crate::suppressed::Suppressed;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
 
@@ -33,8 +34,8 @@ pub(crate) struct Destinations {
     pub(crate) language: Language,
     /// Where others' reports go, besides.
     pub(crate) reports: Reports,
-    /// Accounts all of whose mail is bulk mail.
-    pub(crate) bulk: Vec<AddressPattern>,
+    /// Who gets no bulk mail, and what is such.
+    pub(crate) suppressed: Suppressed,
 }
 
 impl Destinations {
@@ -289,7 +290,7 @@ mod tests {
             hostname,
             language: Language::English,
             reports,
-            bulk: Vec::new(),
+            suppressed: Suppressed::default(),
         }
     }
 

@@ -357,6 +357,10 @@ impl Incoming {
             ));
             return Ok(());
         }
+        if let Some(refusal) = self.refusal_of_bulk() {
+            self.refuse(refusal);
+            return Ok(());
+        }
         // What goes elsewhere too is not held up by who is full here.
         if self.transaction.stays_here()
             && !self.quotas.may_deliver(self.transaction.accounts.iter(), self.size)?
@@ -391,11 +395,17 @@ impl Incoming {
         self.to.reports.keep(files.delivered().filter(|_| is_meant)?, &self.trace.id, reporter)
     }
 
+    /// Why bulk mail of one of ours reaches nobody. Where it reaches some, the queue tells of the others.
+    fn refusal_of_bulk(&self) -> Option<Reply> {
+        let is_ours = self.trace.account.is_some();
+        if is_ours && self.is_bulk() { self.to.suppressed.refusal(&self.transaction) } else { None }
+    }
+
     /// True if it says so, or all mail of who sends it is.
     fn is_bulk(&self) -> bool {
         let account = self.trace.account.as_ref();
         self.header.seen.is_bulk()
-            || account.is_some_and(|account| self.to.bulk.iter().any(|it| it.fits(account)))
+            || account.is_some_and(|account| self.to.suppressed.is_bulk(account))
     }
 
     /// True if it has gone through an address of ours before that it would go through again. RFC 5321 §6.3.

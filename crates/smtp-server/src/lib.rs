@@ -17,6 +17,7 @@ mod reports;
 mod rights;
 mod server;
 mod session;
+mod suppressed;
 mod trace;
 mod transaction;
 mod xclient;

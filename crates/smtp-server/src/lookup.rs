@@ -17,6 +17,7 @@ use crate::incoming::trouble;
 use crate::policy::{in_greylist, too_much};
 use crate::quota::Quotas;
 use crate::session::no_such_user;
+use crate::suppressed::unwanted;
 use crate::transaction::is_postmaster;
 
 impl Dialogue {
@@ -56,6 +57,7 @@ impl Dialogue {
                 info!(%address, "recipient refused: the mailbox is full");
                 self.quotas().full()
             }
+            Found::Suppressed(text) => unwanted(&text),
             Found::Nobody => no_such_user(),
             Found::Trouble => trouble(),
         }
@@ -93,6 +95,7 @@ impl Dialogue {
             size: self.session.declared_size(),
             delimiter: self.shared.config.smtp.recipient_delimiter,
             quotas: self.quotas(),
+            suppression: self.session.login().and_then(|it| self.shared.to.suppressed.for_all_of(it)),
         };
         let found = self.ask(move |directory| {
             let moment = directory.moment()?;

@@ -6,12 +6,13 @@ use mail_events::EventLog;
 use mail_metrics::Metrics;
 use mail_store::Store;
 use server_core::{BoundListener, ServerContext};
-use smtp_queue::{Queue, Suppression};
+use smtp_queue::Queue;
 
 use crate::connection::{self, Shared};
 use crate::files::Destinations;
 use crate::policy::Verdicts;
 use crate::reports::Reports;
+use crate::suppressed::Suppressed;
 
 /// Told to a client over a limit.
 const REFUSAL: &[u8] = b"421 4.7.0 Too many connections; come back later\r\n";
@@ -39,12 +40,8 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
     let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     let verdicts = Arc::new(Verdicts::new(&config)?);
     let directory = Arc::new(Directory::open(&config.directory_file())?.with_srs(srs));
-    let suppression = config.queue.suppression.enabled.then(|| {
-        let list = &config.queue.suppression;
-        Suppression::open(&config.suppression_file(), list).map(Arc::new)
-    });
-    let suppression = suppression.transpose()?;
-    let reports = Reports::open(&config, suppression.as_ref())?;
+    let suppressed = Suppressed::open(&config)?;
+    let reports = Reports::open(&config, suppressed.list())?;
     let to = Destinations {
         store: Store::open(&config.mail_dir())?,
         queue: Queue::open(&config.queue_dir())?,
@@ -52,7 +49,7 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
         hostname: config.hostname.clone(),
         language: config.queue.language,
         reports,
-        bulk: config.queue.bulk.clone(),
+        suppressed,
     };
     Ok(Shared { config, directory, to, verdicts })
 }

@@ -161,6 +161,11 @@ impl Transaction {
         self.remote.is_empty() && self.forwards.is_empty()
     }
 
+    /// True if it goes to nobody but addresses elsewhere, and on in nobody's name.
+    pub(crate) fn leaves_as_it_is(&self) -> bool {
+        self.accounts.is_empty() && self.forwards.is_empty() && !self.remote.is_empty()
+    }
+
     /// What the queue is told of the message to those elsewhere, if there are any.
     pub(crate) fn envelope(&self, origin: &str, body: Body, handling: Handling) -> Envelope {
         Envelope {

@@ -11,7 +11,7 @@ use mail_directory::Directory;
 use mail_types::Secret;
 use server_core::{Drain, Limits, ServerContext, bind};
 use smtp_proto::Return;
-use smtp_queue::{Body, Queue};
+use smtp_queue::{Body, Queue, Suppression};
 
 struct Server {
     folder: tempfile::TempDir,
@@ -27,6 +27,10 @@ fn listener(name: &str, role: SmtpRole) -> Listener {
 }
 
 fn server() -> Server {
+    server_with(|_| ())
+}
+
+fn server_with(change: impl FnOnce(&mut Config)) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::new("mail.example.org".parse().unwrap(), folder.path().to_owned());
     config.smtp.listeners = vec![
@@ -34,6 +38,7 @@ fn server() -> Server {
         listener("smtp", SmtpRole::Mx),
         listener("lmtp", SmtpRole::Lmtp),
     ];
+    change(&mut config);
     let directory = Directory::open(&config.directory_file()).unwrap();
     directory.add_domain(&"example.org".parse().unwrap()).unwrap();
     directory.add_account(&"bob@example.org".parse().unwrap(), &Secret::new("secret".to_owned())).unwrap();
@@ -50,6 +55,11 @@ fn server() -> Server {
 
 /// Sends everything at once (PIPELINING), ends with QUIT, and returns the codes of all replies.
 fn codes(address: SocketAddr, input: &str) -> Vec<String> {
+    replies(address, input).iter().map(|line| line.get(..3).unwrap().to_owned()).collect()
+}
+
+/// The same with their texts, of several lines the last.
+fn replies(address: SocketAddr, input: &str) -> Vec<String> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(input.as_bytes()).unwrap();
@@ -57,7 +67,7 @@ fn codes(address: SocketAddr, input: &str) -> Vec<String> {
     let mut output = String::new();
     stream.read_to_string(&mut output).unwrap();
     let last = |line: &&str| line.get(3..4) == Some(" ");
-    output.lines().filter(last).map(|line| line.get(..3).unwrap().to_owned()).collect()
+    output.lines().filter(last).map(str::to_owned).collect()
 }
 
 /// `AUTH PLAIN` as bob with the right password.
@@ -208,4 +218,56 @@ fn mail_for_elsewhere_is_queued_as_it_was_sent_behind_our_fields() {
     assert!(text.contains("\r\n\tfor <c@d.org>;\r\n") && !text.contains("Return-Path"), "{text}");
     assert!(text.contains("\r\nFrom: bob@example.org\r\nDate: "), "{text}");
     assert!(text.contains("\r\nMessage-ID: <") && text.ends_with("\r\nSubject: a\r\n\r\n.dot\r\n"), "{text}");
+}
+
+/// Puts gone@d.org onto the suppression list.
+fn suppress(server: &Server) {
+    let list = Suppression::open(&server.folder.path().join("suppression.sqlite"), &Default::default()).unwrap();
+    let said = format!("550 5.1.1 {}", "who? ".repeat(200));
+    [(); 2].map(|()| list.bounced(&"gone@d.org".parse().unwrap(), &said, jiff::Timestamp::now()).unwrap());
+}
+
+/// RFC 5321 §4.2.5: what is known at RCPT is said there.
+#[test]
+fn who_sends_bulk_mail_only_is_told_at_once_who_gets_none() {
+    let server = server_with(|config| config.queue.bulk = vec!["bob@example.org".parse().unwrap()]);
+    suppress(&server);
+    let mail = "MAIL FROM:<bob@example.org>\r\nRCPT TO:<Gone@d.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n\r\n.\r\n";
+    let said = replies(server.submission, &format!("{LOGIN}{mail}"));
+    let refusal = said.get(4).unwrap();
+    assert!(refusal.starts_with("550 5.1.1 Gone@d.org is on the suppression list since 20"), "{refusal}");
+    assert!(refusal.ends_with("`mailstead suppression remove Gone@d.org` lifts it"), "{refusal}");
+    assert!(refusal.len() <= 510, "{refusal}");
+    let codes: Vec<&str> = said.iter().filter_map(|line| line.get(..3)).collect();
+    assert_eq!(codes.get(5..8).unwrap(), ["250", "354", "250"]);
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let queued = queue.list(None, 10).unwrap();
+    assert_eq!(queued.first().unwrap().recipients.len(), 1);
+}
+
+/// What the header makes bulk mail is known at its end: it is refused where it would reach nobody. What people write goes there.
+#[test]
+fn bulk_mail_that_would_reach_nobody_is_refused() {
+    let server = server();
+    suppress(&server);
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let send = |recipients: &[&str], header: &str| {
+        let recipients: String = recipients.iter().map(|it| format!("RCPT TO:<{it}>\r\n")).collect();
+        let mail = format!("MAIL FROM:<bob@example.org>\r\n{recipients}DATA\r\n{header}\r\n.\r\n");
+        let said = replies(server.submission, &format!("{LOGIN}{mail}"));
+        let last = said.get(said.len() - 2).unwrap().clone();
+        (last, queue.remove(None).unwrap())
+    };
+    let list = "List-Unsubscribe: <https://example.org/u>\r\n";
+    let (refusal, queued) = send(&["gone@d.org"], list);
+    assert!(refusal.starts_with("550 5.1.1 gone@d.org is on the suppression list"), "{refusal}");
+    assert_eq!(queued, 0);
+    for (recipients, header) in [
+        (&["gone@d.org"][..], "Subject: hello\r\n"),
+        (&["gone@d.org", "c@d.org"], list),
+        (&["gone@d.org", "bob@example.org"], list),
+    ] {
+        let (reply, queued) = send(recipients, header);
+        assert!(reply.starts_with("250 2.0.0 ") && queued == 1, "{recipients:?} {header} {reply}");
+    }
 }

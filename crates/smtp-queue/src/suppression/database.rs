@@ -23,6 +23,8 @@ const SCHEMA: &str = "
         text TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 ";
+/// Octets of what was said last that a sender is told.
+const MAX_SAID: usize = 200;
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -178,7 +180,8 @@ impl Suppression {
                 SuppressionReason::Complaint => "who reads it has complained".to_owned(),
                 SuppressionReason::Operator => "an operator wants it so".to_owned(),
             };
-            let said = if it.text.is_empty() { String::new() } else { format!(" ({})", it.text) };
+            let text = it.text.get(..it.text.floor_char_boundary(MAX_SAID)).unwrap_or_default();
+            let said = if text.is_empty() { String::new() } else { format!(" ({text})") };
             format!(
                 "{address} is on the suppression list since {}, {why}{said}; `mailstead suppression remove {address}` lifts it",
                 it.last.strftime("%Y-%m-%d")

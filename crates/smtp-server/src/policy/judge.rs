@@ -115,7 +115,7 @@ impl Verdicts {
     }
 
     /// A refusal that a human can act on, in one line.
-    pub(super) fn reply(code: u16, status: &'static str, text: &str) -> Reply {
+    pub(crate) fn reply(code: u16, status: &'static str, text: &str) -> Reply {
         let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
         let text: String = text.chars().map(plain).take(MAX_REPLY).collect();
         Reply::new(code, status, text)
