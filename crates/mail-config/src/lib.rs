@@ -9,6 +9,7 @@ mod paths;
 mod queue;
 mod reader;
 mod relay;
+mod relay_client;
 mod reports;
 mod reputation;
 mod units;
@@ -28,6 +29,7 @@ pub use relay::{
     RelayConfig, RelaySource, RelayTls, Route, SecurityConfig, Smarthost, TlsReportsConfig, WarmUp,
     host_and_port as parse_host_and_port,
 };
+pub use relay_client::{RelayClient, RelayOrigin};
 pub use reports::ReportsConfig;
 pub use reputation::ReputationConfig;
 pub use units::{duration as parse_duration, show_size, size as parse_size};
@@ -257,6 +259,8 @@ pub struct SmtpConfig {
     pub hide_client: bool,
     /// Who comes from these may speak for others by XCLIENT.
     pub xclient: Vec<Network>,
+    /// `[[smtp.relay_clients]]`; the first that fits is who comes.
+    pub relay_clients: Vec<RelayClient>,
     /// What is found out about mail from elsewhere.
     pub verdicts: VerdictsConfig,
     /// Who comes for the first time is asked to come again.
@@ -471,6 +475,7 @@ impl Default for SmtpConfig {
             hide_client: false,
             max_future_release: 30 * DAY,
             xclient: Vec::new(),
+            relay_clients: Vec::new(),
             verdicts: VerdictsConfig::default(),
             greylist: GreylistConfig::default(),
             rates: RatesConfig::default(),

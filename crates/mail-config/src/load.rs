@@ -12,7 +12,7 @@ use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DAY, FullMailbox,
     ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QuotaConfig, SmtpConfig, TlsConfig,
 };
-use crate::{dns, events, milter, queue, relay, reports, reputation, verdicts};
+use crate::{dns, events, milter, queue, relay, relay_client, reports, reputation, verdicts};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
@@ -127,6 +127,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
             standard.max_future_release,
         ),
         xclient: reader.list("xclient", NETWORK, |text| text.parse().ok()).unwrap_or_default(),
+        relay_clients: relay_client::read(reader),
         verdicts: reader.table("verdicts", verdicts::read),
         greylist: reader.table("greylist", verdicts::greylist),
         rates: reader.table("rates", verdicts::rates),

@@ -166,6 +166,7 @@ fn the_reference_config_shows_every_default() {
     let mut without_lists = switched_on.smtp.clone();
     assert_eq!(without_lists.verdicts.lists.drain(..).count(), 1);
     assert_eq!(without_lists.milters.drain(..).collect::<Vec<_>>(), [usual_milter(11_332)]);
+    assert_eq!(without_lists.relay_clients.drain(..).count(), 2);
     assert_eq!(without_lists, standard.smtp);
     let undecided = DnsConfig { validates: None, ..switched_on.dns.clone() };
     assert_eq!((undecided, switched_on.dns.validates), (standard.dns, Some(true)));
@@ -436,4 +437,52 @@ fn a_warm_up_begins_on_a_day() {
     let since = "2026-12-01T00:00:00Z".parse().unwrap();
     assert_eq!(sources[0].warm_up, Some(WarmUp { since, start: 20, growth: 50, most: 100_000 }));
     assert!(mistakes(&source("warm_up_since = \"tomorrow\"")).contains("expected a day"));
+}
+
+/// Promise 5: never an open relay, and no relay by mistake.
+#[test]
+fn who_may_relay_is_said_for_certain() {
+    #[track_caller]
+    fn check(table: &str, expected: &str) {
+        let found = mistakes(&format!("hostname = \"a.b\"\n[[smtp.relay_clients]]\n{table}\n"));
+        assert!(if expected.is_empty() { found.is_empty() } else { found.contains(expected) }, "{table}: {found}");
+    }
+    let open = "(a great part of) the internet: anybody could send spam through this server";
+    for (network, expected) in [
+        ("0.0.0.0/0", open),
+        ("::/0", open),
+        ("128.0.0.0/1", open),
+        ("2000::/3", open),
+        ("10.0.0.0/8", ""),
+        ("fc00::/7", ""),
+        ("192.0.2.0/24", ""),
+        ("2001:db8::/32", ""),
+        ("2001:db8::1/32", "expected a network or an address"),
+    ] {
+        check(&format!("name = \"a\"\nnetworks = [\"{network}\"]\nsenders = [\"@a.b\"]"), expected);
+    }
+    check("networks = [\"10.0.0.0/8\"]\nsenders = [\"@a.b\"]", "name is missing");
+    check("name = \"a@b.c\"\naccount = \"a@b.c\"", "expected letters, digits");
+    check("name = \"a\"", "networks is missing: say who sends");
+    check("name = \"a\"\nnetworks = [\"10.0.0.0/8\"]", "senders is missing");
+    check("name = \"a\"\nnetworks = [\"10.0.0.0/8\"]\nsenders = []", "senders is missing");
+    check("name = \"a\"\nnetworks = [\"10.0.0.0/8\"]\naccount = \"a@a.b\"\nsenders = [\"@a.b\"]", "not both");
+    check("name = \"a\"\naccount = \"a@a.b\"\nsenders = [\"@a.b\"]", "are for networks");
+    check("name = \"a\"\naccount = \"a@a.b\"\n[[smtp.relay_clients]]\nname = \"A\"\naccount = \"b@a.b\"", "two relay clients");
+    check("name = \"a\"\naccount = \"a@a.b\"\nmessages_per_hour = 5\nmax_message_size = \"1 MiB\"", "");
+}
+
+/// A proxy that has not said whom it brings is none of the machines in its network.
+#[test]
+fn a_proxy_is_no_relay_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mailstead.toml");
+    let text = "hostname = \"a.b\"\n[smtp]\nxclient = [\"10.0.0.5\"]\n[[smtp.relay_clients]]\nname = \"LAN\"\nnetworks = [\"10.0.0.0/8\"]\n\
+                senders = [\"@a.b\"]\n[[smtp.relay_clients]]\nname = \"crm\"\naccount = \"CRM@a.b\"\n";
+    std::fs::write(&file, text).unwrap();
+    let smtp = Config::load(&file).unwrap().smtp;
+    let at = |ip: &str| smtp.relay_client_at(ip.parse().unwrap()).map(|it| it.name.as_str());
+    assert_eq!([at("10.0.0.4"), at("::ffff:10.0.0.4"), at("10.0.0.5"), at("11.0.0.1")], [Some("lan"), Some("lan"), None, None]);
+    let of = |account: &str| smtp.relay_client_of(&account.parse().unwrap()).map(|it| it.name.as_str());
+    assert_eq!([of("crm@a.b"), of("bob@a.b")], [Some("crm"), None]);
 }

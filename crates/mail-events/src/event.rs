@@ -64,7 +64,7 @@ pub struct Message {
     /// The TLS cipher suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
-    /// Who had logged in.
+    /// Who had logged in, or the name of a relay client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// The reverse path; empty for `<>`.
@@ -136,7 +136,7 @@ pub struct Refusal {
     /// The TLS cipher suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
-    /// Who had logged in.
+    /// Who had logged in, or the name of a relay client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// Where.

@@ -36,7 +36,7 @@ pub enum By {
     Day,
     /// Why something was put off, given up or refused.
     Reason,
-    /// Who brought the message: the account, or else the IP address.
+    /// Who brought the message: the account or the name of a relay client, or else the IP address.
     Client,
 }
 
@@ -53,6 +53,8 @@ pub struct ReportFilter {
     pub domain: Option<Domain>,
     /// Who had logged in.
     pub account: Option<AddressPattern>,
+    /// Who brought it, as a line of [`By::Client`] has it.
+    pub client: Option<String>,
     /// Where the client was.
     pub address: Option<Network>,
 }
@@ -124,7 +126,7 @@ impl Reader {
     /// The log can't be read.
     pub fn report(&self, by: By, filter: &ReportFilter, zone: &TimeZone) -> Result<Report, EventError> {
         let mut clients = Clients::default();
-        if by == By::Client || filter.account.is_some() || filter.address.is_some() {
+        if by == By::Client || filter.is_of_clients() {
             // What came of a message may stand before it: another process wrote it.
             self.each(|entry| clients.learn(&entry.event))?;
         }
@@ -167,6 +169,12 @@ struct Fact<'e> {
 struct Client<'e> {
     account: Option<&'e str>,
     peer: &'e str,
+}
+
+impl<'e> Client<'e> {
+    fn name(self) -> &'e str {
+        self.account.unwrap_or(self.peer)
+    }
 }
 
 struct Counter<'r> {
@@ -271,7 +279,7 @@ impl Counter<'_> {
             By::Sender => fact.sender.map(str::to_ascii_lowercase),
             By::Domain => fact.recipient.and_then(domain),
             By::Day => Some(fact.at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d").to_string()),
-            By::Client => fact.client.map(|client| client.account.unwrap_or(client.peer).to_owned()),
+            By::Client => fact.client.map(|client| client.name().to_owned()),
             By::Reason => match fact.said {
                 Some((reason, _)) => Some(reason.to_string()),
                 None => return,
@@ -344,17 +352,25 @@ impl Group {
 }
 
 impl ReportFilter {
+    /// True if it says who brought the mail.
+    const fn is_of_clients(&self) -> bool {
+        self.account.is_some() || self.client.is_some() || self.address.is_some()
+    }
+
     /// Whatever the time.
     fn wants(&self, fact: &Fact<'_>) -> bool {
         let is_from = |wanted: &AddressPattern| fact.sender.is_some_and(|sender| is_of(wanted, sender));
         let is_at = |wanted: &Domain| fact.recipient.and_then(domain).is_some_and(|it| it == wanted.as_str());
         let account = fact.client.and_then(|client| client.account);
         let is_by = |wanted: &AddressPattern| account.is_some_and(|account| is_of(wanted, account));
+        let is_client =
+            |wanted: &str| fact.client.is_some_and(|client| client.name().eq_ignore_ascii_case(wanted));
         let peer = || fact.client.and_then(|client| client.peer.parse::<IpAddr>().ok());
         let comes_from = |wanted: &Network| peer().is_some_and(|peer| wanted.contains(peer));
         self.sender.as_ref().is_none_or(is_from)
             && self.domain.as_ref().is_none_or(is_at)
             && self.account.as_ref().is_none_or(is_by)
+            && self.client.as_deref().is_none_or(is_client)
             && self.address.as_ref().is_none_or(comes_from)
     }
 }

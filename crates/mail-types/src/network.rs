@@ -45,6 +45,24 @@ impl Network {
         }
     }
 
+    /// The bits that all its addresses begin with: 0 to 32 of IPv4, to 128 of IPv6.
+    #[must_use]
+    pub const fn prefix(&self) -> u32 {
+        self.prefix
+    }
+
+    /// True if all of `other` lies in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.prefix >= self.prefix && self.contains(other.first)
+    }
+
+    /// True for networks of IPv4 addresses.
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        self.first.is_ipv4()
+    }
+
     /// True if the address, or the IPv4 address that an IPv6 one stands for, lies in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -111,6 +129,16 @@ mod tests {
             assert_eq!(text.parse::<Network>(), Err(NetworkError), "{text}");
         }
         assert_eq!("2001:db8::/32".parse::<Network>().unwrap().to_string(), "2001:db8::/32");
+    }
+
+    #[test]
+    fn a_network_covers_those_within_it() {
+        let covers = |outer: &str, inner: &str| {
+            outer.parse::<Network>().unwrap().covers(&inner.parse::<Network>().unwrap())
+        };
+        assert!(covers("10.0.0.0/8", "10.1.0.0/16") && covers("10.0.0.0/8", "10.0.0.0/8"));
+        assert!(!covers("10.1.0.0/16", "10.0.0.0/8") && !covers("10.0.0.0/8", "11.0.0.0/16"));
+        assert!(!covers("::/0", "10.0.0.0/8") && covers("::/0", "fc00::/7"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use line_codec::line::{Line, LineCodec};
-use mail_config::{Config, SmtpConfig, SmtpRole};
+use mail_config::{Config, RelayClient, SmtpConfig, SmtpRole};
 use mail_directory::Directory;
 use server_core::{AccountGuard, Connection};
 use smtp_proto::{Command, Reply};
@@ -256,7 +256,7 @@ impl Dialogue {
     /// True for who is to be looked at: another server, from outside.
     fn is_stranger(&self) -> bool {
         self.connection.listener.role == SmtpRole::Mx
-            && self.session.login().is_none()
+            && !self.session.is_ours()
             && self.shared.verdicts.concern(self.connection.peer.ip().to_canonical())
     }
 
@@ -386,8 +386,15 @@ pub(crate) fn policy(connection: &Connection, shared: &Shared, speaks_for: Optio
         may_login: connection.may_login(&shared.config),
         can_bind: connection.stream.channel_bindings().is_some(),
         speaks_for,
+        relay: relay_client(connection, smtp),
         future_release: future_release(smtp.max_future_release),
     }
+}
+
+/// Who is known by its address to have mail sent by us. By LMTP comes what is for here.
+fn relay_client(connection: &Connection, smtp: &SmtpConfig) -> Option<Arc<RelayClient>> {
+    let is_meant = connection.listener.role != SmtpRole::Lmtp;
+    smtp.relay_client_at(connection.peer.ip()).filter(|_| is_meant).cloned().map(Arc::new)
 }
 
 /// The limit as it is now, to be told to the client.

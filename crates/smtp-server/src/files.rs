@@ -197,7 +197,7 @@ impl Files {
     ) -> Result<QueueIds, FileError> {
         let Nature { is_held, is_bulk } = nature;
         let origin = trace.origin();
-        let handling = Handling { is_ours: trace.account.is_some(), is_bulk, ..transaction.handling() };
+        let handling = Handling { is_ours: trace.is_ours(), is_bulk, ..transaction.handling() };
         let is_elsewhere = self.queued.is_some();
         let elsewhere = self.queued.map(|writer| (writer, transaction.envelope(&origin, body, handling)));
         let onward = self.forwards.into_iter().zip(&transaction.forwards);
@@ -313,6 +313,7 @@ mod tests {
             cipher: None,
             listener: "smtp".to_owned(),
             account: None,
+            machine: None,
             is_submission: false,
             hides_client: false,
             own_results: None,

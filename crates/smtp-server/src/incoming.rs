@@ -397,8 +397,7 @@ impl Incoming {
 
     /// Why bulk mail of one of ours reaches nobody. Where it reaches some, the queue tells of the others.
     fn refusal_of_bulk(&self) -> Option<Reply> {
-        let is_ours = self.trace.account.is_some();
-        if is_ours && self.is_bulk() { self.to.suppressed.refusal(&self.transaction) } else { None }
+        if self.trace.is_ours() && self.is_bulk() { self.to.suppressed.refusal(&self.transaction) } else { None }
     }
 
     /// True if it says so, or all mail of who sends it is.

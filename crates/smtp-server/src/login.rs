@@ -1,6 +1,7 @@
 //! AUTH (RFC 4954) and STARTTLS (RFC 3207).
 
 use std::io;
+use std::sync::Arc;
 
 use line_codec::line::{Line, LineCodec};
 use mail_directory::sasl::{self, Exchange, Mechanism, SaslStep};
@@ -82,10 +83,16 @@ impl Dialogue {
                 };
                 info!(%account, "logged in");
                 self.login = Some(guard);
-                Ok(Some(self.session.logged_in(account)))
+                Ok(Some(self.log_in(account)))
             }
             Some(None) => self.login_failed(username, "Wrong user name or password").await,
         }
+    }
+
+    /// The session is the account's from now on.
+    pub(crate) fn log_in(&mut self, account: Address) -> Reply {
+        let limits = self.shared.config.smtp.relay_client_of(&account).cloned().map(Arc::new);
+        self.session.logged_in(account, limits)
     }
 
     async fn login_failed(&mut self, username: &str, reason: &str) -> io::Result<Option<Reply>> {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use mail_directory::{Directory, DirectoryError, Reached, Resolution, Standing};
 use mail_types::Address;
 use smtp_proto::{RcptParameters, Recipient, Reply};
+use smtp_queue::Suppression;
 use tracing::{error, info};
 
 use crate::ahead::{self, Ahead, Found, Question};
@@ -95,7 +96,7 @@ impl Dialogue {
             size: self.session.declared_size(),
             delimiter: self.shared.config.smtp.recipient_delimiter,
             quotas: self.quotas(),
-            suppression: self.session.login().and_then(|it| self.shared.to.suppressed.for_all_of(it)),
+            suppression: self.suppression(),
         };
         let found = self.ask(move |directory| {
             let moment = directory.moment()?;
@@ -111,11 +112,17 @@ impl Dialogue {
         first
     }
 
-    /// Ours is who has logged in, who comes by LMTP, and who comes from a machine that is trusted.
+    /// The suppression list, where it is obeyed for whatever comes.
+    fn suppression(&self) -> Option<Arc<Suppression>> {
+        let is_ours = self.session.is_ours();
+        self.shared.to.suppressed.for_all_of(self.session.login()).filter(|_| is_ours)
+    }
+
+    /// Ours is who has logged in or is a machine that the config names, who comes by LMTP, and who comes from a machine that is trusted.
     pub(crate) fn standing(&self) -> Standing {
         let ip = self.connection.peer.ip().to_canonical();
         let is_trusted = || self.shared.config.smtp.verdicts.trusted.iter().any(|it| it.contains(ip));
-        if self.session.login().is_some() || self.is_lmtp() || is_trusted() {
+        if self.session.is_ours() || self.is_lmtp() || is_trusted() {
             Standing::Ours
         } else {
             Standing::Stranger
@@ -126,10 +133,11 @@ impl Dialogue {
     ///
     /// A postmaster is reached by everybody but who sends too much: RFC 5321 §4.5.1.
     async fn refusal_of_sender(&mut self, recipient: &Recipient) -> Option<Reply> {
-        if let Some(account) = self.session.login() {
-            let (rates, now) = (&self.shared.verdicts.rates, Instant::now());
-            let message = if self.session.has_recipients() { None } else { rates.message(account, now) };
-            let source = message.or_else(|| rates.account(account, now));
+        if let Some(user) = self.session.user() {
+            let (rates, limits, now) =
+                (&self.shared.verdicts.rates, self.session.limits().map(Arc::as_ref), Instant::now());
+            let message = if self.session.has_recipients() { None } else { rates.message(&user, limits, now) };
+            let source = message.or_else(|| rates.user(&user, limits, now));
             return source.map(|source| too_much(&source));
         }
         let is_exempt = match recipient {

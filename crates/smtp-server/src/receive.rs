@@ -17,7 +17,7 @@ use crate::blocking::blocking;
 use crate::connection::{Dialogue, End};
 use crate::incoming::{Incoming, MessageLimits, bare_cr_or_lf, trouble};
 use crate::policy::Checks;
-use crate::rights::SendRights;
+use crate::rights::{Holder, SendRights};
 use crate::trace::Trace;
 use crate::transaction::Transaction;
 
@@ -199,7 +199,7 @@ impl Dialogue {
     fn begin(&mut self, transaction: Transaction) -> Incoming {
         let checks = self.checks.take();
         let smtp = &self.shared.config.smtp;
-        let limits = MessageLimits { hops: smtp.max_hops, size: smtp.max_message_size };
+        let limits = MessageLimits { hops: smtp.max_hops, size: self.session.max_message_size() };
         let (trace, quotas, rights) = (self.trace(), self.quotas(), self.rights());
         let incoming = Incoming::new(self.shared.to.clone(), transaction, trace, limits, quotas, rights);
         let check = checks.map(Checks::of_message);
@@ -209,16 +209,18 @@ impl Dialogue {
         incoming.await_whole(check, self.shared.config.data_dir.clone())
     }
 
+    /// True if the message gets what it lacks: RFC 6409 §8.
     fn is_submission(&self) -> bool {
-        self.connection.listener.role == SmtpRole::Submission
+        self.connection.listener.role == SmtpRole::Submission || self.session.is_ours()
     }
 
     fn rights(&self) -> Option<SendRights> {
-        let account = self.session.login()?.clone();
+        let client = || self.session.relay_client().map(|client| Holder::Machine(Arc::clone(client)));
+        let holder = self.session.login().cloned().map(Holder::Account).or_else(client)?;
         let (directory, delimiter) =
             (Arc::clone(&self.shared.directory), self.shared.config.smtp.recipient_delimiter);
         let checks_from = self.shared.config.smtp.check_from;
-        Some(SendRights { directory, account, delimiter, checks_from })
+        Some(SendRights { directory, holder, delimiter, checks_from })
     }
 
     fn trace(&mut self) -> Trace {
@@ -250,6 +252,7 @@ impl Dialogue {
             cipher: cipher_suite(stream),
             listener: self.connection.listener.name.clone(),
             account: self.session.login().cloned(),
+            machine: self.session.relay_client().map(|client| client.name.clone()),
             is_submission: self.is_submission(),
             hides_client: self.is_submission() && self.shared.config.smtp.hide_client,
             // By LMTP comes what another server of ours has received, under whatever name.

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use mail_config::RelayClient;
 use mail_directory::{Directory, DirectoryError};
 use mail_message::{Envelope, EnvelopeAddress};
 use mail_store::Append;
@@ -18,10 +19,18 @@ const NO_DOMAIN: &[u8] = b"MISSING_DOMAIN";
 #[derive(Debug, Clone)]
 pub(crate) struct SendRights {
     pub(crate) directory: Arc<Directory>,
-    pub(crate) account: Address,
+    pub(crate) holder: Holder,
     pub(crate) delimiter: Option<char>,
     /// From must name addresses of it only.
     pub(crate) checks_from: bool,
+}
+
+/// Who has the rights.
+#[derive(Debug, Clone)]
+pub(crate) enum Holder {
+    Account(Address),
+    /// Known by its address.
+    Machine(Arc<RelayClient>),
 }
 
 impl SendRights {
@@ -46,26 +55,26 @@ impl SendRights {
 
     /// Begins a copy in the account's Sent mailbox, if it wants one saved and has such a mailbox. Blocks.
     pub(crate) fn copy(&self, quotas: &Quotas) -> Option<Append> {
-        let copy = self.begin_copy(quotas);
-        copy.inspect_err(
-            |error| error!(account = %self.account, %error, "no copy of a sent message can be saved"),
-        )
-        .unwrap_or_default()
+        let Holder::Account(account) = &self.holder else { return None };
+        let copy = self.begin_copy(account, quotas);
+        copy.inspect_err(|error| error!(%account, %error, "no copy of a sent message can be saved"))
+            .unwrap_or_default()
     }
 
-    fn begin_copy(&self, quotas: &Quotas) -> Result<Option<Append>, QuotaError> {
-        if !self.directory.saves_sent(&self.account)? {
+    fn begin_copy(&self, address: &Address, quotas: &Quotas) -> Result<Option<Append>, QuotaError> {
+        if !self.directory.saves_sent(address)? {
             return Ok(None);
         }
-        let account = quotas.store.account(&self.account)?;
-        account.set_quota(self.directory.quota(&self.account, quotas.config.default)?);
+        let account = quotas.store.account(address)?;
+        account.set_quota(self.directory.quota(address, quotas.config.default)?);
         let Some(sent) = account.special(SpecialUse::Sent)? else { return Ok(None) };
         let mut flags = Flags::new();
         flags.insert(Flag::Seen);
         Ok(Some(account.open(&sent)?.append(flags, None)?))
     }
 
-    /// The Sender field that the message must have, with its line end; empty where From says it all, one address of the account. What the
+    /// The Sender field that the message must have, with its line end; empty where From says it all, one address of the account, and of a machine,
+    /// which has no address. What the
     /// message itself says is kept if it is true: RFC 5322 §3.6.2, RFC 6409 §8.1. Blocks.
     pub(crate) fn sender_field(&self, seen: &Seen, utf8: bool) -> String {
         let given = seen.sender.as_fields("Sender");
@@ -93,13 +102,19 @@ impl SendRights {
         if seen.from == Captured::default() || is_sole(&seen.from) {
             return String::new();
         }
-        format!("Sender: {}\r\n", shown(&self.account, utf8))
+        match &self.holder {
+            Holder::Account(account) => format!("Sender: {}\r\n", shown(account, utf8)),
+            Holder::Machine(_) => String::new(),
+        }
     }
 
     fn owns(&self, address: &EnvelopeAddress) -> Result<bool, DirectoryError> {
-        match parse(address) {
-            Some(address) => self.directory.may_send_as(&self.account, &address, self.delimiter),
-            None => Ok(false),
+        match (parse(address), &self.holder) {
+            (Some(address), Holder::Account(account)) => {
+                self.directory.may_send_as(account, &address, self.delimiter)
+            }
+            (Some(address), Holder::Machine(client)) => Ok(client.may_send_as(&address)),
+            (None, _) => Ok(false),
         }
     }
 }

@@ -1,7 +1,10 @@
 mod handling;
+mod relaying;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use mail_config::SmtpRole;
+use mail_config::{RelayClient, SmtpRole};
 use mail_directory::sasl::Mechanism;
 use mail_directory::{Reached, Resolution};
 use mail_types::Address;
@@ -61,6 +64,8 @@ pub(crate) struct Policy {
     pub(crate) can_bind: bool,
     /// Who is connected may speak for others.
     pub(crate) speaks_for: Option<SpeaksFor>,
+    /// Who comes, if the config knows that from its address.
+    pub(crate) relay: Option<Arc<RelayClient>>,
     /// Our own users may have their mail held back.
     pub(crate) future_release: Option<FutureRelease>,
 }
@@ -93,13 +98,16 @@ pub(crate) struct Session {
     policy: Policy,
     greeting: Option<Greeting>,
     login: Option<Address>,
+    /// Limits of the account that has logged in.
+    own_limits: Option<Arc<RelayClient>>,
     pending: Option<Box<Transaction>>,
     state: State,
 }
 
 impl Session {
     pub(crate) const fn new(policy: Policy) -> Self {
-        Self { policy, greeting: None, login: None, pending: None, state: State::Connected }
+        let (greeting, login, own_limits, pending) = (None, None, None, None);
+        Self { policy, greeting, login, own_limits, pending, state: State::Connected }
     }
 
     pub(crate) const fn greeting(&self) -> Option<&Greeting> {
@@ -222,7 +230,7 @@ impl Session {
         let mut lines = vec![
             self.policy.hostname.clone(),
             "PIPELINING".to_owned(),
-            format!("SIZE {}", self.policy.max_message_size),
+            format!("SIZE {}", self.max_message_size()),
             "8BITMIME".to_owned(),
             "SMTPUTF8".to_owned(),
             "CHUNKING".to_owned(),
@@ -232,7 +240,7 @@ impl Session {
             "DELIVERBY".to_owned(),
             "MT-PRIORITY".to_owned(),
             // RFC 9422.
-            format!("LIMITS RCPTMAX={}", self.policy.max_recipients),
+            format!("LIMITS RCPTMAX={}", self.max_recipients()),
         ];
         if let Some(FutureRelease { seconds, latest }) = self.future_release() {
             lines.push(format!("FUTURERELEASE {seconds} {}", latest.strftime("%Y-%m-%dT%H:%M:%SZ")));
@@ -286,18 +294,21 @@ impl Session {
             State::Mail(_) | State::Chunks => return out_of_order("One transaction at a time"),
             State::Greeted => {}
         }
-        if self.policy.role == SmtpRole::Submission && self.login.is_none() {
+        if self.policy.role == SmtpRole::Submission && !self.is_ours() {
             return Step::Reply(self.login_first());
         }
         let Transaction { from, parameters, began, .. } = &*transaction;
-        if parameters.size.is_some_and(|size| size > self.policy.max_message_size) {
-            return Step::Reply(too_big(self.policy.max_message_size));
+        if parameters.size.is_some_and(|size| size > self.max_message_size()) {
+            return Step::Reply(too_big(self.max_message_size()));
         }
         if let Some(refusal) = self.refusal_of_handling(parameters, *began) {
             return Step::Reply(refusal);
         }
         if from.as_ref().is_some_and(|from| self.is_undeclared(from, parameters)) {
             return Step::Reply(Reply::new(550, "5.6.7", NEEDS_SMTPUTF8));
+        }
+        if let Some(refusal) = from.as_ref().and_then(|from| self.refusal_of_relay(from)) {
+            return Step::Reply(refusal);
         }
         match (&self.login, from) {
             (Some(account), Some(address)) => {
@@ -334,7 +345,7 @@ impl Session {
     fn begin(&mut self, mut transaction: Box<Transaction>) -> Reply {
         let parameters = &mut transaction.parameters;
         let is_lowered = self.policy.role == SmtpRole::Mx
-            && self.login.is_none()
+            && !self.is_ours()
             && parameters.priority.is_some_and(|priority| priority > Priority::NORMAL);
         if is_lowered {
             parameters.priority = Some(Priority::NORMAL);
@@ -362,7 +373,7 @@ impl Session {
 
     fn rcpt(&self, recipient: Recipient, parameters: RcptParameters) -> Step {
         let State::Mail(transaction) = &self.state else { return out_of_order("MAIL comes first") };
-        if transaction.recipients.len() >= self.policy.max_recipients {
+        if transaction.recipients.len() >= self.max_recipients() {
             return Step::Reply(too_many_recipients());
         }
         match &recipient {
@@ -382,7 +393,7 @@ impl Session {
         parameters: &RcptParameters,
         resolution: Option<Resolution>,
     ) -> Reply {
-        let may_relay = self.login.is_some();
+        let (may_relay, denied) = (self.is_ours(), self.relaying_denied());
         let State::Mail(transaction) = &mut self.state else { return trouble() };
         let reached = match resolution {
             Some(Resolution::Ours(reached)) => reached,
@@ -394,11 +405,11 @@ impl Session {
                     "The domain is not fully qualified: write the whole of it, such as example.org",
                 );
             }
-            // Only our own users may have mail sent elsewhere: never an open relay.
+            // Only who is ours may have mail sent elsewhere: never an open relay.
             Some(Resolution::Foreign) if may_relay => {
                 Reached { remote: vec![address.clone()], ..Reached::default() }
             }
-            Some(Resolution::Foreign) => return relaying_denied(),
+            Some(Resolution::Foreign) => return denied,
             // RFC 3463 §3.3.
             Some(Resolution::Disabled) => {
                 return Reply::new(550, "5.2.1", "The mailbox takes no mail at present");
@@ -519,12 +530,6 @@ impl Session {
         self.policy.speaks_for.as_ref().map(|_| SpeaksFor { helo })
     }
 
-    /// The client has proved who it is.
-    pub(crate) fn logged_in(&mut self, account: Address) -> Reply {
-        self.login = Some(account);
-        Reply::new(235, "2.7.0", "Authentication successful")
-    }
-
     /// The client is not to be known by the name that it has just given.
     pub(crate) fn ungreet(&mut self) {
         self.greeting = None;
@@ -545,12 +550,6 @@ fn is_fully_qualified(address: &Address) -> bool {
 
 fn out_of_order(text: &str) -> Step {
     Step::Reply(Reply::new(503, "5.5.1", text))
-}
-
-/// RFC 5321 §3.6.2.
-fn relaying_denied() -> Reply {
-    let text = "Relaying denied: here is taken mail for our own domains only; users of ours log in on port 587 or 465 first";
-    Reply::new(550, "5.7.1", text)
 }
 
 pub(crate) fn no_such_user() -> Reply {

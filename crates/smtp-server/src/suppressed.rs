@@ -41,9 +41,10 @@ impl Suppressed {
         self.bulk.iter().any(|it| it.fits(account))
     }
 
-    /// The list that is obeyed for whatever `account` sends, if it is.
-    pub(crate) fn for_all_of(&self, account: &Address) -> Option<Arc<Suppression>> {
-        self.list.clone().filter(|_| self.all_mail || self.is_bulk(account))
+    /// The list, if it is obeyed for whatever comes of one of ours: an account, or a machine.
+    pub(crate) fn for_all_of(&self, account: Option<&Address>) -> Option<Arc<Suppression>> {
+        let is_bulk = || account.is_some_and(|account| self.is_bulk(account));
+        self.list.clone().filter(|_| self.all_mail || is_bulk())
     }
 
     /// Why bulk mail that goes to nobody but addresses elsewhere reaches none of them. Blocks.

@@ -25,6 +25,8 @@ pub(crate) struct Trace {
     pub(crate) listener: String,
     /// Who has logged in.
     pub(crate) account: Option<Address>,
+    /// The machine that has mail sent by us without having logged in, by its name in the config.
+    pub(crate) machine: Option<String>,
     pub(crate) is_submission: bool,
     /// Nobody is to learn where the client is. RFC 5321 §7.6.
     pub(crate) hides_client: bool,
@@ -33,9 +35,20 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Whose mail it is in the queue: the account's that sent it; empty for others'.
+    /// Whose mail it is in the queue: the account's or the machine's that sent it; empty for others'.
     pub(crate) fn origin(&self) -> String {
-        self.account.as_ref().map(|account| account.to_lowercase().to_string()).unwrap_or_default()
+        let account = self.account.as_ref().map(|account| account.to_lowercase().to_string());
+        account.or_else(|| self.machine.clone()).unwrap_or_default()
+    }
+
+    /// Who of ours sent it, as the logs have it.
+    pub(crate) fn user(&self) -> Option<String> {
+        self.account.as_ref().map(ToString::to_string).or_else(|| self.machine.clone())
+    }
+
+    /// True for what was written here.
+    pub(crate) const fn is_ours(&self) -> bool {
+        self.account.is_some() || self.machine.is_some()
     }
 
     /// The Received field. RFC 5321 §4.4.

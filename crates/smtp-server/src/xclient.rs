@@ -39,7 +39,7 @@ impl Dialogue {
         self.session = Session::new(policy(&self.connection, &self.shared, speaks_for));
         self.login = login;
         if let Some(account) = account {
-            self.session.logged_in(account);
+            self.log_in(account);
             self.mechanism = Some("XCLIENT");
         }
         Ok(Some(self.first_reply().await))

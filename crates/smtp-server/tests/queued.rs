@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail_config::{Config, Listener, SmtpRole, TlsMode};
+use mail_config::{Config, Listener, RelayClient, RelayOrigin, SmtpRole, TlsMode};
 use mail_directory::Directory;
+use mail_events::{By, Reader, ReportFilter};
 use mail_types::Secret;
 use server_core::{Drain, Limits, ServerContext, bind};
 use smtp_proto::Return;
@@ -269,5 +270,45 @@ fn bulk_mail_that_would_reach_nobody_is_refused() {
     ] {
         let (reply, queued) = send(recipients, header);
         assert!(reply.starts_with("250 2.0.0 ") && queued == 1, "{recipients:?} {header} {reply}");
+    }
+}
+
+/// RFC 6409 §8: on port 25 too, and with lines of its own in the report.
+#[test]
+fn what_a_machine_sends_is_a_submission_in_its_name() {
+    let networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let senders = vec!["printers@example.org".parse().unwrap()];
+    let server = server_with(|config| {
+        config.smtp.relay_clients.push(RelayClient {
+            name: "printers".to_owned(),
+            from: RelayOrigin::Networks { networks, senders, allow_plaintext: false },
+            max_message_size: None,
+            recipients_per_message: None,
+            recipients_per_hour: None,
+            messages_per_hour: None,
+        });
+    });
+    let mail = "MAIL FROM:<printers@example.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\nSubject: scan\r\nBcc: c@d.org\r\n\r\n.\r\n";
+    let replies = codes(server.mx, &format!("EHLO x\r\n{mail}"));
+    assert_eq!(replies.get(..6).unwrap(), ["220", "250", "250", "250", "354", "250"]);
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let listed = queue.list(None, 10).unwrap();
+    let message = listed.first().unwrap();
+    assert_eq!((message.origin.as_str(), message.handling.is_ours), ("printers", true));
+    let text = queued(&queue).pop().unwrap();
+    for field in ["\r\nDate: ", "\r\nMessage-ID: <", "\r\nFrom: printers@example.org\r\n", "by mail.example.org with ESMTP id"] {
+        assert!(text.contains(field), "{field} is missing: {text}");
+    }
+    assert!(!text.contains("Bcc"), "{text}");
+    let by_client = ReportFilter { client: Some("Printers".to_owned()), ..ReportFilter::default() };
+    let started = std::time::Instant::now();
+    loop {
+        let reader = Reader::open(&server.folder.path().join("events")).unwrap();
+        let report = reader.report(By::Client, &by_client, &jiff::tz::TimeZone::UTC).unwrap();
+        if let [line] = report.lines.as_slice() {
+            break assert_eq!((line.name.as_deref(), line.figures.received), (Some("printers"), 1));
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{report:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }

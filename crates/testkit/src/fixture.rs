@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use mail_config::{
     CertificateFiles, Config, DmarcObedience, DnsList, FullMailbox, GreylistConfig, ListKind, ListSubject,
-    Listener, SmtpRole, TlsMode,
+    Listener, RelayClient, RelayOrigin, SmtpRole, TlsMode,
 };
 use mail_directory::{Directory, QuotaSetting};
 use mail_store::Store;
@@ -169,6 +169,10 @@ impl Fixture {
             }
             ("xclient", _) => smtp.xclient.push(value.parse()?),
             ("proxies", _) => self.proxies.push(value.parse()?),
+            ("relay_client", network) => {
+                let client = self.config.smtp.relay_clients.len();
+                self.config.smtp.relay_clients.push(relay_client(client, network)?);
+            }
             ("max_connections_per_address", _) => {
                 self.config.limits.max_connections_per_address = value.parse()?;
             }
@@ -294,6 +298,19 @@ impl Fixture {
 fn list(zone: &str, kind: ListKind) -> Result<DnsList> {
     let answers = vec!["127.0.0.0/16".parse()?];
     Ok(DnsList { zone: zone.to_owned(), kind, subject: ListSubject::Address, answers, weight: 5 })
+}
+
+/// Machines that may send as whoever is in example.org, two recipients at a time and three in an hour, 1000 octets.
+fn relay_client(number: usize, network: &str) -> Result<RelayClient> {
+    let (networks, senders) = (vec![network.parse()?], vec!["@example.org".parse()?]);
+    Ok(RelayClient {
+        name: format!("machines{number}"),
+        from: RelayOrigin::Networks { networks, senders, allow_plaintext: false },
+        max_message_size: Some(1000),
+        recipients_per_message: Some(2),
+        recipients_per_hour: Some(3),
+        messages_per_hour: None,
+    })
 }
 
 fn address(name: &str) -> Result<Address> {

@@ -26,6 +26,9 @@ pub(crate) struct ReportArguments {
     /// Only what this account has sent, such as crm@example.org, or @example.org for all of a domain
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) account: Option<AddressPattern>,
+    /// Only what this client has sent: an account, the name of a relay client, or an IP address, as --by client has it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
     /// Only what came from this IP address or network
     #[arg(long, value_name = "NETWORK")]
     pub(crate) address: Option<Network>,
@@ -49,7 +52,7 @@ pub(crate) enum Grouping {
     Day,
     /// Why it was deferred, bounced or refused
     Reason,
-    /// Who brought it: the account, or else the IP address
+    /// Who brought it: the account or the name of a relay client, or else the IP address
     Client,
 }
 

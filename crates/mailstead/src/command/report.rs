@@ -47,6 +47,7 @@ fn filter(arguments: &ReportArguments, now: Timestamp) -> ReportFilter {
         sender: arguments.sender.clone(),
         domain: arguments.domain.clone(),
         account: arguments.account.clone(),
+        client: arguments.client.clone(),
         address: arguments.address,
     }
 }

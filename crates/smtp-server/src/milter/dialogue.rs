@@ -91,7 +91,7 @@ impl Dialogue {
         let (milters, facts) = (self.milters.as_mut()?, self.facts.as_ref()?);
         let is_here = match resolution {
             Resolution::Ours(_) => true,
-            Resolution::Foreign if self.session.login().is_some() => false,
+            Resolution::Foreign if self.session.is_ours() => false,
             // Refused anyway.
             Resolution::Foreign
             | Resolution::UnknownUser

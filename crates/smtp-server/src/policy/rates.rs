@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mail_config::RatesConfig;
-use mail_types::{Address, Network};
+use mail_config::{RatesConfig, RelayClient};
+use mail_types::Network;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Senders remembered at one time. Those of an hour's standing are forgotten first, then all: memory stays bounded.
@@ -19,10 +19,10 @@ pub(crate) enum Source {
     Address(Network),
     /// A network: the /24 of an IPv4 address, the /48 of an IPv6 one.
     Network(Network),
-    /// Recipients of one of our accounts.
-    Account(Address),
-    /// Messages of one of our accounts.
-    Messages(Address),
+    /// Recipients of one of our accounts, or of a machine that the config names.
+    User(String),
+    /// The same in messages.
+    Messages(String),
     /// The sender's domain.
     Domain(String),
 }
@@ -32,7 +32,7 @@ impl std::fmt::Display for Source {
         match self {
             Self::Address(network) => write!(f, "your address ({network})"),
             Self::Network(network) => write!(f, "your network ({network})"),
-            Self::Account(account) | Self::Messages(account) => write!(f, "{account}"),
+            Self::User(user) | Self::Messages(user) => f.write_str(user),
             Self::Domain(domain) => write!(f, "{domain}"),
         }
     }
@@ -62,14 +62,17 @@ impl Rates {
         self.take(sources, now)
     }
 
-    /// Counts a recipient of one of our users'; whose limit is exceeded, if one is.
-    pub(crate) fn account(&self, account: &Address, now: Instant) -> Option<Source> {
-        self.take(vec![(Source::Account(account.clone()), self.config.per_account)], now)
+    /// Counts a recipient of one of our users', who may have limits of its own; whose limit is exceeded, if one is.
+    pub(crate) fn user(&self, user: &str, limits: Option<&RelayClient>, now: Instant) -> Option<Source> {
+        let own = limits.and_then(|client| client.recipients_per_hour);
+        self.take(vec![(Source::User(user.to_owned()), own.unwrap_or(self.config.per_account))], now)
     }
 
-    /// Counts a message of one of our users'; whose limit is exceeded, if one is.
-    pub(crate) fn message(&self, account: &Address, now: Instant) -> Option<Source> {
-        self.take(vec![(Source::Messages(account.clone()), self.config.messages_per_account)], now)
+    /// Counts a message of one of our users' in the same way.
+    pub(crate) fn message(&self, user: &str, limits: Option<&RelayClient>, now: Instant) -> Option<Source> {
+        let own = limits.and_then(|client| client.messages_per_hour);
+        let limit = own.unwrap_or(self.config.messages_per_account);
+        self.take(vec![(Source::Messages(user.to_owned()), limit)], now)
     }
 
     /// Counts one for all of them, or for none.

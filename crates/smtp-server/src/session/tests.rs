@@ -1,7 +1,13 @@
+use mail_config::RelayOrigin;
+
 use super::*;
 
 fn session(role: SmtpRole, may_login: bool) -> Session {
-    Session::new(Policy {
+    Session::new(policy(role, may_login))
+}
+
+fn policy(role: SmtpRole, may_login: bool) -> Policy {
+    Policy {
         hostname: "mail.example.org".to_owned(),
         role,
         max_message_size: 1000,
@@ -11,8 +17,23 @@ fn session(role: SmtpRole, may_login: bool) -> Session {
         may_login,
         can_bind: false,
         speaks_for: None,
+        relay: None,
         future_release: None,
-    })
+    }
+}
+
+/// Of machines that may send as whoever is in example.org.
+fn relaying(role: SmtpRole, may_login: bool, allow_plaintext: bool) -> Session {
+    let senders = vec!["@example.org".parse().unwrap()];
+    let client = RelayClient {
+        name: "printers".to_owned(),
+        from: RelayOrigin::Networks { networks: vec!["192.0.2.0/24".parse().unwrap()], senders, allow_plaintext },
+        max_message_size: Some(500),
+        recipients_per_message: Some(1),
+        recipients_per_hour: None,
+        messages_per_hour: None,
+    };
+    Session::new(Policy { relay: Some(Arc::new(client)), ..policy(role, may_login) })
 }
 
 #[track_caller]
@@ -67,4 +88,51 @@ fn aliases_do_not_lead_to_more_than_memory_holds() {
     let resolution = Resolution::Ours(Reached { remote: members, ..Reached::default() });
     let list: Address = "list@example.org".parse().unwrap();
     assert_eq!(session.recipient_checked(list, &RcptParameters::default(), Some(resolution)).code(), 452);
+}
+
+fn rcpt_elsewhere(session: &mut Session) -> u16 {
+    let elsewhere: Address = "c@d.org".parse().unwrap();
+    session.recipient_checked(elsewhere, &RcptParameters::default(), Some(Resolution::Foreign)).code()
+}
+
+/// Promise 5: what an account may not do without TLS, a machine that is known by its address may not either, unless the config says so.
+#[test]
+fn a_relay_client_needs_tls_where_an_account_does() {
+    for role in [SmtpRole::Mx, SmtpRole::Submission] {
+        let mut afar = relaying(role, false, false);
+        reply(&mut afar, "EHLO x");
+        assert!(!afar.is_ours());
+        let mail = reply(&mut afar, "MAIL FROM:<a@example.org>");
+        if role == SmtpRole::Submission {
+            assert!(mail.starts_with("530 5.7.0 Encryption required"), "{mail}");
+        } else {
+            assert!(mail.starts_with("250 "), "as a stranger to those who are here: {mail}");
+            assert_eq!(rcpt_elsewhere(&mut afar), 530);
+        }
+        afar.secured(true);
+        let mut allowed = relaying(role, false, true);
+        let mut near = relaying(role, true, false);
+        for session in [&mut afar, &mut allowed, &mut near] {
+            reply(session, "EHLO x");
+            assert!(reply(session, "MAIL FROM:<a@example.org>").starts_with("250 "));
+            assert_eq!(rcpt_elsewhere(session), 250);
+        }
+    }
+}
+
+#[test]
+fn a_relay_client_has_its_limits_and_senders_until_it_logs_in() {
+    let mut session = relaying(SmtpRole::Submission, true, false);
+    let extensions = reply(&mut session, "EHLO x");
+    assert!(extensions.contains("SIZE 500\r\n") && extensions.contains("RCPTMAX=1\r\n"), "{extensions}");
+    assert!(reply(&mut session, "MAIL FROM:<a@example.net>").starts_with("553 5.7.1 "));
+    assert!(reply(&mut session, "MAIL FROM:<a@example.org> SIZE=501").starts_with("552 5.3.4 "));
+    assert!(reply(&mut session, "MAIL FROM:<>").starts_with("250 "), "as reports are");
+    assert_eq!(session.user().as_deref(), Some("printers"));
+    assert_eq!(rcpt_elsewhere(&mut session), 250);
+    assert!(reply(&mut session, "RCPT TO:<e@d.org>").starts_with("452 4.5.3 "));
+    session.reset();
+    session.logged_in("bob@example.org".parse().unwrap(), None);
+    assert_eq!((session.max_message_size(), session.user().as_deref()), (1000, Some("bob@example.org")));
+    assert!(session.relay_client().is_none(), "the account's rights count");
 }
