@@ -65,6 +65,34 @@ fn what_an_account_sends_is_signed_with_the_keys_in_use_until_there_are_none() -
     Ok(())
 }
 
+/// RFC 8058 §3.1, §4: the fields by which people leave a list go as they came, and whoever changes or adds one breaks the signature.
+#[test]
+fn one_click_unsubscription_goes_unchanged_under_the_signature() -> Result<()> {
+    let port = free_port();
+    let sink = Sink::start(port, &[])?;
+    let (installation, _servers) = installation(port)?;
+    let fields = "List-Unsubscribe: <mailto:leave@relay.test?subject=x>,\n <https://relay.test/u?opaque=AbC%20+=>\n\
+        List-Unsubscribe-Post: List-Unsubscribe=One-Click\n";
+    let message = format!(
+        "From: alice@relay.test\r\nTo: eve@far.test\r\nSubject: news\r\n{}\r\nHello.\r\n",
+        fields.replace('\n', "\r\n")
+    );
+    submit(&installation, &Mail::of(&message), &["eve@far.test"])?;
+    let there = sink.messages(1)?.concat();
+    assert!(there.contains(fields), "{there}");
+    assert_eq!(signatures(&installation, &there)?.len(), 2);
+    for changed in [
+        there.replace("opaque=AbC", "opaque=AbD"),
+        there.replace("One-Click", "Two-Click"),
+        there.replace("Subject: news\n", "List-Unsubscribe: <https://evil.test>\nSubject: news\n"),
+        there.replace("Subject: news\n", "List-Unsubscribe-Post: List-Unsubscribe=One-Click\nSubject: news\n"),
+        there.replace("List-Unsubscribe-Post", "X-List-Unsubscribe-Post"),
+    ] {
+        assert!(changed != there && signatures(&installation, &changed).is_err(), "{changed}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_is_converted_on_its_way_is_signed_as_it_goes() -> Result<()> {
     let port = free_port();

@@ -21,7 +21,9 @@ use crate::keys::{IN_USE, KeyError, Keys, Kind};
 const MAX_HEADER: usize = 1 << 20;
 /// Signed where they are there, and none may be added: RFC 6376 §5.4.2, §8.15.
 const SEALED: &[&str] = &["From", "Subject", "Date", "To", "Message-ID"];
-/// Signed where they are there: RFC 6376 §5.4.1, RFC 8058 §4.
+/// Signed where they are there, and then none may be added: RFC 8058 §4, which has people leave a list by one click on what these say.
+const SEALED_IF_THERE: &[&str] = &["List-Unsubscribe", "List-Unsubscribe-Post"];
+/// Signed where they are there: RFC 6376 §5.4.1.
 const SIGNED: &[&str] = &[
     "Cc",
     "Sender",
@@ -42,8 +44,6 @@ const SIGNED: &[&str] = &[
     "Resent-Message-ID",
     "List-Id",
     "List-Help",
-    "List-Unsubscribe",
-    "List-Unsubscribe-Post",
     "List-Subscribe",
     "List-Post",
     "List-Owner",
@@ -201,8 +201,15 @@ fn signed_fields(header: &[u8]) -> Vec<&'static str> {
             start.eq_ignore_ascii_case(name.as_bytes()) && rest.trim_ascii_start().starts_with(b":")
         })
     };
-    let there = SEALED.iter().chain(SIGNED).copied().filter(|name| is_there(name));
-    there.chain(SEALED.iter().copied()).collect()
+    let there = |names: &[&'static str]| names.iter().copied().filter(|name| is_there(name)).collect::<Vec<_>>();
+    let sealed_if_there = there(SEALED_IF_THERE);
+    let mut fields = there(SEALED);
+    fields.extend(there(SIGNED));
+    fields.extend(&sealed_if_there);
+    // Once more than they are there.
+    fields.extend(SEALED);
+    fields.extend(sealed_if_there);
+    fields
 }
 
 /// The keys that sign, of all domains, as they were last found on the disk.
@@ -316,6 +323,9 @@ mod tests {
         let count = |name: &str| names.iter().filter(|it| **it == name).count();
         assert_eq!([count("From"), count("Subject"), count("To"), count("Date")], [2, 2, 2, 1]);
         assert_eq!([count("Cc"), count("List-Unsubscribe")], [0, 0]);
+        let names = signed_fields(b"From: a@b.c\r\nList-Unsubscribe: <https://a.test>\r\n\r\n");
+        let count = |name: &str| names.iter().filter(|it| **it == name).count();
+        assert_eq!([count("List-Unsubscribe"), count("List-Unsubscribe-Post")], [2, 0]);
     }
 
     #[test]

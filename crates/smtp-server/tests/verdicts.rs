@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mail_auth::report::{ActionDisposition, DmarcResult};
 use mail_config::Config;
+use mail_dkim::{Keys, Record, Signers};
 use mail_events::{Attempt, AttemptOutcome, Event, EventLog, Message, MessageOutcome};
 use smtp_queue::Suppression;
 use testkit::{Fixture, Security, Server};
@@ -269,6 +270,30 @@ async fn a_strangers_refusals_are_held_back() {
     let begun = Instant::now();
     assert!(client.say("RCPT TO:<nobody@example.org>").await.starts_with("550 5.1.1 "));
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+/// RFC 8058 §4: what our own signatures say of them, by our own verifier.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_signatures_cover_the_fields_by_which_one_leaves_a_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, domain) = (Keys::new(folder.path().to_owned()), "good.test".parse().unwrap());
+    let generation = keys.generate(&domain, jiff::civil::date(2026, 11, 28)).unwrap();
+    let record = |it: &Record| format!("{}. TXT {}\n", it.name, it.in_zone_file());
+    let records: String = keys.records(&domain, &generation.name).unwrap().iter().map(record).collect();
+    let (fixture, server) = server(format!("{GOOD}{records}")).await;
+    let fields = "List-Unsubscribe: <https://good.test/u?AbC>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n";
+    let plain = format!("From: a@good.test\r\nTo: bob@example.org\r\n{fields}Subject: news\r\n\r\nHello.\r\n");
+    let signed = Signers::new(keys).sign(plain.as_bytes()).unwrap().unwrap() + &plain;
+    let mut client = Client::connect(&server).await;
+    let mut results = Vec::new();
+    for message in [signed.clone(), signed.replace("AbC", "AbD"), signed.replace("Subject", "List-Unsubscribe: <https://evil.test>\r\nSubject")] {
+        assert!(client.send(&message).await.starts_with("250 "));
+        let stored = fixture.delivered("bob").unwrap().pop().unwrap();
+        let stored = String::from_utf8(stored).unwrap();
+        assert!(stored.ends_with(&message), "{stored}");
+        results.push((stored.matches("\tdkim=pass").count(), stored.matches("\tdkim=fail").count()));
+    }
+    assert_eq!(results, [(2, 0), (0, 2), (0, 2)]);
 }
 
 /// Notes that alice's message `<id@example.org>` went to these.
