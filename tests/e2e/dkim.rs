@@ -85,7 +85,8 @@ fn one_click_unsubscription_goes_unchanged_under_the_signature() -> Result<()> {
         there.replace("opaque=AbC", "opaque=AbD"),
         there.replace("One-Click", "Two-Click"),
         there.replace("Subject: news\n", "List-Unsubscribe: <https://evil.test>\nSubject: news\n"),
-        there.replace("Subject: news\n", "List-Unsubscribe-Post: List-Unsubscribe=One-Click\nSubject: news\n"),
+        there
+            .replace("Subject: news\n", "List-Unsubscribe-Post: List-Unsubscribe=One-Click\nSubject: news\n"),
         there.replace("List-Unsubscribe-Post", "X-List-Unsubscribe-Post"),
     ] {
         assert!(changed != there && signatures(&installation, &changed).is_err(), "{changed}");

@@ -4,6 +4,7 @@ mod dns;
 mod events;
 mod listener;
 mod load;
+mod metrics;
 mod milter;
 mod paths;
 mod queue;
@@ -23,6 +24,7 @@ use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 
 pub use dns::DnsConfig;
 pub use events::EventsConfig;
+pub use metrics::MetricsConfig;
 pub use milter::{Milter, MilterAddress, MilterDefault};
 pub use queue::{QueueConfig, QueueRate, SuppressionConfig};
 pub use relay::{
@@ -62,6 +64,8 @@ pub struct Config {
     pub reports: ReportsConfig,
     /// What block lists say of us.
     pub reputation: ReputationConfig,
+    /// What the servers count, over HTTP.
+    pub metrics: MetricsConfig,
     /// Reading by IMAP.
     pub imap: ImapConfig,
     /// Reading by POP3.
@@ -90,6 +94,7 @@ impl Config {
             relay: RelayConfig::default(),
             reports: ReportsConfig::default(),
             reputation: ReputationConfig::default(),
+            metrics: MetricsConfig::default(),
             imap: ImapConfig::default(),
             pop3: Pop3Config::default(),
             limits: LimitsConfig::default(),

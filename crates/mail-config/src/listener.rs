@@ -78,6 +78,7 @@ pub(crate) fn check_together(config: &Config, source: &Source<'_>) {
         (config.smtp.enabled, &config.smtp.listeners),
         (config.imap.enabled, &config.imap.listeners),
         (config.pop3.enabled, &config.pop3.listeners),
+        (true, &config.metrics.listeners),
     ];
     let mut before: Vec<(&Listener, bool)> = Vec::new();
     for (enabled, listener) in servers.into_iter().flat_map(|(on, all)| all.iter().map(move |one| (on, one)))

@@ -12,7 +12,7 @@ use crate::{
     CapabilityMask, CertificateFiles, CommandLimits, Config, ConfigError, ConfigErrors, DAY, FullMailbox,
     ImapConfig, LimitsConfig, LogConfig, MINUTE, Pop3Config, QuotaConfig, SmtpConfig, TlsConfig,
 };
-use crate::{dns, events, milter, queue, relay, relay_client, reports, reputation, verdicts};
+use crate::{dns, events, metrics, milter, queue, relay, relay_client, reports, reputation, verdicts};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// Where the data lives when nothing is said.
@@ -81,6 +81,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
         relay: reader.table("relay", relay::read),
         reports: reader.table("reports", reports::read),
         reputation: reader.table("reputation", reputation::read),
+        metrics: reader.table("metrics", metrics::read),
         imap: reader.table("imap", |reader| imap(reader, has_certificate)),
         pop3: reader.table("pop3", |reader| pop3(reader, has_certificate)),
         limits: reader.table("limits", limits),

@@ -28,6 +28,8 @@ pub struct QueueConfig {
     pub max_per_destination: usize,
     /// Accounts all of whose mail is bulk mail, whatever its header says.
     pub bulk: Vec<AddressPattern>,
+    /// Recipients elsewhere that an account has in an hour at most before its mail is bulk mail; 0 for any number.
+    pub bulk_recipients: u32,
     /// `[[queue.rates]]`
     pub rates: Vec<QueueRate>,
     /// `[queue.suppression]`
@@ -119,6 +121,7 @@ impl Default for QueueConfig {
             max_concurrent: 200,
             max_per_destination: 20,
             bulk: Vec::new(),
+            bulk_recipients: 500,
             rates: Vec::new(),
             suppression: SuppressionConfig::default(),
         }
@@ -137,6 +140,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> QueueConfig {
         max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),
         max_per_destination: reader.number("max_per_destination", 1, standard.max_per_destination),
         bulk: bulk(reader),
+        bulk_recipients: reader.number("bulk_recipients", 0, standard.bulk_recipients),
         rates: reader.tables("rates", rate).unwrap_or_default(),
         suppression: reader.table("suppression", suppression),
     };

@@ -101,7 +101,10 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> Vec<RelayClient> {
 
 fn client(reader: &mut Reader<'_, '_>) -> Option<RelayClient> {
     if !reader.has("name") {
-        reader.missing("name", "the log and `mailstead report --by client` show it, such as name = \"printers\"");
+        reader.missing(
+            "name",
+            "the log and `mailstead report --by client` show it, such as name = \"printers\"",
+        );
     }
     let is_name = |text: &str| {
         !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))

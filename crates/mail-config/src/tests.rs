@@ -177,6 +177,7 @@ fn the_reference_config_shows_every_default() {
     assert_eq!((switched_on.queue.rates.len(), switched_on.queue.bulk.len()), (1, 1));
     let without_rates = QueueConfig { rates: Vec::new(), bulk: Vec::new(), ..switched_on.queue.clone() };
     assert_eq!(without_rates, standard.queue);
+    assert_eq!((as_shipped.metrics, switched_on.metrics.listeners.len()), (standard.metrics, 1));
     assert_eq!(switched_on.limits, standard.limits);
     assert_eq!(switched_on.log, standard.log);
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
@@ -445,7 +446,10 @@ fn who_may_relay_is_said_for_certain() {
     #[track_caller]
     fn check(table: &str, expected: &str) {
         let found = mistakes(&format!("hostname = \"a.b\"\n[[smtp.relay_clients]]\n{table}\n"));
-        assert!(if expected.is_empty() { found.is_empty() } else { found.contains(expected) }, "{table}: {found}");
+        assert!(
+            if expected.is_empty() { found.is_empty() } else { found.contains(expected) },
+            "{table}: {found}"
+        );
     }
     let open = "(a great part of) the internet: anybody could send spam through this server";
     for (network, expected) in [
@@ -468,7 +472,10 @@ fn who_may_relay_is_said_for_certain() {
     check("name = \"a\"\nnetworks = [\"10.0.0.0/8\"]\nsenders = []", "senders is missing");
     check("name = \"a\"\nnetworks = [\"10.0.0.0/8\"]\naccount = \"a@a.b\"\nsenders = [\"@a.b\"]", "not both");
     check("name = \"a\"\naccount = \"a@a.b\"\nsenders = [\"@a.b\"]", "are for networks");
-    check("name = \"a\"\naccount = \"a@a.b\"\n[[smtp.relay_clients]]\nname = \"A\"\naccount = \"b@a.b\"", "two relay clients");
+    check(
+        "name = \"a\"\naccount = \"a@a.b\"\n[[smtp.relay_clients]]\nname = \"A\"\naccount = \"b@a.b\"",
+        "two relay clients",
+    );
     check("name = \"a\"\naccount = \"a@a.b\"\nmessages_per_hour = 5\nmax_message_size = \"1 MiB\"", "");
 }
 
@@ -482,7 +489,10 @@ fn a_proxy_is_no_relay_client() {
     std::fs::write(&file, text).unwrap();
     let smtp = Config::load(&file).unwrap().smtp;
     let at = |ip: &str| smtp.relay_client_at(ip.parse().unwrap()).map(|it| it.name.as_str());
-    assert_eq!([at("10.0.0.4"), at("::ffff:10.0.0.4"), at("10.0.0.5"), at("11.0.0.1")], [Some("lan"), Some("lan"), None, None]);
+    assert_eq!(
+        [at("10.0.0.4"), at("::ffff:10.0.0.4"), at("10.0.0.5"), at("11.0.0.1")],
+        [Some("lan"), Some("lan"), None, None]
+    );
     let of = |account: &str| smtp.relay_client_of(&account.parse().unwrap()).map(|it| it.name.as_str());
     assert_eq!([of("crm@a.b"), of("bob@a.b")], [Some("crm"), None]);
 }

@@ -201,7 +201,8 @@ fn signed_fields(header: &[u8]) -> Vec<&'static str> {
             start.eq_ignore_ascii_case(name.as_bytes()) && rest.trim_ascii_start().starts_with(b":")
         })
     };
-    let there = |names: &[&'static str]| names.iter().copied().filter(|name| is_there(name)).collect::<Vec<_>>();
+    let there =
+        |names: &[&'static str]| names.iter().copied().filter(|name| is_there(name)).collect::<Vec<_>>();
     let sealed_if_there = there(SEALED_IF_THERE);
     let mut fields = there(SEALED);
     fields.extend(there(SIGNED));

@@ -174,7 +174,8 @@ impl Reader {
         } else {
             Received::parse(message)
         };
-        let received = parsed.inspect_err(|why| warn!(%why, "mail to an address for reports is no report"))?;
+        let received =
+            parsed.inspect_err(|why| warn!(%why, "mail to an address for reports is no report"))?;
         // Before it is in the table: done a second time, this does no harm, and a second line there would.
         if let (Content::Complaint(complaint), Some(reporter), Some(obey)) =
             (&received.content, reporter, &self.obey)

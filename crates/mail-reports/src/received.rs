@@ -153,7 +153,7 @@ impl Received {
                 sender: address(&feedback.original_mail_from),
                 source: feedback.source_ip.map(|ip| ip.to_string()).unwrap_or_default(),
                 domain: short(feedback.reported_domain.first().map(AsRef::as_ref).unwrap_or_default()),
-                message_id: feedback.message.as_ref().or(feedback.headers.as_ref()).and_then(message_id),
+                message_id: feedback.message.as_deref().or(feedback.headers.as_deref()).and_then(message_id),
             })),
         }
     }
@@ -225,7 +225,7 @@ const fn kind_name(kind: FeedbackType) -> &'static str {
 }
 
 /// Of a message, or of its header alone.
-fn message_id(included: &Cow<'_, str>) -> Option<String> {
+fn message_id(included: &str) -> Option<String> {
     let header = MessageParser::new().parse_headers(included.as_bytes())?;
     header.message_id().map(short).filter(|id| !id.is_empty())
 }

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Imap,
     /// Runs the POP3 server alone, likewise
     Pop3,
+    /// Tells by HTTP, alone, what the running servers count
+    Metrics,
     /// Shows how the running servers are
     ///
     /// Exits with 0 if every server runs, with 1 if one does not.

@@ -6,6 +6,8 @@ use mail_config::{Config, Listener};
 use serde::{Deserialize, Serialize};
 use server_core::program;
 
+use crate::supervisor;
+
 /// One of the servers, each of which runs in a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,11 +20,13 @@ pub(crate) enum Server {
     Imap,
     /// Lets people fetch mail.
     Pop3,
+    /// Tells what the others count.
+    Metrics,
 }
 
 impl Server {
     /// In the order in which they are started and shown.
-    pub(crate) const ALL: [Self; 4] = [Self::Smtp, Self::Queue, Self::Imap, Self::Pop3];
+    pub(crate) const ALL: [Self; 5] = [Self::Smtp, Self::Queue, Self::Imap, Self::Pop3, Self::Metrics];
 
     /// The subcommand that is this server.
     pub(crate) const fn name(self) -> &'static str {
@@ -31,16 +35,18 @@ impl Server {
             Self::Queue => "queue",
             Self::Imap => "imap",
             Self::Pop3 => "pop3",
+            Self::Metrics => "metrics",
         }
     }
 
     /// True if `mailstead serve` runs it.
-    pub(crate) const fn is_enabled(self, config: &Config) -> bool {
+    pub(crate) fn is_enabled(self, config: &Config) -> bool {
         match self {
             Self::Smtp => config.smtp.enabled,
             Self::Queue => config.queue.enabled,
             Self::Imap => config.imap.enabled,
             Self::Pop3 => config.pop3.enabled,
+            Self::Metrics => !config.metrics.listeners.is_empty(),
         }
     }
 
@@ -56,6 +62,7 @@ impl Server {
             Self::Queue => &[],
             Self::Imap => &config.imap.listeners,
             Self::Pop3 => &config.pop3.listeners,
+            Self::Metrics => &config.metrics.listeners,
         }
     }
 
@@ -63,7 +70,7 @@ impl Server {
     /// both try the same message.
     pub(crate) const fn may_overlap(self) -> bool {
         match self {
-            Self::Smtp | Self::Imap | Self::Pop3 => true,
+            Self::Smtp | Self::Imap | Self::Pop3 | Self::Metrics => true,
             Self::Queue => false,
         }
     }
@@ -78,6 +85,12 @@ impl Server {
             }
             Self::Imap => program::run(name, config, |config| Self::Imap.listeners(config), imap_server::run),
             Self::Pop3 => program::run(name, config, |config| Self::Pop3.listeners(config), pop3_server::run),
+            Self::Metrics => program::run(
+                name,
+                config,
+                |config| Self::Metrics.listeners(config),
+                supervisor::serve_metrics,
+            ),
         }
     }
 }

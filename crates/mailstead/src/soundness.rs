@@ -16,7 +16,7 @@ pub(crate) struct Unusable(pub(crate) Vec<String>);
 /// Checks everything that can be known without starting a server, and returns what is worth a warning.
 pub(crate) fn check(config: &Config) -> Result<Vec<String>, Unusable> {
     let mut problems = Vec::new();
-    if Server::enabled(config).is_empty() {
+    if Server::enabled(config).iter().all(|server| *server == Server::Metrics) {
         problems.push("the config enables no server: set enabled = true for one".to_owned());
     }
     if let Err(error) = program::check_filter(&config.log.filter) {

@@ -229,3 +229,40 @@ fn a_server_alone_takes_the_sockets_that_are_handed_down_to_it() {
     running.signal(Signal::SIGTERM);
     assert_eq!(running.end().0, Some(0));
 }
+
+/// Prometheus' text format, version 0.0.4, from a process of its own that a restart of the others does not end.
+#[test]
+fn who_asks_by_http_is_told_what_the_servers_count() {
+    let installation = Installation::new();
+    let address = std::net::SocketAddr::from((installation.address, 12_090));
+    installation.add_to_config(&format!("[metrics]\nlisten = [\"{address}\"]\n"));
+    let _running = installation.serve();
+    let ask = |request: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    drop(greeting(installation.address_of("imap")));
+    let page = wait_for("the connection to be counted", || {
+        let page = ask("GET /metrics");
+        page.contains("\nmailstead_connections_total{listener=\"imap\"} 1\n").then_some(page)
+    });
+    let (head, text) = page.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(text.contains("\nmailstead_server_running{server=\"metrics\"} 1\n"), "{text}");
+    let (head, none) =
+        ask("HEAD /metrics").split_once("\r\n\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && none.is_empty(), "{head}");
+    for (request, status) in
+        [("GET /", "404"), ("GET /metrics/x", "404"), ("POST /metrics", "405"), ("nonsense", "400")]
+    {
+        assert!(ask(request).starts_with(&format!("HTTP/1.1 {status} ")), "{request}");
+    }
+    // A head without an end is not read to its end.
+    let mut endless = TcpStream::connect(address).unwrap();
+    while endless.write_all(&[b'x'; 4096]).is_ok() {}
+    assert!(ask("GET /metrics").starts_with("HTTP/1.1 200 OK"));
+}

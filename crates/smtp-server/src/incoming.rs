@@ -357,7 +357,8 @@ impl Incoming {
             ));
             return Ok(());
         }
-        if let Some(refusal) = self.refusal_of_bulk() {
+        let is_bulk = self.is_bulk();
+        if let Some(refusal) = self.refusal_of_bulk(is_bulk) {
             self.refuse(refusal);
             return Ok(());
         }
@@ -373,7 +374,7 @@ impl Incoming {
         if let Some(mut files) = self.files.take() {
             let copy = files.take_copy();
             let report = self.keep_report(&files);
-            let nature = Nature { is_held: self.is_held, is_bulk: self.is_bulk() };
+            let nature = Nature { is_held: self.is_held, is_bulk };
             let queued = files.commit(&self.transaction, body, &self.trace, nature)?;
             report.into_iter().for_each(Kept::read_soon);
             self.queue_id = queued.elsewhere;
@@ -396,15 +397,17 @@ impl Incoming {
     }
 
     /// Why bulk mail of one of ours reaches nobody. Where it reaches some, the queue tells of the others.
-    fn refusal_of_bulk(&self) -> Option<Reply> {
-        if self.trace.is_ours() && self.is_bulk() { self.to.suppressed.refusal(&self.transaction) } else { None }
+    fn refusal_of_bulk(&self, is_bulk: bool) -> Option<Reply> {
+        if self.trace.is_ours() && is_bulk { self.to.suppressed.refusal(&self.transaction) } else { None }
     }
 
-    /// True if it says so, or all mail of who sends it is.
+    /// True if it says so, or all mail of who sends it is, or goes to very many. Counts it.
     fn is_bulk(&self) -> bool {
+        let suppressed = &self.to.suppressed;
+        let recipients = self.transaction.remote.len();
+        let are_many = self.trace.user().is_some_and(|user| suppressed.are_many(&user, recipients));
         let account = self.trace.account.as_ref();
-        self.header.seen.is_bulk()
-            || account.is_some_and(|account| self.to.suppressed.is_bulk(account))
+        are_many || self.header.seen.is_bulk() || account.is_some_and(|it| suppressed.is_bulk(it))
     }
 
     /// True if it has gone through an address of ours before that it would go through again. RFC 5321 §6.3.

@@ -136,7 +136,8 @@ impl Dialogue {
         if let Some(user) = self.session.user() {
             let (rates, limits, now) =
                 (&self.shared.verdicts.rates, self.session.limits().map(Arc::as_ref), Instant::now());
-            let message = if self.session.has_recipients() { None } else { rates.message(&user, limits, now) };
+            let message =
+                if self.session.has_recipients() { None } else { rates.message(&user, limits, now) };
             let source = message.or_else(|| rates.user(&user, limits, now));
             return source.map(|source| too_much(&source));
         }

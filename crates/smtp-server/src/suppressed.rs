@@ -1,6 +1,7 @@
 //! Who is to get no mail of this kind: its sender is told so at once, instead of by a bounce.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use mail_config::Config;
@@ -9,7 +10,7 @@ use smtp_proto::Reply;
 use smtp_queue::{QueueError, Suppression};
 use tracing::error;
 
-use crate::policy::Verdicts;
+use crate::policy::{Rates, Verdicts};
 use crate::transaction::Transaction;
 
 /// The suppression list, and for whose mail it is obeyed.
@@ -21,6 +22,10 @@ pub(crate) struct Suppressed {
     all_mail: bool,
     /// Accounts all of whose mail is bulk mail.
     bulk: Arc<[AddressPattern]>,
+    /// What one may have in an hour before its mail is, too.
+    bulk_recipients: u32,
+    /// Counts these. `None` in the default, which has no limit.
+    rates: Option<Arc<Rates>>,
 }
 
 impl Suppressed {
@@ -29,7 +34,13 @@ impl Suppressed {
         let settings = &config.queue.suppression;
         let list = settings.enabled.then(|| Suppression::open(&config.suppression_file(), settings));
         let list = list.transpose()?.map(Arc::new);
-        Ok(Self { list, all_mail: settings.all_mail, bulk: config.queue.bulk.clone().into() })
+        Ok(Self {
+            list,
+            all_mail: settings.all_mail,
+            bulk: config.queue.bulk.clone().into(),
+            bulk_recipients: config.queue.bulk_recipients,
+            rates: Some(Arc::new(Rates::new(&config.smtp.rates))),
+        })
     }
 
     pub(crate) const fn list(&self) -> Option<&Arc<Suppression>> {
@@ -39,6 +50,14 @@ impl Suppressed {
     /// True for an account all of whose mail is bulk mail.
     pub(crate) fn is_bulk(&self, account: &Address) -> bool {
         self.bulk.iter().any(|it| it.fits(account))
+    }
+
+    /// Counts a message of one of ours to so many elsewhere; true if they are more than those who write to people have.
+    pub(crate) fn are_many(&self, user: &str, recipients: usize) -> bool {
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        let many =
+            |rates: &Arc<Rates>| rates.are_many(user, recipients, self.bulk_recipients, Instant::now());
+        self.rates.as_ref().is_some_and(many)
     }
 
     /// The list, if it is obeyed for whatever comes of one of ours: an account, or a machine.

@@ -223,9 +223,12 @@ fn mail_for_elsewhere_is_queued_as_it_was_sent_behind_our_fields() {
 
 /// Puts gone@d.org onto the suppression list.
 fn suppress(server: &Server) {
-    let list = Suppression::open(&server.folder.path().join("suppression.sqlite"), &Default::default()).unwrap();
+    let list =
+        Suppression::open(&server.folder.path().join("suppression.sqlite"), &Default::default()).unwrap();
     let said = format!("550 5.1.1 {}", "who? ".repeat(200));
-    [(); 2].map(|()| list.bounced(&"gone@d.org".parse().unwrap(), &said, jiff::Timestamp::now()).unwrap());
+    for _ in 0..2 {
+        list.bounced(&"gone@d.org".parse().unwrap(), &said, jiff::Timestamp::now()).unwrap();
+    }
 }
 
 /// RFC 5321 §4.2.5: what is known at RCPT is said there.
@@ -233,7 +236,8 @@ fn suppress(server: &Server) {
 fn who_sends_bulk_mail_only_is_told_at_once_who_gets_none() {
     let server = server_with(|config| config.queue.bulk = vec!["bob@example.org".parse().unwrap()]);
     suppress(&server);
-    let mail = "MAIL FROM:<bob@example.org>\r\nRCPT TO:<Gone@d.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n\r\n.\r\n";
+    let mail =
+        "MAIL FROM:<bob@example.org>\r\nRCPT TO:<Gone@d.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n\r\n.\r\n";
     let said = replies(server.submission, &format!("{LOGIN}{mail}"));
     let refusal = said.get(4).unwrap();
     assert!(refusal.starts_with("550 5.1.1 Gone@d.org is on the suppression list since 20"), "{refusal}");
@@ -296,7 +300,12 @@ fn what_a_machine_sends_is_a_submission_in_its_name() {
     let message = listed.first().unwrap();
     assert_eq!((message.origin.as_str(), message.handling.is_ours), ("printers", true));
     let text = queued(&queue).pop().unwrap();
-    for field in ["\r\nDate: ", "\r\nMessage-ID: <", "\r\nFrom: printers@example.org\r\n", "by mail.example.org with ESMTP id"] {
+    for field in [
+        "\r\nDate: ",
+        "\r\nMessage-ID: <",
+        "\r\nFrom: printers@example.org\r\n",
+        "by mail.example.org with ESMTP id",
+    ] {
         assert!(text.contains(field), "{field} is missing: {text}");
     }
     assert!(!text.contains("Bcc"), "{text}");
@@ -311,4 +320,19 @@ fn what_a_machine_sends_is_a_submission_in_its_name() {
         assert!(started.elapsed() < Duration::from_secs(60), "{report:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn what_goes_to_many_in_a_short_time_is_bulk_mail() {
+    let server = server_with(|config| config.queue.bulk_recipients = 2);
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let mail = |recipients: &[&str]| {
+        let recipients: String = recipients.iter().map(|it| format!("RCPT TO:<{it}>\r\n")).collect();
+        format!("MAIL FROM:<bob@example.org>\r\n{recipients}DATA\r\n\r\n.\r\n")
+    };
+    let here = mail(&["bob@example.org", "bob+x@example.org", "bob+y@example.org"]);
+    let mails = here + &mail(&["c@d.org", "bob@example.org"]) + &mail(&["e@d.org"]) + &mail(&["f@d.org"]);
+    codes(server.submission, &format!("{LOGIN}{mails}"));
+    let is_bulk: Vec<bool> = queue.list(None, 10).unwrap().iter().map(|it| it.handling.is_bulk).collect();
+    assert_eq!(is_bulk, [false, false, true], "those here don't count");
 }

@@ -282,11 +282,16 @@ async fn our_signatures_cover_the_fields_by_which_one_leaves_a_list() {
     let records: String = keys.records(&domain, &generation.name).unwrap().iter().map(record).collect();
     let (fixture, server) = server(format!("{GOOD}{records}")).await;
     let fields = "List-Unsubscribe: <https://good.test/u?AbC>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n";
-    let plain = format!("From: a@good.test\r\nTo: bob@example.org\r\n{fields}Subject: news\r\n\r\nHello.\r\n");
+    let plain =
+        format!("From: a@good.test\r\nTo: bob@example.org\r\n{fields}Subject: news\r\n\r\nHello.\r\n");
     let signed = Signers::new(keys).sign(plain.as_bytes()).unwrap().unwrap() + &plain;
     let mut client = Client::connect(&server).await;
     let mut results = Vec::new();
-    for message in [signed.clone(), signed.replace("AbC", "AbD"), signed.replace("Subject", "List-Unsubscribe: <https://evil.test>\r\nSubject")] {
+    for message in [
+        signed.clone(),
+        signed.replace("AbC", "AbD"),
+        signed.replace("Subject: news", "List-Unsubscribe: <https://evil.test>\r\nSubject: news"),
+    ] {
         assert!(client.send(&message).await.starts_with("250 "));
         let stored = fixture.delivered("bob").unwrap().pop().unwrap();
         let stored = String::from_utf8(stored).unwrap();
@@ -367,7 +372,8 @@ async fn who_complains_gets_no_more_bulk_mail_and_nobody_complains_for_others() 
             "{name} MX 10 mx.good.test.\n{name} TXT \"v=spf1 ip4:127.0.0.1 -all\"\n_dmarc.{name} TXT \"v=DMARC1; p=none\"\n"
         )
     };
-    let zone = ["good.test.", "evil.test.", "feedback.test."].map(domain).concat() + "mx.good.test. A 127.0.0.1\n";
+    let zone =
+        ["good.test.", "evil.test.", "feedback.test."].map(domain).concat() + "mx.good.test. A 127.0.0.1\n";
     let fixture = tokio::task::spawn_blocking(move || {
         let mut fixture = Fixture::new().unwrap();
         fixture.serve_dns(&zone).unwrap();
@@ -405,7 +411,9 @@ async fn who_complains_gets_no_more_bulk_mail_and_nobody_complains_for_others() 
         ("feedback.test", Some("carol@other.test"), "two"),
         ("feedback.test", None, "one"),
     ] {
-        assert!(client.send_from(domain, &feedback(domain, "abuse", recipient, id)).await.starts_with("250 "));
+        assert!(
+            client.send_from(domain, &feedback(domain, "abuse", recipient, id)).await.starts_with("250 ")
+        );
     }
     assert_eq!(suppressed(&fixture.config).await, ["bob@good.test", "carol@other.test", "dave@other.test"]);
 }

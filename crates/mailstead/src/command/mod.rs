@@ -40,6 +40,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Queue(QueueArguments { command: None }) => Ok(Server::Queue.run(&config)),
         Command::Imap => Ok(Server::Imap.run(&config)),
         Command::Pop3 => Ok(Server::Pop3.run(&config)),
+        Command::Metrics => Ok(Server::Metrics.run(&config)),
         Command::Status(arguments) => supervisor::status(&config, &arguments),
         Command::Trace(arguments) => trace::run(&config, &arguments),
         Command::Report(arguments) => done(report::run(&config, &arguments)),

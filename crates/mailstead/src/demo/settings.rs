@@ -112,7 +112,7 @@ const fn role(server: Server, role: SmtpRole) -> &'static str {
         (Server::Smtp, SmtpRole::Mx) => "mx",
         (Server::Smtp, SmtpRole::Submission) => "submission",
         (Server::Smtp, SmtpRole::Lmtp) => "lmtp",
-        (Server::Queue | Server::Imap | Server::Pop3, _) => "access",
+        (Server::Queue | Server::Imap | Server::Pop3 | Server::Metrics, _) => "access",
     }
 }
 

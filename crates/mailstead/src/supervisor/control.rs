@@ -127,17 +127,7 @@ pub(crate) fn status(config: &Path, arguments: &StatusArguments) -> anyhow::Resu
             "the config does not hold, servers that run go on with an earlier one:\n{mistakes}"
         ));
     }
-    let report = with_short_path(&path, ask).map_err(|error| {
-        let not_running = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind());
-        let socket = path.display();
-        anyhow::Error::new(error).context(if not_running {
-            format!("not running: nothing answers at {socket}; `mailstead serve` starts the servers")
-        } else {
-            format!("can't ask at {socket}")
-        })
-    })?;
-    let mut report: Report =
-        serde_json::from_slice(&report).context("can't read what the supervisor answers")?;
+    let mut report = fetch(&path)?;
     match notices(config) {
         Ok(notices) => report.notices = notices,
         Err(error) => output::warn(&format!("the queue can't be asked what keeps mail waiting: {error:#}")),
@@ -150,6 +140,20 @@ pub(crate) fn status(config: &Path, arguments: &StatusArguments) -> anyhow::Resu
         show(&report)?;
     }
     Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks the supervisor at its control socket. Blocks.
+pub(super) fn fetch(path: &Path) -> anyhow::Result<Report> {
+    let report = with_short_path(path, ask).map_err(|error| {
+        let not_running = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind());
+        let socket = path.display();
+        anyhow::Error::new(error).context(if not_running {
+            format!("not running: nothing answers at {socket}; `mailstead serve` starts the servers")
+        } else {
+            format!("can't ask at {socket}")
+        })
+    })?;
+    serde_json::from_slice(&report).context("can't read what the supervisor answers")
 }
 
 fn notices(config: &Path) -> anyhow::Result<Vec<NoticeReport>> {

@@ -30,13 +30,13 @@ use mail_dns::{Dns, DnsError};
 use mail_reports::{Observer, ReportError};
 
 use greylist::Greylist;
-use rates::Rates;
 
 pub(crate) use checks::{Checks, MessageCheck, in_greylist, too_much};
 pub(crate) use client::Client;
 pub(crate) use forged::{Claim, claims};
 pub(crate) use judge::{Outcome, Verdict};
 pub(crate) use original::MAX_HEADER;
+pub(crate) use rates::Rates;
 
 /// What finds out can't be set up.
 #[derive(Debug, thiserror::Error)]

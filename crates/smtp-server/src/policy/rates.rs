@@ -75,6 +75,20 @@ impl Rates {
         self.take(vec![(Source::Messages(user.to_owned()), limit)], now)
     }
 
+    /// Counts so many recipients of one of our users', of whom `limit` in an hour are not many; true if they are. 0 is no limit.
+    pub(crate) fn are_many(&self, user: &str, recipients: u32, limit: u32, now: Instant) -> bool {
+        if limit == 0 {
+            return false;
+        }
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::make_room(&mut due, now);
+        let known = due.entry(Source::User(user.to_owned())).or_insert(now);
+        let next = (*known).max(now) + (HOUR / limit).saturating_mul(recipients);
+        // Who has sent very many is not known for it longer than an hour.
+        *known = next.min(now + HOUR);
+        next.duration_since(now) > HOUR
+    }
+
     /// Counts one for all of them, or for none.
     fn take(&self, sources: Vec<(Source, u32)>, now: Instant) -> Option<Source> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,14 +100,18 @@ impl Rates {
             }
             counted.push((source, next));
         }
+        Self::make_room(&mut due, now);
+        due.extend(counted);
+        None
+    }
+
+    fn make_room(due: &mut HashMap<Source, Instant>, now: Instant) {
         if due.len() >= MAX_REMEMBERED {
             due.retain(|_, next| *next > now);
         }
         if due.len() >= MAX_REMEMBERED {
             due.clear();
         }
-        due.extend(counted);
-        None
     }
 }
 
@@ -132,6 +150,18 @@ mod tests {
             [take("2001:db8::2", "c.test"), take("2001:db8::3", "c.test")],
             ["", "your address (2001:db8::/64)"]
         );
+    }
+
+    #[test]
+    fn who_sends_to_many_within_an_hour_is_known_for_it_until_it_is_over() {
+        let (rates, now) = (rates(0, 0, 0), Instant::now());
+        let many = |user: &str, recipients, now| rates.are_many(user, recipients, 10, now);
+        assert!(!many("a", 9, now) && !many("a", 1, now) && many("a", 1, now) && !many("b", 10, now));
+        assert!(many("a", 1_000_000, now));
+        assert!(many("a", 1, now + HOUR / 20), "one in six minutes is no more than ten in an hour");
+        assert!(!many("a", 1, now + HOUR) && !many("a", 10, now + HOUR * 3));
+        assert!(many("c", 11, now), "in one message");
+        assert!(!rates.are_many("c", u32::MAX, 0, now));
     }
 
     #[test]

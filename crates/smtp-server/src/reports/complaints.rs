@@ -44,7 +44,9 @@ impl Complaints {
         let speaks_for =
             |recipient: &Address| is_believed || is_within(recipient.domain(), &complaint.reporter);
         if !complaint.recipient.as_ref().map_or(is_believed, speaks_for) {
-            return Ok(Err("who reports it does not speak for the recipient; see complaints_from in [reports]"));
+            return Ok(Err(
+                "who reports it does not speak for the recipient; see complaints_from in [reports]",
+            ));
         }
         let trace = Reader::open(&self.events)?.trace(&complaint.message_id, MAX_STORIES)?;
         let sent_to: BTreeSet<Address> =

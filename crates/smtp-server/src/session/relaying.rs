@@ -46,7 +46,8 @@ impl Session {
     /// Why a machine may not send as this; an account's rights are in the directory.
     pub(super) fn refusal_of_relay(&self, from: &Address) -> Option<Reply> {
         let client = self.relay_client().filter(|client| !client.may_send_as(from))?;
-        let text = format!("What comes from your network ({}) may not be from this sender address", client.name);
+        let text =
+            format!("What comes from your network ({}) may not be from this sender address", client.name);
         Some(Reply::new(553, "5.7.1", text))
     }
 
@@ -54,7 +55,11 @@ impl Session {
     pub(super) fn relaying_denied(&self) -> Reply {
         if self.policy.relay.is_some() && self.policy.role == SmtpRole::Mx {
             // RFC 3207 §4.
-            return Reply::new(530, "5.7.0", "Encryption required: STARTTLS comes first, before mail for elsewhere");
+            return Reply::new(
+                530,
+                "5.7.0",
+                "Encryption required: STARTTLS comes first, before mail for elsewhere",
+            );
         }
         let text = "Relaying denied: here is taken mail for our own domains only; users of ours log in on port 587 or 465 first";
         Reply::new(550, "5.7.1", text)

@@ -27,7 +27,11 @@ fn relaying(role: SmtpRole, may_login: bool, allow_plaintext: bool) -> Session {
     let senders = vec!["@example.org".parse().unwrap()];
     let client = RelayClient {
         name: "printers".to_owned(),
-        from: RelayOrigin::Networks { networks: vec!["192.0.2.0/24".parse().unwrap()], senders, allow_plaintext },
+        from: RelayOrigin::Networks {
+            networks: vec!["192.0.2.0/24".parse().unwrap()],
+            senders,
+            allow_plaintext,
+        },
         max_message_size: Some(500),
         recipients_per_message: Some(1),
         recipients_per_hour: None,
