@@ -14,7 +14,6 @@ use tracing::error;
 
 use crate::access::Place;
 use crate::answer::Output;
-use crate::command::metadata::OF_CONTENT;
 use crate::session::Session;
 
 /// Which changes of annotations a client has been told of that wants to be told: in its own account, and by NOTIFY in those that share
@@ -151,9 +150,9 @@ impl Session {
             return hears.then_some(mailbox);
         }
         let (shown, place) = notify?.shared_as(&source.account, mailbox.as_ref()?)?;
-        let may_see = |place: &Place| {
-            place.rights_now().is_ok_and(|it| it.contains(Rights::LOOKUP) && it.intersects(OF_CONTENT))
-        };
+        // RFC 5465 §5.
+        let needed = Rights::LOOKUP.union(Rights::READ);
+        let may_see = |place: &Place| place.rights_now().is_ok_and(|it| it.contains(needed));
         (notify?.hears_of_annotations_of(Some(shown)) && may_see(place)).then(|| Some(shown.clone()))
     }
 }

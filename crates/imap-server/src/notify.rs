@@ -109,8 +109,10 @@ pub(crate) struct Notify {
     /// The most mailboxes that are listened to.
     most: usize,
     notices: Notices,
-    /// The mailboxes of whose messages the client hears.
+    /// The mailboxes of whose messages the client hears, and those of which it would if it might.
     told: BTreeMap<MailboxName, Told>,
+    /// Those of which it is told nothing for lack of rights, which it knows. RFC 5465 §3.1, §5.9.
+    no_access: BTreeSet<MailboxName>,
     directory: Directory,
 }
 
@@ -120,7 +122,9 @@ impl Notify {
         // First: what changes while the names are read is heard.
         let notices = access.account().listen();
         let directory = Directory::read(&access, hear_of_others(&groups))?;
-        let mut notify = Self { access, groups, most, notices, told: BTreeMap::new(), directory };
+        let (told, no_access) = (BTreeMap::new(), BTreeSet::new());
+        let mut notify = Self { access, groups, most, notices, told, no_access, directory };
+        notify.no_access = notify.without_access()?;
         for (name, known) in notify.attend()? {
             known.into_iter().for_each(|known| {
                 notify.told.insert(name.clone(), known.into());
@@ -144,7 +148,7 @@ impl Notify {
     /// True if it hears of those of a mailbox or, without one, of the server. RFC 5465 §5.6, §5.7.
     pub(crate) fn hears_of_annotations_of(&self, of: Option<&MailboxName>) -> bool {
         match of {
-            Some(name) => self.events(name).annotations,
+            Some(name) => self.events(name).annotations && !self.no_access.contains(name),
             None => self.groups.iter().any(|group| group.events.server_annotations),
         }
     }
@@ -172,7 +176,7 @@ impl Notify {
             return Err(Unheard::Overflow);
         }
         self.notices.retain(&names);
-        self.told.retain(|name, _| names.contains(name));
+        self.told.retain(|name, _| names.contains(name) || self.no_access.contains(name));
         if hear_of_others(&self.groups) {
             self.notices.listen_to_others(self.access.store(), &self.directory.others());
         }
@@ -208,22 +212,38 @@ impl Notify {
         }
     }
 
-    /// Names the mailboxes of whose messages or annotations the client would hear, if it might do more than list them. RFC 5465 §3.1. Blocks.
-    pub(crate) fn tell_without_access(&self, session: &Session, out: &mut Output) -> Result<(), Failure> {
-        for name in self.directory.mailboxes() {
-            let Events { messages, annotations, .. } = self.events(name);
-            if !messages && !annotations {
-                continue;
-            }
+    /// Names the mailboxes of which the client would hear if it might do more than list them. RFC 5465 §3.1.
+    pub(crate) fn tell_without_access(&self, session: &Session, out: &mut Output) {
+        for name in &self.no_access {
+            out.line(format!("* LIST (\\NoAccess) \"/\" {}", session.shown(name)));
+        }
+    }
+
+    /// The mailboxes that the client asks to hear of, and may see but not read: all events need both (RFC 5465 §5). Blocks.
+    fn without_access(&self) -> Result<BTreeSet<MailboxName>, Failure> {
+        let mut without = BTreeSet::new();
+        for name in self.directory.mailboxes().filter(|name| self.events(name).is_any_of_mailboxes()) {
             let rights = match self.directory.shared.get(name) {
                 Some(place) => place.rights(),
                 None => self.access.find(name)?.rights(),
             };
             if !rights.contains(Rights::READ) {
-                out.line(format!("* LIST (\\NoAccess) \"/\" {}", session.shown(name)));
+                without.insert(name.clone());
             }
         }
-        Ok(())
+        Ok(without)
+    }
+
+    /// Those that the client may not even see any more, of these that it knew. Blocks.
+    fn hidden<'a>(&self, known: impl Iterator<Item = &'a MailboxName>) -> BTreeSet<MailboxName> {
+        let is_hidden = |name: &&MailboxName| {
+            let place = self.access.find(name).ok();
+            place.is_some_and(|it| {
+                !it.rights().contains(Rights::LOOKUP) && it.account().open(it.name()).is_ok()
+            })
+        };
+        let unseen = known.filter(|name| !self.directory.shared.contains_key(*name));
+        unseen.filter(|name| self.events(name).is_any_of_mailboxes()).filter(is_hidden).cloned().collect()
     }
 
     /// The figures of a mailbox; `None` where there are none to tell.
@@ -247,40 +267,69 @@ impl Notify {
 
     /// Tells what was heard. Blocks.
     pub(crate) fn tell(&mut self, session: &Session, out: &mut Output) -> Result<(), Unheard> {
-        let News { mut mailboxes, names, overflow } = self.notices.take();
+        let News { mut mailboxes, mut names, overflow } = self.notices.take();
         if overflow {
             return Err(Unheard::Overflow);
         }
+        let may_be_read = |name: &MailboxName| self.access.check(name, Rights::READ).is_ok();
+        names |= mailboxes.iter().any(|name| self.no_access.contains(name) && may_be_read(name));
         if names {
-            self.tell_names(session, out)?;
-            // What a mailbox holds that others made is news too.
-            mailboxes.extend(self.attend()?.into_iter().map(|(name, _)| name));
+            mailboxes.append(&mut self.tell_directory(session, out)?);
         }
+        // What changes in the selected mailbox is told of its messages.
+        mailboxes.retain(|name| !session.has_selected(name) && !self.no_access.contains(name));
+        let mut is_any_lost = false;
         for name in mailboxes {
-            // What changes in the selected mailbox is told of its messages.
-            if !session.has_selected(&name) && self.notices.is_listening(&name) {
-                self.tell_status(session, &name, out);
+            if self.notices.is_listening(&name) {
+                is_any_lost |= !self.tell_status(session, &name, out);
             }
+        }
+        if is_any_lost && !names {
+            // The rights may be others without a sign, as where a group has other members.
+            self.tell_directory(session, out)?.iter().for_each(|name| self.notices.look_again(name));
         }
         Ok(())
     }
 
-    fn tell_status(&mut self, session: &Session, name: &MailboxName, out: &mut Output) {
-        let Some(status) = self.look(name) else { return };
+    /// Tells what changed of names and rights, and gives the mailboxes of whose messages there may be news for that.
+    fn tell_directory(
+        &mut self,
+        session: &Session,
+        out: &mut Output,
+    ) -> Result<BTreeSet<MailboxName>, Unheard> {
+        let without = self.no_access.clone();
+        self.tell_names(session, out)?;
+        // What a mailbox holds that others made is news too.
+        let new: Vec<MailboxName> = self.attend()?.into_iter().map(|(name, _)| name).collect();
+        Ok(without.difference(&self.no_access).cloned().chain(new).collect())
+    }
+
+    /// False if there is nothing to look at any more.
+    fn tell_status(&mut self, session: &Session, name: &MailboxName, out: &mut Output) -> bool {
+        let Some(status) = self.look(name) else { return false };
         let now = Told::from(&status);
         let before = self.told.insert(name.clone(), now).unwrap_or(Told::nothing(now.uid_validity));
         let items = before.items(&now, self.events(name), session.enabled.condstore);
         if !items.is_empty() {
             write_status(session, name, &status, &items, out);
         }
+        true
     }
 
     fn tell_names(&mut self, session: &Session, out: &mut Output) -> Result<(), Unheard> {
         let now = Directory::read(&self.access, hear_of_others(&self.groups))?;
         let differences = self.directory.differences(&now);
         self.follow(&differences.renamed);
-        let before = std::mem::replace(&mut self.directory, now).subscribed;
-        let either: BTreeSet<MailboxName> = before.union(&self.directory.subscribed).cloned().collect();
+        let before = std::mem::replace(&mut self.directory, now);
+        let either: BTreeSet<MailboxName> =
+            before.subscribed.union(&self.directory.subscribed).cloned().collect();
+        let mut no_access = self.hidden(before.shared.keys().chain(&self.no_access));
+        no_access.append(&mut self.without_access()?);
+        let known = std::mem::replace(&mut self.no_access, no_access);
+        // What is gone altogether is not accessible again, nor what is not asked about any more.
+        let is_heard_of =
+            |name: &MailboxName| self.events(name).is_any_of_mailboxes() && self.directory.has(name);
+        let is_told = |name: &&MailboxName| self.no_access.contains(*name) || is_heard_of(name);
         let hears = |name: &MailboxName, is_told: fn(Events) -> bool| {
             self.groups.iter().any(|it| is_told(it.events) && filter::names(&it.filter, name, &either))
         };
@@ -292,10 +341,13 @@ impl Notify {
         lines.extend(differences.affected.iter().filter(|it| hears(it, names)).map(|it| (it, None)));
         let renamed = differences.renamed.iter().filter(|(old, new)| hears(old, names) || hears(new, names));
         lines.extend(renamed.map(|(old, new)| (new, Some(old))));
+        for name in known.symmetric_difference(&self.no_access).filter(is_told) {
+            lines.entry(name).or_default();
+        }
         if !lines.is_empty() {
             let mut names = list::Names::of(self.directory.entries.values(), &self.directory.subscribed);
             names.add_shared(self.directory.shared.iter().map(|(name, place)| (name.clone(), place.clone())));
-            names.tell(session, lines, out);
+            names.tell(session, lines, &self.no_access, out);
         }
         Ok(())
     }

@@ -75,10 +75,12 @@ impl Segment {
             let now = Timestamp::now().strftime("%Y%m%dT%H%M%S.%6f");
             let path = folder.join(format!("{now}-{server}{SUFFIX}"));
             match options().create_new(true).open(&path) {
-                Ok(file) => {
-                    file.lock().map_err(EventError::io("locking", &path))?;
-                    return Ok(Self { file, path, begun: SystemTime::now(), size: 0 });
-                }
+                Ok(file) => match file.try_lock() {
+                    Ok(()) => return Ok(Self { file, path, begun: SystemTime::now(), size: 0 }),
+                    // Another process has found it in this moment, and goes on with it.
+                    Err(TryLockError::WouldBlock) => {}
+                    Err(TryLockError::Error(error)) => return Err(EventError::io("locking", &path)(error)),
+                },
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(EventError::io("making", &path)(error)),
             }
@@ -211,6 +213,30 @@ mod tests {
         drop((first, second));
         assert_eq!(Segment::open(folder.path(), "smtp", BOUNDS).unwrap().path, path);
         assert_ne!(Segment::open(folder.path(), "queue", BOUNDS).unwrap().path, path);
+    }
+
+    /// What one has made and not locked yet the other may take for left by a process that is gone.
+    #[test]
+    fn two_that_begin_at_once_wait_for_each_other_nowhere_and_have_one_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_owned();
+        let (done, all) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for round in 0..300 {
+                let (folder, start) = (folder.join(round.to_string()), std::sync::Barrier::new(2));
+                let open = || {
+                    start.wait();
+                    Segment::open(&folder, "imap", BOUNDS).unwrap()
+                };
+                let [one, other] = std::thread::scope(|scope| {
+                    [scope.spawn(open), scope.spawn(open)].map(|opened| opened.join().unwrap())
+                });
+                assert_ne!(one.path, other.path);
+            }
+            done.send(()).unwrap();
+        });
+        let waited = all.recv_timeout(Duration::from_secs(60));
+        assert!(waited.is_ok(), "one waits for a file that the other has locked, or failed");
     }
 
     #[test]

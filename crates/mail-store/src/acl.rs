@@ -10,7 +10,7 @@ use crate::disk;
 use crate::error::StoreError;
 
 /// The file's name.
-const FILE: &str = "dovecot-acl";
+pub(crate) const FILE: &str = "dovecot-acl";
 
 /// What an owner can't lose, so that whatever was set can be undone.
 pub const OWNERS: Rights = Rights::LOOKUP.union(Rights::ADMINISTER);

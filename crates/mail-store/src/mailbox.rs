@@ -46,6 +46,8 @@ use crate::watch::{Changes, Watcher, next_id};
 pub use append::Append;
 pub use flags::{FlagChange, Stored};
 #[cfg(test)]
+use listing::meanwhile;
+#[cfg(test)]
 pub(crate) use listing::{FILES_READ, MEANWHILE, Moment};
 use names::Names;
 use place::Place;
@@ -177,8 +179,14 @@ impl Mailbox {
         Ok(Outcome::of(&work, snapshot))
     }
 
-    /// Shows to all sessions what was committed. To be called before others may commit.
+    /// Shows to all sessions what was committed. To be called before others may commit. What is shown comes first: who finds the disk quiet
+    /// takes it to be all there is.
     fn show(&self, outcome: Outcome) -> Arc<Snapshot> {
+        if !Arc::ptr_eq(&outcome.snapshot, &self.snapshot()) {
+            self.shown.send_replace(Arc::clone(&outcome.snapshot));
+        }
+        #[cfg(test)]
+        meanwhile(Moment::Shown);
         let commits = self.place.account.commits();
         let quiet = outcome.quiet.map(|it| Quiet { commits: it.commits.map(|_| commits), ..it });
         *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = quiet;
@@ -186,9 +194,6 @@ impl Mailbox {
         self.recheck.store(recheck.unwrap_or_default(), Ordering::Relaxed);
         if outcome.doubtful_at.is_some_and(|at| at <= now_nanos()) {
             self.verify_later();
-        }
-        if !Arc::ptr_eq(&outcome.snapshot, &self.snapshot()) {
-            self.shown.send_replace(Arc::clone(&outcome.snapshot));
         }
         outcome.snapshot
     }
@@ -216,7 +221,8 @@ impl Mailbox {
         self.change(|_| Ok(())).map(|(_, snapshot)| snapshot)
     }
 
-    fn is_quiet(&self) -> bool {
+    /// True if nothing has changed since the last look.
+    pub(crate) fn is_quiet(&self) -> bool {
         let quiet = *self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         quiet.is_some_and(|quiet| {
             quiet.until.is_none_or(|until| now_nanos() < until)

@@ -15,6 +15,7 @@ use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::watch;
 
+use crate::acl::FILE as RIGHTS;
 use crate::error::StoreError;
 use crate::mailbox::Mailbox;
 use crate::shares::SEEN;
@@ -343,7 +344,9 @@ impl Watching {
                 let Some(waiting) = self.by_watch.get(&event.wd) else { continue };
                 if is_of_reader(event.name) {
                     // What a user has seen, or may do, is in no snapshot of the mailbox's own.
-                    waiting.iter().filter_map(|id| self.waited.get(id)).for_each(|it| it.subject.wake());
+                    let is_of_rights = event.name.is_some_and(|name| name == RIGHTS);
+                    let waiting = waiting.iter().filter_map(|id| self.waited.get(id));
+                    waiting.for_each(|it| it.subject.wake(is_of_rights));
                     continue;
                 }
                 if event.mask.intersects(EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED) {
@@ -441,7 +444,7 @@ impl Watching {
 fn is_of_reader(name: Option<&std::ffi::OsStr>) -> bool {
     name.is_some_and(|name| {
         name.as_encoded_bytes().starts_with(SEEN.as_bytes()) && !name.as_encoded_bytes().ends_with(b".tmp")
-            || name == "dovecot-acl"
+            || name == RIGHTS
     })
 }
 

@@ -13,8 +13,9 @@ use tracing::{error, info};
 use crate::access::{Access, Place};
 use crate::answer::{Failure, Output, Status};
 use crate::command::list;
-use crate::command::mailbox::resolved;
+use crate::command::mailbox::{meant, resolved};
 use crate::contents::unreadable;
+use crate::mod_seqs::Enabled;
 use crate::section;
 use crate::session::Session;
 use crate::text::{RespText, Text};
@@ -35,8 +36,9 @@ pub(crate) struct Appending {
     announced: Usage,
     /// What goes for it, by REPLACE.
     replaced: Option<Replaced>,
-    /// How the mailboxes in URLs are found.
+    /// How the mailboxes in URLs are found, and what the client knows of their names.
     access: Access,
+    enabled: Enabled,
     /// What URLs without a mailbox are relative to.
     selected: Option<Arc<Mailbox>>,
     /// Octets that a message may have.
@@ -67,12 +69,12 @@ impl Appending {
         let given = request.mailbox.clone();
         let name = resolved(session, &given)?;
         let selected = session.selected().ok().map(|selected| Arc::clone(selected.mailbox()));
-        let access = session.access()?;
+        let (access, enabled) = (session.access()?, session.enabled);
         let place = access.check(&name, Rights::INSERT).map_err(Failure::try_create)?;
         let view = place.open().map_err(|error| Failure::from(error).try_create())?;
         place.limit()?;
         let (messages, announced, most) = (Vec::new(), Usage::default(), session.max_append());
-        Ok(Self { given, name, place, view, messages, announced, replaced, access, selected, most })
+        Ok(Self { given, name, place, view, messages, announced, replaced, access, enabled, selected, most })
     }
 
     /// Does what stands before the next literal.
@@ -161,7 +163,7 @@ impl Appending {
         let Some(url) = MessageUrl::parse(text) else { return Ok(None) };
         let mailbox = match &url.mailbox {
             None => self.selected.clone(),
-            Some(name) => match self.access.check(name, Rights::READ).and_then(|it| Ok(it.open()?)) {
+            Some(name) => match self.readable(name) {
                 Ok(view) => Some(Arc::clone(view.mailbox())),
                 Err(Failure::Store(StoreError::NoSuchMailbox(_)) | Failure::No(_)) => None,
                 Err(failure) => return Err(failure),
@@ -181,6 +183,12 @@ impl Appending {
         let found = section::find(&url.section, &octets, Some(&structure));
         let partial = url.partial.map(|(first, most)| (first, most.unwrap_or(u32::MAX)));
         Ok(found.map(|found| section::cut(&found, partial).to_vec()))
+    }
+
+    /// The mailbox that a URL names.
+    fn readable(&self, name: &MailboxName) -> Result<View, Failure> {
+        let name = meant(&self.access, self.enabled, name)?;
+        Ok(self.access.check(&name, Rights::READ)?.open()?)
     }
 
     /// Makes the messages durable, all or none. Blocks.

@@ -82,11 +82,13 @@ impl Names {
         Self { names, parents }
     }
 
-    /// Tells of some mailboxes what LIST would, and under which names the client knows them. RFC 9051 §6.3.9.7.
+    /// Tells of some mailboxes what LIST would, and under which names the client knows them (RFC 9051 §6.3.9.7); which of them it
+    /// can hear nothing of for lack of rights (RFC 5465 §5.9), too.
     pub(crate) fn tell<'a>(
         &self,
         session: &Session,
         renamed: impl IntoIterator<Item = (&'a MailboxName, Option<&'a MailboxName>)>,
+        no_access: &BTreeSet<MailboxName>,
         out: &mut Output,
     ) {
         for (name, old) in renamed {
@@ -95,6 +97,7 @@ impl Names {
                 Some(listed) => told(self, name, listed),
                 None => vec!["\\NonExistent"],
             };
+            shown.extend(no_access.contains(name).then_some("\\NoAccess"));
             shown.extend(listed.filter(|listed| listed.subscribed).map(|_| "\\Subscribed"));
             let old = old.map(|old| format!(" (\"OLDNAME\" ({}))", session.shown(old))).unwrap_or_default();
             out.text(format_args!("* LIST ({}) \"/\" {}{old}\r\n", shown.join(" "), session.shown(name)));
@@ -220,7 +223,7 @@ pub(crate) fn tell(
     old: Option<&MailboxName>,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    Names::read(session)?.tell(session, [(name, old)], out);
+    Names::read(session)?.tell(session, [(name, old)], &BTreeSet::new(), out);
     Ok(())
 }
 

@@ -8,25 +8,31 @@ use mail_types::{MailboxName, Rights, SpecialUse};
 use tracing::info;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::access::{Place, is_reserved};
+use crate::access::{Access, Place, is_reserved};
 use crate::answer::{Failure, Output};
 use crate::command::list;
+use crate::mod_seqs::Enabled;
 use crate::session::Session;
 use crate::text::{RespText, Text};
 
 /// The name in Net-Unicode, for clients that know that names may be changed so. RFC 9051 §5.1.
-pub(crate) fn normalised(session: &Session, name: &MailboxName) -> MailboxName {
+fn normalised(enabled: Enabled, name: &MailboxName) -> MailboxName {
     let normalised = || name.as_str().nfc().collect::<String>().parse().ok();
-    session.enabled.imap4rev2.then(normalised).flatten().unwrap_or_else(|| name.clone())
+    enabled.imap4rev2.then(normalised).flatten().unwrap_or_else(|| name.clone())
 }
 
 /// The mailbox that a client means by a name: where there is none of the very name, that of the name in Net-Unicode. RFC 9051 §5.1.
 pub(crate) fn resolved(session: &Session, name: &MailboxName) -> Result<MailboxName, Failure> {
-    let normalised = normalised(session, name);
+    meant(&session.access()?, session.enabled, name)
+}
+
+/// As [`resolved`].
+pub(crate) fn meant(access: &Access, enabled: Enabled, name: &MailboxName) -> Result<MailboxName, Failure> {
+    let normalised = normalised(enabled, name);
     if normalised == *name {
         return Ok(normalised);
     }
-    let place = session.access()?.find(name);
+    let place = access.find(name);
     match place.and_then(|place| Ok(place.account().open(place.name())?)) {
         Ok(_) => Ok(name.clone()),
         Err(Failure::Store(StoreError::NoSuchMailbox(_))) => Ok(normalised),
@@ -42,7 +48,7 @@ pub(crate) fn create(
     out: &mut Output,
 ) -> Result<RespText, Failure> {
     let given = name;
-    let name = &normalised(session, &given);
+    let name = &normalised(session.enabled, &given);
     let place = may_create(session, name)?;
     let special_use = match uses {
         [] => None,
@@ -123,7 +129,7 @@ pub(crate) fn rename(
     given_new: &MailboxName,
     out: &mut Output,
 ) -> Result<RespText, Failure> {
-    let (from, to) = (&resolved(session, given)?, &normalised(session, given_new));
+    let (from, to) = (&resolved(session, given)?, &normalised(session.enabled, given_new));
     let access = session.access()?;
     let (old, new) = (access.check(from, Rights::DELETE)?, may_create(session, to)?);
     if !Arc::ptr_eq(old.account(), new.account()) {

@@ -21,7 +21,7 @@ pub(crate) fn notify(
     if !wanted.groups.is_empty() {
         let begun = Notify::begin(session.access()?, wanted.groups, session.max_notify_mailboxes());
         let begun = begun?;
-        begun.tell_without_access(session, out)?;
+        begun.tell_without_access(session, out);
         notify = Some(Box::new(begun));
     }
     if let Some(notify) = notify.as_mut().filter(|_| status) {

@@ -50,6 +50,11 @@ impl Directory {
         own.chain(self.shared.keys())
     }
 
+    /// True if there is a mailbox of this name.
+    pub(crate) fn has(&self, name: &MailboxName) -> bool {
+        self.shared.contains_key(name) || self.entries.get(name).is_some_and(|it| it.selectable)
+    }
+
     /// The accounts that share something with the user.
     pub(crate) fn others(&self) -> Vec<Arc<Account>> {
         let mut others: Vec<Arc<Account>> =

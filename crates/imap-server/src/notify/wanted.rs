@@ -67,6 +67,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// True if any of them is of a mailbox.
+    pub(crate) const fn is_any_of_mailboxes(self) -> bool {
+        self.messages || self.names || self.subscriptions || self.annotations
+    }
+
     pub(crate) const fn or(self, other: Self) -> Self {
         Self {
             messages: self.messages || other.messages,

@@ -1,14 +1,20 @@
 //! A client on the wire: lines out, answers in.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+/// How many lines of a dialogue are told where it came to a failure.
+const TOLD: usize = 60;
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     tags: u32,
+    /// The last lines, in both directions.
+    dialogue: VecDeque<String>,
 }
 
 /// What a command was answered with.
@@ -30,7 +36,7 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut client = Self { stream: BufReader::new(stream), tags: 0 };
+        let mut client = Self { stream: BufReader::new(stream), tags: 0, dialogue: VecDeque::new() };
         client.line();
         assert!(client.run(&format!("LOGIN {name} {name}-secret")).tagged.starts_with("OK"));
         client
@@ -43,7 +49,10 @@ impl Client {
             let mut line = String::new();
             assert!(self.stream.read_line(&mut line).unwrap() > 0, "closed after {whole}");
             whole.push_str(line.trim_end_matches(['\r', '\n']));
-            let Some(size) = literal(&whole) else { return whole };
+            let Some(size) = literal(&whole) else {
+                self.note("S", &whole);
+                return whole;
+            };
             let mut content = vec![0; size];
             self.stream.read_exact(&mut content).unwrap();
             whole.push_str(&String::from_utf8(content).unwrap());
@@ -51,6 +60,7 @@ impl Client {
     }
 
     pub(crate) fn send_line(&mut self, line: &str) {
+        self.note("C", line);
         self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
     }
 
@@ -81,6 +91,23 @@ impl Client {
     pub(crate) fn run(&mut self, command: &str) -> Reply {
         let tag = self.send(command);
         self.finish(&tag)
+    }
+
+    fn note(&mut self, who: &str, line: &str) {
+        if self.dialogue.len() >= TOLD {
+            self.dialogue.pop_front();
+        }
+        self.dialogue.push_back(format!("{who}: {line:?}"));
+    }
+}
+
+/// What came to a failure is told to its end.
+impl Drop for Client {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines: Vec<String> = self.dialogue.drain(..).collect();
+            println!("a client's last lines:\n{}", lines.join("\n"));
+        }
     }
 }
 

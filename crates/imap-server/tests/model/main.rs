@@ -7,6 +7,7 @@
 //! `MAILSTEAD_MODEL_CASES` and `MAILSTEAD_MODEL_SEED` make a longer run and another one, `MAILSTEAD_STORM_ROUNDS` a longer storm.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panic")]
+#![allow(clippy::print_stdout, reason = "a test that fails tells how it came to that")]
 
 mod built;
 mod client;
@@ -17,6 +18,7 @@ mod storm;
 mod view;
 mod world;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
@@ -40,6 +42,32 @@ fn runner(config: Config, number: u8) -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
 }
 
+thread_local! {
+    /// This thread is on its way to the smallest failing case: of those in between nothing is printed.
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Plays a case, and gives the message with which it fails. Other threads' failures are printed meanwhile as ever.
+fn quietly(play: impl FnOnce()) -> Result<(), String> {
+    IS_QUIET.set(true);
+    let played = catch_unwind(AssertUnwindSafe(play));
+    IS_QUIET.set(false);
+    played.map_err(|panic| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().map_or_else(|| "a panic".to_owned(), ToString::to_string),
+    })
+}
+
+/// Has threads that are quiet print no panics.
+fn respect_quiet_threads() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !IS_QUIET.get() {
+            print(panic);
+        }
+    }));
+}
+
 #[test]
 fn every_session_knows_what_is_there() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -57,20 +85,14 @@ fn every_session_knows_what_is_there() {
     let mut runner = runner(config, 0);
     let (mut cases, mut taken) = (0, 0);
     let counts = std::cell::RefCell::new((&mut cases, &mut taken));
-    // Each failing case on the way to the smallest would be told.
-    std::panic::set_hook(Box::new(|_| ()));
+    respect_quiet_threads();
     let result = runner.run(&prop::collection::vec(step::step(), 1..STEPS), |steps| {
         let mut counts = counts.borrow_mut();
         *counts.0 += 1;
         *counts.1 += steps.len();
         let mut world = World::new(addresses, &maildir, *counts.0);
-        let played = catch_unwind(AssertUnwindSafe(|| world.play(&steps)));
-        played.map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            TestCaseError::fail(text.unwrap_or_else(|| "a panic".to_owned()))
-        })
+        quietly(|| world.play(&steps)).map_err(TestCaseError::fail)
     });
-    drop(std::panic::take_hook());
     println!("{taken} steps in {cases} cases");
     if let Err(error) = result {
         panic!("{error}");

@@ -75,6 +75,8 @@ struct Participant {
 }
 
 pub(crate) struct Storm {
+    /// Whose mailbox it is.
+    name: &'static str,
     addresses: [SocketAddr; 2],
     mailbox: String,
     participants: Vec<Participant>,
@@ -127,7 +129,7 @@ impl Storm {
             }
         };
         let participants = KINDS.iter().enumerate().map(participant).collect();
-        Self { addresses, mailbox, participants, common: Mutex::default(), auditor, commands: 0 }
+        Self { name, addresses, mailbox, participants, common: Mutex::default(), auditor, commands: 0 }
     }
 
     /// All at once; then those that left come back, and all must know the same.
@@ -135,7 +137,9 @@ impl Storm {
         let common = &self.common;
         std::thread::scope(|scope| {
             for participant in &mut self.participants {
-                scope.spawn(|| (0..DEEDS).for_each(|_| participant.act(common)));
+                let name = format!("client {} of {}", participant.number, self.name);
+                let act = || (0..DEEDS).for_each(|_| participant.act(common));
+                std::thread::Builder::new().name(name).spawn_scoped(scope, act).unwrap();
             }
         });
         for participant in &mut self.participants {

@@ -172,12 +172,13 @@ impl Seen {
     }
 }
 
-/// Where in a reading another program does something.
+/// When others do something: at the beginning and the end of a reading, and as soon as what changed is shown.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     Begun,
     Ended,
+    Shown,
 }
 
 #[cfg(test)]
@@ -187,11 +188,11 @@ type Meanwhile = Box<dyn FnMut(Moment)>;
 thread_local! {
     /// Names that this thread has read in folders, by which tests see what a change costs.
     pub(crate) static FILES_READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-    /// What another program does at each reading of this thread.
+    /// What others do at such moments of this thread.
     pub(crate) static MEANWHILE: std::cell::RefCell<Option<Meanwhile>> = const { std::cell::RefCell::new(None) };
 }
 
 #[cfg(test)]
-fn meanwhile(moment: Moment) {
+pub(super) fn meanwhile(moment: Moment) {
     MEANWHILE.with_borrow_mut(|act| act.iter_mut().for_each(|act| act(moment)));
 }

@@ -336,3 +336,27 @@ fn a_process_that_starts_when_the_index_was_just_removed_takes_nothing_from_its_
     assert_eq!(mailbox.sync().unwrap().uids().to_vec(), started.sync().unwrap().uids().to_vec());
     assert_eq!(mailbox.snapshot().len(), 4);
 }
+
+/// Another session may look at any moment while one finds a change, and takes what is shown for all there is once nothing seems to differ.
+#[test]
+fn what_another_process_changed_is_shown_before_the_mailbox_counts_as_quiet() {
+    let dir = fast_dir();
+    let (_store, mailbox) = three_messages(dir.path());
+    let other = Store::open(dir.path()).unwrap();
+    inbox(&other).store(&[uid(2)], &FlagChange::Add(flags(&[Flag::Flagged]))).unwrap();
+    // Until the folder's time tells of every later change.
+    std::thread::sleep(Duration::from_millis(50));
+    let (looking, moments) = (Arc::clone(&mailbox), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let seen = Arc::clone(&moments);
+    let look = move |_, moment| {
+        if moment == Moment::Shown {
+            seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(!looking.is_quiet() || flags_of(&looking, 1) == "\\Flagged");
+        }
+    };
+    beside(look, || mailbox.sync().unwrap());
+    assert_eq!(
+        (moments.load(std::sync::atomic::Ordering::Relaxed), flags_of(&mailbox, 1)),
+        (1, "\\Flagged".into())
+    );
+}

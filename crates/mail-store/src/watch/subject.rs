@@ -66,11 +66,12 @@ impl Subject {
         }
     }
 
-    /// Wakes who waits on a mailbox of which only that changed what another than its owner has seen, or may do.
-    pub(super) fn wake(&self) {
+    /// Wakes who waits on a mailbox of which only that changed what another than its owner has seen or, if `is_of_rights`, what anybody
+    /// may do.
+    pub(super) fn wake(&self, is_of_rights: bool) {
         match self {
             Self::Mailbox(mailbox) => mailbox.upgrade().into_iter().for_each(|mailbox| mailbox.wake_all()),
-            Self::Folder(folder) if folder.is_others => folder.tell(),
+            Self::Folder(folder) if folder.is_others || is_of_rights => folder.tell(),
             Self::Folder(_) | Self::Names(_) | Self::Shared(_) => {}
         }
     }
