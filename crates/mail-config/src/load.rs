@@ -92,6 +92,12 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
         ..Config::new(hostname?, data_dir)
     };
     listener::check_together(&config, source);
+    if !config.queue.verp.is_empty() && config.smtp.recipient_delimiter.is_none() {
+        source.report(
+            None,
+            "queue.verp needs smtp.recipient_delimiter, behind which its return addresses name the recipient",
+        );
+    }
     Some(config)
 }
 

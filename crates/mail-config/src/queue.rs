@@ -30,6 +30,8 @@ pub struct QueueConfig {
     pub bulk: Vec<AddressPattern>,
     /// Recipients elsewhere that an account has in an hour at most before its mail is bulk mail; 0 for any number.
     pub bulk_recipients: u32,
+    /// Whose mail (reverse paths, in lower case) has a return address of its own for each recipient (VERP).
+    pub verp: Vec<AddressPattern>,
     /// `[[queue.rates]]`
     pub rates: Vec<QueueRate>,
     /// `[queue.suppression]`
@@ -122,6 +124,7 @@ impl Default for QueueConfig {
             max_per_destination: 20,
             bulk: Vec::new(),
             bulk_recipients: 500,
+            verp: Vec::new(),
             rates: Vec::new(),
             suppression: SuppressionConfig::default(),
         }
@@ -139,8 +142,9 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> QueueConfig {
         language: language(reader, standard.language),
         max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),
         max_per_destination: reader.number("max_per_destination", 1, standard.max_per_destination),
-        bulk: bulk(reader),
+        bulk: patterns(reader, "bulk"),
         bulk_recipients: reader.number("bulk_recipients", 0, standard.bulk_recipients),
+        verp: patterns(reader, "verp"),
         rates: reader.tables("rates", rate).unwrap_or_default(),
         suppression: reader.table("suppression", suppression),
     };
@@ -160,10 +164,10 @@ fn suppression(reader: &mut Reader<'_, '_>) -> SuppressionConfig {
     }
 }
 
-fn bulk(reader: &mut Reader<'_, '_>) -> Vec<AddressPattern> {
-    let expected = "an account such as \"news@example.org\", or \"@example.org\" for all of a domain";
+fn patterns(reader: &mut Reader<'_, '_>, key: &'static str) -> Vec<AddressPattern> {
+    let expected = "an address such as \"news@example.org\", or \"@example.org\" for all of a domain";
     let pattern = |text: &str| text.parse::<AddressPattern>().ok().map(|it| it.to_lowercase());
-    reader.list("bulk", expected, pattern).unwrap_or_default()
+    reader.list(key, expected, pattern).unwrap_or_default()
 }
 
 fn rate(reader: &mut Reader<'_, '_>) -> Option<QueueRate> {

@@ -175,7 +175,8 @@ fn the_reference_config_shows_every_default() {
     assert_eq!((without_masks, switched_on.imap.masks.len()), (standard.imap, 1));
     assert_eq!(switched_on.pop3, standard.pop3);
     assert_eq!((switched_on.queue.rates.len(), switched_on.queue.bulk.len()), (1, 1));
-    let without_rates = QueueConfig { rates: Vec::new(), bulk: Vec::new(), ..switched_on.queue.clone() };
+    let (rates, bulk, verp) = (Vec::new(), Vec::new(), Vec::new());
+    let without_rates = QueueConfig { rates, bulk, verp, ..switched_on.queue.clone() };
     assert_eq!(without_rates, standard.queue);
     assert_eq!((as_shipped.metrics, switched_on.metrics.listeners.len()), (standard.metrics, 1));
     assert_eq!(switched_on.limits, standard.limits);
@@ -495,4 +496,11 @@ fn a_proxy_is_no_relay_client() {
     );
     let of = |account: &str| smtp.relay_client_of(&account.parse().unwrap()).map(|it| it.name.as_str());
     assert_eq!([of("crm@a.b"), of("bob@a.b")], [Some("crm"), None]);
+}
+
+#[test]
+fn return_addresses_for_each_recipient_need_a_delimiter() {
+    let text = "hostname = \"a.b\"\n[smtp]\nrecipient_delimiter = \"\"\n[queue]\nverp = [\"news@a.b\"]\n";
+    assert!(mistakes(text).contains("queue.verp needs smtp.recipient_delimiter"));
+    assert_eq!(mistakes(&text.replace("\"\"", "\"-\"")), "");
 }

@@ -16,6 +16,7 @@ pub mod sasl;
 mod scram;
 mod send_rights;
 mod srs;
+mod verp;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub use resolve::{Forward, Reached, Resolution, Sender, Standing, Through};
 pub use scram::ScramClaim;
 use scram::ScramKeys;
 pub use srs::{Returned, Srs, SrsError};
+pub use verp::Verp;
 
 /// Addresses that one alias may lead to, those on the way counted.
 const MAX_REACHED: usize = 1000;

@@ -132,14 +132,14 @@ impl Srs {
     }
 
     /// The hash of the first key.
-    fn hash(&self, tag: &str, signed: &str) -> Option<String> {
+    pub(crate) fn hash(&self, tag: &str, signed: &str) -> Option<String> {
         let hash = mac(self.keys.first()?, tag, signed)?.finalize().into_bytes();
         let octets = hash.iter().take(HASH).fold(0, |number, octet| number << 8 | u64::from(*octet));
         Some(letters(octets, HASH * 8 / 5))
     }
 
     /// True if it is the hash of one of the keys.
-    fn is_hash(&self, tag: &str, signed: &str, hash: &str) -> bool {
+    pub(crate) fn is_hash(&self, tag: &str, signed: &str, hash: &str) -> bool {
         let octets = number(hash).filter(|_| hash.len() == HASH * 8 / 5).unwrap_or(u64::MAX).to_be_bytes();
         let octets = octets.get(octets.len() - HASH..).unwrap_or_default();
         let is_of = |key| mac(key, tag, signed).is_some_and(|mac| mac.verify_truncated_left(octets).is_ok());

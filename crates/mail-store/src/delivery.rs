@@ -130,6 +130,14 @@ impl Delivery {
         &self.tmp.path
     }
 
+    /// The same for reading, wherever it is moved to then. Blocks.
+    ///
+    /// # Errors
+    /// The file can't be opened.
+    pub fn reader(&self) -> std::io::Result<std::fs::File> {
+        std::fs::File::open(&self.tmp.path)
+    }
+
     /// Makes the message durable and visible: fsync, link into each `new/`, flush of the folders.
     /// The results stand in the order of the recipients; where one is `Ok` the message is there for good, where it is an error it
     /// isn't there, or was taken back, so that a sender who tries again doubles nothing (unless the disk refuses that as well).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mail_directory::{Forward, Reached, Through};
+use mail_directory::{Forward, Reached, Through, Verp};
 use mail_dkim::Signers;
 use mail_events::EventLog;
 use mail_types::{Address, Domain, Language, LocalRecipient};
@@ -53,6 +53,8 @@ pub(crate) struct Deliverer {
     pub(crate) suppression: Option<Arc<Suppression>>,
     /// It is obeyed for all mail that is written here.
     pub(crate) suppresses_all: bool,
+    /// Gives recipients return addresses of their own. `None` where nobody's mail has such.
+    pub(crate) verp: Option<Verp>,
 }
 
 /// A recipient's position, and whom it reaches.
@@ -86,11 +88,7 @@ impl Deliverer {
     pub(crate) async fn attempt(self: Arc<Self>, begun: oneshot::Receiver<Begun>) -> bool {
         let trouble = match begun.await {
             Ok(Ok(Some(attempt))) => match Arc::clone(&self).prepared(attempt).await {
-                Ok(mut attempt) => {
-                    let reached = self.send(&mut attempt).await;
-                    self.conclude(attempt).await;
-                    return reached;
-                }
+                Ok(attempt) => return self.carry_out(attempt).await,
                 Err(error) => {
                     error!(%error, "a delivery failed unexpectedly");
                     MAX_TROUBLE
@@ -243,10 +241,45 @@ impl Deliverer {
         recipients.into_iter().map(address).collect()
     }
 
-    /// Sends to the recipients that are elsewhere. False if their destination could not be reached.
-    async fn send(&self, attempt: &mut Attempt) -> bool {
+    /// Sends to the recipients that are elsewhere, and records what came of all. Where recipients have return addresses of their own, what came
+    /// of each is recorded before the next one's turn, so that a crash doubles one message at most. False if their destination could not be
+    /// reached.
+    async fn carry_out(self: Arc<Self>, mut attempt: Attempt) -> bool {
+        let mut parts = self.by_return_address(&mut attempt).into_iter();
+        let mut reached = match parts.next() {
+            Some((sender, positions)) => self.send_from(sender, positions, &mut attempt).await,
+            None => true,
+        };
+        let mut rest = Arc::clone(&self).conclude(attempt).await;
+        for (sender, positions) in parts {
+            let Some(mut attempt) = rest else { break };
+            reached &= self.send_from(sender, positions, &mut attempt).await;
+            rest = Arc::clone(&self).conclude(attempt).await;
+        }
+        reached
+    }
+
+    /// The positions of those elsewhere, by the address that each is sent from.
+    fn by_return_address(&self, attempt: &mut Attempt) -> Vec<(Option<Address>, Vec<usize>)> {
         let positions = std::mem::take(&mut attempt.elsewhere);
-        let Some(file) = attempt.file.as_ref().filter(|_| !positions.is_empty()) else { return true };
+        let (message, mut alike, mut own) = (&attempt.message, Vec::new(), Vec::new());
+        let sender = message.sender.as_ref().filter(|_| message.handling.is_ours).zip(self.verp.as_ref());
+        for position in positions {
+            let recipient = message.recipients.get(position).map(|it| &it.address);
+            match sender.zip(recipient).and_then(|((sender, verp), address)| verp.sender(sender, address)) {
+                Some(sender) => own.push((Some(sender), vec![position])),
+                None => alike.push(position),
+            }
+        }
+        if !alike.is_empty() {
+            own.push((message.sender.clone(), alike));
+        }
+        own
+    }
+
+    /// Sends to these. False if their destination could not be reached.
+    async fn send_from(&self, sender: Option<Address>, positions: Vec<usize>, attempt: &mut Attempt) -> bool {
+        let Some(file) = attempt.file.as_ref() else { return true };
         let message = &attempt.message;
         let recipients = positions
             .iter()
@@ -254,7 +287,7 @@ impl Deliverer {
             .map(|it| Recipient { address: it.address.clone(), parameters: it.parameters.clone() })
             .collect();
         let outgoing = Outgoing {
-            sender: message.sender.clone(),
+            sender,
             recipients,
             size: file.size(),
             smtputf8: attempt.needs.smtputf8,
@@ -274,6 +307,11 @@ impl Deliverer {
 }
 
 impl Attempt {
+    /// The same, when what came of it so far is recorded.
+    pub(crate) fn recorded(self) -> Self {
+        Self { outcomes: Vec::new(), rest: Vec::new(), forwards: Vec::new(), ..self }
+    }
+
     /// Something is to be done for it that blocks.
     fn is_to_be_prepared(&self) -> bool {
         let is_elsewhere = || !self.elsewhere.is_empty() && self.needs != Needs::default();

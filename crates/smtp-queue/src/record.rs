@@ -26,18 +26,23 @@ const LATE: Status = Status::new(4, 4, 7);
 
 impl Deliverer {
     /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
-    /// be written down.
-    pub(crate) async fn conclude(self: Arc<Self>, attempt: Attempt) {
+    /// be written down. Returns it for what is left to try of it; `None` if the message is gone.
+    pub(crate) async fn conclude(self: Arc<Self>, attempt: Attempt) -> Option<Attempt> {
         let attempt = Arc::new(attempt);
         let mut trouble = TROUBLE;
-        while let Err(error) = self.record(&attempt).await {
-            error!(id = %attempt.message.id, %error, "a delivery can't be recorded");
+        let is_there = loop {
+            match self.record(&attempt).await {
+                Ok(is_there) => break is_there,
+                Err(error) => error!(id = %attempt.message.id, %error, "a delivery can't be recorded"),
+            }
             tokio::time::sleep(trouble).await;
             trouble = trouble.saturating_mul(2).min(MAX_TROUBLE);
-        }
+        };
+        Arc::into_inner(attempt).filter(|_| is_there).map(Attempt::recorded)
     }
 
-    async fn record(self: &Arc<Self>, attempt: &Arc<Attempt>) -> Result<(), QueueError> {
+    /// False if the message is gone.
+    async fn record(self: &Arc<Self>, attempt: &Arc<Attempt>) -> Result<bool, QueueError> {
         let now = Timestamp::now();
         let (mut progress, mut news) = (Vec::new(), Vec::new());
         for (position, outcome) in &attempt.outcomes {
@@ -58,10 +63,13 @@ impl Deliverer {
                 if !attempted.offspring.is_empty() {
                     self.queue.wake();
                 }
+                Ok(true)
             }
-            Recorded::Gone => info!(id = %attempt.message.id, "the message was removed while it was tried"),
+            Recorded::Gone => {
+                info!(id = %attempt.message.id, "the message was removed while it was tried");
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
     /// Has the suppression list know whom mail of ours did not find. A list that fails holds up nothing.

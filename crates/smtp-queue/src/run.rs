@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mail_config::Config;
-use mail_directory::{Directory, Srs};
+use mail_directory::{Directory, Srs, Verp};
 use mail_dkim::{Keys, Signers};
 use mail_events::EventLog;
 use mail_metrics::Metrics;
@@ -134,6 +134,9 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
         list.enabled.then(|| Suppression::open(&config.suppression_file(), list)).transpose()?;
     let (suppression, suppresses_all) = (suppression.map(Arc::new), list.all_mail);
     let tls_reports = TlsReports::of(config);
+    let verp = config.smtp.recipient_delimiter.filter(|_| !config.queue.verp.is_empty());
+    let verp =
+        verp.map(|delimiter| Verp::open(&config.srs_file(), &config.queue.verp, delimiter)).transpose()?;
     let deliverer = Deliverer {
         queue,
         local,
@@ -146,6 +149,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
         tls_reports,
         suppression,
         suppresses_all,
+        verp,
     };
     Ok((deliverer, lock_file))
 }

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use mail_types::{Address, Domain, Language, LocalRecipient};
 use smtp_queue::{Arrival, Body, Envelope, Handling, Queue, QueueError, QueueId, QueueWriter};
 use tracing::{error, warn};
 
+use crate::bounces::Bounces;
 use crate::note::report_of;
 use crate::policy::{Outcome, Verdict};
 use crate::quota::QuotaError;
@@ -34,6 +36,8 @@ pub(crate) struct Destinations {
     pub(crate) language: Language,
     /// Where others' reports go, besides.
     pub(crate) reports: Reports,
+    /// Whose mail came back, by the address to which it did.
+    pub(crate) bounces: Bounces,
     /// Who gets no bulk mail, and what is such.
     pub(crate) suppressed: Suppressed,
 }
@@ -184,6 +188,12 @@ impl Files {
         self.delivery.as_ref().map(Delivery::path)
     }
 
+    /// The same for reading then, whoever has moved it by that time.
+    pub(crate) fn read_delivered(&self) -> Option<fs::File> {
+        let file = self.delivery.as_ref()?.reader();
+        file.inspect_err(|error| warn!(%error, "what is delivered can't be read")).ok()
+    }
+
     /// Makes the message durable for all its recipients, or for none of them, so that a client that tries again doubles
     /// nothing. The names in the queue, as far as it goes there.
     ///
@@ -290,6 +300,7 @@ mod tests {
             hostname,
             language: Language::English,
             reports,
+            bounces: Bounces::default(),
             suppressed: Suppressed::default(),
         }
     }
@@ -323,7 +334,7 @@ mod tests {
     }
 
     fn delivered(folder: &Path, user: &str) -> usize {
-        std::fs::read_dir(folder.join("mail/example.org").join(user).join("Maildir/new")).unwrap().count()
+        fs::read_dir(folder.join("mail/example.org").join(user).join("Maildir/new")).unwrap().count()
     }
 
     #[test]
@@ -345,8 +356,8 @@ mod tests {
             to.store.create_account(&account.parse().unwrap()).unwrap();
         }
         let new = folder.path().join("mail/example.org/bob/Maildir/new");
-        std::fs::remove_dir(&new).unwrap();
-        std::fs::write(&new, "in the way").unwrap();
+        fs::remove_dir(&new).unwrap();
+        fs::write(&new, "in the way").unwrap();
         assert!(send(&to, &["alice@example.org", "bob@example.org", "carol@example.org"]).is_err());
         let [alice, carol] = ["alice", "carol"].map(|user| delivered(folder.path(), user));
         assert_eq!((alice, carol), (0, 0), "a client that tries again would double it");

@@ -3,6 +3,7 @@ mod filtered;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use smtp_proto::{Body, Reply};
 use smtp_queue::QueueId;
 use tracing::{Span, error};
 
+use crate::bounces::Bounce;
 use crate::files::{Destinations, FileError, Files, Nature};
 use crate::header::{HeaderFilter, Seen};
 use crate::milter::Body as MessageBody;
@@ -373,10 +375,14 @@ impl Incoming {
         let body = found.max(self.transaction.parameters.body);
         if let Some(mut files) = self.files.take() {
             let copy = files.take_copy();
-            let report = self.keep_report(&files);
+            let (report, bounce) = (self.keep_report(&files), self.bounce(&files));
             let nature = Nature { is_held: self.is_held, is_bulk };
             let queued = files.commit(&self.transaction, body, &self.trace, nature)?;
             report.into_iter().for_each(Kept::read_soon);
+            if let Some(bounce) = bounce {
+                let list = self.to.suppressed.list().map(Arc::as_ref);
+                self.to.bounces.note(bounce, &self.trace.id, list, &self.to.events);
+            }
             self.queue_id = queued.elsewhere;
             save(copy);
             for (onward, id) in self.transaction.forwards.iter().zip(&queued.onward) {
@@ -385,6 +391,13 @@ impl Incoming {
         }
         self.report();
         Ok(())
+    }
+
+    /// The bounce of one recipient's mail, if it is one and no junk.
+    fn bounce(&self, files: &Files) -> Option<Bounce> {
+        let is_junk = self.verdict().is_some_and(|verdict| verdict.outcome == Outcome::Junk);
+        let (sender, recipient) = self.to.bounces.returned(&self.transaction).filter(|_| !is_junk)?;
+        Some(Bounce { sender, recipient, file: files.read_delivered()? })
     }
 
     /// A message to an address for reports is kept to be read as one. What went to Junk is most probably none.

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod blocking;
+mod bounces;
 mod connection;
 mod files;
 mod header;

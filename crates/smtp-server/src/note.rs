@@ -85,7 +85,7 @@ pub(crate) fn span(trace: &Trace, transaction: &Transaction) -> Span {
         "message",
         id = trace.id,
         tls = trace.cipher,
-        account = trace.user(),
+        account = trace.user().map(field::display),
         sender = transaction.sender(),
         recipients = shown(&transaction.recipients),
         // RFC 6710 §4.1 (3).

@@ -8,6 +8,7 @@ use mail_store::Store;
 use server_core::{BoundListener, ServerContext};
 use smtp_queue::Queue;
 
+use crate::bounces::Bounces;
 use crate::connection::{self, Shared};
 use crate::files::Destinations;
 use crate::policy::Verdicts;
@@ -49,6 +50,7 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
         hostname: config.hostname.clone(),
         language: config.queue.language,
         reports,
+        bounces: Bounces::open(&config)?,
         suppressed,
     };
     Ok(Shared { config, directory, to, verdicts })

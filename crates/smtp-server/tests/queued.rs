@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail_config::{Config, Listener, RelayClient, RelayOrigin, SmtpRole, TlsMode};
-use mail_directory::Directory;
+use mail_directory::{Directory, Verp};
 use mail_events::{By, Reader, ReportFilter};
 use mail_types::Secret;
 use server_core::{Drain, Limits, ServerContext, bind};
@@ -335,4 +335,60 @@ fn what_goes_to_many_in_a_short_time_is_bulk_mail() {
     codes(server.submission, &format!("{LOGIN}{mails}"));
     let is_bulk: Vec<bool> = queue.list(None, 10).unwrap().iter().map(|it| it.handling.is_bulk).collect();
     assert_eq!(is_bulk, [false, false, true], "those here don't count");
+}
+
+/// RFC 3464, and what a bounce comes to: a return address that says for whom it is (VERP).
+#[test]
+fn a_bounce_to_an_address_of_one_recipient_is_counted_for_it() {
+    let server = server_with(|config| {
+        config.queue.verp = vec!["@example.org".parse().unwrap()];
+        config.queue.suppression.bounces = 1;
+    });
+    let key = server.folder.path().join("srs.key");
+    let started = std::time::Instant::now();
+    while !key.exists() {
+        assert!(started.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let verp = Verp::open(&key, &["@example.org".parse().unwrap()], '+').unwrap();
+    let own = |recipient: &str| {
+        verp.sender(&"bob@example.org".parse().unwrap(), &recipient.parse().unwrap()).unwrap().to_string()
+    };
+    let bounce = |from: &str, to: &str, status: &str, said: &str| {
+        let report = format!(
+            "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n\
+             --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.d.org\r\n\r\n\
+             Final-Recipient: rfc822; x@d.org\r\nAction: failed\r\nStatus: {status}\r\nDiagnostic-Code: smtp; {said}\r\n--b--\r\n"
+        );
+        let mail = format!("EHLO x\r\nMAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n{report}.\r\n");
+        assert_eq!(codes(server.mx, &mail).get(1..6).unwrap(), ["250", "250", "250", "354", "250"], "{to}");
+    };
+    let gone = ("5.1.1", "550 5.1.1 user unknown");
+    bounce("", &own("gone@d.org"), gone.0, gone.1);
+    bounce("", &own("full@d.org"), "5.2.2", "552 5.2.2 over quota");
+    // Not from nobody, and not an address that we have made.
+    bounce("eve@evil.test", &own("said@d.org"), gone.0, gone.1);
+    bounce("", &own("made@d.org").replace("made", "mad3"), gone.0, gone.1);
+    bounce("", "bob+forged=d.org=aaaaaaaa@example.org", gone.0, gone.1);
+    let new = server.folder.path().join("mail/example.org/bob/Maildir/new");
+    assert_eq!(std::fs::read_dir(new).unwrap().count(), 5, "all are delivered to who sent them");
+    let list =
+        Suppression::open(&server.folder.path().join("suppression.sqlite"), &Default::default()).unwrap();
+    let listed = list.list(jiff::Timestamp::now()).unwrap();
+    assert_eq!(listed.iter().map(|it| it.address.as_str()).collect::<Vec<_>>(), ["gone@d.org"]);
+    let bounced = || {
+        let reader = Reader::open(&server.folder.path().join("events")).unwrap();
+        let filter = ReportFilter { sender: "bob@example.org".parse().ok(), ..ReportFilter::default() };
+        let report = reader.report(By::Reason, &filter, &jiff::tz::TimeZone::UTC).unwrap();
+        report
+            .lines
+            .iter()
+            .map(|it| (it.name.clone().unwrap_or_default(), it.figures.bounced))
+            .collect::<Vec<_>>()
+    };
+    while bounced().len() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", bounced());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(bounced().iter().all(|(_, count)| *count == 1), "{:?}", bounced());
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mail_config::QueueRate;
+use mail_directory::Verp;
 use smtp_queue::{Handling, Requests, Suppression};
 
 use crate::direct::direct;
@@ -161,6 +162,35 @@ async fn who_is_not_there_gets_no_more_bulk_mail() {
     send(true);
     bounced(1).await;
     assert!(!peer.next().await.text.contains("suppression"));
+    host.wait_until_empty().await;
+    running.stop().await;
+}
+
+/// VERP: whatever comes back says for whom it is; what came of each is written down before the next one's turn.
+#[tokio::test]
+async fn each_recipient_gets_mail_from_a_return_address_of_its_own_where_that_is_wanted() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.verp = vec!["news@example.org".parse().unwrap()];
+    let running = host.run();
+    let ours = Handling { is_ours: true, ..Handling::default() };
+    let recipients = ["a@x.test", "b+c@x.test", "d@y.test"];
+    let mut from = std::collections::BTreeMap::new();
+    host.add_handled(Some("news@example.org"), &recipients, Requests::default(), ours);
+    for _ in recipients {
+        let received = peer.next().await;
+        from.insert(received.to.concat(), received.from);
+    }
+    let verp = Verp::open(&host.config.srs_file(), &host.config.queue.verp, '+').unwrap();
+    for recipient in recipients {
+        let from = address(from.get(recipient).unwrap());
+        assert_eq!(verp.returned(&from), Some((address("news@example.org"), address(recipient))));
+    }
+    // Of who does not ask for it, and of others' mail that goes on, all get it in one transaction.
+    host.add_handled(Some("alice@example.org"), &recipients, Requests::default(), ours);
+    assert_eq!(peer.next().await.from, "alice@example.org");
+    host.add(Some("news@example.org"), &recipients);
+    assert_eq!(peer.next().await.to.len(), 3);
     host.wait_until_empty().await;
     running.stop().await;
 }
