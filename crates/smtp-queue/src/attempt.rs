@@ -84,7 +84,7 @@ pub(crate) struct Attempt {
 }
 
 impl Deliverer {
-    /// Tries what was begun, and records what came of it. False if its destination could not be reached.
+    /// Tries what was begun, and records what came of it. False if its destination could not be reached, or was lost on the way.
     pub(crate) async fn attempt(self: Arc<Self>, begun: oneshot::Receiver<Begun>) -> bool {
         let trouble = match begun.await {
             Ok(Ok(Some(attempt))) => match Arc::clone(&self).prepared(attempt).await {
@@ -277,7 +277,7 @@ impl Deliverer {
         own
     }
 
-    /// Sends to these. False if their destination could not be reached.
+    /// Sends to these. False if their destination could not be reached, or was lost on the way.
     async fn send_from(&self, sender: Option<Address>, positions: Vec<usize>, attempt: &mut Attempt) -> bool {
         let Some(file) = attempt.file.as_ref() else { return true };
         let message = &attempt.message;
@@ -301,8 +301,9 @@ impl Deliverer {
         let due =
             positions.iter().filter_map(|position| message.recipients.get(*position)?.next_attempt).max();
         let sent = self.relay.send(&attempt.destination, &outgoing, file, due.unwrap_or_default()).await;
+        let is_lost = sent.outcomes.iter().any(Outcome::is_lost);
         attempt.outcomes.extend(positions.into_iter().zip(sent.outcomes));
-        sent.reached
+        sent.reached && !is_lost
     }
 }
 

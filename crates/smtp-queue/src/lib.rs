@@ -6,6 +6,7 @@
 //! A message is queued when its row is committed, and its file is durable before that: so a row never lacks its file, and
 //! a file without a row is the rest of an interrupted step, which the deliverer sweeps away.
 
+mod agenda;
 mod aggregate;
 mod arrival;
 mod attempt;

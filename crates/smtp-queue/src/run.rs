@@ -1,6 +1,6 @@
 //! The queue process: one per queue, it finds what is due and has it tried.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -19,17 +19,14 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet, spawn_blocking};
 use tracing::{Instrument as _, error, info, info_span};
 
+use crate::agenda::{Agenda, Found, Prospect, until};
 use crate::aggregate::Aggregate;
 use crate::attempt::{Begun, Deliverer};
 use crate::client::{NO_ROUTE, Relay};
-use crate::destinations::Destinations;
 use crate::local::Local;
-use crate::pick::{Key, Lane, Picker, Piece, Seen, in_turn};
-use crate::rates::Rates;
+use crate::pick::{Key, Piece};
 use crate::reputation::Reputation;
-use crate::routes::Destination;
 use crate::schedule::Schedule;
-use crate::slots::Slots;
 use crate::tls_reports::TlsReports;
 use crate::wakeup::Wakeup;
 use crate::{Queue, QueueError, Suppression, figures};
@@ -46,10 +43,6 @@ const SETTLED: Duration = Duration::from_secs(60);
 const WRITE: Duration = Duration::from_secs(10);
 /// How often a waiting process asks whether the one before it has ended.
 const LOCK_POLL: Duration = Duration::from_millis(100);
-/// How often a look goes through all that is due, should a message have come into sight late, or the clock have been set back.
-const LOOK_ANEW: Duration = Duration::from_secs(60);
-/// While there is work, the next look waits for so many times what the last one took.
-const LOOKING: u32 = 9;
 
 /// Delivers what is queued until the context drains; then finishes what is in flight, within the deadline.
 ///
@@ -71,16 +64,7 @@ pub async fn run(
         wakeup: Wakeup::new(&deliverer.queue.wakeup_path()),
         deliverer: Arc::new(deliverer),
         jobs: JoinSet::new(),
-        slots: Slots::new(context.config.queue.max_concurrent),
-        ready: VecDeque::new(),
-        seen: (Seen::new(), Instant::now()),
-        left: HashSet::new(),
-        look: true,
-        look_at: Instant::now(),
-        next: None,
-        destinations: Destinations::new(context.config.queue.max_per_destination),
-        rates: Rates::default(),
-        allowed: None,
+        agenda: Agenda::new(&context.config.queue, Instant::now()),
         swept: None,
         tidied: Instant::now(),
         renew: Instant::now() + SETTLED,
@@ -176,18 +160,6 @@ async fn lock(path: PathBuf, drain: &Drain) -> Result<Option<File>, QueueError> 
     }
 }
 
-/// What a look at the queue found.
-struct Found {
-    pieces: Vec<Piece>,
-    /// Those of them for which there is room, read already.
-    begun: HashMap<Key, Begun>,
-    seen: Seen,
-    left: HashSet<Lane>,
-    /// There may be more.
-    is_cut: bool,
-    next: Option<Timestamp>,
-}
-
 impl Deliverer {
     /// Writes down what was seen of mail hosts. Blocks.
     fn write_results(&self) {
@@ -204,48 +176,19 @@ impl Deliverer {
         }
     }
 
-    /// Looks for what is due, and neither `busy` nor `waiting`. Blocks.
-    fn find_due(
-        &self,
-        busy: HashSet<Key>,
-        waiting: &[Piece],
-        known: (Seen, HashSet<Lane>),
-        mut room: Room,
-    ) -> Result<Found, QueueError> {
+    /// Looks for what is due, and reads of it what there is room for. Blocks.
+    fn find_due(&self, mut prospect: Prospect) -> Result<(Found, HashMap<Key, Begun>), QueueError> {
         let here = self.local.directory.domains().unwrap_or_else(|error| {
             error!(%error, "the directory can't be asked");
             Vec::new()
         });
-        let mut picker = Picker::new(&self.relay.routes, here, busy, waiting, known);
+        let mut picker = prospect.picker(&self.relay.routes, here);
         let now = Timestamp::now();
         let next = self.queue.due(now, |due| picker.offer(due, now))?;
-        let (seen, left) = picker.end(now);
-        let Picker { picked: mut pieces, is_cut, .. } = picker;
-        in_turn(&mut pieces, &room.by_origin);
-        let read = pieces.iter().filter(|piece| room.take(&piece.destination));
+        let found = prospect.found(picker, now, next);
+        let read = found.pieces.iter().filter(|piece| prospect.room.take(&piece.destination));
         let begun = read.map(|piece| (piece.key(), self.begin(piece.clone()))).collect();
-        Ok(Found { pieces, begun, seen, left, is_cut, next })
-    }
-}
-
-/// How much can be started now.
-struct Room {
-    free: usize,
-    destinations: Destinations,
-    /// How many deliveries each origin has.
-    by_origin: HashMap<Arc<str>, usize>,
-}
-
-impl Room {
-    /// True if a delivery to there can be started, which it is; what a schedule may hold back is not.
-    fn take(&mut self, destination: &Destination) -> bool {
-        let is_free =
-            self.free > 0 && destination.rates.is_empty() && self.destinations.has_room(destination);
-        if is_free {
-            self.free -= 1;
-            self.destinations.begin(destination);
-        }
-        is_free
+        Ok((found, begun))
     }
 }
 
@@ -254,24 +197,7 @@ struct Runner {
     wakeup: Wakeup,
     /// Each tells whether its destination was reached.
     jobs: JoinSet<bool>,
-    /// What is under way.
-    slots: Slots,
-    /// What is due, found at the last look.
-    ready: VecDeque<Piece>,
-    /// What looks have seen, and since when.
-    seen: (Seen, Instant),
-    /// Of which the last look left more than it took.
-    left: HashSet<Lane>,
-    /// There may be something new.
-    look: bool,
-    /// Not before, as long as there is work.
-    look_at: Instant,
-    /// When something will be due.
-    next: Option<Timestamp>,
-    destinations: Destinations,
-    rates: Rates,
-    /// When a schedule allows something that waits.
-    allowed: Option<Timestamp>,
+    agenda: Agenda<Id>,
     swept: Option<Instant>,
     tidied: Instant,
     /// When policies are to be renewed, and reports to be sent.
@@ -302,49 +228,37 @@ impl Runner {
             self.sweep().await;
             self.close_idle().await;
             self.start_due().await;
-            let next = self.next.map_or(Duration::MAX, until).min(self.wakeup.patience());
-            let (is_free, patience) = (self.is_free(), self.patience());
+            let (now, at) = (Timestamp::now(), Instant::now());
+            let next = self.agenda.next().map_or(Duration::MAX, |next| until(next, now));
+            let next = next.min(self.wakeup.patience());
+            let (is_free, patience) = (self.agenda.is_free(at), self.patience(now, at));
             tokio::select! {
                 () = drain.begun() => {}
                 Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.all_ended(ended),
-                () = self.wakeup.changed(), if is_free => self.look = true,
-                () = tokio::time::sleep(next), if is_free => self.look = true,
+                () = self.wakeup.changed(), if is_free => self.agenda.look(),
+                () = tokio::time::sleep(next), if is_free => self.agenda.look(),
                 () = tokio::time::sleep(patience) => {}
             }
         }
     }
 
-    fn is_free(&self) -> bool {
-        self.slots.are_free(Instant::now())
-    }
-
-    /// Until something that waits may begin, though nothing ends: a schedule allows it, or what hangs leaves room.
-    fn patience(&self) -> Duration {
-        let allowed = self.allowed.map_or(Duration::MAX, until);
-        let room =
-            if self.ready.is_empty() && !self.look { None } else { self.slots.next_free(Instant::now()) };
-        let look = if self.look && self.is_free() {
-            self.look_at.saturating_duration_since(Instant::now())
-        } else {
-            Duration::MAX
-        };
-        allowed.min(look).min(room.unwrap_or(Duration::MAX))
+    /// Until something is to be done though nothing happens.
+    fn patience(&self, now: Timestamp, at: Instant) -> Duration {
+        let patience = self.agenda.patience(now, at);
+        // The more there are that hang, the shorter is the time of all.
+        if self.agenda.haste() < Duration::MAX { patience.min(TIDY) } else { patience }
     }
 
     /// Starts attempts at what is due, as far as there is room.
     async fn start_due(&mut self) {
         // What is found may go before what waits already.
-        if !self.look || !self.may_look() {
+        if !self.agenda.is_to_look(Instant::now()) {
             self.start_ready();
         }
-        while self.is_free() && self.may_look() && std::mem::take(&mut self.look) {
+        while self.agenda.is_free(Instant::now()) && self.agenda.is_to_look(Instant::now()) {
             let begun = self.find_due().await;
             self.start_ready_with(begun);
         }
-    }
-
-    fn may_look(&self) -> bool {
-        self.ready.is_empty() || Instant::now() >= self.look_at
     }
 
     fn start_ready(&mut self) {
@@ -353,18 +267,12 @@ impl Runner {
 
     /// Starts what there is room for; `begun` is what was read already.
     fn start_ready_with(&mut self, mut begun: HashMap<Key, Begun>) {
-        let (mut started, now) = (Vec::new(), Timestamp::now());
-        self.allowed = None;
-        for _ in 0..self.ready.len() {
-            let Some(piece) = self.ready.pop_front() else { break };
-            if self.is_free() && self.may_begin(&piece, now) {
-                let reader = self.start_attempt(piece.clone(), now);
-                match begun.remove(&piece.key()) {
-                    Some(begun) => drop(reader.send(begun)),
-                    None => started.push((piece, reader)),
-                }
-            } else {
-                self.ready.push_back(piece);
+        let mut started = Vec::new();
+        for piece in self.agenda.take_ready(&self.deliverer.relay.routes, Timestamp::now(), Instant::now()) {
+            let reader = self.start_attempt(piece.clone());
+            match begun.remove(&piece.key()) {
+                Some(begun) => drop(reader.send(begun)),
+                None => started.push((piece, reader)),
             }
         }
         if !started.is_empty() {
@@ -376,54 +284,32 @@ impl Runner {
         }
     }
 
-    fn may_begin(&mut self, piece: &Piece, now: Timestamp) -> bool {
-        if !self.destinations.has_room(&piece.destination) {
-            return false;
-        }
-        let Some(moment) = self.rates.not_before(&piece.destination, &self.deliverer.relay.routes, now)
-        else {
-            return true;
-        };
-        self.allowed = Some(self.allowed.map_or(moment, |allowed| allowed.min(moment)));
-        false
-    }
-
     async fn find_due(&mut self) -> HashMap<Key, Begun> {
-        let deliverer = Arc::clone(&self.deliverer);
-        let waiting: Vec<Piece> = self.ready.iter().cloned().collect();
-        self.next = None;
-        let busy = self.slots.pieces().chain(&waiting).map(Piece::key).collect();
-        let (free, by_origin) = (self.slots.free(Instant::now()), self.slots.by_origin());
-        let room = Room { free, destinations: self.destinations.clone(), by_origin };
-        if self.seen.1.elapsed() >= LOOK_ANEW {
-            self.seen = (Seen::new(), Instant::now());
-        }
-        let (known, began) = ((std::mem::take(&mut self.seen.0), self.left.clone()), Instant::now());
-        let found = spawn_blocking(move || deliverer.find_due(busy, &waiting, known, room)).await;
-        self.look_at = Instant::now() + began.elapsed() * LOOKING;
-        match found {
-            Ok(Ok(found)) => {
-                self.ready.extend(found.pieces);
-                in_turn(self.ready.make_contiguous(), &self.slots.by_origin());
-                (self.left, self.next, self.look) = (found.left, found.next, found.is_cut);
-                self.seen.0 = found.seen;
-                return found.begun;
+        let (deliverer, began) = (Arc::clone(&self.deliverer), Instant::now());
+        let prospect = self.agenda.prospect(began);
+        let found = match spawn_blocking(move || deliverer.find_due(prospect)).await {
+            Ok(Ok(found)) => Some(found),
+            Ok(Err(error)) => {
+                error!(%error, "the queue can't be read");
+                None
             }
-            Ok(Err(error)) => error!(%error, "the queue can't be read"),
-            Err(error) => error!(%error, "reading the queue failed unexpectedly"),
-        }
-        HashMap::new()
+            Err(error) => {
+                error!(%error, "reading the queue failed unexpectedly");
+                None
+            }
+        };
+        let (found, begun) = found.unzip();
+        self.agenda.found(found, began.elapsed(), Instant::now());
+        begun.unwrap_or_default()
     }
 
     /// The attempt waits for what it is to try.
-    fn start_attempt(&mut self, piece: Piece, now: Timestamp) -> oneshot::Sender<Begun> {
-        self.destinations.begin(&piece.destination);
-        self.rates.begin(&piece.destination, &self.deliverer.relay.routes, piece.recipients, now);
+    fn start_attempt(&mut self, piece: Piece) -> oneshot::Sender<Begun> {
         let span = info_span!("queue", id = %piece.id);
         let (reader, begun) = oneshot::channel();
         let attempt = Arc::clone(&self.deliverer).attempt(begun);
         let job = self.jobs.spawn(attempt.instrument(span));
-        self.slots.begin(job.id(), piece, Instant::now());
+        self.agenda.begin(job.id(), piece, Instant::now());
         reader
     }
 
@@ -432,12 +318,7 @@ impl Runner {
             error!(%error, "a delivery ended unexpectedly");
             (error.id(), false)
         });
-        let Some(piece) = self.slots.end(job) else { return };
-        self.destinations.end(&piece.destination, reached);
-        self.rates.end(&piece.destination);
-        // More is known to be due there, once what was found is used up.
-        let lane = piece.lane();
-        self.look |= self.left.contains(&lane) && self.ready.iter().all(|piece| piece.lane() != lane);
+        self.agenda.end(&job, reached, Instant::now());
     }
 
     /// As [`Self::ended`], with all that ended by now: those that follow them start together.
@@ -467,6 +348,7 @@ impl Runner {
     async fn close_idle(&mut self) {
         if self.tidied.elapsed() >= TIDY {
             self.tidied = Instant::now();
+            self.deliverer.relay.haste.set(self.agenda.haste());
             let deliverer = Arc::clone(&self.deliverer);
             tokio::spawn(async move { deliverer.relay.close_idle(false).await });
             self.tell_operators().await;
@@ -490,7 +372,7 @@ impl Runner {
     async fn tell_operators(&mut self) {
         let relay = &self.deliverer.relay;
         let trouble = relay.trouble().map(|text| ("network".to_owned(), text));
-        let rates = self.rates.notices(&relay.routes, Timestamp::now());
+        let rates = self.agenda.notices(&relay.routes, Timestamp::now());
         let notices: Vec<_> = trouble.into_iter().chain(rates).collect();
         if self.noticed.as_ref() == Some(&notices) {
             return;
@@ -516,8 +398,4 @@ impl Runner {
             error!(%error, "writing what was seen of mail hosts failed unexpectedly");
         }
     }
-}
-
-fn until(moment: Timestamp) -> Duration {
-    Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or_default()
 }

@@ -11,10 +11,11 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::extensions::Extensions;
+use super::haste::{Overdue, Patience};
 use super::outgoing::Outgoing;
 use super::session::{self, NO_TLS, Policy, Session};
 use super::tls::Trust;
-use super::transaction::{self, Awaited, Form, Outcome, Transaction};
+use super::transaction::{self, Awaited, Form, LOST, Outcome, Transaction};
 use crate::message_file::Octets;
 use crate::{Diagnosis, Status};
 
@@ -64,8 +65,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
+    #[error("{0}")]
+    Timeout(#[from] Overdue),
     #[error("the connection was closed")]
     Closed,
     #[error("{0}")]
@@ -136,6 +137,8 @@ pub(crate) struct Connection {
     /// What it should have proved, but need not.
     shortcoming: Option<Failure>,
     timeouts: Timeouts,
+    /// What is left of the delivery's time.
+    patience: Patience,
     /// A transaction was left open.
     open: bool,
 }
@@ -165,7 +168,7 @@ impl Connection {
         policy: Policy,
         implicit: bool,
         trust: Option<&Trust>,
-        timeouts: Timeouts,
+        (timeouts, patience): (Timeouts, Patience),
     ) -> Result<Self, Refusal> {
         let mut connection = Self {
             stream: Box::new(stream),
@@ -179,6 +182,7 @@ impl Connection {
             verified: policy.is_verified(),
             shortcoming: None,
             timeouts,
+            patience,
             open: false,
         };
         match connection.handshake(Session::new(policy, implicit), implicit, trust).await {
@@ -234,8 +238,9 @@ impl Connection {
         }
         let trust = trust.ok_or_else(|| Broken::Tls(io::Error::other("no trust store")))?;
         let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
-        let secured = timeout(self.timeouts.tls, trust.connect(&self.server_name, plain)).await;
-        let secured = secured.map_err(|_| Broken::Tls(io::ErrorKind::TimedOut.into()))?;
+        let handshake = trust.connect(&self.server_name, plain);
+        let secured = self.patience.wait(self.timeouts.tls, handshake).await;
+        let secured = secured.map_err(|it| Broken::Tls(io::Error::new(io::ErrorKind::TimedOut, it)))?;
         let secured = secured.map_err(Broken::Tls)?;
         let judged = trust.judge(&self.demand, &self.server_name, &secured);
         self.stream = Box::new(secured);
@@ -316,7 +321,7 @@ impl Connection {
             match transaction.next() {
                 transaction::Step::Send(lines) => self.write(lines.as_bytes()).await?,
                 transaction::Step::Read(awaited) => {
-                    let reply = self.read(self.patience(awaited)).await?;
+                    let reply = self.read_awaited(awaited).await?;
                     tracing::debug!(?awaited, code = reply.code(), "reply");
                     transaction.replied(&reply);
                 }
@@ -326,12 +331,18 @@ impl Connection {
         }
     }
 
-    const fn patience(&self, awaited: Awaited) -> Duration {
+    async fn read_awaited(&mut self, awaited: Awaited) -> Result<Reply, Broken> {
+        let Timeouts { command, data, end, .. } = self.timeouts;
         match awaited {
-            Awaited::Reset | Awaited::Mail | Awaited::Recipient(_) => self.timeouts.command,
-            Awaited::Data => self.timeouts.data,
-            Awaited::Body => self.timeouts.end,
+            Awaited::Reset | Awaited::Mail | Awaited::Recipient(_) => self.read(command).await,
+            Awaited::Data => self.read(data).await,
+            Awaited::Body => self.patience.clone().wait_long(end, self.read_reply()).await?,
         }
+    }
+
+    /// The connection is used for another delivery.
+    pub(crate) fn renew(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     async fn send_body(&mut self, form: Form, size: u64, file: Option<Octets>) -> Result<(), Broken> {
@@ -383,17 +394,15 @@ impl Connection {
     }
 
     async fn write_block(&mut self, data: &[u8]) -> Result<(), Broken> {
-        let written = timeout(self.timeouts.block, self.stream.write_all(data)).await;
-        Ok(written.map_err(|_| Broken::Timeout(self.timeouts.block))??)
+        Ok(self.patience.wait(self.timeouts.block, self.stream.write_all(data)).await??)
     }
 
     async fn flush(&mut self) -> Result<(), Broken> {
-        let flushed = timeout(self.timeouts.block, self.stream.flush()).await;
-        Ok(flushed.map_err(|_| Broken::Timeout(self.timeouts.block))??)
+        Ok(self.patience.wait(self.timeouts.block, self.stream.flush()).await??)
     }
 
     async fn read(&mut self, patience: Duration) -> Result<Reply, Broken> {
-        timeout(patience, self.read_reply()).await.map_err(|_| Broken::Timeout(patience))?
+        self.patience.clone().wait(patience, self.read_reply()).await?
     }
 
     async fn read_reply(&mut self) -> Result<Reply, Broken> {
@@ -425,7 +434,7 @@ impl Connection {
 
     fn lost(&self, broken: &Broken) -> Diagnosis {
         let status = match broken {
-            Broken::Timeout(_) | Broken::Closed | Broken::Io(_) => Status::new(4, 4, 2),
+            Broken::Timeout(_) | Broken::Closed | Broken::Io(_) => LOST,
             Broken::Reply(_) | Broken::Endless | Broken::Injection => Status::new(4, 5, 0),
             Broken::Tls(_) | Broken::Untrusted(..) => Status::new(4, 7, 5),
             Broken::Message(_) => Status::new(4, 3, 0),

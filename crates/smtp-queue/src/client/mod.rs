@@ -3,6 +3,7 @@
 mod connection;
 mod demands;
 mod extensions;
+mod haste;
 mod outgoing;
 mod pending;
 mod relay;

@@ -16,10 +16,11 @@ use smtp_proto::Body;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use approach::{Waiver, is_insecure};
+use approach::{LOOK_UPS, Waiver, is_insecure};
 
 use super::connection::{Connection, Timeouts};
 use super::demands::Demands;
+use super::haste::{Haste, Patience};
 use super::outgoing::Outgoing;
 use super::pending::Pending;
 use super::silence::Silence;
@@ -77,6 +78,8 @@ pub(crate) struct Relay {
     smarthosts: Vec<Terms>,
     mail_hosts: Terms,
     pub(super) timeouts: Timeouts,
+    /// How long hosts may keep us waiting.
+    pub(crate) haste: Haste,
     idle: Mutex<HashMap<Destination, Vec<Idle>>>,
     /// One at a time.
     conversions: Semaphore,
@@ -98,6 +101,15 @@ struct Terms {
     lmtp: bool,
     /// A socket of this machine, instead of the candidates' addresses.
     socket: Option<PathBuf>,
+}
+
+/// A host that is to be tried for a destination, and how long.
+#[derive(Debug, Clone, Copy)]
+struct Target<'a> {
+    destination: &'a Destination,
+    candidate: &'a Candidate,
+    terms: &'a Terms,
+    patience: &'a Patience,
 }
 
 #[derive(Debug)]
@@ -168,6 +180,7 @@ impl Relay {
             smarthosts,
             mail_hosts,
             timeouts: Timeouts::RFC,
+            haste: Haste::none(),
             idle: Mutex::default(),
             conversions: Semaphore::new(1),
             unreachable: Mutex::default(),
@@ -221,13 +234,13 @@ impl Relay {
     }
 
     async fn send_part(&self, destination: &Destination, outgoing: &Outgoing, message: &MessageFile) -> Sent {
-        let mut pending = Pending::new(outgoing);
+        let (mut pending, patience) = (Pending::new(outgoing), self.haste.begin());
         let used = self.reuse(destination, &mut pending, message).await;
         let (mut sessions, mut reached) = (usize::from(used.is_some()), used.is_some());
         if pending.outgoing().is_none() {
             return Sent { outcomes: pending.finish(), reached };
         }
-        let (terms, candidates) = match self.candidates(destination).await {
+        let (terms, candidates) = match self.candidates_within(&patience, destination).await {
             Ok(found) => found,
             Err(outcome) => {
                 reached |= matches!(outcome, Outcome::Failed(_));
@@ -241,8 +254,11 @@ impl Relay {
         let fresh = candidates.iter().filter(|candidate| Some(candidate.address) != used);
         for candidate in fresh.take(MAX_ADDRESSES) {
             let Some(rest) = pending.outgoing().filter(|_| sessions < MAX_SESSIONS) else { break };
-            let way = (destination, candidate, terms);
-            let Some(idle) = self.approach(way, &mut demands, &mut waiver, &mut pending).await else {
+            let target = Target { destination, candidate, terms, patience: &patience };
+            let Some(idle) = self.approach(target, &mut demands, &mut waiver, &mut pending).await else {
+                if patience.is_over() {
+                    break;
+                }
                 continue;
             };
             reached = true;
@@ -268,12 +284,13 @@ impl Relay {
         let mut unfit = Vec::new();
         let mut used = None;
         while used.is_none() {
-            let Some(idle) = self.take_idle(destination) else { break };
+            let Some(mut idle) = self.take_idle(destination) else { break };
             if idle.connection.tls_obstacle(&outgoing).is_some() {
                 unfit.push(idle);
                 continue;
             }
             let address = idle.address;
+            idle.connection.renew(self.haste.begin());
             let is_used = self.deliver(destination, idle, &outgoing, pending, message).await;
             used = is_used.then_some(address);
         }
@@ -332,6 +349,17 @@ impl Relay {
         let _permit = self.conversions.acquire().await.map_err(io::Error::other)?;
         let message = message.again()?;
         spawn_blocking(move || message.in_seven_bit()).await.map_err(io::Error::other)?
+    }
+
+    async fn candidates_within(
+        &self,
+        patience: &Patience,
+        destination: &Destination,
+    ) -> Result<(&Terms, Vec<Candidate>), Outcome> {
+        patience.wait(LOOK_UPS, self.candidates(destination)).await.unwrap_or_else(|overdue| {
+            let text = format!("the mail hosts can't be looked up: {overdue}");
+            Err(Outcome::Deferred(ours(Status::new(4, 4, 3), text)))
+        })
     }
 
     /// Where to try, in this order, and how to speak there.

@@ -26,6 +26,16 @@ pub(crate) enum Outcome {
     Failed(Diagnosis),
 }
 
+/// RFC 3463 §3.5: bad connection.
+pub(crate) const LOST: Status = Status::new(4, 4, 2);
+
+impl Outcome {
+    /// True if the host fell silent, or closed the connection.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Deferred(diagnosis) if diagnosis.host.is_none() && diagnosis.status == LOST)
+    }
+}
+
 /// How the message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {

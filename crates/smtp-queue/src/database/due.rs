@@ -1,12 +1,12 @@
 //! What is to be tried, as the index has it.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::Database;
 use super::row::{priority, timestamp};
-use crate::QueueError;
 use crate::pick::{Due, Further};
+use crate::{Priority, QueueError};
 
 impl Database {
     /// Shows `offer` each recipient that is to be tried at `now`: the highest priority first, of it the mail of one origin after the other's, and
@@ -35,7 +35,7 @@ impl Database {
 
     /// The next priority and origin of what is to be tried at all.
     fn lane_behind(&self, last: Option<(i64, String)>) -> rusqlite::Result<Option<(i64, String)>> {
-        let lane = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let lane = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let below = last.as_ref().map_or(i64::MAX, |(priority, _)| *priority);
         if let Some((priority, origin)) = last {
             let found = self
@@ -75,24 +75,72 @@ impl Database {
         'passage: loop {
             let mut rows = statement.query(params![number, origin, after])?;
             while let Some(row) = rows.next()? {
-                let moment = timestamp(row, 0)?;
-                if moment > now {
-                    return Ok(Some(moment));
+                let since = timestamp(row, 0)?;
+                if since > now {
+                    return Ok(Some(since));
                 }
-                let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
-                let next_hop = row.get_ref(4)?.as_str_or_null()?;
-                let (message, recipient, sender) = (text(1)?, text(2)?, text(3)?);
-                let due = Due { message, recipient, sender, next_hop, origin, priority };
-                match offer(&due) {
-                    Further::After(seen) if moment <= seen => {
+                match offer(&due(row, (priority, origin), (since, false))?) {
+                    Further::After(seen) if since <= seen => {
                         after = seen.as_millisecond();
                         continue 'passage;
                     }
                     Further::Next | Further::After(_) => {}
-                    Further::NextOrigin => return Ok(None),
+                    Further::Newest => {
+                        self.read_newest_of((priority, origin), now, offer)?;
+                        continue 'passage;
+                    }
+                    Further::Oldest | Further::NextOrigin => return self.next_of((priority, origin), now),
                 }
             }
             return Ok(None);
         }
     }
+
+    /// What is due last of this lane, and then those before it.
+    fn read_newest_of(
+        &self,
+        (priority, origin): (Priority, &str),
+        now: Timestamp,
+        offer: &mut impl FnMut(&Due<'_>) -> Further,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT next_attempt, message, address, sender, next_hop FROM recipient
+             WHERE next_attempt <= ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt DESC",
+        )?;
+        let mut rows = statement.query(params![priority.get(), origin, now.as_millisecond()])?;
+        while let Some(row) = rows.next()? {
+            let since = timestamp(row, 0)?;
+            if offer(&due(row, (priority, origin), (since, true))?) == Further::Oldest {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next one of this lane will be due.
+    fn next_of(
+        &self,
+        (priority, origin): (Priority, &str),
+        now: Timestamp,
+    ) -> rusqlite::Result<Option<Timestamp>> {
+        self.connection
+            .prepare_cached(
+                "SELECT next_attempt FROM recipient
+                 WHERE next_attempt > ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt LIMIT 1",
+            )?
+            .query_row(params![priority.get(), origin, now.as_millisecond()], |row| timestamp(row, 0))
+            .optional()
+    }
+}
+
+/// A row as it is offered.
+fn due<'a>(
+    row: &'a Row<'_>,
+    (priority, origin): (Priority, &'a str),
+    (since, is_newest): (Timestamp, bool),
+) -> rusqlite::Result<Due<'a>> {
+    let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
+    let next_hop = row.get_ref(4)?.as_str_or_null()?;
+    let (message, recipient, sender) = (text(1)?, text(2)?, text(3)?);
+    Ok(Due { message, recipient, sender, next_hop, origin, priority, since, is_newest })
 }

@@ -23,6 +23,7 @@ first.test. MX 10 gone.test.
 first.test. MX 20 one.test.
 first.test. MX 30 two.test.
 null.test. MX 0 .
+*.hanging.test. A 127.0.0.3
 ";
 
 /// A host that delivers straight, and listeners at one, two and three.

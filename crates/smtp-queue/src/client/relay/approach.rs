@@ -1,19 +1,24 @@
 //! Connecting with a host as a message wants it: RFC 8689.
 
+use std::time::Duration;
+
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::{Idle, Relay, Terms};
+use super::{Idle, Relay, Target};
 use crate::client::demands::{Demands, Denied, Requirement};
 use crate::client::outgoing::Outgoing;
 use crate::client::pending::Pending;
-use crate::exchanges::Candidate;
 use crate::message_file::MessageFile;
-use crate::routes::Destination;
 use crate::{Diagnosis, Status};
 
 /// RFC 8689 §4.2.1: encryption needed.
 const ENCRYPTION_NEEDED: Status = Status::new(5, 7, 10);
+
+/// RFC 3463 §3.5: directory server failure.
+const NO_ANSWER: Status = Status::new(4, 4, 3);
+/// For all that is looked up of one host; each look-up has a time of its own.
+pub(super) const LOOK_UPS: Duration = Duration::from_secs(300);
 
 /// Whether a message goes without TLS rather than not at all, looked up in its header when that matters.
 pub(super) struct Waiver<'a> {
@@ -56,17 +61,27 @@ pub(super) fn is_insecure(diagnosis: &Diagnosis) -> bool {
     diagnosis.host.is_none() && [Status::new(4, 7, 5), Status::new(4, 7, 10)].contains(&diagnosis.status)
 }
 
+/// What the host must prove, as far as that can be found out in time.
+async fn required(target: Target<'_>, demands: &mut Demands<'_>) -> Result<Requirement, Denied> {
+    let host = &target.candidate.host;
+    target.patience.wait(LOOK_UPS, demands.on(host)).await.unwrap_or_else(|overdue| {
+        let text = format!("{host}: what it must prove can't be found out: {overdue}");
+        Err(Denied { diagnosis: Diagnosis { status: NO_ANSWER, host: None, text }, is_for_now: true })
+    })
+}
+
 impl Relay {
     /// Connects with a host for a message. `None` if that must not, or can't, go there; `pending` knows why.
     pub(super) async fn approach(
         &self,
-        (destination, candidate, terms): (&Destination, &Candidate, &Terms),
+        target: Target<'_>,
         demands: &mut Demands<'_>,
         waiver: &mut Waiver<'_>,
         pending: &mut Pending<'_>,
     ) -> Option<Idle> {
-        let denied = match demands.on(&candidate.host).await {
-            Ok(requirement) => match self.connect(destination, candidate, terms, requirement).await {
+        let candidate = target.candidate;
+        let denied = match required(target, demands).await {
+            Ok(requirement) => match self.connect(target, requirement).await {
                 Ok(connection) => return Some(Idle::new(connection, candidate.address)),
                 Err(diagnosis) if is_insecure(&diagnosis) => Denied { diagnosis, is_for_now: false },
                 Err(diagnosis) => {
@@ -79,7 +94,7 @@ impl Relay {
         if waiver.is_given().await {
             let why = &denied.diagnosis.text;
             info!(host = candidate.host, why, "the message goes there all the same: TLS-Required: No");
-            let connected = self.connect(destination, candidate, terms, Requirement::default()).await;
+            let connected = self.connect(target, Requirement::default()).await;
             return match connected {
                 Ok(connection) => {
                     Some(Idle { serves_all: false, ..Idle::new(connection, candidate.address) })

@@ -2,17 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mail_config::{RelaySource, RelayTls};
 use mail_trust::{Applied, Failed};
 use mail_types::Domain;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
-use tokio::time::timeout;
 
-use super::{Relay, Terms, ours};
+use super::{Relay, Target, Terms, ours};
 use crate::client::connection::{Connection, Refusal};
 use crate::client::demands::Requirement;
+use crate::client::haste::Patience;
 use crate::client::session::Policy;
 use crate::client::silence::Silence;
 use crate::client::transaction::Outcome;
@@ -46,18 +46,16 @@ impl Relay {
 
     pub(super) async fn connect(
         &self,
-        destination: &Destination,
-        candidate: &Candidate,
-        terms: &Terms,
+        target: Target<'_>,
         requirement: Requirement,
     ) -> Result<Connection, Diagnosis> {
+        let Target { candidate, terms, .. } = target;
         let is_enforced = requirement.demand.is_enforced();
         let tls = if is_enforced { RelayTls::Required } else { terms.tls };
-        match self.connect_with(destination, candidate, terms, (tls, requirement)).await {
+        match self.connect_with(target, (tls, requirement)).await {
             Err(refusal) if refusal.tls_failed && terms.may_fall_back() && !is_enforced => {
                 tracing::info!(host = candidate.host, why = %refusal.diagnosis, "without TLS");
-                self.connect_with(destination, candidate, terms, (RelayTls::None, Requirement::default()))
-                    .await
+                self.connect_with(target, (RelayTls::None, Requirement::default())).await
             }
             result => result,
         }
@@ -66,11 +64,10 @@ impl Relay {
 
     async fn connect_with(
         &self,
-        destination: &Destination,
-        candidate: &Candidate,
-        terms: &Terms,
+        target: Target<'_>,
         (tls, requirement): (RelayTls, Requirement),
     ) -> Result<Connection, Refusal> {
+        let Target { destination, candidate, terms, patience } = target;
         let Requirement { demand, applied } = requirement;
         let Candidate { host, address } = candidate;
         let source = self.source(destination);
@@ -88,24 +85,26 @@ impl Relay {
         };
         let (implicit, trust) = (tls == RelayTls::Implicit, terms.trust.as_ref());
         if let Some(path) = &terms.socket {
-            let connected = within(self.timeouts.connect, UnixStream::connect(path)).await;
+            let connected = within(patience, self.timeouts.connect, UnixStream::connect(path)).await;
             let stream = connected.map_err(|error| unconnected(&format!("{host}: {error}")))?;
-            return Connection::start(stream, policy, implicit, trust, self.timeouts).await;
+            return Connection::start(stream, policy, implicit, trust, (self.timeouts, patience.clone()))
+                .await;
         }
         let from = source.and_then(|it| it.address_to(address.ip().to_canonical()));
-        let connected = within(self.timeouts.connect, connect_from(from, *address)).await;
+        let connected = within(patience, self.timeouts.connect, connect_from(from, *address)).await;
         let stream = connected.map_err(|error| {
             let text = format!("{}: can't connect to {address}: {error}", terms.shown(candidate));
-            let advice = self.note_failure(destination, &error).map(|it| format!("; {it}"));
+            let advice = self.note_failure(target, &error).map(|it| format!("; {it}"));
             unconnected(&format!("{text}{}", advice.unwrap_or_default()))
         })?;
-        self.note_answer(destination);
+        self.note_answer(target);
         // Commands are written whole; none must wait for the reply to the one before.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
         let local = stream.local_addr().ok().map(|it| it.ip());
-        let started = Connection::start(stream, policy, implicit, trust, self.timeouts).await;
+        let started =
+            Connection::start(stream, policy, implicit, trust, (self.timeouts, patience.clone())).await;
         if let (Some(applied), Way::MailHosts(domain)) = (applied, &destination.way) {
             self.note_security(domain, applied, candidate, local, &started);
         }
@@ -134,20 +133,23 @@ impl Relay {
     }
 
     /// Notes that a mail host could not be connected to; what to do if none can.
-    fn note_failure(&self, destination: &Destination, error: &io::Error) -> Option<String> {
-        let Way::MailHosts(domain) = &destination.way else { return None };
+    fn note_failure(&self, target: Target<'_>, error: &io::Error) -> Option<String> {
+        let Way::MailHosts(domain) = &target.destination.way else { return None };
         if error.kind() != io::ErrorKind::TimedOut {
             return None;
         }
         let mut silence = self.silence();
-        if silence.timed_out(domain) {
+        if silence.timed_out(domain, target.candidate.address.ip(), Instant::now()) {
             tracing::warn!(advice = silence.advice(), "no mail host answers");
         }
         silence.advice()
     }
 
-    fn note_answer(&self, destination: &Destination) {
-        if matches!(destination.way, Way::MailHosts(_)) && self.silence().answered() {
+    fn note_answer(&self, target: Target<'_>) {
+        let address = target.candidate.address.ip();
+        if matches!(target.destination.way, Way::MailHosts(_))
+            && self.silence().answered(address, Instant::now())
+        {
             tracing::info!("mail hosts answer again");
         }
     }
@@ -162,8 +164,16 @@ impl Relay {
     }
 }
 
-async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(time, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+async fn within<T>(
+    patience: &Patience,
+    time: Duration,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    patience.wait(time, work).await.unwrap_or_else(|overdue| {
+        // Had there been time, it might have answered.
+        let kind = if overdue.is_hurried() { io::ErrorKind::Other } else { io::ErrorKind::TimedOut };
+        Err(io::Error::new(kind, format!("timed out: {overdue}")))
+    })
 }
 
 /// Connects from an address of this machine, or from the one that the system chooses.
