@@ -57,6 +57,8 @@ pub(crate) struct SelectedMailbox {
     events: SelectedEvents,
     /// While it may be told at any time.
     changes: Option<Changes>,
+    /// What changed after this mod-sequence was told while no command was under way.
+    answered_at: ModSeq,
     /// Flags that changed after this mod-sequence were not told, since the client did not want to hear of them.
     withheld: Option<ModSeq>,
     /// The command changed the client's view, which follows even where it is to stay.
@@ -113,6 +115,7 @@ impl SelectedMailbox {
             enabled,
             mod_seq: ClientModSeq::new(now.highest_mod_seq()),
             owes_mod_seq: false,
+            answered_at: now.highest_mod_seq(),
             now,
             recent: Vec::new(),
             known: Vec::new(),

@@ -288,6 +288,9 @@ impl Session {
     ) -> Progress {
         let told = self.tell_changes(allow_expunge, out);
         let mod_seq = self.tell_mod_seq(out);
+        if let State::Selected(_, selected) = &mut self.state {
+            selected.answered();
+        }
         let with_mod_seq = |text: RespText| match mod_seq {
             Some(mod_seq) => text.or_coded(|| format!("HIGHESTMODSEQ {mod_seq}")),
             None => text,

@@ -90,7 +90,8 @@ fn allowed(change: &FlagChange, rights: Rights) -> Result<FlagChange, Failure> {
 }
 
 /// After `.SILENT`: the mod-sequences that changed, for who reckons with them (RFC 7162 §3.1.3), and the flags of messages that
-/// were refused, so that the client need not ask. What others changed is told at the command's end.
+/// were refused, so that the client need not ask. What others changed is told at the command's end. Where NOTIFY told of flags while the
+/// command was on its way, the client can't know which came first, so that it is told which they are (RFC 3501 §6.4.6).
 fn tell_silently(
     selected: &mut SelectedMailbox,
     named: &Named,
@@ -103,7 +104,8 @@ fn tell_silently(
     for index in named.indexes.iter().cloned().flatten() {
         let Some(old) = before.get(index) else { continue };
         let Some(new) = after.position(old.uid).and_then(|at| after.get(at)) else { continue };
-        if stored.refused.binary_search(&old.uid).is_ok() {
+        let is_refused = stored.refused.binary_search(&old.uid).is_ok();
+        if is_refused || selected.may_have_crossed(old.mod_seq) {
             selected.write_flags_of(index, &new, out);
         } else if !is_same(&wanted.change.applied_to(&old.flags), &new.flags) {
             continue;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imap_proto::FetchItem;
 use mail_store::Changes;
-use mail_types::Uid;
+use mail_types::{ModSeq, Uid};
 
 use super::{Named, SelectedMailbox};
 use crate::answer::Output;
@@ -26,12 +26,25 @@ impl SelectedMailbox {
 
     /// Listens as long as the client may be told: by NOTIFY at any time, otherwise in IDLE.
     pub(crate) fn attend(&mut self, is_idle: bool) {
+        if !is_idle {
+            self.answered();
+        }
         let may_be_told = is_idle || self.events.when != When::InCommands;
         if !may_be_told || self.events.hears == Hears::Nothing {
             self.changes = None;
         } else if self.changes.is_none() {
             self.changes = Some(self.mailbox().watch());
         }
+    }
+
+    /// A command is answered: what is told from now on may cross the client's next one.
+    pub(crate) fn answered(&mut self) {
+        self.answered_at = self.now.highest_mod_seq();
+    }
+
+    /// True if it may be that the client had not read yet what it was told of a message, whose last change this is, when it sent its command.
+    pub(crate) fn may_have_crossed(&self, mod_seq: ModSeq) -> bool {
+        mod_seq > self.answered_at
     }
 
     /// By which to hear of changes, while the client may be told of them.

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How many lines of a dialogue are told where it came to a failure.
-const TOLD: usize = 60;
+const TOLD: usize = 150;
 
 /// One connection.
 #[derive(Debug)]
