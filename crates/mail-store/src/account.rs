@@ -118,6 +118,12 @@ pub(crate) fn create_maildir(folder: &Path) -> Result<(), StoreError> {
     folder.parent().map_or(Ok(()), disk::sync_dir)
 }
 
+/// Makes an account's home, with INBOX in it, somewhere below the folder of all mail.
+pub(crate) fn create_home(mail_dir: &Path, home: &Path) -> Result<(), StoreError> {
+    create_maildir(&home.join("Maildir"))?;
+    [home, mail_dir].into_iter().chain(home.parent()).try_for_each(disk::sync_dir)
+}
+
 impl Account {
     pub(crate) fn open_home(
         home: &Path,

@@ -113,7 +113,14 @@ impl Delivery {
     /// `maildirs` are those of the recipients, at least one.
     pub(crate) fn start(maildirs: Vec<PathBuf>, notes: &Arc<Notes>) -> Result<Self, StoreError> {
         let first = maildirs.first().ok_or(StoreError::Refused(Refusal::NoRecipient))?;
-        let (tmp, mut seen) = (TmpFile::create(first)?, HashMap::new());
+        let tmp = match TmpFile::create(first) {
+            Err(error) if error.is_not_found() => {
+                notes.make_home(account_of(first))?;
+                TmpFile::create(first)
+            }
+            created => created,
+        }?;
+        let mut seen = HashMap::new();
         let first = |(position, maildir)| *seen.entry(Path::as_os_str(maildir)).or_insert(position);
         let firsts = maildirs.iter().map(PathBuf::as_path).enumerate().map(first).collect();
         Ok(Self { tmp, maildirs, firsts, notes: Arc::clone(notes) })
@@ -223,8 +230,15 @@ impl Delivery {
         let mut count = Count::begin(account_of(maildir));
         count.add(Usage::message(self.tmp.size));
         let (tmp, new) = (maildir.join("tmp").join(name), maildir.join("new").join(name));
-        let how = disk::link_or_copy(&self.tmp.path, &tmp, &new)?;
+        let link = || disk::link_or_copy(&self.tmp.path, &tmp, &new);
+        let how = link().or_else(|error| self.make_folders(maildir, error).and_then(|()| link()))?;
         Ok(Some(Placed { count, how }))
+    }
+
+    /// Makes the folders of an account that gets its first mail, where nothing else is amiss.
+    fn make_folders(&self, maildir: &Path, error: StoreError) -> Result<(), StoreError> {
+        let is_new = error.is_not_found() && account_of(maildir) == maildir;
+        if is_new { self.notes.make_home(maildir) } else { Err(error) }
     }
 
     /// True if all names were many, and are on the disk by one flush; which folder is to blame for a failure shows only one by one.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use mail_types::{Address, LocalRecipient, Quota, SpecialUse, Usage};
 
-use crate::account::{Account, create_maildir, folder_for, folder_named};
+use crate::account::{Account, create_home, folder_for, folder_named};
 use crate::acl::Identifier;
 use crate::delivery::{Delivery, Notes};
 use crate::disk;
@@ -68,13 +68,8 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn create_account(&self, owner: &Address) -> Result<(), StoreError> {
         let home = self.home(owner);
-        self.make_home(&home)?;
+        create_home(&self.mail_dir, &home)?;
         Arc::new(Account::open_home(&home, Weak::new(), None)?).complete()
-    }
-
-    fn make_home(&self, home: &Path) -> Result<(), StoreError> {
-        create_maildir(&home.join("Maildir"))?;
-        [home, &self.mail_dir].into_iter().chain(home.parent()).try_for_each(disk::sync_dir)
     }
 
     /// The mail of `owner`, whose folders are made at first use. One [`Account`] per process and owner.
@@ -157,11 +152,10 @@ impl Store {
         let mut maildirs = Vec::with_capacity(recipients.len());
         for LocalRecipient { account, detail } in recipients {
             let maildir = self.home(account).join("Maildir");
-            if !maildir.join("cur").try_exists().context("looking at", &maildir)? {
-                self.make_home(&self.home(account))?;
-            }
             maildirs.push(match detail {
-                Some(detail) => folder_named(&maildir, detail)?,
+                // Whose Maildir is made only now has no other mailbox yet.
+                Some(detail) => folder_named(&maildir, detail)
+                    .or_else(|error| error.is_not_found().then_some(maildir).ok_or(error))?,
                 None => maildir,
             });
         }

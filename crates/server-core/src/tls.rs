@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use mail_config::{CertificateFiles, SmtpRole, TlsConfig};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{Acceptor, NoServerSessionStorage};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CipherSuite, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tracing::{info, warn};
@@ -142,11 +142,28 @@ impl TlsContext {
 
 /// TLS 1.2 and 1.3. ALPN is not negotiated: a client that offers a protocol by it is served all the same, RFC 7301 §3.1.
 fn server_config(key: &Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(key))));
+    config.ignore_client_order = true;
     Ok(config)
+}
+
+/// AES-128 with SHA-256 before all else, as RFC 8446 §9.1 has it: processors hash SHA-256 by themselves, and of a handshake much is hashing.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !is_preferred(suite.suite()));
+    provider
+}
+
+const fn is_preferred(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
 }
 
 /// A certificate with all that shows it. Its tickets are its own, so who resumes a session has seen this certificate.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{FlockOperation, flock};
 
 use super::withdraw;
+use crate::account::create_home;
 use crate::disk;
 use crate::error::{IoContext as _, StoreError};
 use crate::names;
@@ -73,6 +74,11 @@ impl Notes {
         let slot =
             slot.inspect_err(|error| tracing::debug!(%error, "a delivery goes on without a note")).ok();
         Note { notes: Arc::clone(self), slot }
+    }
+
+    /// Makes the folders of the account that this is the Maildir of.
+    pub(super) fn make_home(&self, maildir: &Path) -> Result<(), StoreError> {
+        maildir.parent().map_or(Ok(()), |home| create_home(&self.mail_dir, home))
     }
 
     fn new_slot(&self) -> Result<Slot, StoreError> {
