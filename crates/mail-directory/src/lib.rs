@@ -32,7 +32,7 @@ pub use moment::{InMemory, Moment};
 use password::Passwords;
 pub use quota::{Limit, QuotaSetting};
 pub use refusals::Refusal;
-pub use resolve::{Forward, Reached, Resolution, Sender, Standing, Through};
+pub use resolve::{Forward, Reached, Resolution, Sender, Standing, Through, is_own_address};
 pub use scram::ScramClaim;
 use scram::ScramKeys;
 pub use srs::{Returned, Srs, SrsError};

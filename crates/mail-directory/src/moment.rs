@@ -43,6 +43,12 @@ impl InMemory {
         let is_limited = QuotaSetting::from_stored(row.quota).resolve(default).is_limited();
         (receives && !forwards && !may_refuse && !is_limited).then(|| account.into())
     }
+
+    /// True if the address is known to be of no domain of ours: then [`Moment::resolve`] answers [`crate::Resolution::Foreign`].
+    #[must_use]
+    pub fn is_foreign(&self, address: &Address) -> bool {
+        self.0.is_foreign(address.domain().as_str())
+    }
 }
 
 impl Moment<'_> {

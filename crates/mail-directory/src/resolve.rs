@@ -194,10 +194,9 @@ impl Directory {
         address: &Address,
         delimiter: Option<char>,
     ) -> Result<bool, DirectoryError> {
-        let is_own =
-            address == account || without_detail(address, delimiter).is_some_and(|it| it.account == *account);
         let purpose = Purpose::Identity { catches_all: true };
-        Ok(is_own || self.identity(address, purpose, delimiter)?.contains(account))
+        Ok(is_own_address(account, address, delimiter)
+            || self.identity(address, purpose, delimiter)?.contains(account))
     }
 
     /// The accounts for which an address stands that somebody sends from.
@@ -462,6 +461,14 @@ impl<'a> Walk<'a> {
 
 fn is_role(address: &Address) -> bool {
     ROLE_NAMES.iter().any(|name| address.local_part().eq_ignore_ascii_case(name))
+}
+
+/// True if `address` is an account's own, in any case, with or without a detail behind `delimiter`: no directory has to be asked then
+/// whether the account may send as it.
+#[must_use]
+pub fn is_own_address(account: &Address, address: &Address, delimiter: Option<char>) -> bool {
+    let (account, address) = (account.to_lowercase(), address.to_lowercase());
+    address == account || without_detail(&address, delimiter).is_some_and(|it| it.account == account)
 }
 
 /// `bob@…` with `lists` for `bob+lists@…`.

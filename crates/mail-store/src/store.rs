@@ -10,7 +10,7 @@ use crate::account::{Account, create_home, folder_for, folder_named};
 use crate::acl::Identifier;
 use crate::delivery::{Delivery, Notes};
 use crate::disk;
-use crate::error::{IoContext as _, StoreError};
+use crate::error::StoreError;
 use crate::quota;
 use crate::recent::Recent;
 use crate::shares::Shares;

@@ -24,7 +24,11 @@ use crate::transaction::is_postmaster;
 impl Dialogue {
     pub(crate) async fn check_sender(&mut self, account: Address, from: Address) -> Reply {
         let delimiter = self.shared.config.smtp.recipient_delimiter;
-        let allowed = self.ask(move |directory| directory.may_send_as(&account, &from, delimiter)).await;
+        let allowed = if mail_directory::is_own_address(&account, &from, delimiter) {
+            Some(true)
+        } else {
+            self.ask(move |directory| directory.may_send_as(&account, &from, delimiter)).await
+        };
         self.session.sender_checked(allowed)
     }
 
@@ -66,13 +70,17 @@ impl Dialogue {
 
     /// What is found out about the first of these, and about those behind it, where all that is asked for is in memory: the way to another
     /// thread and back takes much longer.
-    fn plain_accounts(&mut self, recipients: &[Recipient]) -> Option<Found> {
+    fn look_into_memory(&mut self, recipients: &[Recipient]) -> Option<Found> {
         let (memory, default) = (self.shared.directory.in_memory()?, self.shared.config.quota.default);
         let plain = |recipient: &Recipient| {
             let Recipient::Address(address) = recipient else { return None };
-            let reached =
-                Reached { accounts: vec![memory.plain_account(address, default)?], ..Reached::default() };
-            Some((recipient.clone(), Found::Known(address.clone(), Resolution::Ours(reached))))
+            let resolution = if memory.is_foreign(address) {
+                Resolution::Foreign
+            } else {
+                let accounts = vec![memory.plain_account(address, default)?];
+                Resolution::Ours(Reached { accounts, ..Reached::default() })
+            };
+            Some((recipient.clone(), Found::Known(address.clone(), resolution)))
         };
         let mut found = recipients.iter().map_while(plain);
         let (_, first) = found.next()?;
@@ -87,7 +95,7 @@ impl Dialogue {
         if self.facts.is_none() {
             recipients.extend(ahead::recipients(&self.input));
         }
-        if let Some(found) = self.plain_accounts(&recipients) {
+        if let Some(found) = self.look_into_memory(&recipients) {
             return found;
         }
         let question = Question {

@@ -32,6 +32,8 @@ pub(super) struct Watch {
 #[derive(Debug, Default)]
 struct Kept {
     domains: HashSet<String>,
+    /// Whether these are all domains there are.
+    is_complete: Option<bool>,
     accounts: HashMap<String, AccountRow>,
     everybody_refuses: Option<bool>,
 }
@@ -71,6 +73,14 @@ impl Watch {
     }
 }
 
+impl Kept {
+    /// `None` if that is not known.
+    fn is_domain(&self, name: &str) -> Option<bool> {
+        let is_known = self.domains.contains(name);
+        (is_known || self.is_complete == Some(true)).then_some(is_known)
+    }
+}
+
 impl Database {
     /// What holds now.
     pub(crate) fn rows(&self) -> Result<Rows<'_>> {
@@ -89,6 +99,12 @@ impl Database {
     pub(crate) fn rows_at_hand(&self) -> Option<AtHand> {
         let mut watch = self.watch.try_lock().ok()?;
         watch.as_mut()?.look_without_waiting().ok().map(AtHand)
+    }
+
+    /// All domains; `None` if they are more.
+    fn domains_up_to(&self, most: usize) -> Result<Option<Vec<String>>> {
+        let some = self.column(&format!("SELECT name FROM domain LIMIT {}", most + 1), &[])?;
+        Ok((some.len() <= most).then_some(some))
     }
 
     fn account_row(&self, account: &str) -> Result<Option<AccountRow>> {
@@ -115,6 +131,11 @@ impl AtHand {
         let is_known = kept.everybody_refuses == Some(false) && kept.domains.contains(domain);
         kept.accounts.get(name).copied().filter(|_| is_known)
     }
+
+    /// True if this is known to be no domain of ours.
+    pub(crate) fn is_foreign(&self, domain: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_domain(domain) == Some(false)
+    }
 }
 
 impl Rows<'_> {
@@ -123,8 +144,17 @@ impl Rows<'_> {
     }
 
     pub(crate) fn is_domain(&self, name: &str) -> Result<bool> {
-        if self.lock().domains.contains(name) {
-            return Ok(true);
+        if let Some(known) = self.lock().is_domain(name) {
+            return Ok(known);
+        }
+        if self.lock().is_complete.is_none() {
+            let all = self.database.domains_up_to(MAX_KEPT)?;
+            let mut kept = self.lock();
+            kept.is_complete = Some(all.is_some());
+            kept.domains.extend(all.into_iter().flatten());
+            if let Some(known) = kept.is_domain(name) {
+                return Ok(known);
+            }
         }
         let is_domain = self.database.is_domain(name)?;
         if is_domain {
@@ -169,6 +199,20 @@ mod tests {
     use mail_types::Secret;
 
     use crate::Directory;
+
+    #[test]
+    fn of_few_domains_it_is_known_which_are_foreign_until_another_process_adds_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("directory.sqlite");
+        let [directory, other] = [(); 2].map(|()| Directory::open(&file).unwrap());
+        directory.add_domain(&"a.example".parse().unwrap()).unwrap();
+        assert!(!directory.database.rows().unwrap().is_domain("b.example").unwrap());
+        let is_foreign = || directory.database.rows_at_hand().unwrap().is_foreign("b.example");
+        assert!(is_foreign());
+        other.add_domain(&"b.example".parse().unwrap()).unwrap();
+        assert!(!is_foreign());
+        assert!(directory.database.rows().unwrap().is_domain("b.example").unwrap());
+    }
 
     #[test]
     fn guesses_at_names_take_no_memory_and_many_accounts_no_more_than_some() {

@@ -133,6 +133,10 @@ fn what_is_told_from_memory_is_what_the_directory_says() {
         }
     }
     assert!(["BOB@example.org", "carol@example.org"].iter().all(|name| tell(name).is_some()));
+    let foreign = |text: &str| directory.in_memory().unwrap().is_foreign(&address(text));
+    assert!(foreign("bob@example.net") && !foreign("no@example.org"));
+    directory.add_domain(&"example.net".parse().unwrap()).unwrap();
+    assert!(!foreign("bob@example.net"), "it is ours from now on");
     let limited = Quota { messages: Some(5), ..Quota::default() };
     let told = directory.in_memory().unwrap().plain_account(&bob(), limited);
     assert_eq!(told, None, "who has a quota may be full");
