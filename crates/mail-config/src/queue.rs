@@ -18,6 +18,8 @@ pub struct QueueConfig {
     pub retry_max: Duration,
     /// Age at which the sender is told that a message is late; zero for never.
     pub warn_after: Duration,
+    /// How long the report of a failure waits for the message's other recipients that are being tried, to tell of them too.
+    pub gather_reports: Duration,
     /// Age at which a message is given up and bounced.
     pub expire_after: Duration,
     /// Of reports, where a message does not say in which language its sender reads.
@@ -118,6 +120,7 @@ impl Default for QueueConfig {
             retry_min: 5 * MINUTE,
             retry_max: 240 * MINUTE,
             warn_after: 240 * MINUTE,
+            gather_reports: Duration::from_secs(30),
             expire_after: 5 * DAY,
             language: Language::English,
             max_concurrent: 200,
@@ -138,6 +141,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> QueueConfig {
         retry_min: reader.duration("retry_min", SECOND, standard.retry_min),
         retry_max: reader.duration("retry_max", SECOND, standard.retry_max),
         warn_after: reader.duration("warn_after", Duration::ZERO, standard.warn_after),
+        gather_reports: reader.duration("gather_reports", Duration::ZERO, standard.gather_reports),
         expire_after: reader.duration("expire_after", SECOND, standard.expire_after),
         language: language(reader, standard.language),
         max_concurrent: reader.number("max_concurrent", 1, standard.max_concurrent),

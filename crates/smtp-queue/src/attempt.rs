@@ -17,6 +17,7 @@ use tracing::{Span, error, info, warn};
 use crate::client::{Outcome, Outgoing, Recipient, Relay, Told};
 use crate::database::Progress;
 use crate::dsn::Action;
+use crate::gather::Gather;
 use crate::local::{Local, Route, delivered_locally, looped};
 use crate::message_file::{MessageFile, Needs};
 use crate::pick::Piece;
@@ -55,6 +56,8 @@ pub(crate) struct Deliverer {
     pub(crate) suppresses_all: bool,
     /// Gives recipients return addresses of their own. `None` where nobody's mail has such.
     pub(crate) verp: Option<Verp>,
+    /// Reports that wait for others about the same message.
+    pub(crate) gather: Gather,
 }
 
 /// A recipient's position, and whom it reaches.

@@ -147,6 +147,8 @@ pub(crate) struct Attempted {
     pub(crate) id: QueueId,
     pub(crate) progress: Vec<Progress>,
     pub(crate) offspring: Vec<NewMessage>,
+    /// A report that says less than one of these, and is no longer needed.
+    pub(crate) superseded: Option<QueueId>,
 }
 
 /// What became of a message when an attempt was recorded.

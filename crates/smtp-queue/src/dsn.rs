@@ -119,7 +119,7 @@ pub(crate) struct Report<'a> {
 }
 
 /// What is to be told of a recipient.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reported {
     pub(crate) recipient: Address,
     /// Whom the sender has named.

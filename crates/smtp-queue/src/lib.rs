@@ -22,6 +22,7 @@ mod error;
 mod exchanges;
 mod figures;
 mod filter;
+mod gather;
 mod handling;
 mod hop;
 mod local;

@@ -14,15 +14,27 @@ use crate::attempt::{Attempt, Deliverer, MAX_TROUBLE, TROUBLE};
 use crate::client::Outcome;
 use crate::database::{Attempted, NewMessage, Progress, Recorded};
 use crate::dsn::{Action, Report, Reported, Returned};
+use crate::gather::Gathered;
 use crate::note;
 use crate::{
-    BounceClass, Deadline, Diagnosis, Envelope, QueueError, QueuedRecipient, RecipientState, Requests, Status,
+    BounceClass, Deadline, Diagnosis, Envelope, QueueError, QueueId, QueuedRecipient, RecipientState,
+    Requests, Status,
 };
 
 /// RFC 3463 §3.5: delivery time expired.
 const EXPIRED: Status = Status::new(5, 4, 7);
 /// The same of what is tried further. RFC 2852 §4.1.3.
 const LATE: Status = Status::new(4, 4, 7);
+
+/// What comes of an attempt.
+#[derive(Debug, Default)]
+struct Offspring {
+    messages: Vec<NewMessage>,
+    /// A report that one of these makes superfluous.
+    superseded: Option<QueueId>,
+    /// The report of them that waits for others.
+    waiting: Option<Gathered>,
+}
 
 impl Deliverer {
     /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
@@ -51,14 +63,26 @@ impl Deliverer {
             news.extend(tidings(recipient, attempt.message.handling.deadline.as_ref(), outcome, &step));
             progress.push(step);
         }
-        let offspring = self.offspring_of(attempt, news, now).await?;
-        let attempted = Arc::new(Attempted { id: attempt.message.id.clone(), progress, offspring });
+        let has_failed = news.iter().any(|it| it.action == Action::Failed);
+        let is_one_of_several = attempt.message.recipients.len() > progress.len();
+        let gathering = if has_failed && is_one_of_several { self.gather.begin().await } else { None };
+        let gathered = gathering.as_ref().map(|it| it.of(&attempt.message.id, now));
+        let Offspring { messages, superseded, waiting } =
+            self.offspring_of(attempt, news, gathered, now).await?;
+        let id = attempt.message.id.clone();
+        let attempted = Arc::new(Attempted { id, progress, offspring: messages, superseded });
         match self.queue.record(&attempted).await? {
-            Recorded::Kept | Recorded::Finished { .. } => {
+            recorded @ (Recorded::Kept | Recorded::Finished { .. }) => {
+                if let Some(gathering) = gathering {
+                    gathering.end(&attempt.message.id, waiting, now);
+                }
                 attempt.tell(&attempted.progress);
                 let events = note::events(&attempt.message, &attempted.progress, &attempted.offspring);
                 events.for_each(|event| self.events.note(event));
                 self.note_bounces(attempt, &attempted, now).await;
+                if is_one_of_several && recorded != Recorded::Kept {
+                    self.wait_no_longer(&attempt.message.id).await;
+                }
                 // Not before: what becomes of it is noted behind where it comes from.
                 if !attempted.offspring.is_empty() {
                     self.queue.wake();
@@ -69,6 +93,18 @@ impl Deliverer {
                 info!(id = %attempt.message.id, "the message was removed while it was tried");
                 Ok(false)
             }
+        }
+    }
+
+    /// All recipients of the message are done: what waits to be told of it is sent.
+    async fn wait_no_longer(&self, id: &QueueId) {
+        let Some(report) = self.gather.take(id).await else { return };
+        let queue = Arc::clone(&self.queue);
+        match spawn_blocking(move || queue.retry(Some(&report))).await {
+            Ok(Ok(_)) => {}
+            // It goes when its time has come.
+            Ok(Err(error)) => info!(%id, %error, "a report is not sent before its time"),
+            Err(error) => error!(%error, "a report is not sent before its time"),
         }
     }
 
@@ -107,14 +143,15 @@ impl Deliverer {
         self: &Arc<Self>,
         attempt: &Arc<Attempt>,
         news: Vec<Reported>,
+        gathered: Option<(Option<Gathered>, Timestamp)>,
         now: Timestamp,
-    ) -> Result<Vec<NewMessage>, QueueError> {
+    ) -> Result<Offspring, QueueError> {
         if attempt.rest.is_empty() && attempt.forwards.is_empty() && news.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Offspring::default());
         }
         let (this, attempt) = (Arc::clone(self), Arc::clone(attempt));
         let id = attempt.message.id.0.clone();
-        let made = spawn_blocking(move || this.offspring(&attempt, news, now)).await;
+        let made = spawn_blocking(move || this.offspring(&attempt, news, gathered, now)).await;
         made.map_err(|error| {
             QueueError::io("writing what comes of message", id)(std::io::Error::other(error))
         })?
@@ -148,14 +185,15 @@ impl Deliverer {
         &self,
         attempt: &Attempt,
         news: Vec<Reported>,
+        gathered: Option<(Option<Gathered>, Timestamp)>,
         now: Timestamp,
-    ) -> Result<Vec<NewMessage>, QueueError> {
-        let mut offspring = Vec::new();
+    ) -> Result<Offspring, QueueError> {
+        let mut offspring = Offspring::default();
         if !attempt.rest.is_empty() {
-            offspring.push(self.rest(attempt)?);
+            offspring.messages.push(self.rest(attempt)?);
         }
         for (forward, parameters) in &attempt.forwards {
-            offspring.push(self.forward(attempt, forward, parameters)?);
+            offspring.messages.push(self.forward(attempt, forward, parameters)?);
         }
         let Some(sender) = &attempt.message.sender else {
             // RFC 5321 §6.1: of a message from nobody nothing is reported.
@@ -167,10 +205,51 @@ impl Deliverer {
         let (failed, others): (Vec<_>, Vec<_>) = news.into_iter().partition(|it| it.action == Action::Failed);
         let (delayed, arrived): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|it| it.action == Action::Delayed);
-        for recipients in [failed, delayed, arrived].iter().filter(|recipients| !recipients.is_empty()) {
-            offspring.push(self.report(attempt, sender, recipients, now)?);
+        if !failed.is_empty() {
+            self.report_failures(attempt, sender, failed, gathered, now, &mut offspring)?;
+        }
+        for recipients in [delayed, arrived].iter().filter(|recipients| !recipients.is_empty()) {
+            offspring.messages.push(self.report(attempt, sender, recipients, now)?);
         }
         Ok(offspring)
+    }
+
+    /// With what failed before and waits to be told; it waits on if there are others that may fail.
+    fn report_failures(
+        &self,
+        attempt: &Attempt,
+        sender: &Address,
+        mut failed: Vec<Reported>,
+        gathered: Option<(Option<Gathered>, Timestamp)>,
+        now: Timestamp,
+        offspring: &mut Offspring,
+    ) -> Result<(), QueueError> {
+        let (before, until) = gathered.map_or((None, None), |(before, until)| (before, Some(until)));
+        if let Some(Gathered { report, failed: mut earlier, .. }) = before {
+            earlier.append(&mut failed);
+            failed = earlier;
+            offspring.superseded = Some(report);
+        }
+        let mut report = self.report(attempt, sender, &failed, now)?;
+        if let Some(until) = until
+            && self.are_others_tried(attempt, until)?
+        {
+            report.first_attempt = until;
+            offspring.waiting = Some(Gathered { report: report.id.clone(), until, failed });
+        }
+        offspring.messages.push(report);
+        Ok(())
+    }
+
+    /// True if recipients of the message are to be tried until then that this attempt is not about.
+    fn are_others_tried(&self, attempt: &Attempt, until: Timestamp) -> Result<bool, QueueError> {
+        // What is under way elsewhere may be done by now.
+        let Some(message) = self.queue.show(&attempt.message.id)? else { return Ok(false) };
+        let is_mine = |position: usize| attempt.outcomes.iter().any(|(mine, _)| *mine == position);
+        let is_due = |it: &QueuedRecipient| {
+            it.state == RecipientState::Pending && it.next_attempt.is_some_and(|next| next <= until)
+        };
+        Ok(message.recipients.iter().enumerate().any(|(position, it)| is_due(it) && !is_mine(position)))
     }
 
     /// What goes on as it came.

@@ -23,6 +23,7 @@ use crate::agenda::{Agenda, Found, Prospect, until};
 use crate::aggregate::Aggregate;
 use crate::attempt::{Begun, Deliverer};
 use crate::client::{NO_ROUTE, Relay};
+use crate::gather::Gather;
 use crate::local::Local;
 use crate::pick::{Key, Piece};
 use crate::reputation::Reputation;
@@ -134,6 +135,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
         suppression,
         suppresses_all,
         verp,
+        gather: Gather::new(config.queue.gather_reports),
     };
     Ok((deliverer, lock_file))
 }

@@ -135,7 +135,7 @@ fn panicked() -> QueueError {
 }
 
 fn finish(transaction: &Transaction<'_>, attempted: &Attempted) -> rusqlite::Result<Recorded> {
-    let Attempted { id, progress, offspring } = attempted;
+    let Attempted { id, progress, offspring, superseded } = attempted;
     let mut held = transaction.prepare_cached("SELECT held FROM message WHERE id = ?1")?;
     let Some(held) = held.query_row([&id.0], |row| row.get::<_, bool>(0)).optional()? else {
         return Ok(Recorded::Gone);
@@ -144,6 +144,10 @@ fn finish(transaction: &Transaction<'_>, attempted: &Attempted) -> rusqlite::Res
         record(transaction, id, step, held)?;
     }
     offspring.iter().try_for_each(|message| insert(transaction, message))?;
+    if let Some(superseded) = superseded {
+        // Its file, if it has one, is swept.
+        transaction.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([&superseded.0])?;
+    }
     let has_file = transaction
         .prepare_cached(
             "DELETE FROM message WHERE id = ?1

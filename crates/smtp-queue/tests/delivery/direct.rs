@@ -226,3 +226,36 @@ async fn a_backlog_for_a_dead_destination_shares_one_outcome_and_a_retry_is_a_re
     assert_eq!(one.next().await.to, ["x@a.test"]);
     running.stop().await;
 }
+
+/// A message that fails at several destinations within a short time gets one report; what is still tried is waited for no longer than that.
+#[tokio::test]
+async fn what_fails_at_several_hosts_is_told_in_one_report() {
+    let (_dns, mut host, [one, two, three]) = direct().await;
+    let (_one, _two) = (Peer::at(one, Manner::Willing), Peer::at(two, Manner::Willing));
+    let mut sender = Peer::at(three, Manner::Willing);
+    host.config.queue.gather_reports = Duration::from_secs(60);
+    let running = host.run();
+    host.add(Some("s@c.test"), &["no@a.test", "no@b.test", "no@null.test", "yes@a.test"]);
+    let told = sender.next().await.text;
+    for recipient in ["no@a.test", "no@b.test", "no@null.test"] {
+        assert_eq!(told.matches(&format!("Final-Recipient: rfc822; {recipient}")).count(), 1, "{told}");
+    }
+    host.wait_until_empty().await;
+    assert!(sender.received_already().is_none(), "in one report");
+    // Nor does it wait when all others are done.
+    host.add(Some("s@c.test"), &["no@a.test", "yes@b.test"]);
+    assert!(sender.next().await.text.contains("no@a.test"));
+    host.wait_until_empty().await;
+    // A destination that hangs is waited for so long, and no longer.
+    running.stop().await;
+    host.config.queue.gather_reports = Duration::from_secs(3);
+    host.config.limits.drain_timeout = Duration::from_millis(50);
+    let running = host.run();
+    let id = host.add(Some("s@c.test"), &["no@a.test", "stall@b.test"]);
+    let begun = Instant::now();
+    let told = sender.next().await.text;
+    assert!(told.contains("no@a.test") && !told.contains("rfc822; stall@b.test"), "{told}");
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    host.queue.remove(Some(&id)).unwrap();
+    running.stop().await;
+}
