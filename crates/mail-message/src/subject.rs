@@ -40,23 +40,29 @@ fn without_trailers<'a>(mut text: &'a str, is_reply: &mut bool) -> &'a str {
 /// Without each `subj-leader = (*subj-blob subj-refwd) / WSP`, and each `subj-blob` before more than nothing.
 fn without_leaders<'a>(mut text: &'a str, is_reply: &mut bool) -> &'a str {
     loop {
-        text = text.trim_start_matches(' ');
-        if let Some(rest) = without_refwd(text) {
-            *is_reply = true;
-            text = rest;
-        } else if let Some(rest) = without_blob(text).filter(|rest| !rest.is_empty()) {
-            text = rest;
-        } else {
-            return text;
+        let (last, rest) = without_blobs(text.trim_start_matches(' '));
+        match without_refwd(rest) {
+            Some(rest) => {
+                *is_reply = true;
+                text = rest;
+            }
+            None if rest.is_empty() => return last,
+            None => return rest,
         }
     }
 }
 
-/// What follows `*subj-blob subj-refwd`, where `subj-refwd = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"`.
-fn without_refwd(mut text: &str) -> Option<&str> {
-    while let Some(rest) = without_blob(text) {
-        text = rest;
+/// What follows `*subj-blob`; and with the last of them, if there is one. Each is looked at once, since there may be a great many.
+fn without_blobs(text: &str) -> (&str, &str) {
+    let (mut last, mut rest) = (text, text);
+    while let Some(next) = without_blob(rest) {
+        (last, rest) = (rest, next);
     }
+    (last, rest)
+}
+
+/// What follows `subj-refwd = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"`.
+fn without_refwd(text: &str) -> Option<&str> {
     let rest = ["re", "fwd", "fw"].iter().find_map(|it| strip_prefix_no_case(text, it))?;
     let rest = rest.trim_start_matches(' ');
     without_blob(rest).unwrap_or(rest).strip_prefix(':')
@@ -112,6 +118,15 @@ mod tests {
         ] {
             check(subject, "Plan", true);
         }
+    }
+
+    #[test]
+    fn of_very_many_marks_each_is_looked_at_once() {
+        let many = 200_000;
+        check(&("[a]".repeat(many) + "x"), "x", false);
+        check(&"[a]".repeat(many), "[a]", false);
+        check(&("Re: ".repeat(many) + &"[a]".repeat(many) + "Fwd: x" + &"(fwd) ".repeat(many)), "x", true);
+        check(&("[fwd:".repeat(many) + "x" + &"]".repeat(many)), "x", true);
     }
 
     #[test]
