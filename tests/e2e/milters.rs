@@ -1,10 +1,12 @@
 //! Filters attached by the milter protocol: Debian's Rspamd, OpenDKIM and ClamAV.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{ChildStdout, Command};
 
 use anyhow::{Result, ensure};
-use e2e::{Client, HOST, Installation, Mail, Process, Site, free_port, messages_in};
+use e2e::{Client, HOST, Installation, Mail, PATIENCE, Process, Site, free_port, messages_in};
 
 use crate::relay::submit;
 use crate::verdicts::make_key;
@@ -96,7 +98,7 @@ fn opendkim_signs_what_our_users_submit() -> Result<()> {
     let file = folder.path().join("opendkim.conf");
     std::fs::write(&file, config)?;
     let (_opendkim, _) = Process::start(Command::new("/usr/sbin/opendkim").args(["-f", "-x"]).arg(file))?;
-    crate::relay::wait(|| Ok(std::os::unix::net::UnixStream::connect(&socket).map(drop)?))?;
+    crate::relay::wait(|| Ok(UnixStream::connect(&socket).map(drop)?))?;
 
     let config =
         format!("[[smtp.milter]]\naddress = \"unix:{}\"\nroles = [\"submission\"]\n", socket.display());
@@ -111,5 +113,79 @@ fn opendkim_signs_what_our_users_submit() -> Result<()> {
     let verified =
         Client::new("/usr/bin/python3").args(["-c", VERIFY, &record]).input(stored.as_bytes()).run()?;
     assert_eq!(verified.output.trim(), "True", "{stored}");
+    Ok(())
+}
+
+/// By which scanners are tried out: the EICAR test file, as an attachment has it, and ClamAV's signature of it.
+const INFECTED: &str = concat!(
+    "WDVPIVAlQEFQWzRcUFpYNTQoUF4pN0NDKTd9JEVJQ0FSLVNUQU5EQVJE",
+    "LUFOVElWSVJVUy1URVNULUZJTEUhJEgrSCo="
+);
+const SIGNATURE: &str = "44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature\n";
+
+/// ClamAV by itself, which knows nothing but the test file: its daemon, and what asks that as a milter, at a socket. Both write to their standard
+/// output, and end when nobody has its other end any more.
+fn clamav(folder: &Path) -> Result<([(Process, ChildStdout); 2], String)> {
+    let path = |name: &str| folder.join(name);
+    let shown = folder.display();
+    std::fs::create_dir(path("signatures"))?;
+    std::fs::write(path("signatures").join("test.hdb"), SIGNATURE)?;
+    let daemon = format!(
+        "Foreground yes\nLocalSocket {shown}/clamd.sock\nDatabaseDirectory {shown}/signatures\nTemporaryDirectory {shown}\n"
+    );
+    std::fs::write(path("clamd.conf"), daemon)?;
+    let milter = format!(
+        "Foreground yes\nMilterSocket unix:{shown}/milter.sock\nClamdSocket unix:{shown}/clamd.sock\n\
+         TemporaryDirectory {shown}\nOnInfected Reject\nRejectMsg The message holds %v\nAddHeader Replace\n"
+    );
+    std::fs::write(path("milter.conf"), milter)?;
+    let start = |program: &str, config: &str| {
+        Process::start(Command::new(program).arg("--config-file").arg(path(config)))
+    };
+    let daemon = start("/usr/sbin/clamd", "clamd.conf")?;
+    // What asks it gives up on one that isn't ready.
+    crate::relay::wait(|| {
+        let mut clamd = UnixStream::connect(path("clamd.sock"))?;
+        clamd.set_read_timeout(Some(PATIENCE))?;
+        clamd.write_all(b"nPING\n")?;
+        let mut answer = [0; 5];
+        clamd.read_exact(&mut answer)?;
+        ensure!(&answer == b"PONG\n", "it answers {answer:?}");
+        Ok(())
+    })?;
+    let milter = start("/usr/sbin/clamav-milter", "milter.conf")?;
+    let socket = path("milter.sock");
+    crate::relay::wait(|| Ok(UnixStream::connect(&socket).map(drop)?))?;
+    Ok(([milter, daemon], format!("unix:{}", socket.display())))
+}
+
+#[test]
+fn clamav_refuses_what_is_infected_and_says_so_of_what_is_not() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (_clamav, address) = clamav(folder.path())?;
+    let config = format!("[[smtp.milter]]\nname = \"clamav\"\naddress = \"{address}\"\n");
+    let installation = Installation::new("milter.test", &["bob"], &config)?;
+    let server = installation.serve()?;
+    let (site, bob) = (installation.site(), installation.site().person("bob"));
+    let mail = |file: &str| {
+        Mail::of(&format!(
+            "From: eve@elsewhere.test\r\nTo: {}\r\nSubject: a file\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+             --b\r\n\r\nhere it is\r\n--b\r\nContent-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=file.com\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\n{file}\r\n--b--\r\n",
+            bob.address
+        ))
+    };
+
+    let (code, said) = swaks(site, &mail(INFECTED)).run_to_code()?;
+    let refusal = "550 5.7.1 The message holds Eicar-Test-Signature";
+    ensure!(code != Some(0) && said.output.contains(refusal), "{said:?}");
+    let clean = mail("aGVsbG8=");
+    swaks(site, &clean).run()?;
+
+    let [stored] = messages_in(&bob.maildir)?.try_into().map_err(|all| anyhow::anyhow!("{all:?}"))?;
+    ensure!(stored.contains("\r\nX-Virus-Status: Clean\r\n"), "{stored}");
+    ensure!(stored.ends_with("\r\n\r\naGVsbG8=\r\n--b--\r\n"), "{stored}");
+    let told = installation.mailstead(&["trace", &bob.address]).run()?.output;
+    ensure!(told.contains(&format!(": {refusal}")), "{told}\n{}", server.log());
     Ok(())
 }
