@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod alone;
+mod arc;
 mod bad_input;
 mod beside;
 mod command_line;

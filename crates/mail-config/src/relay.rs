@@ -17,6 +17,8 @@ pub struct RelayConfig {
     pub direct: bool,
     /// The port of mail hosts.
     pub port: u16,
+    /// What addresses of ours send on to others is sealed. RFC 8617.
+    pub arc_seal: bool,
     /// `[[relay.route]]`; the first that fits decides.
     pub routes: Vec<Route>,
     /// `[[relay.source]]`; the first that fits decides.
@@ -177,6 +179,7 @@ impl Default for RelayConfig {
             smarthost: None,
             direct: true,
             port: 25,
+            arc_seal: false,
             routes: Vec::new(),
             sources: Vec::new(),
             security,
@@ -201,6 +204,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> RelayConfig {
         smarthost: smarthost(reader, host.map(|(host, port)| Target::Smtp(host, port))),
         direct: reader.bool("direct", standard.direct),
         port: reader.number("port", 1, standard.port),
+        arc_seal: reader.bool("arc_seal", standard.arc_seal),
         routes: reader.tables("route", route).unwrap_or_default(),
         sources: reader.tables("source", source).unwrap_or_default(),
         security: reader.table("security", security),

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use mail_auth::common::crypto::{Algorithm, Ed25519Key, RsaKey, Sha256, SigningKey};
 use mail_auth::common::headers::{HeaderWriter as _, Writable};
 use mail_auth::dkim::{Canonicalization, DkimSigner, Done};
@@ -16,15 +17,16 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::keys::{IN_USE, KeyError, Keys, Kind};
+use crate::seal::{Passed, Sealer, body_hash};
 
 /// The longest header that is signed, in octets.
 const MAX_HEADER: usize = 1 << 20;
 /// Signed where they are there, and none may be added: RFC 6376 §5.4.2, §8.15.
-const SEALED: &[&str] = &["From", "Subject", "Date", "To", "Message-ID"];
+pub(crate) const SEALED: &[&str] = &["From", "Subject", "Date", "To", "Message-ID"];
 /// Signed where they are there, and then none may be added: RFC 8058 §4, which has people leave a list by one click on what these say.
-const SEALED_IF_THERE: &[&str] = &["List-Unsubscribe", "List-Unsubscribe-Post"];
+pub(crate) const SEALED_IF_THERE: &[&str] = &["List-Unsubscribe", "List-Unsubscribe-Post"];
 /// Signed where they are there: RFC 6376 §5.4.1.
-const SIGNED: &[&str] = &[
+pub(crate) const SIGNED: &[&str] = &[
     "Cc",
     "Sender",
     "Reply-To",
@@ -151,6 +153,25 @@ impl Signer {
     }
 }
 
+impl Signer {
+    /// The ARC set of a message whose header is known, and of which the rest is read to its end: by the RSA key, which all verifiers know, if
+    /// there is one. `None` if there is no key at all.
+    fn seal(&self, passed: &Passed<'_>, rest: impl BufRead) -> io::Result<Option<String>> {
+        let hash = body_hash(rest)?;
+        let set = match (&self.rsa, &self.ed25519) {
+            (Some(key), _) => self.sealer(key, Kind::Rsa).set(passed, &hash),
+            (None, Some(key)) => self.sealer(key, Kind::Ed25519).set(passed, &hash),
+            (None, None) => return Ok(None),
+        };
+        set.map(Some).map_err(unsignable)
+    }
+
+    fn sealer<'k, K>(&'k self, key: &'k K, kind: Kind) -> Sealer<'k, K> {
+        let (selector, at) = (kind.selector(&self.generation), Timestamp::now().as_second());
+        Sealer { key, domain: &self.domain, selector, at }
+    }
+}
+
 fn unsignable(error: mail_auth::Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error.to_string())
 }
@@ -248,6 +269,21 @@ impl Signers {
         let Some(domain) = domain_of(&header) else { return Ok(None) };
         let Some(signer) = self.of(&domain)? else { return Ok(None) };
         Ok(Some(signer.sign(&header, message)?))
+    }
+
+    /// The ARC set (RFC 8617 §5.1) of a message that others have written, each line ended by CRLF, to be put before it: in the name of the domain of
+    /// the address that sends it on, which the Delivered-To field above all others names. It vouches for what the server `authserv_id` found out
+    /// when the message came. `None` if there is nothing to vouch for, if there are no keys for that domain, if the chain of sets has failed
+    /// before or has no room, or if its header has no end within 1 MiB. Reads the message to its end, of which only the header is kept in
+    /// memory. Blocks.
+    ///
+    /// # Errors
+    /// [`SignError`].
+    pub fn seal(&self, mut message: impl BufRead, authserv_id: &str) -> Result<Option<String>, SignError> {
+        let Some(header) = read_header(&mut message)? else { return Ok(None) };
+        let Some(passed) = Passed::of(&header, authserv_id) else { return Ok(None) };
+        let Some(signer) = self.of(&passed.domain)? else { return Ok(None) };
+        Ok(signer.seal(&passed, message)?)
     }
 
     /// The keys that sign what is from a domain: its own, or those of the nearest domain above it, which DMARC takes as well

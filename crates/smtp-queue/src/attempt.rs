@@ -19,7 +19,7 @@ use crate::database::Progress;
 use crate::dsn::Action;
 use crate::gather::Gather;
 use crate::local::{Local, Route, delivered_locally, looped};
-use crate::message_file::{MessageFile, Needs};
+use crate::message_file::{MessageFile, Needs, Origin};
 use crate::pick::Piece;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
@@ -48,6 +48,8 @@ pub(crate) struct Deliverer {
     pub(crate) language: Language,
     pub(crate) events: EventLog,
     pub(crate) signers: Arc<Signers>,
+    /// In whose name the results stand with which others' mail is sealed; `None` if none is.
+    pub(crate) seals_as: Option<Arc<str>>,
     /// `None` if others are not told of the TLS of their mail hosts.
     pub(crate) tls_reports: Option<TlsReports>,
     /// `None` where the list is switched off.
@@ -157,7 +159,11 @@ impl Deliverer {
         let file = MessageFile::new(self.queue.content(&message.id)?);
         let file = file.map_err(QueueError::io("reading message", &message.id.0))?;
         let file = file.of(message.body);
-        Ok(if message.handling.is_ours { file.with_signers(&self.signers) } else { file })
+        Ok(file.with_origin(match &self.seals_as {
+            _ if message.handling.is_ours => Origin::Here(Arc::clone(&self.signers)),
+            Some(hostname) => Origin::Passed(Arc::clone(&self.signers), Arc::clone(hostname)),
+            None => Origin::Others,
+        }))
     }
 
     /// Notes who is elsewhere, and returns who is here. What is due at another destination is not looked at.

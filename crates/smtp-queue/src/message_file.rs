@@ -39,7 +39,19 @@ pub(crate) struct MessageFile {
     is_binary: bool,
     /// What stands before it on its way, once that is made, and what makes it.
     signatures: Arc<OnceLock<Bytes>>,
-    signers: Option<Arc<Signers>>,
+    origin: Origin,
+}
+
+/// Who answers for a message, and how.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Origin {
+    /// Others, and nothing is to be said of it.
+    #[default]
+    Others,
+    /// It was written here, and is signed. RFC 6376.
+    Here(Arc<Signers>),
+    /// Others, and where an address of ours sends it on it is sealed, with what the host of this name has found out. RFC 8617.
+    Passed(Arc<Signers>, Arc<str>),
 }
 
 #[derive(Debug)]
@@ -84,12 +96,12 @@ impl MessageFile {
     }
 
     fn unsigned(source: Source, start: u64, size: u64) -> Self {
-        Self { source, start, size, is_binary: false, signatures: Arc::default(), signers: None }
+        Self { source, start, size, is_binary: false, signatures: Arc::default(), origin: Origin::Others }
     }
 
-    /// The same, to be signed where it leaves.
-    pub(crate) fn with_signers(self, signers: &Arc<Signers>) -> Self {
-        Self { signers: Some(Arc::clone(signers)), ..self }
+    /// The same, to be signed or sealed where it leaves.
+    pub(crate) fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     /// Octets of the message as it goes on its way; without signatures that are still to be made.
@@ -101,17 +113,23 @@ impl MessageFile {
         self.signatures.get().cloned().unwrap_or_default()
     }
 
-    /// True if it must be signed before it goes.
+    /// True if it must be signed or sealed before it goes.
     pub(crate) fn lacks_signatures(&self) -> bool {
-        self.signers.is_some() && self.signatures.get().is_none()
+        !matches!(self.origin, Origin::Others) && self.signatures.get().is_none()
     }
 
-    /// Signs it if that is still to be done, where there are keys for whom it is from. Blocks.
+    /// Signs or seals it if that is still to be done, where there are keys for whom it is from or who sends it on. Blocks.
     pub(crate) fn sign(&self) -> Result<(), SignError> {
-        if let Some(signers) = self.signers.as_ref().filter(|_| self.lacks_signatures()) {
-            let signatures = signers.sign(BufReader::with_capacity(BLOCK, self.reader()?))?;
-            self.signatures.get_or_init(|| signatures.unwrap_or_default().into());
+        if !self.lacks_signatures() {
+            return Ok(());
         }
+        let message = || Ok::<_, io::Error>(BufReader::with_capacity(BLOCK, self.reader()?));
+        let signatures = match &self.origin {
+            Origin::Others => None,
+            Origin::Here(signers) => signers.sign(message()?)?,
+            Origin::Passed(signers, hostname) => signers.seal(message()?, hostname)?,
+        };
+        self.signatures.get_or_init(|| signatures.unwrap_or_default().into());
         Ok(())
     }
 
@@ -130,7 +148,7 @@ impl MessageFile {
         file.write_all(&converted)?;
         file.rewind()?;
         let file = Self::unsigned(Source::File(file), 0, converted.len() as u64);
-        Ok(Some(Self { signers: self.signers.clone(), ..file }))
+        Ok(Some(file.with_origin(self.origin.clone())))
     }
 
     /// What a server must offer so that the message, if it is made of lines, can be sent to it as it is. Blocks.
@@ -195,12 +213,12 @@ impl MessageFile {
 
     /// The same message; where it is a file, the two share their position.
     pub(crate) fn again(&self) -> io::Result<Self> {
-        let (signatures, signers) = (Arc::clone(&self.signatures), self.signers.clone());
+        let (signatures, origin) = (Arc::clone(&self.signatures), self.origin.clone());
         let source = match &self.source {
             Source::File(file) => Source::File(file.try_clone()?),
             Source::Memory(octets) => Source::Memory(octets.clone()),
         };
-        Ok(Self { source, signatures, signers, ..*self })
+        Ok(Self { source, signatures, origin, ..*self })
     }
 
     /// From the message's first octet on, for reading without blocking. One at a time: of a file they share the position.

@@ -131,6 +131,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
         language,
         events,
         signers,
+        seals_as: config.relay.arc_seal.then(|| config.hostname.to_ascii().into()),
         tls_reports,
         suppression,
         suppresses_all,

@@ -137,6 +137,15 @@ impl Verdicts {
         if dmarc.result != "fail" || self.is_vouched_for(message) {
             return None;
         }
+        if self.config.dmarc == DmarcObedience::Obey
+            && dmarc.policy == Policy::Reject
+            && self.may_be_vouched_for(message)
+        {
+            let text = format!(
+                "The DNS does not tell now whether who has passed this message on vouches for it, which passes neither SPF nor DKIM for {domain} (DMARC); try again later"
+            );
+            return Some(Outcome::Refuse(Self::reply(451, "4.4.3", &text)));
+        }
         match (self.config.dmarc, dmarc.policy) {
             (DmarcObedience::Record, _) | (_, Policy::None | Policy::Unspecified) => None,
             (DmarcObedience::Obey, Policy::Reject) => {
@@ -153,9 +162,18 @@ impl Verdicts {
 
     /// True if somebody whom the operator believes has seen it pass, and nobody has changed it since. RFC 8617 §7.2.1.
     fn is_vouched_for(&self, message: &MessageFindings) -> bool {
+        message.arc.result == "pass" && self.is_sealer_believed(message)
+    }
+
+    /// True if the DNS does not tell whether it is so.
+    fn may_be_vouched_for(&self, message: &MessageFindings) -> bool {
+        message.arc.result == "temperror" && self.is_sealer_believed(message)
+    }
+
+    fn is_sealer_believed(&self, message: &MessageFindings) -> bool {
         let is_believed =
             |sealer: &String| self.config.arc_sealers.iter().any(|known| known.eq_ignore_ascii_case(sealer));
-        message.arc.result == "pass" && message.arc.sealer.as_ref().is_some_and(is_believed)
+        message.arc.sealer.as_ref().is_some_and(is_believed)
     }
 
     fn by_score(&self, score: i64, tests: &[Test], findings: &ClientFindings) -> Outcome {

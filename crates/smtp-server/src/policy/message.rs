@@ -27,8 +27,8 @@ use super::original::Digest;
 
 /// The longest that all look-ups for one message take.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Links of a chain that is followed: each costs a look-up.
-const MAX_ARC_SETS: usize = 20;
+/// Links of a chain that is followed, each of which costs a look-up. RFC 8617 §5.2 (1).
+const MAX_ARC_SETS: usize = 50;
 /// Octets of a signature that tell it from others. RFC 6008 §4.
 const SHORT_SIGNATURE: usize = 8;
 
@@ -140,8 +140,20 @@ impl Verdicts {
                     ..ArcFinding::of(&ArcOutput::default(), "fail")
                 };
             }
+            let is_torn = message.ams_headers.is_empty()
+                && !(message.as_headers.is_empty() && message.aar_headers.is_empty());
+            if is_torn {
+                return ArcFinding {
+                    comment: Some("sets without a signature".to_owned()),
+                    ..ArcFinding::of(&ArcOutput::default(), "fail")
+                };
+            }
             let output = self.authenticator.verify_arc(message).await;
-            let (result, comment) = described(output.result());
+            let (result, comment) = match described(output.result()) {
+                // RFC 8617 §4.4, §5.2.1: what is not good has failed. That the DNS did not answer is said here, since it may answer the next one.
+                (result @ ("none" | "pass" | "temperror"), comment) => (result, comment),
+                (_, comment) => ("fail", comment),
+            };
             ArcFinding { comment, ..ArcFinding::of(&output, result) }
         };
         let (dkim, arc) = tokio::join!(self.authenticator.verify_dkim(message), arc);

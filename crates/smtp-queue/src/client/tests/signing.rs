@@ -2,6 +2,7 @@ use jiff::civil::date;
 use mail_dkim::{Keys, Signers};
 
 use super::*;
+use crate::message_file::Origin;
 
 const WRITTEN_HERE: &[u8] = b"From: alice@example.org\r\nSubject: x\r\n\r\nhello\r\n";
 
@@ -10,7 +11,7 @@ async fn a_message_is_signed_once_and_only_when_a_host_is_about_to_take_it() {
     let folder = tempfile::tempdir().unwrap();
     let keys = Keys::new(folder.path().to_owned());
     keys.generate(&"example.org".parse().unwrap(), date(2026, 11, 28)).unwrap();
-    let message = message(WRITTEN_HERE).with_signers(&Arc::new(Signers::new(keys)));
+    let message = message(WRITTEN_HERE).with_origin(Origin::Here(Arc::new(Signers::new(keys))));
     let bare = message.size();
 
     let nobody = relay(smarthost(1, RelayTls::None));
