@@ -260,6 +260,8 @@ pub struct SmtpConfig {
     pub check_from: bool,
     /// How long our own users may have a message held back (RFC 4865); zero for not at all.
     pub max_future_release: Duration,
+    /// How much of it an account may have held back at one time.
+    pub max_held_back: Quota,
     /// The Received field of what our own users send says nothing of where they are.
     pub hide_client: bool,
     /// Who comes from these may speak for others by XCLIENT.
@@ -479,6 +481,7 @@ impl Default for SmtpConfig {
             check_from: true,
             hide_client: false,
             max_future_release: 30 * DAY,
+            max_held_back: Quota { storage: Some(500 << 20), messages: Some(1000) },
             xclient: Vec::new(),
             relay_clients: Vec::new(),
             verdicts: VerdictsConfig::default(),

@@ -133,6 +133,7 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
             Duration::ZERO,
             standard.max_future_release,
         ),
+        max_held_back: held_back(reader, standard.max_held_back),
         xclient: reader.list("xclient", NETWORK, |text| text.parse().ok()).unwrap_or_default(),
         relay_clients: relay_client::read(reader),
         verdicts: reader.table("verdicts", verdicts::read),
@@ -140,6 +141,14 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         rates: reader.table("rates", verdicts::rates),
         milters: reader.tables("milter", milter::milter).unwrap_or_default(),
     }
+}
+
+/// How much an account may have held back; 0 for no limit.
+fn held_back(reader: &mut Reader<'_, '_>, standard: Quota) -> Quota {
+    let storage = reader.size("max_held_back_size", 0, standard.storage.unwrap_or_default());
+    let messages = reader.number("max_held_back_messages", 0, standard.messages.unwrap_or_default());
+    let limit = |limit: u64| Some(limit).filter(|limit| *limit > 0);
+    Quota { storage: limit(storage), messages: limit(messages) }
 }
 
 /// How long return addresses hold: days are counted, up to half of those that have different names.

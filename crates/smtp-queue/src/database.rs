@@ -99,9 +99,10 @@ const UPGRADES: [&str; 8] = [
      ALTER TABLE message ADD COLUMN is_bulk INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE recipient ADD COLUMN origin TEXT NOT NULL DEFAULT '';",
 ];
-/// What is due is found in it alone, without a look at the table. Older versions had one without the address, then one without the
+/// What an account holds back is counted in one; what is due is found in the other alone, without a look at the table. Older versions had one without the address, then one without the
 /// priority, then one without the sender, then one without the next hop, then one without whose mail it is.
 const INDEX: &str = "
+    CREATE INDEX IF NOT EXISTS message_held_back ON message (origin, release, size) WHERE release IS NOT NULL;
     CREATE INDEX IF NOT EXISTS recipient_due_of_origin
         ON recipient (priority, origin, next_attempt, address, sender, next_hop)
         WHERE next_attempt IS NOT NULL;
@@ -285,8 +286,9 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 
 /// Writes only where something is to be changed.
 fn index(connection: &Connection) -> rusqlite::Result<()> {
-    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'recipient_due_of_origin'";
-    if connection.query_row(count, [], |row| row.get::<_, i64>(0))? == 0 {
+    let count =
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('recipient_due_of_origin', 'message_held_back')";
+    if connection.query_row(count, [], |row| row.get::<_, i64>(0))? < 2 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mail_types::Usage;
 use tokio::task::spawn_blocking;
 
 use crate::change::{self, Meant};
@@ -108,6 +109,14 @@ impl Queue {
     /// [`QueueError::Database`].
     pub fn summary(&self) -> Result<Summary, QueueError> {
         self.reader().summary()
+    }
+
+    /// What an account, given as an envelope's origin is, holds back until later than `now` (FUTURERELEASE).
+    ///
+    /// # Errors
+    /// [`QueueError::Database`].
+    pub fn held_back(&self, origin: &str, now: Timestamp) -> Result<Usage, QueueError> {
+        self.reader().held_back(origin, now)
     }
 
     /// What the deliverer has to say of more than one message: what keeps mail waiting, by subject.

@@ -316,6 +316,12 @@ impl Session {
                 self.pending = Some(transaction);
                 step
             }
+            // What it holds back is counted, whoever is to hear of its failure.
+            (Some(account), None) if parameters.hold.is_some() => {
+                let step = Step::CheckSender { account: account.clone(), from: account.clone() };
+                self.pending = Some(transaction);
+                step
+            }
             (None, _) | (_, None) => Step::Begin(self.begin(transaction)),
         }
     }
@@ -356,6 +362,19 @@ impl Session {
         } else {
             Reply::new(250, "2.1.0", "OK")
         }
+    }
+
+    /// The size that is declared of a message whose sender is being checked, if it is to be held back.
+    pub(crate) fn asks_to_hold(&self) -> Option<u64> {
+        let parameters = &self.pending.as_ref()?.parameters;
+        parameters.hold.map(|_| parameters.size.unwrap_or_default())
+    }
+
+    /// The answer to [`Step::CheckSender`] where the account may hold back no more. RFC 3463 §3.3.
+    pub(crate) fn no_more_held(&mut self) -> Reply {
+        self.pending = None;
+        let text = "So much of your mail is held back until later that there is no room for more: send it without a time, or when some has gone";
+        Reply::new(452, "4.2.2", text)
     }
 
     /// The answer to [`Step::CheckSender`]; `None` if the directory could not be asked.

@@ -195,6 +195,8 @@ impl Fixture {
             ("per_address", _) => smtp.rates.per_address = value.parse()?,
             ("messages_per_account", _) => smtp.rates.messages_per_account = value.parse()?,
             ("per_message", _) => smtp.rates.per_message = value.parse()?,
+            ("max_held_back_messages", _) => smtp.max_held_back.messages = Some(value.parse()?),
+            ("max_held_back_size", _) => smtp.max_held_back.storage = Some(value.parse()?),
             ("hide_client", _) => smtp.hide_client = value.parse()?,
             ("per_account", _) => smtp.rates.per_account = value.parse()?,
             ("greylist", _) => {

@@ -1,6 +1,7 @@
 //! What operators see and change.
 
 use jiff::Timestamp;
+use mail_types::Usage;
 use rusqlite::{Row, Transaction, params};
 
 use super::Database;
@@ -92,6 +93,17 @@ impl Database {
                 [],
                 figures,
             )
+            .map_err(|source| self.failed(source))
+    }
+
+    /// What is held back by whose mail it is, beyond `now`.
+    pub(crate) fn held_back(&self, origin: &str, now: Timestamp) -> Result<Usage, QueueError> {
+        let usage = |row: &Row<'_>| Ok(Usage { messages: unsigned(row, 0)?, storage: unsigned(row, 1)? });
+        self.connection
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(size), 0) FROM message WHERE origin = ?1 AND release > ?2",
+            )
+            .and_then(|mut count| count.query_row(params![origin, now.as_millisecond()], usage))
             .map_err(|source| self.failed(source))
     }
 
