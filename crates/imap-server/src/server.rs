@@ -8,7 +8,7 @@ use mail_directory::Directory;
 use mail_events::EventLog;
 use mail_metrics::Metrics;
 use mail_store::Store;
-use server_core::{BoundListener, ServerContext, serve};
+use server_core::{BoundListener, Refusals, ServerContext, serve};
 
 use crate::connection;
 use crate::summaries::AheadOfNeed;
@@ -33,9 +33,12 @@ pub async fn run(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     let shared = tokio::task::spawn_blocking(move || open(config, &metrics)).await??;
-    let refusal = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n";
+    let refusals = Refusals {
+        too_many: b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
+        banned: b"* BYE [UNAVAILABLE] Too many failed logins from your address, try again later\r\n",
+    };
     let sessions = Arc::clone(&shared);
-    serve(sockets, context, refusal, move |connection| connection::run(connection, Arc::clone(&sessions)))
+    serve(sockets, context, refusals, move |connection| connection::run(connection, Arc::clone(&sessions)))
         .await;
     tokio::task::spawn_blocking(move || shared.events.close()).await?;
     Ok(())

@@ -103,6 +103,22 @@ fn a_key_that_is_missing_is_told_although_a_comment_names_it() {
     assert!(mistakes("# hostname\n").contains("hostname is missing"));
 }
 
+/// RFC 5321 §4.2, §4.5.3.1.5: what goes into replies ends none, and leaves room for them.
+#[test]
+fn a_hint_for_people_is_one_line_of_ascii() {
+    let found = |hint: &str| {
+        mistakes(&format!("hostname = \"mail.example.org\"\n[smtp.verdicts]\nhelp = \"{hint}\"\n"))
+    };
+    assert_eq!(found(&"x".repeat(200)), "");
+    for hint in [&"x".repeat(201), "a\\r\\n250 OK", "é"] {
+        assert!(
+            found(hint).contains("expected at most 200 characters of ASCII in one line"),
+            "{}",
+            found(hint)
+        );
+    }
+}
+
 #[test]
 fn only_a_key_that_is_alike_is_suggested() {
     let found = mistakes("hostname = \"mail.example.org\"\n[smtp]\nmax_hop = 20\nbla = 1\n");

@@ -199,6 +199,14 @@ impl Default for Weights {
     }
 }
 
+const HELP: &str = "at most 200 characters of ASCII in one line";
+
+/// What stands behind a reply's text, in one line with it: RFC 5321 §4.5.3.1.5.
+fn help(text: &str) -> Option<String> {
+    let is_plain = text.len() <= 200 && text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+    is_plain.then(|| text.to_owned())
+}
+
 /// A domain, in A-labels.
 fn domain(text: &str) -> Option<String> {
     text.parse::<Domain>().ok().filter(|it| !it.is_literal()).map(|it| it.to_ascii().to_ascii_lowercase())
@@ -220,7 +228,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> VerdictsConfig {
         arc_sealers: reader.list("arc_sealers", "a domain", domain).unwrap_or_default(),
         junk_score: reader.number("junk_score", 1, standard.junk_score),
         refuse_score: reader.number("refuse_score", 1, standard.refuse_score),
-        help: reader.string("help").filter(|help| !help.is_empty()),
+        help: reader.parsed("help", HELP, help).filter(|help| !help.is_empty()),
         tarpit: reader.duration("tarpit", Duration::ZERO, standard.tarpit),
         weights: reader.table("weights", weights),
         lists: reader.tables("list", list).unwrap_or_default(),

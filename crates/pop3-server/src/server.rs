@@ -8,7 +8,7 @@ use mail_events::EventLog;
 use mail_metrics::Metrics;
 use mail_store::{Mailbox, MessageFile, Store, StoreError};
 use mail_types::{Address, MailboxName, Uid};
-use server_core::{BoundListener, ServerContext};
+use server_core::{BoundListener, Refusals, ServerContext};
 use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
@@ -17,8 +17,11 @@ use crate::lock::MaildropLock;
 use crate::maildrop::Maildrop;
 use crate::session::{Credentials, LoginError, WRONG};
 
-/// Told to a client over a limit.
-const REFUSAL: &[u8] = b"-ERR [SYS/TEMP] too many connections\r\n";
+/// Told to a client that is turned away.
+const REFUSALS: Refusals = Refusals {
+    too_many: b"-ERR [SYS/TEMP] too many connections\r\n",
+    banned: b"-ERR [SYS/TEMP] too many failed logins from your address; come back later\r\n",
+};
 
 /// Serves POP3 on `sockets` until the context drains.
 ///
@@ -32,7 +35,7 @@ pub async fn run(
     let mail = spawn_blocking(move || Mail::open(config, &metrics)).await??;
     let mail = Arc::new(mail);
     let sessions = Arc::clone(&mail);
-    server_core::serve(sockets, context, REFUSAL, move |connection| {
+    server_core::serve(sockets, context, REFUSALS, move |connection| {
         connection::serve(connection, Arc::clone(&sessions))
     })
     .await;

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::proxy::{self, Proxied};
-use crate::{BoundListener, ConnectionGuard, Drain, Limits, Stream, TlsContext, program};
+use crate::{BoundListener, ConnectionGuard, Drain, Limits, Stream, TlsContext, TurnedAway, program};
 
 /// What a server process is made of, handed to its `run`.
 #[derive(Debug, Clone)]
@@ -74,21 +74,36 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The wait after an accept that failed for want of descriptors or memory.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
+/// What a client is told that is turned away, each a whole line of the protocol.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusals {
+    /// See [`TurnedAway::TooMany`].
+    pub too_many: &'static [u8],
+    /// See [`TurnedAway::Banned`].
+    pub banned: &'static [u8],
+}
+
+impl Refusals {
+    const fn line(self, why: TurnedAway) -> &'static [u8] {
+        match why {
+            TurnedAway::TooMany => self.too_many,
+            TurnedAway::Banned => self.banned,
+        }
+    }
+}
+
 /// Accepts connections and runs `handle` for each, as a task of its own, until the context drains; then waits for the sessions to end.
 ///
-/// `refusal` is sent to a client over a limit, before its connection is closed: a whole line of the protocol.
-pub async fn serve<F, S>(
-    sockets: Vec<BoundListener>,
-    context: ServerContext,
-    refusal: &'static [u8],
-    handle: F,
-) where
+/// One of the `refusals` is sent to a client that is turned away, before its connection is closed.
+pub async fn serve<F, S>(sockets: Vec<BoundListener>, context: ServerContext, refusals: Refusals, handle: F)
+where
     F: Fn(Connection) -> S + Clone + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
     let sessions = TaskTracker::new();
     for BoundListener { socket, listener } in sockets {
-        let accepting = Accepting { context: context.clone(), listener, refusal, sessions: sessions.clone() };
+        let accepting =
+            Accepting { context: context.clone(), listener, refusals, sessions: sessions.clone() };
         match TcpListener::from_std(socket) {
             Ok(socket) => drop(tokio::spawn(accepting.run(socket, handle.clone()))),
             Err(error) => error!(listener = accepting.listener.name, %error, "the socket can't be served"),
@@ -107,7 +122,7 @@ pub async fn serve<F, S>(
 struct Accepting {
     context: ServerContext,
     listener: Arc<Listener>,
-    refusal: &'static [u8],
+    refusals: Refusals,
     sessions: TaskTracker,
 }
 
@@ -141,11 +156,13 @@ impl Accepting {
         let limits = &self.context.limits;
         let guard = if is_proxy { limits.connect_proxy() } else { limits.connect(peer.ip()) };
         let name = &self.listener.name;
-        let Some(guard) = guard else {
-            self.context.metrics.count(Metric::RefusedConnections, &[name], 1);
-            info!(%peer, listener = name, "refused: too many connections");
-            refuse(&stream, self.refusal, self.listener.tls);
-            return;
+        let guard = match guard {
+            Ok(guard) => guard,
+            Err(why) => {
+                self.context.metrics.count(Metric::RefusedConnections, &[name], 1);
+                info!(%peer, listener = name, "refused: {why}");
+                return refuse(&stream, self.refusals.line(why), self.listener.tls);
+            }
         };
         self.context.metrics.count(Metric::Connections, &[name], 1);
         let span = if is_proxy {
@@ -160,7 +177,7 @@ impl Accepting {
             listener: Arc::clone(&self.listener),
             context: self.context.clone(),
             guard,
-            refusal: self.refusal,
+            refusals: self.refusals,
         };
         self.sessions.spawn(
             async move {
@@ -174,7 +191,7 @@ impl Accepting {
     }
 }
 
-/// Tells a client over a limit why it is turned away, as far as that goes without waiting for it.
+/// Tells a client why it is turned away, as far as that goes without waiting for it.
 fn refuse(stream: &TcpStream, refusal: &[u8], tls: TlsMode) {
     if tls != TlsMode::Implicit {
         let _ = stream.try_write(refusal);
@@ -190,7 +207,7 @@ struct Opening {
     listener: Arc<Listener>,
     context: ServerContext,
     guard: ConnectionGuard,
-    refusal: &'static [u8],
+    refusals: Refusals,
 }
 
 impl Opening {
@@ -219,10 +236,10 @@ impl Opening {
         let client = header.unwrap_or(Proxied { peer: self.peer, local, is_tls: false });
         tracing::Span::current().record("peer", tracing::field::display(client.peer));
         self.peer = client.peer;
-        if !self.guard.reassign(client.peer.ip()) {
-            info!("refused: too many connections");
-            refuse(&self.stream, self.refusal, self.listener.tls);
-            return Err(io::Error::other("too many connections"));
+        if let Err(why) = self.guard.reassign(client.peer.ip()) {
+            info!("refused: {why}");
+            refuse(&self.stream, self.refusals.line(why), self.listener.tls);
+            return Err(io::Error::other(why));
         }
         Ok(client)
     }

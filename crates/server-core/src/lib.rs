@@ -14,9 +14,9 @@ mod sockets;
 mod stream;
 mod tls;
 
-pub use connection::{Connection, ServerContext, serve};
+pub use connection::{Connection, Refusals, ServerContext, serve};
 pub use drain::Drain;
-pub use limits::{AccountGuard, ConnectionGuard, Limits};
+pub use limits::{AccountGuard, ConnectionGuard, Limits, TurnedAway};
 pub use memory::use_small_pages;
 pub use privileges::{become_user, restrict_new_files};
 pub use sockets::{BindError, BoundListener, bind};

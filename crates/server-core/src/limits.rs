@@ -23,6 +23,17 @@ pub struct Limits {
     counts: Mutex<Counts>,
 }
 
+/// Why nothing is taken from a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TurnedAway {
+    /// There are as many connections as may be, in all or of its address.
+    #[error("too many connections")]
+    TooMany,
+    /// Too many logins from its address have failed.
+    #[error("too many failed logins")]
+    Banned,
+}
+
 #[derive(Debug)]
 struct Counts {
     open: usize,
@@ -63,22 +74,27 @@ impl Limits {
         }
     }
 
-    /// Counts a connection from `peer`; `None` over a limit, or while `peer` is banned for its failed logins.
-    #[must_use]
-    pub fn connect(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionGuard> {
+    /// Counts a connection from `peer`.
+    ///
+    /// # Errors
+    /// [`TurnedAway`].
+    pub fn connect(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionGuard, TurnedAway> {
         let mut guard = self.connect_proxy()?;
-        guard.reassign(peer).then_some(guard)
+        guard.reassign(peer)?;
+        Ok(guard)
     }
 
-    /// Counts a connection whose client's address is told later, by [`ConnectionGuard::reassign`]; `None` over the limit of all.
-    #[must_use]
-    pub fn connect_proxy(self: &Arc<Self>) -> Option<ConnectionGuard> {
+    /// Counts a connection whose client's address is told later, by [`ConnectionGuard::reassign`].
+    ///
+    /// # Errors
+    /// [`TurnedAway::TooMany`] in all.
+    pub fn connect_proxy(self: &Arc<Self>) -> Result<ConnectionGuard, TurnedAway> {
         let mut counts = self.counts();
         if counts.open >= self.max_connections {
-            return None;
+            return Err(TurnedAway::TooMany);
         }
         counts.open += 1;
-        Some(ConnectionGuard { limits: Arc::clone(self), peer: None })
+        Ok(ConnectionGuard { limits: Arc::clone(self), peer: None })
     }
 
     /// Connections open now.
@@ -155,21 +171,25 @@ pub struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    /// Counts the connection as one of `peer`, who came through a proxy, and of nobody else; false, and nothing is changed, over the limit
-    /// of one address, or while `peer` is banned for its failed logins.
-    #[must_use]
-    pub fn reassign(&mut self, peer: IpAddr) -> bool {
+    /// Counts the connection as one of `peer`, who came through a proxy, and of nobody else.
+    ///
+    /// # Errors
+    /// [`TurnedAway`]; nothing is changed then.
+    pub fn reassign(&mut self, peer: IpAddr) -> Result<(), TurnedAway> {
         let peer = one_peer(peer);
         let limits = &self.limits;
         let mut counts = limits.counts();
         let most = if peer.is_loopback() { usize::MAX } else { limits.max_per_address };
-        if counts.bans.turns_away(&peer) || !count(&mut counts.by_address, &peer, most) {
-            return false;
+        if counts.bans.turns_away(&peer) {
+            return Err(TurnedAway::Banned);
+        }
+        if !count(&mut counts.by_address, &peer, most) {
+            return Err(TurnedAway::TooMany);
         }
         if let Some(before) = self.peer.replace(peer) {
             uncount(&mut counts.by_address, &before);
         }
-        true
+        Ok(())
     }
 
     /// Counts the connection to `account` too, after login; `None` over the limit. Wants to be called on a runtime.
@@ -281,11 +301,11 @@ mod tests {
         let [first, second, third] =
             ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|address| address.parse::<IpAddr>().unwrap());
         let guard = limits.connect(first).unwrap();
-        assert!(limits.connect(first).is_none(), "one for each address");
+        assert!(limits.connect(first).is_err(), "one for each address");
         let _second = limits.connect(second).unwrap();
-        assert!(limits.connect(third).is_none(), "two in all");
+        assert!(limits.connect(third).is_err(), "two in all");
         drop(guard);
-        assert!(limits.connect(third).is_some());
+        assert!(limits.connect(third).is_ok());
         assert_eq!(limits.open(), 1);
     }
 
@@ -294,18 +314,19 @@ mod tests {
         let limits = limits(3, 1);
         let [client, other] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse::<IpAddr>().unwrap());
         let mut guard = limits.connect_proxy().unwrap();
-        assert!(guard.reassign(client));
-        assert!(limits.connect(client).is_none(), "one for each address");
-        assert!(guard.reassign(other));
+        guard.reassign(client).unwrap();
+        assert!(limits.connect(client).is_err(), "one for each address");
+        guard.reassign(other).unwrap();
         let second = limits.connect(client).unwrap();
-        assert!(!guard.reassign(client));
-        assert!(limits.connect(other).is_none(), "it is still the other's");
+        assert_eq!(guard.reassign(client), Err(TurnedAway::TooMany));
+        assert!(limits.connect(other).is_err(), "it is still the other's");
         drop((guard, second));
         assert_eq!(limits.open(), 0);
         fail(&limits, "192.0.2.1", "bob", 4).await;
-        assert!(!limits.connect_proxy().unwrap().reassign(client), "banned, whoever brings it");
+        let banned = limits.connect_proxy().unwrap().reassign(client);
+        assert_eq!(banned, Err(TurnedAway::Banned), "whoever brings it");
         let _three = [(); 3].map(|()| limits.connect_proxy().unwrap());
-        assert!(limits.connect_proxy().is_none(), "three in all");
+        assert!(limits.connect_proxy().is_err(), "three in all");
     }
 
     #[test]
@@ -324,7 +345,7 @@ mod tests {
         let limits = limits(9, 9);
         fail(&limits, "192.0.2.1", "bob", 4).await;
         fail(&limits, "127.0.0.1", "bob", 4).await;
-        assert!(limits.connect(ip("192.0.2.1")).is_none());
+        assert!(limits.connect(ip("192.0.2.1")).is_err());
         assert!(limits.connect(ip("127.0.0.1")).unwrap().admits("bob").await);
     }
 
@@ -341,7 +362,7 @@ mod tests {
         assert!(guard.login(&"bob@example.org".parse().unwrap()).is_some());
         assert!(!guard.admits("alice@example.org").await, "bob's login does not open the door to others");
         fail(&limits, "198.51.100.1", "eve@example.org", 4).await;
-        assert!(limits.connect(ip("198.51.100.1")).is_none(), "nobody is known there");
+        assert!(limits.connect(ip("198.51.100.1")).is_err(), "nobody is known there");
         // In the next process, once it is written.
         limits.places.write(place(ip("192.0.2.1")), "bob@example.org");
         let limits = knowing(folder.path());
@@ -363,7 +384,7 @@ mod tests {
             "guessed from its own network, it is closed there too"
         );
         assert!(guard.admits("alice@example.org").await);
-        assert!(limits.connect(ip("192.0.2.1")).is_some());
+        assert!(limits.connect(ip("192.0.2.1")).is_ok());
     }
 
     #[tokio::test]
@@ -388,7 +409,7 @@ mod tests {
         let [first, same, other] = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"]
             .map(|address| address.parse::<IpAddr>().unwrap());
         let _guard = limits.connect(first).unwrap();
-        assert!(limits.connect(same).is_none());
-        assert!(limits.connect(other).is_some());
+        assert!(limits.connect(same).is_err());
+        assert!(limits.connect(other).is_ok());
     }
 }

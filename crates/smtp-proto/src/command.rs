@@ -122,6 +122,12 @@ pub enum ParseError {
     /// 501
     #[error("syntax error in the arguments")]
     Arguments,
+    /// 501, the path of MAIL
+    #[error("no reverse path")]
+    ReversePath,
+    /// 501, the path of RCPT
+    #[error("no forward path")]
+    ForwardPath,
     /// 555
     #[error("unknown parameter of MAIL or RCPT")]
     Parameter,
@@ -299,10 +305,9 @@ fn auth(arguments: &str) -> Result<Command, ParseError> {
 
 /// `"MAIL FROM:" Reverse-path [SP Mail-parameters]`, a space before the path forgiven.
 fn mail(arguments: &str) -> Result<Command, ParseError> {
-    let mut path = preceded((tag_no_case("FROM:"), take_while(|c| c == ' ')), reverse_path);
-    let (rest, from) = path.parse(arguments).map_err(|_| ParseError::Arguments)?;
+    let (rest, from) = behind("FROM:", arguments, ParseError::ReversePath, reverse_path)?;
     let mut parameters = MailParameters::default();
-    for (keyword, text) in esmtp_parameters(rest)? {
+    for (keyword, text) in esmtp_parameters(rest) {
         parameters.set(&keyword.to_ascii_uppercase(), text)?;
     }
     Ok(Command::Mail { from, parameters })
@@ -352,10 +357,9 @@ fn body_value(text: &str) -> Result<Body, ParseError> {
 }
 
 fn rcpt(arguments: &str) -> Result<Command, ParseError> {
-    let mut path = preceded((tag_no_case("TO:"), take_while(|c| c == ' ')), recipient);
-    let (rest, to) = path.parse(arguments).map_err(|_| ParseError::Arguments)?;
+    let (rest, to) = behind("TO:", arguments, ParseError::ForwardPath, recipient)?;
     let mut parameters = RcptParameters::default();
-    for (keyword, text) in esmtp_parameters(rest)? {
+    for (keyword, text) in esmtp_parameters(rest) {
         match (keyword.to_ascii_uppercase().as_str(), text) {
             // RFC 3461 §4.5: not twice.
             ("NOTIFY", Some(notify)) if parameters.notify.is_none() => {
@@ -371,19 +375,26 @@ fn rcpt(arguments: &str) -> Result<Command, ParseError> {
     Ok(Command::Rcpt { to, parameters })
 }
 
+/// A path behind `word`, and what stands behind it.
+fn behind<'i, T>(
+    word: &str,
+    arguments: &'i str,
+    no_path: ParseError,
+    mut path: impl FnMut(&'i str) -> IResult<&'i str, T>,
+) -> Result<(&'i str, T), ParseError> {
+    let mut start = (tag_no_case(word), take_while(|c| c == ' '));
+    let (rest, _) =
+        start.parse(arguments).map_err(|_: nom::Err<nom::error::Error<&str>>| ParseError::Arguments)?;
+    let (rest, path) = path(rest).map_err(|_| no_path)?;
+    if rest.is_empty() || rest.starts_with(' ') { Ok((rest, path)) } else { Err(no_path) }
+}
+
 /// `esmtp-param *(SP esmtp-param)`, behind a space.
-fn esmtp_parameters(rest: &str) -> Result<Vec<(&str, Option<&str>)>, ParseError> {
-    if !rest.is_empty() && !rest.starts_with(' ') {
-        return Err(ParseError::Arguments);
-    }
-    let split = |word: &'_ str| -> usize { word.find('=').unwrap_or(word.len()) };
-    Ok(rest
-        .split_ascii_whitespace()
-        .map(|word| {
-            let (keyword, text) = word.split_at_checked(split(word)).unwrap_or((word, ""));
-            (keyword, text.strip_prefix('='))
-        })
-        .collect())
+fn esmtp_parameters(rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    rest.split_ascii_whitespace().map(|word| match word.split_once('=') {
+        Some((keyword, text)) => (keyword, Some(text)),
+        None => (word, None),
+    })
 }
 
 /// `Reverse-path = Path / "<>"`

@@ -78,6 +78,7 @@ impl Dialogue {
             None => Ok(Some(Reply::new(454, "4.7.0", "A temporary failure; try again later"))),
             Some(Some(account)) => {
                 let Some(guard) = self.connection.guard.login(&account) else {
+                    info!(%account, "refused: too many connections of this account");
                     self.close(Reply::new(421, "4.7.0", "Too many connections of this account")).await?;
                     return Ok(None);
                 };
@@ -112,7 +113,8 @@ impl Dialogue {
         info!(username, "login refused after too many that failed");
         self.note_login_failure(username, "not tried after too many that failed");
         let minutes = self.shared.config.limits.ban_time.as_secs().div_ceil(60);
-        let text = format!("Too many failed logins from your address; try again in {minutes} minutes");
+        let unit = if minutes == 1 { "minute" } else { "minutes" };
+        let text = format!("Too many failed logins from your address; try again in {minutes} {unit}");
         Reply::new(454, "4.7.0", text)
     }
 

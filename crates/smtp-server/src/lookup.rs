@@ -156,12 +156,15 @@ impl Dialogue {
     /// A postmaster is reached by everybody but who sends too much: RFC 5321 §4.5.1.
     async fn refusal_of_sender(&mut self, recipient: &Recipient) -> Option<Reply> {
         if let Some(user) = self.session.user() {
-            let (rates, limits, now) =
-                (&self.shared.verdicts.rates, self.session.limits().map(Arc::as_ref), Instant::now());
-            let message =
-                if self.session.has_recipients() { None } else { rates.message(&user, limits, now) };
-            let source = message.or_else(|| rates.user(&user, limits, now));
-            return source.map(|source| too_much(&source));
+            let limits = self.session.limits().cloned();
+            let (rates, limits, now) = (&self.shared.verdicts.rates, limits.as_deref(), Instant::now());
+            if !self.session.is_counted() {
+                if let Some(source) = rates.message(&user, limits, now) {
+                    return Some(too_much(&source));
+                }
+                self.session.count();
+            }
+            return rates.user(&user, limits, now).map(|source| too_much(&source));
         }
         let is_exempt = match recipient {
             Recipient::Postmaster => true,

@@ -5,7 +5,7 @@ use mail_directory::{Directory, Srs};
 use mail_events::EventLog;
 use mail_metrics::Metrics;
 use mail_store::Store;
-use server_core::{BoundListener, ServerContext};
+use server_core::{BoundListener, Refusals, ServerContext};
 use smtp_queue::Queue;
 
 use crate::bounces::Bounces;
@@ -15,8 +15,11 @@ use crate::policy::Verdicts;
 use crate::reports::Reports;
 use crate::suppressed::Suppressed;
 
-/// Told to a client over a limit.
-const REFUSAL: &[u8] = b"421 4.7.0 Too many connections; come back later\r\n";
+/// Told to a client that is turned away.
+const REFUSALS: Refusals = Refusals {
+    too_many: b"421 4.7.0 Too many connections; come back later\r\n",
+    banned: b"421 4.7.0 Too many failed logins from your address; come back later\r\n",
+};
 
 /// Serves SMTP until the context drains.
 ///
@@ -29,7 +32,7 @@ pub async fn run(
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     let shared = tokio::task::spawn_blocking(move || open(config, &metrics)).await??;
     let events = Arc::clone(&shared.to.events);
-    server_core::serve(sockets, context, REFUSAL, move |connection| {
+    server_core::serve(sockets, context, REFUSALS, move |connection| {
         connection::serve(connection, shared.clone())
     })
     .await;

@@ -134,9 +134,16 @@ impl Session {
         }
     }
 
-    /// True if the transaction has a recipient.
-    pub(crate) fn has_recipients(&self) -> bool {
-        matches!(&self.state, State::Mail(transaction) if !transaction.recipients.is_empty())
+    /// True if the transaction counts as a message of its account already.
+    pub(crate) fn is_counted(&self) -> bool {
+        matches!(&self.state, State::Mail(transaction) if transaction.is_counted)
+    }
+
+    /// It counts as one from now on.
+    pub(crate) fn count(&mut self) {
+        if let State::Mail(transaction) = &mut self.state {
+            transaction.is_counted = true;
+        }
     }
 
     pub(crate) const fn is_in_transaction(&self) -> bool {
@@ -156,6 +163,17 @@ impl Session {
         let reply = match error {
             ParseError::UnknownCommand => Reply::new(500, "5.5.2", "No such command"),
             ParseError::Arguments => Reply::new(501, "5.5.4", "Syntax error in the arguments"),
+            // RFC 3463 §3.2.
+            ParseError::ReversePath => Reply::new(
+                501,
+                "5.1.7",
+                "The sender's address can't be read: it is written as <name@example.org>",
+            ),
+            ParseError::ForwardPath => Reply::new(
+                501,
+                "5.1.3",
+                "The recipient's address can't be read: it is written as <name@example.org>",
+            ),
             ParseError::Parameter => Reply::new(555, "5.5.4", "Parameter not known"),
             ParseError::Http => {
                 return Step::Close(Reply::new(421, "4.7.0", "This is no web server; goodbye"));
@@ -391,7 +409,7 @@ impl Session {
     }
 
     fn rcpt(&self, recipient: Recipient, parameters: RcptParameters) -> Step {
-        let State::Mail(transaction) = &self.state else { return out_of_order("MAIL comes first") };
+        let State::Mail(transaction) = &self.state else { return Step::Reply(self.no_data_now()) };
         if transaction.recipients.len() >= self.max_recipients() {
             return Step::Reply(too_many_recipients());
         }

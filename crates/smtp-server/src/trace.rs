@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use mail_types::Address;
 
 use crate::header::{Captured, Seen};
@@ -112,9 +113,15 @@ impl Trace {
         seen.id().or_else(|| (self.is_submission && !seen.message_id).then(given))
     }
 
+    /// In the time of this place. RFC 5321 §4.4.
     fn date(&self) -> String {
-        self.at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+        date(self.at, TimeZone::system())
     }
+}
+
+/// `date-time`. RFC 5322 §3.3.
+fn date(at: Timestamp, zone: TimeZone) -> String {
+    at.to_zoned(zone).strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
 }
 
 /// The address; without SMTPUTF8 with its domain in A-labels, so that the header stays ASCII (RFC 6531 §3.7.3).
@@ -131,4 +138,20 @@ pub(crate) fn new_id(now: Timestamp) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{:x}.{:x}.{count:x}", now.as_microsecond(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::Offset;
+
+    use super::*;
+
+    /// RFC 5321 §4.4: local time with its offset, not the name of a zone.
+    #[test]
+    fn a_date_has_the_offset_of_its_place() {
+        let shown = |zone: TimeZone| date(Timestamp::UNIX_EPOCH, zone);
+        assert_eq!(shown(TimeZone::UTC), "Thu, 01 Jan 1970 00:00:00 +0000");
+        let west = Offset::from_seconds(-(3 * 3600 + 1800)).unwrap();
+        assert_eq!(shown(TimeZone::fixed(west)), "Wed, 31 Dec 1969 20:30:00 -0330");
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Transaction {
     pub(crate) parameters: MailParameters,
     /// When MAIL came: from when on the times in `parameters` count. RFC 2852 §4.
     pub(crate) began: Timestamp,
+    /// It counts as a message of who has logged in.
+    pub(crate) is_counted: bool,
     /// As the client named them.
     pub(crate) recipients: Vec<Address>,
     /// What the sender wants to hear of each of them.
@@ -46,6 +48,7 @@ impl Transaction {
             from,
             parameters,
             began,
+            is_counted: false,
             recipients: Vec::new(),
             wishes: Vec::new(),
             accounts: BTreeSet::new(),

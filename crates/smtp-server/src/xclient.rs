@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use mail_directory::DirectoryError;
 use mail_types::Address;
+use server_core::TurnedAway;
 use smtp_proto::{Reply, Xclient};
 use tracing::info;
 
@@ -29,8 +30,17 @@ impl Dialogue {
             None => None,
         };
         self.leave_milters().await;
-        if client.address.is_some_and(|address| !self.connection.guard.reassign(address)) {
-            return self.too_many().await;
+        if let Some(address) = client.address
+            && let Err(why) = self.connection.guard.reassign(address)
+        {
+            info!(%address, "refused: {why}");
+            return match why {
+                TurnedAway::TooMany => self.too_many().await,
+                TurnedAway::Banned => {
+                    let text = "Too many failed logins from your address; come back later";
+                    self.close(Reply::new(421, "4.7.0", text)).await.map(|_| None)
+                }
+            };
         }
         set(&mut self.connection.peer, client.address, client.port);
         set(&mut self.connection.local, client.called, client.called_port);

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use prometheus::TEXT_FORMAT;
-use server_core::{BoundListener, Connection, ServerContext};
+use server_core::{BoundListener, Connection, Refusals, ServerContext};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -22,8 +22,10 @@ use tracing::{debug, warn};
 use super::control::fetch;
 use super::metrics::in_prometheus_format;
 
-/// Told to a client over a limit.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// Told to a client over a limit. Nobody logs in here.
+const UNAVAILABLE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const REFUSALS: Refusals = Refusals { too_many: UNAVAILABLE, banned: UNAVAILABLE };
 /// How long a client may take for its request and for the answer to it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Octets of a request's head: at least hyper's least, 8 KiB.
@@ -35,7 +37,7 @@ pub(crate) async fn serve_metrics(
     sockets: Vec<BoundListener>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let control = context.config.control_socket();
-    server_core::serve(sockets, context, REFUSAL, move |connection| scraped(connection, control.clone()))
+    server_core::serve(sockets, context, REFUSALS, move |connection| scraped(connection, control.clone()))
         .await;
     Ok(())
 }

@@ -9,7 +9,7 @@ use mail_config::{RatesConfig, RelayClient};
 use mail_types::Network;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Senders remembered at one time. Those of an hour's standing are forgotten first, then all: memory stays bounded.
+/// Senders remembered at one time. Those that have all of an hour's left are forgotten first, then all but our users: memory stays bounded.
 const MAX_REMEMBERED: usize = 100_000;
 
 /// Whose mail is counted together.
@@ -32,7 +32,9 @@ impl std::fmt::Display for Source {
         match self {
             Self::Address(network) => write!(f, "your address ({network})"),
             Self::Network(network) => write!(f, "your network ({network})"),
-            Self::User(user) | Self::Messages(user) => f.write_str(user),
+            // RFC 6531 §3.7.4.2: a reply is in ASCII.
+            Self::User(user) | Self::Messages(user) if user.is_ascii() => f.write_str(user),
+            Self::User(_) | Self::Messages(_) => f.write_str("your account"),
             Self::Domain(domain) => write!(f, "{domain}"),
         }
     }
@@ -110,7 +112,8 @@ impl Rates {
             due.retain(|_, next| *next > now);
         }
         if due.len() >= MAX_REMEMBERED {
-            due.clear();
+            // Strangers may be any number; what an account has sent is not forgotten for their sake.
+            due.retain(|source, _| matches!(source, Source::User(_) | Source::Messages(_)));
         }
     }
 }
@@ -171,5 +174,16 @@ mod tests {
             assert_eq!(rates.stranger(std::net::Ipv4Addr::from_bits(number).into(), None, now), None);
         }
         assert!(rates.due.lock().unwrap().len() <= MAX_REMEMBERED);
+    }
+
+    #[test]
+    fn strangers_don_t_make_an_account_s_mail_forgotten() {
+        let config = RatesConfig { per_address: 10, per_account: 1, ..RatesConfig::default() };
+        let (rates, now, alice) = (Rates::new(&config), Instant::now(), "alice@example.org");
+        assert_eq!(rates.user(alice, None, now), None);
+        for number in 0..=u32::try_from(MAX_REMEMBERED).unwrap() {
+            assert_eq!(rates.stranger(std::net::Ipv4Addr::from_bits(number).into(), None, now), None);
+        }
+        assert_eq!(rates.user(alice, None, now), Some(Source::User(alice.to_owned())));
     }
 }
