@@ -382,19 +382,6 @@ impl Session {
         }
     }
 
-    /// The size that is declared of a message whose sender is being checked, if it is to be held back.
-    pub(crate) fn asks_to_hold(&self) -> Option<u64> {
-        let parameters = &self.pending.as_ref()?.parameters;
-        parameters.hold.map(|_| parameters.size.unwrap_or_default())
-    }
-
-    /// The answer to [`Step::CheckSender`] where the account may hold back no more. RFC 3463 §3.3.
-    pub(crate) fn no_more_held(&mut self) -> Reply {
-        self.pending = None;
-        let text = "So much of your mail is held back until later that there is no room for more: send it without a time, or when some has gone";
-        Reply::new(452, "4.2.2", text)
-    }
-
     /// The answer to [`Step::CheckSender`]; `None` if the directory could not be asked.
     pub(crate) fn sender_checked(&mut self, allowed: Option<bool>) -> Reply {
         match (allowed, self.pending.take()) {

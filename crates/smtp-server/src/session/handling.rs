@@ -28,6 +28,19 @@ impl Session {
         self.policy.future_release.filter(|_| self.policy.role == SmtpRole::Submission)
     }
 
+    /// The size that is declared of a message whose sender is being checked, if it is to be held back.
+    pub(crate) fn asks_to_hold(&self) -> Option<u64> {
+        let parameters = &self.pending.as_ref()?.parameters;
+        parameters.hold.map(|_| parameters.size.unwrap_or_default())
+    }
+
+    /// The answer to [`super::Step::CheckSender`] where the account may hold back no more. RFC 3463 §3.3.
+    pub(crate) fn no_more_held(&mut self) -> Reply {
+        self.pending = None;
+        let text = "So much of your mail is held back until later that there is no room for more: send it without a time, or when some has gone";
+        Reply::new(452, "4.2.2", text)
+    }
+
     /// Why a message is not handled as these parameters ask.
     pub(super) fn refusal_of_handling(&self, parameters: &MailParameters, now: Timestamp) -> Option<Reply> {
         if parameters.require_tls && !self.policy.is_tls {
