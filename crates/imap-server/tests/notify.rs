@@ -30,6 +30,29 @@ async fn deliveries_and_foreign_changes_are_told_at_any_time() -> anyhow::Result
     expect(&mut client, "* LIST (\\NonExistent) \"/\" \"Foreign\"").await
 }
 
+/// RFC 5465 §5.9: rights that go without a sign, as with a group's member, are found to be gone when there would be something to tell.
+#[tokio::test]
+async fn who_leaves_a_group_is_told_that_its_mailboxes_are_not_accessible_any_more() -> anyhow::Result<()> {
+    let fixture = Fixture::new()?;
+    let team = "team@example.org".parse()?;
+    fixture.directory.add_alias(&team, &["alice@example.org".parse()?, "bob@example.org".parse()?])?;
+    let server = fixture.start(imap_server::run)?;
+    let mut alice = BufReader::new(TcpStream::connect(server.plain).await?);
+    alice.write_all(b"a LOGIN alice alice-secret\r\nb SETACL INBOX team@example.org lr\r\n").await?;
+    expect(&mut alice, "b OK").await?;
+    let mut client = BufReader::new(TcpStream::connect(server.plain).await?);
+    client.write_all(b"a LOGIN bob bob-secret\r\n").await?;
+    client
+        .write_all(b"b NOTIFY SET STATUS (subtree \"Other Users\" (MessageNew MessageExpunge))\r\n")
+        .await?;
+    expect(&mut client, "* STATUS \"Other Users/alice@example.org/INBOX\" (MESSAGES 0 ").await?;
+    expect(&mut client, "b OK").await?;
+    fixture.directory.remove_targets(&team, &["bob@example.org".parse()?])?;
+    fixture.add_message("alice", "INBOX", b"x\r\n")?;
+    expect(&mut client, "* LIST (\\NonExistent \\NoAccess) \"/\" \"Other Users/alice@example.org/INBOX\"")
+        .await
+}
+
 /// Reads up to a line that begins so.
 async fn expect(client: &mut BufReader<TcpStream>, wanted: &str) -> anyhow::Result<()> {
     let mut line = String::new();
