@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mail_directory::{Forward, Reached, Through, Verp};
@@ -15,6 +15,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tracing::{Span, error, info, warn};
 
 use crate::client::{Outcome, Outgoing, Recipient, Relay, Told};
+use crate::damaged::Damaged;
 use crate::database::Progress;
 use crate::dsn::Action;
 use crate::gather::Gather;
@@ -57,6 +58,7 @@ pub(crate) struct Deliverer {
     /// It is obeyed for all mail that is written here.
     pub(crate) suppresses_all: bool,
     /// Gives recipients return addresses of their own. `None` where nobody's mail has such.
+    pub(crate) damaged: Damaged,
     pub(crate) verp: Option<Verp>,
     /// Reports that wait for others about the same message.
     pub(crate) gather: Gather,
@@ -115,9 +117,15 @@ impl Deliverer {
 
     /// Reads a message, and sorts out who is tried. Blocks.
     pub(crate) fn begin(&self, piece: Piece) -> Begun {
-        let Some(message) = self.queue.show(&piece.id)?.filter(|message| !message.held) else {
-            return Ok(None);
+        let message = match self.queue.show(&piece.id) {
+            Err(error) if error.is_damage() => {
+                error!(id = %piece.id, %error, "a queued message is damaged: it is set aside");
+                self.damaged.note(&piece.id, error.to_string(), Instant::now());
+                return Ok(None);
+            }
+            found => found?,
         };
+        let Some(message) = message.filter(|message| !message.held) else { return Ok(None) };
         let mut attempt = Attempt {
             file: None,
             needs: Needs { smtputf8: message.smtputf8, body: message.body },
@@ -136,7 +144,12 @@ impl Deliverer {
                 error!(id = %piece.id, %error, "the file of a queued message can't be read");
                 let mut positions = std::mem::take(&mut attempt.elsewhere);
                 positions.extend(attempt.here.drain(..).map(|(position, _)| position));
-                attempt.put_off(positions, "the message file can't be read");
+                let text = if error.is_damage() {
+                    error.to_string()
+                } else {
+                    "the message file can't be read".to_owned()
+                };
+                attempt.put_off(positions, &text);
             }
         }
         Ok(Some(attempt))
@@ -156,7 +169,12 @@ impl Deliverer {
     }
 
     fn open(&self, message: &QueuedMessage) -> Result<MessageFile, QueueError> {
-        let file = MessageFile::new(self.queue.content(&message.id)?);
+        let content = self.queue.content(&message.id)?;
+        let found = content.length().map_err(QueueError::io("reading message", &message.id.0))?;
+        if found != message.size {
+            return Err(QueueError::Damaged { id: message.id.clone(), found, size: message.size });
+        }
+        let file = MessageFile::new(content);
         let file = file.map_err(QueueError::io("reading message", &message.id.0))?;
         let file = file.of(message.body);
         Ok(file.with_origin(match &self.seals_as {

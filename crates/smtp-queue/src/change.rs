@@ -86,6 +86,10 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn change_one(&self, id: &QueueId, change: &Change) -> Result<usize, QueueError> {
+        if *change == Change::Remove {
+            // Whether it can be read or not.
+            return self.remove(Some(id));
+        }
         let missing = || QueueError::NoSuchMessage(id.clone());
         let message = self.show(id)?.ok_or_else(missing)?;
         let meant = Meant { recipients: (0..message.recipients.len()).collect(), id: message.id };

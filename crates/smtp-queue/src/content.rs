@@ -12,6 +12,16 @@ pub enum Content {
     Memory(Cursor<Bytes>),
 }
 
+impl Content {
+    /// Octets in it.
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => file.metadata().map(|metadata| metadata.len()),
+            Self::Memory(octets) => Ok(octets.get_ref().len() as u64),
+        }
+    }
+}
+
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {

@@ -38,6 +38,16 @@ pub enum QueueError {
     /// A message was to be queued for nobody.
     #[error("a queued message needs at least one recipient")]
     NoRecipients,
+    /// A message is not as long as it was.
+    #[error("message {id} is damaged: it has {found} octets instead of {size}")]
+    Damaged {
+        /// Its name.
+        id: QueueId,
+        /// Octets that there are.
+        found: u64,
+        /// Octets that there were.
+        size: u64,
+    },
     /// The message is not, or no longer, in the queue.
     #[error("there is no message {0} in the queue")]
     NoSuchMessage(QueueId),
@@ -52,8 +62,25 @@ impl QueueError {
                 matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             }
             Self::Database { source, .. } => source.sqlite_error_code() == Some(ErrorCode::DiskFull),
-            Self::NewerFormat { .. } | Self::NoRecipients | Self::NoSuchMessage(_) => false,
+            Self::NewerFormat { .. } | Self::NoRecipients | Self::Damaged { .. } | Self::NoSuchMessage(_) => {
+                false
+            }
         }
+    }
+
+    /// What was to be read is there, but makes no sense.
+    pub(crate) fn is_damage(&self) -> bool {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+        };
+        let Self::Database { source, .. } = self else { return matches!(self, Self::Damaged { .. }) };
+        matches!(
+            source,
+            FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..)
+                | Utf8Error(..)
+        ) || source.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
     }
 
     /// For `map_err` on file operations.

@@ -14,6 +14,7 @@ mod change;
 mod class;
 mod client;
 mod content;
+mod damaged;
 mod database;
 mod destinations;
 mod dsn;

@@ -23,9 +23,10 @@ use crate::agenda::{Agenda, Found, Prospect, until};
 use crate::aggregate::Aggregate;
 use crate::attempt::{Begun, Deliverer};
 use crate::client::{NO_ROUTE, Relay};
+use crate::damaged::Damaged;
 use crate::gather::Gather;
 use crate::local::Local;
-use crate::pick::{Key, Piece};
+use crate::pick::{Further, Key, Piece};
 use crate::reputation::Reputation;
 use crate::schedule::Schedule;
 use crate::tls_reports::TlsReports;
@@ -135,6 +136,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
         tls_reports,
         suppression,
         suppresses_all,
+        damaged: Damaged::default(),
         verp,
         gather: Gather::new(config.queue.gather_reports),
     };
@@ -187,7 +189,10 @@ impl Deliverer {
         });
         let mut picker = prospect.picker(&self.relay.routes, here);
         let now = Timestamp::now();
-        let next = self.queue.due(now, |due| picker.offer(due, now))?;
+        let damaged = self.damaged.ids(Instant::now());
+        let next = self.queue.due(now, |due| {
+            if damaged.contains(due.message) { Further::Next } else { picker.offer(due, now) }
+        })?;
         let found = prospect.found(picker, now, next);
         let read = found.pieces.iter().filter(|piece| prospect.room.take(&piece.destination));
         let begun = read.map(|piece| (piece.key(), self.begin(piece.clone()))).collect();
@@ -228,7 +233,7 @@ impl Runner {
 
     async fn work(&mut self, drain: &Drain) {
         while !drain.is_draining() {
-            self.sweep().await;
+            self.sweep();
             self.close_idle().await;
             self.start_due().await;
             let (now, at) = (Timestamp::now(), Instant::now());
@@ -332,19 +337,18 @@ impl Runner {
         }
     }
 
-    /// Clears away, at the start and then now and then, what interrupted steps left.
-    async fn sweep(&mut self) {
+    /// Clears away beside the work, at the start and then now and then, what interrupted steps left.
+    fn sweep(&mut self) {
         if self.swept.is_some_and(|last| last.elapsed() < GRACE) {
             return;
         }
         self.swept = Some(Instant::now());
         let queue = Arc::clone(&self.deliverer.queue);
-        match spawn_blocking(move || queue.sweep(GRACE)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(files)) => info!(files, "swept away files of interrupted deliveries"),
-            Ok(Err(error)) => error!(%error, "the queue can't be swept"),
-            Err(error) => error!(%error, "sweeping the queue failed unexpectedly"),
-        }
+        spawn_blocking(move || match queue.sweep(GRACE) {
+            Ok(0) => {}
+            Ok(files) => info!(files, "swept away files of interrupted deliveries"),
+            Err(error) => error!(%error, "the queue can't be swept"),
+        });
     }
 
     /// Now and then, beside the work.
@@ -376,7 +380,8 @@ impl Runner {
         let relay = &self.deliverer.relay;
         let trouble = relay.trouble().map(|text| ("network".to_owned(), text));
         let rates = self.agenda.notices(&relay.routes, Timestamp::now());
-        let notices: Vec<_> = trouble.into_iter().chain(rates).collect();
+        let damaged = self.deliverer.damaged.notices();
+        let notices: Vec<_> = trouble.into_iter().chain(rates).chain(damaged).collect();
         if self.noticed.as_ref() == Some(&notices) {
             return;
         }

@@ -120,6 +120,8 @@ struct Idle {
     kept: Instant,
     /// It may carry another message too.
     serves_all: bool,
+    /// It has waited for this message: the server may have closed it meanwhile.
+    is_kept: bool,
 }
 
 impl Terms {
@@ -317,15 +319,17 @@ impl Relay {
                     return true;
                 }
             };
-        let Idle { connection, address, opened, serves_all, .. } = idle;
+        let Idle { connection, address, opened, serves_all, is_kept, .. } = idle;
         let delivered = connection.deliver(&outgoing, message).await;
         if let Some(connection) = delivered.connection {
-            self.keep(destination, Idle { connection, address, opened, kept: Instant::now(), serves_all });
+            let kept = Instant::now();
+            self.keep(destination, Idle { connection, address, opened, kept, serves_all, is_kept });
         }
-        if !delivered.stale {
+        let is_stale = delivered.stale && is_kept;
+        if !is_stale {
             pending.sent(delivered.outcomes, delivered.in_doubt);
         }
-        !delivered.stale
+        !is_stale
     }
 
     /// The message as the server takes it: converted where that must and can be (RFC 6152 §3, RFC 3030 §3), and signed as it is then.
@@ -381,6 +385,7 @@ impl Relay {
 
     fn keep(&self, destination: &Destination, idle: Idle) {
         if idle.serves_all && idle.opened.elapsed() < MAX_AGE {
+            let idle = Idle { is_kept: true, ..idle };
             self.idle().entry(destination.clone()).or_default().push(idle);
         } else {
             tokio::spawn(idle.connection.quit());
@@ -426,7 +431,14 @@ impl Relay {
 
 impl Idle {
     fn new(connection: Connection, address: SocketAddr) -> Self {
-        Self { connection, address, opened: Instant::now(), kept: Instant::now(), serves_all: true }
+        Self {
+            connection,
+            address,
+            opened: Instant::now(),
+            kept: Instant::now(),
+            serves_all: true,
+            is_kept: false,
+        }
     }
 }
 

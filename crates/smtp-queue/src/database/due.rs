@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::Database;
-use super::row::{priority, timestamp};
+use super::row::{nearest_moment, nearest_priority};
 use crate::pick::{Due, Further};
 use crate::{Priority, QueueError};
 
@@ -66,7 +66,7 @@ impl Database {
         now: Timestamp,
         offer: &mut impl FnMut(&Due<'_>) -> Further,
     ) -> rusqlite::Result<Option<Timestamp>> {
-        let priority = priority(*number, 0)?;
+        let priority = nearest_priority(*number);
         let mut statement = self.connection.prepare_cached(
             "SELECT next_attempt, message, address, sender, next_hop FROM recipient
              WHERE next_attempt > ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt",
@@ -75,7 +75,7 @@ impl Database {
         'passage: loop {
             let mut rows = statement.query(params![number, origin, after])?;
             while let Some(row) = rows.next()? {
-                let since = timestamp(row, 0)?;
+                let since = nearest_moment(row, 0)?;
                 if since > now {
                     return Ok(Some(since));
                 }
@@ -86,10 +86,10 @@ impl Database {
                     }
                     Further::Next | Further::After(_) => {}
                     Further::Newest => {
-                        self.read_newest_of((priority, origin), now, offer)?;
+                        self.read_newest_of((*number, origin), now, offer)?;
                         continue 'passage;
                     }
-                    Further::Oldest | Further::NextOrigin => return self.next_of((priority, origin), now),
+                    Further::Oldest | Further::NextOrigin => return self.next_of((*number, origin), now),
                 }
             }
             return Ok(None);
@@ -99,17 +99,18 @@ impl Database {
     /// What is due last of this lane, and then those before it.
     fn read_newest_of(
         &self,
-        (priority, origin): (Priority, &str),
+        (number, origin): (i64, &str),
         now: Timestamp,
         offer: &mut impl FnMut(&Due<'_>) -> Further,
     ) -> rusqlite::Result<()> {
+        let priority = nearest_priority(number);
         let mut statement = self.connection.prepare_cached(
             "SELECT next_attempt, message, address, sender, next_hop FROM recipient
              WHERE next_attempt <= ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt DESC",
         )?;
-        let mut rows = statement.query(params![priority.get(), origin, now.as_millisecond()])?;
+        let mut rows = statement.query(params![number, origin, now.as_millisecond()])?;
         while let Some(row) = rows.next()? {
-            let since = timestamp(row, 0)?;
+            let since = nearest_moment(row, 0)?;
             if offer(&due(row, (priority, origin), (since, true))?) == Further::Oldest {
                 break;
             }
@@ -118,17 +119,13 @@ impl Database {
     }
 
     /// When the next one of this lane will be due.
-    fn next_of(
-        &self,
-        (priority, origin): (Priority, &str),
-        now: Timestamp,
-    ) -> rusqlite::Result<Option<Timestamp>> {
+    fn next_of(&self, (number, origin): (i64, &str), now: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
         self.connection
             .prepare_cached(
                 "SELECT next_attempt FROM recipient
                  WHERE next_attempt > ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt LIMIT 1",
             )?
-            .query_row(params![priority.get(), origin, now.as_millisecond()], |row| timestamp(row, 0))
+            .query_row(params![number, origin, now.as_millisecond()], |row| nearest_moment(row, 0))
             .optional()
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use mail_types::Usage;
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::Database;
 use super::row::{message, moment, recipient, unsigned};
@@ -44,15 +44,39 @@ impl Database {
             .map_err(|source| self.failed(source))
     }
 
-    /// Up to `limit` messages that came after `after`, oldest first.
+    /// Up to `limit` messages that came after `after`, oldest first. Damaged ones are left out.
     pub(crate) fn list(
         &self,
         after: Option<&QueueId>,
         limit: usize,
     ) -> Result<Vec<QueuedMessage>, QueueError> {
         let after = after.map_or("", |id| &id.0);
-        self.read_messages("WHERE id > ?1 ORDER BY id LIMIT ?2", after, limit)
-            .map_err(|source| self.failed(source))
+        let read = self.read_messages("WHERE id > ?1 ORDER BY id LIMIT ?2", after, limit);
+        match read.map_err(|source| self.failed(source)) {
+            Err(error) if error.is_damage() => self.list_readable(after, limit),
+            read => read,
+        }
+    }
+
+    /// The same, one by one.
+    fn list_readable(&self, after: &str, limit: usize) -> Result<Vec<QueuedMessage>, QueueError> {
+        let (mut messages, mut last) = (Vec::new(), after.to_owned());
+        while messages.len() < limit {
+            let next = self
+                .connection
+                .prepare_cached("SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT 1")
+                .and_then(|mut statement| statement.query_row([&last], |row| row.get(0)).optional())
+                .map_err(|source| self.failed(source))?;
+            let Some(id) = next else { break };
+            last = id;
+            match self.load(&QueueId(last.clone())) {
+                Err(error) if error.is_damage() => {
+                    tracing::warn!(id = last, %error, "a queued message is damaged")
+                }
+                read => messages.extend(read?),
+            }
+        }
+        Ok(messages)
     }
 
     fn read_messages(&self, which: &str, id: &str, limit: usize) -> rusqlite::Result<Vec<QueuedMessage>> {

@@ -47,6 +47,19 @@ pub(super) fn priority(number: i64, column: usize) -> rusqlite::Result<Priority>
     Priority::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
+/// The same of what is only put in order: what can't be read has the nearest one.
+pub(super) fn nearest_priority(number: i64) -> Priority {
+    let all = (-9_i64..=9).filter_map(|it| Priority::try_from(it).ok());
+    all.min_by_key(|it| i64::from(it.get()).abs_diff(number)).unwrap_or_default()
+}
+
+/// When something is due, however it was damaged.
+pub(super) fn nearest_moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let milliseconds: i64 = row.get(column)?;
+    let far = if milliseconds > 0 { Timestamp::MAX } else { Timestamp::MIN };
+    Ok(Timestamp::from_millisecond(milliseconds).unwrap_or(far))
+}
+
 pub(super) fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
     Ok(QueuedRecipient {
         address: address(&row.get::<_, String>(0)?, 0)?,

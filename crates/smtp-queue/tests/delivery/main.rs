@@ -3,6 +3,7 @@
 
 mod aggregate;
 mod crash;
+mod damage;
 mod direct;
 mod host;
 mod peer;
