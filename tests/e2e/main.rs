@@ -12,6 +12,7 @@ mod demo;
 mod dkim;
 mod dovecot;
 mod exim;
+mod farm;
 mod fetchmail;
 mod forwarding;
 mod hammer;

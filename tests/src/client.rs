@@ -99,10 +99,18 @@ impl Client {
 /// # Errors
 /// As [`Client::run`].
 pub fn python(script: &str, site: &Site, more: Value) -> Result<Finished> {
+    python_of("python3", script, site, more)
+}
+
+/// The same by another Python.
+///
+/// # Errors
+/// As [`Client::run`].
+pub fn python_of(program: &str, script: &str, site: &Site, more: Value) -> Result<Finished> {
     let mut told = site.to_json();
     told["more"] = more;
     let path = script_path("python", script);
-    Client::new("python3").args(["-u".as_ref(), path.as_os_str()]).input(told.to_string()).run()
+    Client::new(program).args(["-u".as_ref(), path.as_os_str()]).input(told.to_string()).run()
 }
 
 /// A JavaScript program of `tests/node`, which is told of `site` as JSON on standard input.

@@ -20,7 +20,7 @@ mod site;
 mod smtp;
 mod status;
 
-pub use client::{Client, Finished, node, python};
+pub use client::{Client, Finished, node, python, python_of};
 pub use demo::Demo;
 pub use exim::Exim;
 pub use installation::{Installation, free_port};
