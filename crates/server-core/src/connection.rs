@@ -6,6 +6,7 @@ use std::time::Duration;
 use mail_config::{Config, Listener, TlsMode};
 use mail_metrics::{Metric, Metrics};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -100,17 +101,19 @@ where
     F: Fn(Connection) -> S + Clone + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
-    let sessions = TaskTracker::new();
+    let (sessions, mut acceptors) = (TaskTracker::new(), JoinSet::new());
     for BoundListener { socket, listener } in sockets {
         let accepting =
             Accepting { context: context.clone(), listener, refusals, sessions: sessions.clone() };
         match TcpListener::from_std(socket) {
-            Ok(socket) => drop(tokio::spawn(accepting.run(socket, handle.clone()))),
+            Ok(socket) => drop(acceptors.spawn(accepting.run(socket, handle.clone()))),
             Err(error) => error!(listener = accepting.listener.name, %error, "the socket can't be served"),
         }
     }
     program::tell_ready();
     context.drain.begun().await;
+    // Who is accepted at this moment has a session too, and is waited for.
+    while acceptors.join_next().await.is_some() {}
     sessions.close();
     let deadline = context.config.limits.drain_timeout;
     if timeout(deadline, sessions.wait()).await.is_err() {
