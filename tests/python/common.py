@@ -107,3 +107,13 @@ class Idle:
     def done(self):
         self.session.send(b"DONE\r\n")
         assert b" OK" in self.wait(self.tag)
+
+
+def mail_data(lines):
+    """What comes behind DATA, up to its end; None if the client leaves before."""
+    taken = []
+    for line in lines:
+        if line == b".\r\n":
+            return b"".join(taken)
+        taken.append(line[1:] if line.startswith(b".") else line)
+    return None

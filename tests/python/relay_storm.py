@@ -26,14 +26,10 @@ class Smarthost(socketserver.StreamRequestHandler):
                 self.reply("250-smarthost.test\r\n250 8BITMIME")
             elif verb == b"DATA":
                 self.reply("354 go on")
-                lines = []
-                for text in self.rfile:
-                    if text == b".\r\n":
-                        self.take(b"".join(lines))
-                        break
-                    lines.append(text[1:] if text.startswith(b".") else text)
-                else:
+                octets = mail_data(self.rfile)
+                if octets is None:
                     return
+                self.take(octets)
             elif verb == b"QUIT":
                 self.reply("221 bye")
                 return

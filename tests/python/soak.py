@@ -43,14 +43,8 @@ class Host(socketserver.StreamRequestHandler):
                 self.reply("451 4.7.1 later")
             elif verb == b"DATA":
                 self.reply("354 go on")
-                lines = []
-                for text in self.rfile:
-                    if text == b".\r\n":
-                        break
-                    lines.append(text[1:] if text.startswith(b".") else text)
-                else:
-                    return
-                if not self.take(b"".join(lines)):
+                octets = mail_data(self.rfile)
+                if octets is None or not self.take(octets):
                     return
             elif verb == b"QUIT":
                 self.reply("221 bye")
