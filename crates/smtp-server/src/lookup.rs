@@ -86,10 +86,12 @@ impl Dialogue {
     /// thread and back takes much longer.
     fn look_into_memory(&mut self, recipients: &[Recipient]) -> Option<Found> {
         let (memory, default) = (self.shared.directory.in_memory()?, self.shared.config.quota.default);
+        let asks_list = self.suppression().is_some();
         let plain = |recipient: &Recipient| {
             let Recipient::Address(address) = recipient else { return None };
             let resolution = if memory.is_foreign(address) {
-                Resolution::Foreign
+                // Who is on the suppression list is not in memory.
+                (!asks_list).then_some(Resolution::Foreign)?
             } else {
                 let accounts = vec![memory.plain_account(address, default)?];
                 Resolution::Ours(Reached { accounts, ..Reached::default() })

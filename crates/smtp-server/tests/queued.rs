@@ -250,6 +250,21 @@ fn who_sends_bulk_mail_only_is_told_at_once_who_gets_none() {
     assert_eq!(queued.first().unwrap().recipients.len(), 1);
 }
 
+/// That a domain is foreign is remembered from one recipient to the next; who is on the list is asked each time.
+#[test]
+fn who_sends_bulk_mail_only_is_told_so_also_where_the_domain_is_known() {
+    let server = server_with(|config| config.queue.bulk = vec!["bob@example.org".parse().unwrap()]);
+    suppress(&server);
+    let first = "MAIL FROM:<bob@example.org>\r\nRCPT TO:<c@d.org>\r\nRSET\r\n";
+    let second = "MAIL FROM:<bob@example.org>\r\nRCPT TO:<e@d.org>\r\nRCPT TO:<gone@d.org>\r\n";
+    let said = replies(server.submission, &format!("{LOGIN}{first}{second}"));
+    let recipients: Vec<&str> = said.iter().filter_map(|line| line.get(..9)).skip(4).collect();
+    assert_eq!(
+        recipients.get(..5).unwrap(),
+        ["250 2.1.5", "250 2.0.0", "250 2.1.0", "250 2.1.5", "550 5.1.1"]
+    );
+}
+
 /// What the header makes bulk mail is known at its end: it is refused where it would reach nobody. What people write goes there.
 #[test]
 fn bulk_mail_that_would_reach_nobody_is_refused() {
