@@ -244,8 +244,10 @@ pub struct SmtpConfig {
     pub max_message_size: u64,
     /// In one transaction.
     pub max_recipients: usize,
-    /// Commands refused before the connection is closed.
+    /// Commands refused, since the last message, before the connection is closed.
     pub max_errors: u32,
+    /// Commands that lead to no mail (EHLO, RSET, NOOP, VRFY, HELP), since the last message, before the connection is closed.
+    pub max_junk_commands: u32,
     /// Received headers that make a loop. RFC 5321 §6.3.
     pub max_hops: usize,
     /// The longest wait for the peer's next command. RFC 5321 §4.5.3.2.7.
@@ -473,6 +475,7 @@ impl Default for SmtpConfig {
             max_message_size: 50 << 20,
             max_recipients: 1000,
             max_errors: 20,
+            max_junk_commands: 100,
             max_hops: 100,
             command_timeout: 5 * MINUTE,
             data_timeout: 5 * MINUTE,

@@ -121,6 +121,8 @@ fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
         max_message_size: reader.size("max_message_size", 64 << 10, standard.max_message_size),
         max_recipients: reader.number("max_recipients", 100, standard.max_recipients),
         max_errors: reader.number("max_errors", 1, standard.max_errors),
+        // RFC 5321 §4.1.1.1, §4.1.4: EHLO twice and a few RSET are what any session may have.
+        max_junk_commands: reader.number("max_junk_commands", 10, standard.max_junk_commands),
         max_hops: reader.number("max_hops", 10, standard.max_hops),
         command_timeout: reader.duration("command_timeout", SECOND, standard.command_timeout),
         data_timeout: reader.duration("data_timeout", SECOND, standard.data_timeout),

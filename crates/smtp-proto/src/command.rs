@@ -131,6 +131,9 @@ pub enum ParseError {
     /// 555
     #[error("unknown parameter of MAIL or RCPT")]
     Parameter,
+    /// BDAT that does not say how long its chunk is: what follows may be mail data, and must not be taken for commands. 501, and the end
+    #[error("no size of a chunk")]
+    ChunkSize,
 }
 
 /// See [`MailParameters`].
@@ -175,11 +178,41 @@ impl Command {
         }
     }
 
+    /// True for a command that brings no message nearer.
+    #[must_use]
+    pub const fn leads_nowhere(&self) -> bool {
+        match self {
+            Self::Ehlo(_)
+            | Self::Lhlo(_)
+            | Self::Helo(_)
+            | Self::Rset
+            | Self::Noop
+            | Self::Vrfy
+            | Self::Expn
+            | Self::Help
+            | Self::NotOffered(_)
+            | Self::Bdat { size: 0, last: false } => true,
+            Self::Mail { .. }
+            | Self::Rcpt { .. }
+            | Self::Data
+            | Self::Bdat { .. }
+            | Self::Quit
+            | Self::StartTls
+            | Self::Auth { .. }
+            | Self::Xclient(_) => false,
+        }
+    }
+
     /// Parses one line, given without its CRLF.
     ///
     /// # Errors
     /// [`ParseError`].
     pub fn parse(line: &[u8]) -> Result<Self, ParseError> {
+        let is_bdat = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
+        Self::parse_any(line).map_err(|error| if is_bdat { ParseError::ChunkSize } else { error })
+    }
+
+    fn parse_any(line: &[u8]) -> Result<Self, ParseError> {
         let line =
             std::str::from_utf8(line).map_err(|_| ParseError::Arguments)?.trim_end_matches([' ', '\t']);
         let (verb, arguments) = line.split_once(' ').unwrap_or((line, ""));

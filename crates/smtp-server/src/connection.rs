@@ -10,13 +10,14 @@ use mail_directory::Directory;
 use server_core::{AccountGuard, Connection};
 use smtp_proto::{Command, Reply};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
 use crate::ahead::Ahead;
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
 use crate::milter::{Facts, Milters};
+use crate::patience::Patience;
 use crate::policy::{Checks, Client, Verdicts};
 use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
 
@@ -100,7 +101,7 @@ pub(crate) struct Dialogue {
     pub(crate) checks: Option<Checks>,
     pub(crate) login: Option<AccountGuard>,
     pub(crate) login_failures: u32,
-    pub(crate) errors: u32,
+    pub(crate) patience: Patience,
 }
 
 /// Why there is no next line.
@@ -133,7 +134,7 @@ impl Dialogue {
             checks: None,
             login: None,
             login_failures: 0,
-            errors: 0,
+            patience: Patience::new(Instant::now()),
         }
     }
 
@@ -165,6 +166,7 @@ impl Dialogue {
             let command = understand(&line);
             // RFC 2920 §3.2: replies to unknown commands don't wait for others either.
             let ends_group = command.as_ref().map_or(true, Command::ends_group);
+            let leads_nowhere = command.as_ref().is_ok_and(Command::leads_nowhere);
             if command.as_ref().is_ok_and(|command| self.is_hasty(command)) {
                 info!(command = named(&line), "the client does not wait for replies");
                 return self
@@ -204,12 +206,10 @@ impl Dialogue {
             }
             if reply.is_negative() {
                 info!(command = named(&line), %reply, "refused");
-                // RFC 5321 §4.5.3.1.10: recipients over the limit are no mistake; the client sends to them next.
-                self.errors += u32::from(reply.code() != 452);
                 self.tarpit().await;
             }
-            if self.errors > self.shared.config.smtp.max_errors {
-                return self.close(Reply::new(421, "4.7.0", "Too many commands were refused; goodbye")).await;
+            if let Some(goodbye) = self.patience.command(leads_nowhere, &reply, &self.shared.config.smtp) {
+                return self.close(goodbye).await;
             }
             self.say(&reply);
             if ends_group {
@@ -236,6 +236,10 @@ impl Dialogue {
             }
             Step::CheckSender { account, from } => {
                 let reply = self.check_sender(account, from).await;
+                self.ask_milters(reply).await
+            }
+            Step::CheckHold => {
+                let reply = Box::pin(self.check_hold()).await;
                 self.ask_milters(reply).await
             }
             Step::CheckRecipient(recipient, parameters) => self.check_recipient(recipient, &parameters).await,
@@ -308,7 +312,7 @@ impl Dialogue {
         self.say(&reply);
         self.flush().await?;
         timeout(HANDSHAKE_TIMEOUT, self.connection.stream.shutdown()).await??;
-        if !self.input.is_empty() {
+        if !self.input.is_empty() || reply.code() == 421 {
             self.linger().await;
         }
         Ok(Next::Closed)
@@ -333,13 +337,16 @@ impl Dialogue {
     pub(crate) async fn end(&mut self, end: End) -> io::Result<Next> {
         match end {
             End::Closed => Ok(Next::Closed),
-            End::TimedOut => self.close(Reply::new(421, "4.4.2", "Nothing came for too long; goodbye")).await,
+            End::TimedOut => {
+                self.close(Reply::new(421, "4.4.2", "Too little came for too long; goodbye")).await
+            }
             End::Draining => self.close(Reply::new(421, "4.3.2", "Shutting down; come back later")).await,
         }
     }
 
     /// The next line. Replies are held back while more commands are here already: PIPELINING, RFC 2920 §3.2.
     pub(crate) async fn next_line(&mut self) -> io::Result<Result<Line, End>> {
+        let mut deadline = None;
         loop {
             if self.output.len() >= MAX_OUTPUT {
                 self.flush().await?;
@@ -348,14 +355,21 @@ impl Dialogue {
                 return Ok(Ok(line));
             }
             self.flush().await?;
-            if let Some(end) = self.read_commands().await? {
+            let now = Instant::now();
+            // One for the whole line: octets that trickle in gain no time.
+            let deadline = *deadline
+                .get_or_insert_with(|| self.patience.deadline(self.shared.config.smtp.command_timeout, now));
+            if deadline <= now {
+                return Ok(Err(End::TimedOut));
+            }
+            if let Some(end) = self.read_commands(deadline).await? {
                 return Ok(Err(end));
             }
         }
     }
 
     /// Waits for more commands, with next to no memory held. A drain ends the wait between transactions only.
-    async fn read_commands(&mut self) -> io::Result<Option<End>> {
+    async fn read_commands(&mut self, deadline: Instant) -> io::Result<Option<End>> {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
@@ -363,7 +377,7 @@ impl Dialogue {
         self.input.reserve(if between { IDLE } else { BUSY });
         let (stream, drain) = (&mut self.connection.stream, &self.connection.drain);
         tokio::select! {
-            read = timeout(self.shared.config.smtp.command_timeout, stream.read_buf(&mut self.input)) => match read {
+            read = timeout_at(deadline, stream.read_buf(&mut self.input)) => match read {
                 Ok(Ok(0)) => Ok(Some(End::Closed)),
                 Ok(read) => read.map(|_| None),
                 Err(_) => Ok(Some(End::TimedOut)),

@@ -12,6 +12,7 @@ use smtp_queue::{Arrival, Body, Envelope, Handling, Queue, QueueError, QueueId, 
 use tracing::{error, warn};
 
 use crate::bounces::Bounces;
+use crate::held_back::HeldBack;
 use crate::note::report_of;
 use crate::policy::{Outcome, Verdict};
 use crate::quota::QuotaError;
@@ -40,6 +41,8 @@ pub(crate) struct Destinations {
     pub(crate) bounces: Bounces,
     /// Who gets no bulk mail, and what is such.
     pub(crate) suppressed: Suppressed,
+    /// How much of it may wait until its senders want it to go.
+    pub(crate) held_back: Arc<HeldBack>,
 }
 
 impl Destinations {
@@ -302,6 +305,7 @@ mod tests {
             reports,
             bounces: Bounces::default(),
             suppressed: Suppressed::default(),
+            held_back: Arc::default(),
         }
     }
 

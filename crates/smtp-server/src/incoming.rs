@@ -23,6 +23,7 @@ use crate::note::{self, Told, forward_of};
 use crate::policy::{MAX_HEADER, MessageCheck, Outcome, Verdict};
 use crate::quota::Quotas;
 use crate::rights::SendRights;
+use crate::session::too_much_held_back;
 use crate::trace::Trace;
 use crate::transaction::Transaction;
 
@@ -371,6 +372,12 @@ impl Incoming {
             self.refuse(self.quotas.full());
             return Ok(());
         }
+        let held_back = Arc::clone(&self.to.held_back);
+        let _turn = self.transaction.parameters.hold.map(|_| held_back.turn());
+        if !self.may_be_held_back()? {
+            self.refuse(too_much_held_back());
+            return Ok(());
+        }
         let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
         let body = found.max(self.transaction.parameters.body);
         if let Some(mut files) = self.files.take() {
@@ -391,6 +398,14 @@ impl Incoming {
         }
         self.report();
         Ok(())
+    }
+
+    /// False if it is to be held back, and its sender holds back too much for that: now that its size is known.
+    fn may_be_held_back(&self) -> Result<bool, FileError> {
+        let is_held_back = self.transaction.parameters.hold.is_some();
+        let held_back = &self.to.held_back;
+        let admits = || held_back.admits(&self.to.queue, &self.trace.origin(), self.size, Timestamp::now());
+        Ok(!is_held_back || admits()?)
     }
 
     /// The bounce of one recipient's mail, if it is one and no junk.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use mail_directory::{Directory, DirectoryError, Reached, Resolution, Standing};
-use mail_types::{Address, Usage};
+use mail_types::Address;
 use smtp_proto::{RcptParameters, Recipient, Reply};
 use smtp_queue::Suppression;
 use tracing::{error, info};
@@ -24,25 +24,15 @@ use crate::transaction::is_postmaster;
 impl Dialogue {
     pub(crate) async fn check_sender(&mut self, account: Address, from: Address) -> Reply {
         let delimiter = self.shared.config.smtp.recipient_delimiter;
-        let hold = self.session.asks_to_hold().map(|size| (account.to_lowercase().to_string(), size));
         let allowed = if mail_directory::is_own_address(&account, &from, delimiter) {
             Some(true)
         } else {
             self.ask(move |directory| directory.may_send_as(&account, &from, delimiter)).await
         };
-        match hold.filter(|_| allowed == Some(true)) {
-            Some((origin, size)) => Box::pin(self.check_hold(origin, size)).await,
-            None => self.session.sender_checked(allowed),
-        }
-    }
-
-    /// Whether an account may hold back a message of this size besides those that it holds back already. RFC 4865 §6.
-    async fn check_hold(&mut self, origin: String, size: u64) -> Reply {
-        let (queue, limit) = (Arc::clone(&self.shared.to.queue), self.shared.config.smtp.max_held_back);
-        let held = self.ask(move |_| queue.held_back(&origin, Timestamp::now())).await;
-        match held.map(|held| limit.admits(held + Usage::message(size))) {
-            Some(false) => self.session.no_more_held(),
-            admitted => self.session.sender_checked(admitted),
+        if allowed == Some(true) && self.session.asks_to_hold().is_some() {
+            Box::pin(self.check_hold()).await
+        } else {
+            self.session.sender_checked(allowed)
         }
     }
 
@@ -51,6 +41,7 @@ impl Dialogue {
         recipient: Recipient,
         parameters: &RcptParameters,
     ) -> Reply {
+        let recipient = self.meant_by_literal(recipient).await;
         let known = self.ahead.take(&recipient);
         if let Some(refusal) = self.refusal_of_sender(&recipient).await {
             return refusal;

@@ -10,12 +10,13 @@ use mail_config::SmtpRole;
 use server_core::Stream;
 use smtp_proto::Reply;
 use tokio::io::AsyncReadExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, error};
 
 use crate::blocking::blocking;
 use crate::connection::{Dialogue, End};
 use crate::incoming::{Incoming, MessageLimits, bare_cr_or_lf, trouble};
+use crate::patience::Pace;
 use crate::policy::Checks;
 use crate::rights::{Holder, SendRights};
 use crate::trace::Trace;
@@ -39,12 +40,13 @@ impl Dialogue {
         self.say(&Reply::new(354, "", "End with <CRLF>.<CRLF>"));
         let mut decoder = DataDecoder::new();
         self.flush().await?;
+        let mut pace = self.pace();
         while !decoder.decode(&mut self.input, &mut incoming.piece) {
             if incoming.is_piece_full() {
                 incoming = spill(incoming).await?;
                 incoming.prepare();
             }
-            let read = self.read_data(incoming.piece.len()).await;
+            let read = self.read_data(incoming.piece.len(), &mut pace).await;
             if !matches!(read, Ok(true)) {
                 incoming.lose();
                 return read.map(|_| None);
@@ -91,6 +93,7 @@ impl Dialogue {
     async fn finish(&mut self, incoming: Incoming) -> Reply {
         let replies = if self.is_lmtp() { incoming.recipients() } else { 1 };
         let reply = self.settle(incoming).await;
+        self.patience.message(&reply, Instant::now());
         for _ in 1..replies {
             self.say(&reply);
         }
@@ -145,9 +148,9 @@ impl Dialogue {
 
     /// Reads a chunk into the message. `None` if the client left.
     async fn read_chunk(&mut self, size: u64, mut incoming: Incoming) -> io::Result<Option<Incoming>> {
-        let mut left = size;
+        let (mut left, mut pace) = (size, self.pace());
         while left > 0 {
-            let part = match self.next_part(&mut left).await {
+            let part = match self.next_part(&mut left, &mut pace).await {
                 Ok(Some(part)) => part,
                 ended => {
                     incoming.lose();
@@ -165,9 +168,9 @@ impl Dialogue {
 
     /// Reads a chunk and throws it away. `None` if the client left.
     pub(crate) async fn skip_chunk(&mut self, size: u64) -> io::Result<Option<()>> {
-        let mut left = size;
+        let (mut left, mut pace) = (size, self.pace());
         while left > 0 {
-            if self.next_part(&mut left).await?.is_none() {
+            if self.next_part(&mut left, &mut pace).await?.is_none() {
                 return Ok(None);
             }
         }
@@ -175,8 +178,8 @@ impl Dialogue {
     }
 
     /// What is here of the `left` octets of a chunk, at least one. `None` if the client left.
-    async fn next_part(&mut self, left: &mut u64) -> io::Result<Option<BytesMut>> {
-        if self.input.is_empty() && !self.read_data(0).await? {
+    async fn next_part(&mut self, left: &mut u64, pace: &mut Pace) -> io::Result<Option<BytesMut>> {
+        if self.input.is_empty() && !self.read_data(0, pace).await? {
             return Ok(None);
         }
         let now = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -186,14 +189,21 @@ impl Dialogue {
 
     /// Reads more mail data; false if the client left or is too slow (RFC 5321 §4.5.3.2). A message that is `long` so far is read in
     /// larger parts.
-    async fn read_data(&mut self, long: usize) -> io::Result<bool> {
+    async fn read_data(&mut self, long: usize, pace: &mut Pace) -> io::Result<bool> {
         self.flush().await?;
         self.input.reserve(long.clamp(READ, READ_MOST));
         let read = self.connection.stream.read_buf(&mut self.input);
-        match timeout(self.shared.config.smtp.data_timeout, read).await {
-            Ok(read) => Ok(read? > 0),
-            Err(_) => self.end(End::TimedOut).await.map(|_| false),
-        }
+        let Ok(read) = timeout_at(pace.deadline, read).await else {
+            return self.end(End::TimedOut).await.map(|_| false);
+        };
+        let octets = read?;
+        pace.came(octets, Instant::now());
+        Ok(octets > 0)
+    }
+
+    /// How fast mail data has to come from now on.
+    fn pace(&self) -> Pace {
+        Pace::new(self.shared.config.smtp.data_timeout, Instant::now())
     }
 
     fn begin(&mut self, transaction: Transaction) -> Incoming {

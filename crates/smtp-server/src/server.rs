@@ -11,6 +11,7 @@ use smtp_queue::Queue;
 use crate::bounces::Bounces;
 use crate::connection::{self, Shared};
 use crate::files::Destinations;
+use crate::held_back::HeldBack;
 use crate::policy::Verdicts;
 use crate::reports::Reports;
 use crate::suppressed::Suppressed;
@@ -55,6 +56,7 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
         reports,
         bounces: Bounces::open(&config)?,
         suppressed,
+        held_back: Arc::new(HeldBack::new(config.smtp.max_held_back)),
     };
     Ok(Shared { config, directory, to, verdicts })
 }

@@ -14,7 +14,7 @@ use smtp_proto::{
 
 use crate::incoming::{too_big, trouble};
 use crate::transaction::{Transaction, needs_utf8};
-pub(crate) use handling::FutureRelease;
+pub(crate) use handling::{FutureRelease, too_much_held_back};
 
 /// RFC 6531 §3.5
 const NEEDS_SMTPUTF8: &str =
@@ -29,6 +29,8 @@ pub(crate) enum Step {
     Begin(Reply),
     /// Ask the directory whether `account` may send as `from`, then call [`Session::sender_checked`].
     CheckSender { account: Address, from: Address },
+    /// Ask the queue whether who is connected may hold back a message more, then call [`Session::sender_checked`].
+    CheckHold,
     /// Look the recipient up, then call [`Session::recipient_checked`].
     CheckRecipient(Recipient, Box<RcptParameters>),
     /// Send 354, read the mail data, store it.
@@ -175,6 +177,10 @@ impl Session {
                 "The recipient's address can't be read: it is written as <name@example.org>",
             ),
             ParseError::Parameter => Reply::new(555, "5.5.4", "Parameter not known"),
+            ParseError::ChunkSize => {
+                let text = "BDAT has to say how many octets follow; goodbye";
+                return Step::Close(Reply::new(501, "5.5.4", text));
+            }
             ParseError::Http => {
                 return Step::Close(Reply::new(421, "4.7.0", "This is no web server; goodbye"));
             }
@@ -335,10 +341,9 @@ impl Session {
                 step
             }
             // What it holds back is counted, whoever is to hear of its failure.
-            (Some(account), None) if parameters.hold.is_some() => {
-                let step = Step::CheckSender { account: account.clone(), from: account.clone() };
+            (None, _) | (_, None) if parameters.hold.is_some() => {
                 self.pending = Some(transaction);
-                step
+                Step::CheckHold
             }
             (None, _) | (_, None) => Step::Begin(self.begin(transaction)),
         }

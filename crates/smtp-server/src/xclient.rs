@@ -7,10 +7,12 @@ use mail_directory::DirectoryError;
 use mail_types::Address;
 use server_core::TurnedAway;
 use smtp_proto::{Reply, Xclient};
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::connection::{Dialogue, policy};
 use crate::incoming::trouble;
+use crate::patience::Patience;
 use crate::session::Session;
 
 impl Dialogue {
@@ -48,6 +50,7 @@ impl Dialogue {
         let speaks_for = self.session.speaks_for(client.helo);
         self.session = Session::new(policy(&self.connection, &self.shared, speaks_for));
         self.login = login;
+        self.patience = Patience::new(Instant::now());
         if let Some(account) = account {
             self.log_in(account);
             self.mechanism = Some("XCLIENT");

@@ -1,6 +1,8 @@
 //! Promise 6: what a slow or hostile peer can make the server do is bounded.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::time::Duration;
+
 use testkit::{Fixture, Security, Server};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -78,4 +80,43 @@ async fn a_chunk_larger_than_any_message_is_not_kept() {
     for code in ["250", "250", "250", "552"] {
         assert!(line(&mut stream).await.starts_with(code));
     }
+}
+
+/// Sends `octet` again and again, faster than any wait for the next one is over, until the server has had enough; what it said.
+async fn trickle(stream: &mut BufReader<TcpStream>, octet: &[u8]) -> String {
+    let (mut input, mut output) = stream.get_mut().split();
+    let mut replies = String::new();
+    let sends = async {
+        while output.write_all(octet).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        read = input.read_to_string(&mut replies) => drop(read),
+        () = sends => {}
+    }
+    replies
+}
+
+#[tokio::test]
+async fn what_trickles_in_gains_no_time() {
+    let (_fixture, server) = server(&[("command_timeout", "300"), ("data_timeout", "300")]).await;
+    let mut stream = connect(&server).await;
+    assert!(trickle(&mut stream, b"x").await.starts_with("421 4.4.2 "), "in a command");
+    for data in ["DATA\r\n", "BDAT 100000\r\n"] {
+        let mut stream = connect(&server).await;
+        let start = format!("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\n{data}");
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let replies = trickle(&mut stream, b"x").await;
+        assert!(replies.ends_with("421 4.4.2 Too little came for too long; goodbye\r\n"), "{replies}");
+    }
+}
+
+#[tokio::test]
+async fn who_brings_no_mail_is_not_served_for_ever() {
+    let (_fixture, server) = server(&[("command_timeout", "100"), ("max_junk_commands", "1000000")]).await;
+    let mut stream = connect(&server).await;
+    let replies = trickle(&mut stream, b"NOOP\r\n").await;
+    assert!(replies.ends_with("421 4.4.2 Too little came for too long; goodbye\r\n"), "{replies}");
 }

@@ -182,6 +182,7 @@ impl Fixture {
             ("max_message_size", _) => smtp.max_message_size = value.parse()?,
             ("max_recipients", _) => smtp.max_recipients = value.parse()?,
             ("max_errors", _) => smtp.max_errors = value.parse()?,
+            ("max_junk_commands", _) => smtp.max_junk_commands = value.parse()?,
             ("max_hops", _) => smtp.max_hops = value.parse()?,
             ("command_timeout", _) => smtp.command_timeout = milliseconds()?,
             ("check_from", _) => smtp.check_from = value.parse()?,

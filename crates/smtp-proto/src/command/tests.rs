@@ -83,6 +83,44 @@ fn mail_says_when_and_how_a_message_is_to_go() {
     assert_eq!(Command::parse(line.as_bytes()), Ok(Command::Mail { from: None, parameters }));
 }
 
+#[test]
+fn what_neither_begins_nor_brings_a_message_leads_nowhere() {
+    let leads_nowhere = |line: &str| Command::parse(line.as_bytes()).unwrap().leads_nowhere();
+    for line in ["EHLO x", "HELO x", "LHLO x", "RSET", "NOOP", "VRFY x", "EXPN x", "HELP", "ETRN x", "BDAT 0"]
+    {
+        assert!(leads_nowhere(line), "{line}");
+    }
+    for line in [
+        "MAIL FROM:<>",
+        "RCPT TO:<a@x.org>",
+        "DATA",
+        "BDAT 0 LAST",
+        "BDAT 1",
+        "QUIT",
+        "STARTTLS",
+        "AUTH PLAIN",
+    ] {
+        assert!(!leads_nowhere(line), "{line}");
+    }
+}
+
+/// RFC 3030 §2
+#[test]
+fn bdat_that_does_not_say_how_long_its_chunk_is_is_told_from_other_mistakes() {
+    for line in [
+        &b"BDAT"[..],
+        b"bdat x",
+        b"BDAT\t4",
+        b"BDAT -1",
+        b"BDAT 4 FIRST",
+        b"BDAT 1 LAST x",
+        b"BDAT \xff",
+        b"BDATA 4",
+    ] {
+        assert_eq!(Command::parse(line), Err(ParseError::ChunkSize), "{}", line.escape_ascii());
+    }
+}
+
 /// RFC 2920 §3.1
 #[test]
 fn only_mail_rcpt_rset_and_bdat_go_on_in_a_group() {
@@ -140,9 +178,9 @@ fn what_is_wrong_decides_between_500_501_and_555() {
         ("AUTH", ParseError::Arguments),
         ("AUTH PLAIN AAAA AAAA", ParseError::Arguments),
         ("EXPN", ParseError::Arguments),
-        ("BDAT", ParseError::Arguments),
-        ("BDAT LAST", ParseError::Arguments),
-        ("BDAT 99999999999999999999", ParseError::Arguments),
+        ("BDAT", ParseError::ChunkSize),
+        ("BDAT LAST", ParseError::ChunkSize),
+        ("BDAT 99999999999999999999", ParseError::ChunkSize),
         ("MAILFROM:<bob@x.org>", ParseError::UnknownCommand),
         (" NOOP", ParseError::UnknownCommand),
         ("DATA\0", ParseError::UnknownCommand),
@@ -163,8 +201,8 @@ fn what_is_wrong_decides_between_500_501_and_555() {
         ("RCPT TO:<bob@x.org> NOTIFY=DELAY NOTIFY=DELAY", ParseError::Arguments),
         ("RCPT TO:<bob@x.org> ORCPT=bob@x.org", ParseError::Arguments),
         ("RCPT TO:<bob@x.org> RET=FULL", ParseError::Parameter),
-        ("BDAT -1", ParseError::Arguments),
-        ("BDAT 1 FIRST", ParseError::Arguments),
+        ("BDAT -1", ParseError::ChunkSize),
+        ("BDAT 1 FIRST", ParseError::ChunkSize),
         ("VRFY", ParseError::Arguments),
     ] {
         assert_eq!(Command::parse(line.as_bytes()), Err(expected), "{line}");

@@ -8,6 +8,7 @@ use mail_types::{Address, Domain};
 
 use super::Verdicts;
 use super::spf::Spf;
+use crate::literal::literal;
 
 /// Names of an address that are looked up in turn. RFC 8601 §3 leaves the number open.
 const MAX_NAMES: usize = 5;
@@ -130,6 +131,11 @@ impl Verdicts {
         }
     }
 
+    /// True for an address that our name has in the DNS.
+    pub(crate) async fn is_own_address(&self, ip: IpAddr) -> bool {
+        self.dns.addresses(&self.hostname).await.is_ok_and(|addresses| addresses.contains(&ip))
+    }
+
     async fn reverse(&self, ip: IpAddr) -> Reverse {
         let names = match self.dns.names(ip).await {
             Ok(names) => names,
@@ -187,10 +193,4 @@ fn listed_name(list: &DnsList, client: &Client) -> Option<String> {
         ListSubject::SenderDomain => client.sender_domain()?,
     };
     Some(format!("{subject}.{}", list.zone))
-}
-
-/// The address that `[192.0.2.1]` or `[IPv6:2001:db8::1]` is.
-fn literal(domain: &Domain) -> Option<IpAddr> {
-    let inner = domain.as_str().strip_prefix('[')?.strip_suffix(']')?;
-    inner.strip_prefix("ipv6:").unwrap_or(inner).parse().ok()
 }

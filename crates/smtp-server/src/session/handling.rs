@@ -34,11 +34,10 @@ impl Session {
         parameters.hold.map(|_| parameters.size.unwrap_or_default())
     }
 
-    /// The answer to [`super::Step::CheckSender`] where the account may hold back no more. RFC 3463 §3.3.
+    /// The answer to [`super::Step::CheckSender`] and [`super::Step::CheckHold`] where the sender may hold back no more.
     pub(crate) fn no_more_held(&mut self) -> Reply {
         self.pending = None;
-        let text = "So much of your mail is held back until later that there is no room for more: send it without a time, or when some has gone";
-        Reply::new(452, "4.2.2", text)
+        too_much_held_back()
     }
 
     /// Why a message is not handled as these parameters ask.
@@ -60,6 +59,12 @@ impl Session {
             }
         }
     }
+}
+
+/// RFC 3463 §3.3.
+pub(crate) fn too_much_held_back() -> Reply {
+    let text = "So much of your mail is held back until later that there is no room for more: send it without a time, or when some has gone";
+    Reply::new(452, "4.2.2", text)
 }
 
 /// Why a message can't be held back so, within the limit. RFC 4865 §4.2, §5.2.2.

@@ -1,0 +1,153 @@
+//! How long a client may go on that brings no mail, and how slowly mail may come.
+
+use std::time::Duration;
+
+use mail_config::SmtpConfig;
+use smtp_proto::Reply;
+use tokio::time::Instant;
+
+/// A client that brings no message is served for so many times the wait for a command.
+const WAITS: u32 = 12;
+/// Recipients over the limit that are told so before more of them count as mistakes: a client with a long list says it in one go.
+const MAX_OVERSHOOT: u32 = 10_000;
+/// The least octets in a second that mail data may come by in the long run. Postfix's `smtpd_min_data_rate`.
+const SLOWEST: u64 = 500;
+
+/// What a client has done since its last message.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    since: Instant,
+    /// Commands that were refused.
+    errors: u32,
+    /// Commands that led nowhere.
+    junk: u32,
+    /// Recipients over the limit.
+    overshoot: u32,
+}
+
+impl Patience {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { since: now, errors: 0, junk: 0, overshoot: 0 }
+    }
+
+    /// A message has come to its end, whatever the reply. One that was taken makes up for all before it.
+    pub(crate) fn message(&mut self, reply: &Reply, now: Instant) {
+        self.since = now;
+        if reply.class() == 2 {
+            *self = Self::new(now);
+        }
+    }
+
+    /// A command was answered so. Why the connection is to end, if it is.
+    pub(crate) fn command(&mut self, leads_nowhere: bool, reply: &Reply, smtp: &SmtpConfig) -> Option<Reply> {
+        if reply.code() == 452 {
+            // RFC 5321 §4.5.3.1.10: recipients over the limit are no mistake; the client sends to them next.
+            self.overshoot += 1;
+            self.errors += u32::from(self.overshoot > MAX_OVERSHOOT);
+        } else {
+            self.errors += u32::from(reply.is_negative());
+        }
+        self.junk += u32::from(leads_nowhere);
+        if self.errors > smtp.max_errors {
+            Some(Reply::new(421, "4.7.0", "Too many commands were refused; goodbye"))
+        } else if self.junk > smtp.max_junk_commands {
+            Some(Reply::new(421, "4.7.0", "Too many commands that lead to no mail; goodbye"))
+        } else {
+            None
+        }
+    }
+
+    /// By when the whole of the next command must be here.
+    pub(crate) fn deadline(&self, wait: Duration, now: Instant) -> Instant {
+        (now + wait).min(self.since + wait * WAITS)
+    }
+}
+
+/// By when more of the mail data must be here: what comes in parts gains time, as much as its octets are worth.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    longest: Duration,
+    pub(crate) deadline: Instant,
+}
+
+impl Pace {
+    /// Nothing may come for the `longest` time.
+    pub(crate) fn new(longest: Duration, now: Instant) -> Self {
+        Self { longest, deadline: now + longest }
+    }
+
+    /// So many octets have come.
+    pub(crate) fn came(&mut self, octets: usize, now: Instant) {
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        let gained = Duration::from_millis(octets.saturating_mul(1000) / SLOWEST);
+        self.deadline = (self.deadline + gained).min(now + self.longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Until when a client is waited for that sends so many octets each second.
+    fn lasts(octets: usize) -> Duration {
+        let start = Instant::now();
+        let mut pace = Pace::new(5 * MINUTE, start);
+        let mut now = start;
+        while now < pace.deadline && now < start + 600 * MINUTE {
+            pace.came(octets, now);
+            now += Duration::from_secs(1);
+        }
+        now - start
+    }
+
+    #[test]
+    fn mail_data_may_come_slowly_but_not_for_ever() {
+        assert_eq!(lasts(0), 5 * MINUTE);
+        assert!(lasts(1) < 6 * MINUTE);
+        assert!((9 * MINUTE..11 * MINUTE).contains(&lasts(250)));
+        assert_eq!(lasts(500), 600 * MINUTE);
+    }
+
+    #[test]
+    fn what_has_come_fast_makes_up_for_no_more_than_the_longest_wait() {
+        let now = Instant::now();
+        let mut pace = Pace::new(5 * MINUTE, now);
+        pace.came(usize::MAX, now);
+        assert_eq!(pace.deadline, now + 5 * MINUTE);
+    }
+
+    /// RFC 5321 §4.5.3.1.10
+    #[test]
+    fn a_long_list_of_recipients_is_no_mistake_and_an_endless_one_is() {
+        let (mut patience, smtp) = (Patience::new(Instant::now()), SmtpConfig::default());
+        let over = Reply::new(452, "4.5.3", "Too many recipients");
+        for _ in 0..MAX_OVERSHOOT + smtp.max_errors {
+            assert_eq!(patience.command(false, &over, &smtp), None);
+        }
+        assert_eq!(patience.command(false, &over, &smtp).map(|reply| reply.code()), Some(421));
+    }
+
+    #[test]
+    fn a_message_that_was_taken_makes_up_for_what_came_before_it() {
+        let (mut patience, now) = (Patience::new(Instant::now()), Instant::now());
+        let smtp = SmtpConfig { max_errors: 1, max_junk_commands: 1, ..SmtpConfig::default() };
+        let [taken, refused] =
+            [(250, "2.0.0"), (550, "5.7.1")].map(|(code, status)| Reply::new(code, status, ""));
+        assert_eq!(patience.command(true, &taken, &smtp), None);
+        assert_eq!(patience.command(false, &refused, &smtp), None);
+        patience.message(&taken, now);
+        assert_eq!(patience.command(true, &taken, &smtp), None);
+        patience.message(&refused, now);
+        assert!(patience.command(true, &taken, &smtp).is_some(), "a refused one does not");
+    }
+
+    #[test]
+    fn who_brings_no_message_is_served_for_an_hour() {
+        let now = Instant::now();
+        let patience = Patience::new(now);
+        assert_eq!(patience.deadline(5 * MINUTE, now), now + 5 * MINUTE);
+        assert_eq!(patience.deadline(5 * MINUTE, now + 58 * MINUTE), now + 60 * MINUTE);
+    }
+}
