@@ -88,7 +88,9 @@ fn measure(work: &Work, size: Size, arguments: &Arguments, place: &Place) -> Res
     }
     let mut report = Report::new(work.name, servers.iter().map(|server| server.name).collect());
     for _ in 0..arguments.rounds {
+        let pids: Vec<u32> = servers.iter().map(|server| server.pid).collect();
         for (position, server) in servers.iter_mut().enumerate() {
+            process::until_idle(&pids);
             (work.before)(server)?;
             report.add(position, (work.run)(server, size)?);
         }

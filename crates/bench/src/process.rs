@@ -1,7 +1,7 @@
 //! What the processes of a server use, out of `/proc`.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ticks a second of the kernel's accounts, on every Linux.
 const TICKS: u64 = 100;
@@ -47,6 +47,24 @@ fn stat(pid: u32) -> Option<Stat> {
 pub(crate) fn cpu(root: u32) -> Duration {
     let ticks: u64 = family(root).values().map(|stat| stat.ticks).sum();
     Duration::from_millis(ticks * 1000 / TICKS)
+}
+
+/// Waits until the processes rest and the disk has what they wrote, so that a round doesn't pay for the one before. Not for ever: some
+/// servers never rest.
+pub(crate) fn until_idle(roots: &[u32]) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const PAUSE: Duration = Duration::from_millis(200);
+    let used = || roots.iter().map(|root| cpu(*root)).sum::<Duration>();
+    nix::unistd::sync();
+    let (began, mut before) = (Instant::now(), used());
+    while began.elapsed() < PATIENCE {
+        std::thread::sleep(PAUSE);
+        let now = used();
+        if now.saturating_sub(before) < PAUSE / 10 {
+            return;
+        }
+        before = now;
+    }
 }
 
 /// Memory of the process and all below it, shared pages counted by their share, in KiB.

@@ -35,6 +35,8 @@ pub(crate) enum Peer {
     Backlogged,
     Dovecot,
     Postfix,
+    /// Postfix with the certificate that Debian makes for it.
+    PostfixAsInstalled,
 }
 
 /// Where the servers keep their files, and our executable.
@@ -98,6 +100,7 @@ impl Peer {
             Self::Backlogged => mailstead::start_backlogged(place),
             Self::Dovecot => dovecot::start(place),
             Self::Postfix => postfix::start(place),
+            Self::PostfixAsInstalled => postfix::start_as_installed(place),
         }
     }
 }

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -12,8 +13,31 @@ use super::{
 };
 use crate::sink::Sink;
 
+/// Where the package `ssl-cert`, which Debian's Postfix depends on, puts the certificate and the key that it makes: RSA of 2,048 bits.
+const SNAKE_OIL: [&str; 2] =
+    ["/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key"];
+
+/// As [`start`], but its clients must trust any certificate.
+pub(super) fn start_as_installed(place: &Place) -> Result<Server> {
+    start_with(place, |folder| {
+        let tls = certificate(folder)?;
+        for (from, to) in SNAKE_OIL.iter().zip(["cert.pem", "key.pem"]) {
+            std::fs::copy(from, folder.join(to))
+                .with_context(|| format!("copying {from} (package ssl-cert)"))?;
+        }
+        Ok(tls)
+    })
+}
+
 /// Postfix with its defaults, delivering to Maildirs by its own `virtual` agent.
 pub(super) fn start(place: &Place) -> Result<Server> {
+    start_with(place, certificate)
+}
+
+fn start_with(
+    place: &Place,
+    certificate: impl FnOnce(&Path) -> Result<Arc<rustls::ClientConfig>>,
+) -> Result<Server> {
     let folder = folder(place, "postfix")?;
     let tls = certificate(folder.path())?;
     let [smtp] = free_addresses()?;

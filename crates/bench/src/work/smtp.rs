@@ -35,7 +35,11 @@ pub(super) const WORKS: &[Work] = &[
             },
         )
     },
-    work("smtp-starttls", "STARTTLS handshakes, 8 clients", handshakes),
+    work("smtp-starttls", "STARTTLS handshakes, 8 clients, the same certificate on both", handshakes),
+    Work {
+        peer: Peer::PostfixAsInstalled,
+        ..work("smtp-starttls-own", "the same, each with the certificate of its installation", handshakes)
+    },
 ];
 
 pub(super) const fn work(
