@@ -49,14 +49,15 @@ impl Queue {
     /// [`QueueError`].
     pub fn report(self: &Arc<Self>, arrival: &Arrival<'_>) -> Result<QueueId, QueueError> {
         let mut writer = self.add()?;
-        let recipients: Vec<Reported> = arrival.receipts.iter().map(Receipt::reported).collect();
+        let now = Timestamp::now();
+        let recipients: Vec<Reported> = arrival.receipts.iter().map(|it| it.reported(now)).collect();
         let report = Report {
             hostname: arrival.hostname,
             sender: arrival.sender,
             queue_id: None,
             envelope_id: arrival.envelope_id,
             arrived: arrival.arrived,
-            now: Timestamp::now(),
+            now,
             until: None,
             recipients: &recipients,
             returned: Some(&Returned::header_of(arrival.message)),
@@ -73,12 +74,13 @@ impl Queue {
 }
 
 impl Receipt {
-    fn reported(&self) -> Reported {
+    fn reported(&self, now: Timestamp) -> Reported {
         Reported {
             recipient: self.recipient.clone(),
             original: self.original.clone(),
             action: self.action,
             diagnosis: delivered_locally(),
+            last_attempt: now,
             expired: false,
         }
     }

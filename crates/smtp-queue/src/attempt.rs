@@ -57,8 +57,8 @@ pub(crate) struct Deliverer {
     pub(crate) suppression: Option<Arc<Suppression>>,
     /// It is obeyed for all mail that is written here.
     pub(crate) suppresses_all: bool,
-    /// Gives recipients return addresses of their own. `None` where nobody's mail has such.
     pub(crate) damaged: Damaged,
+    /// Gives recipients return addresses of their own. `None` where nobody's mail has such.
     pub(crate) verp: Option<Verp>,
     /// Reports that wait for others about the same message.
     pub(crate) gather: Gather,
@@ -426,6 +426,16 @@ impl Attempt {
             }
             Err(error) => warn!(id = %self.message.id, %error, "the message file can't be read"),
         }
+    }
+
+    /// True if this attempt has come to something for the recipient.
+    pub(crate) fn is_about(&self, position: usize) -> bool {
+        self.outcomes.iter().any(|(mine, _)| *mine == position)
+    }
+
+    /// True if the message has other recipients.
+    pub(crate) const fn is_about_some(&self) -> bool {
+        self.message.recipients.len() > self.outcomes.len()
     }
 
     /// Defers these, for a reason of ours.

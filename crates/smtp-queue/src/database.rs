@@ -148,6 +148,8 @@ pub(crate) struct Attempted {
     pub(crate) id: QueueId,
     pub(crate) progress: Vec<Progress>,
     pub(crate) offspring: Vec<NewMessage>,
+    /// Places of other recipients of which one of these tells that the message is late.
+    pub(crate) warned: Vec<usize>,
     /// A report that says less than one of these, and is no longer needed.
     pub(crate) superseded: Option<QueueId>,
 }
@@ -356,7 +358,7 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
     transaction
         .prepare_cached(
             "UPDATE recipient SET state = ?3, attempts = attempts + 1, last_attempt = ?4, next_attempt = ?5,
-             status = ?6, host = ?7, text = ?8, warned = ?9 WHERE message = ?1 AND position = ?2 AND state = 0",
+             status = ?6, host = ?7, text = ?8, warned = max(warned, ?9) WHERE message = ?1 AND position = ?2 AND state = 0",
         )?
         .execute(params![
             id.0,

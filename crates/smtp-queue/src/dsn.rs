@@ -84,7 +84,7 @@ impl Action {
     }
 
     /// It says that something went wrong, and what.
-    const fn is_trouble(self) -> bool {
+    pub(crate) const fn is_trouble(self) -> bool {
         matches!(self, Self::Failed | Self::Delayed)
     }
 }
@@ -126,6 +126,8 @@ pub(crate) struct Reported {
     pub(crate) original: Option<OriginalRecipient>,
     pub(crate) action: Action,
     pub(crate) diagnosis: Diagnosis,
+    /// When that was found out.
+    pub(crate) last_attempt: Timestamp,
     /// It was tried for too long, not refused.
     pub(crate) expired: bool,
 }
@@ -306,7 +308,7 @@ impl Report<'_> {
             field(status, "Remote-MTA", &format!("dns; {name}"));
             field(status, "Diagnostic-Code", &format!("smtp; {}", diagnosis.text));
         }
-        field(status, "Last-Attempt-Date", &date(self.now));
+        field(status, "Last-Attempt-Date", &date(reported.last_attempt));
         if let (Action::Delayed, Some(until)) = (action, self.until) {
             field(status, "Will-Retry-Until", &date(until));
         }

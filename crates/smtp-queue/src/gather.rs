@@ -3,6 +3,8 @@
 //! The first failure's report is queued at once, as ever, but is not to be sent before some time is over, if other recipients are being tried. A
 //! failure of these within that time makes a report of all, which takes the place of the first one in the same transaction: so at any moment the
 //! queue has a report of each failure. What waits is remembered by this process only; after a restart there are two reports.
+//!
+//! That a message is late is told at once, of all recipients that it has not reached (`record.rs`): nothing waits, but only one is told at a time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -43,11 +45,9 @@ impl Gather {
         Self { wait, waiting: Mutex::default() }
     }
 
-    /// What waits, for who has failures of a message with other recipients to report: until it is done, nobody else does. `None` if nothing waits
-    /// for anything.
-    pub(crate) async fn begin(&self) -> Option<Gathering<'_>> {
-        let wait = self.wait?;
-        Some(Gathering { wait, waiting: self.waiting.lock().await })
+    /// What waits, for who has trouble of a message with other recipients to report: until that is recorded, nobody else has.
+    pub(crate) async fn begin(&self) -> Gathering<'_> {
+        Gathering { wait: self.wait, waiting: self.waiting.lock().await }
     }
 
     /// The report of the message, if it waits: from now on for nothing.
@@ -59,18 +59,19 @@ impl Gather {
 /// What waits, while it is looked at and changed.
 #[derive(Debug)]
 pub(crate) struct Gathering<'g> {
-    wait: SignedDuration,
+    wait: Option<SignedDuration>,
     waiting: MutexGuard<'g, Waiting>,
 }
 
 impl Gathering<'_> {
-    /// The report of the message that still waits, and up to when failures from `now` on are waited for.
-    pub(crate) fn of(&self, message: &QueueId, now: Timestamp) -> (Option<Gathered>, Timestamp) {
+    /// The report of the message that still waits, and up to when failures from `now` on are waited for; `None` if nothing waits for anything.
+    pub(crate) fn of(&self, message: &QueueId, now: Timestamp) -> Option<(Option<Gathered>, Timestamp)> {
+        let wait = self.wait?;
         let is_waiting = |it: &&Gathered| now.saturating_add(MARGIN).is_ok_and(|soon| soon < it.until);
         let before = self.waiting.get(message).filter(is_waiting).cloned();
-        let until = now.saturating_add(self.wait).unwrap_or(now);
+        let until = now.saturating_add(wait).unwrap_or(now);
         let until = before.as_ref().map_or(until, |it| it.until);
-        (before, until)
+        Some((before, until))
     }
 
     /// The report is queued: it waits, or it does not.

@@ -1,6 +1,6 @@
 //! What came of an attempt: recorded, and told to the sender as far as it wants to hear it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -30,6 +30,8 @@ const LATE: Status = Status::new(4, 4, 7);
 #[derive(Debug, Default)]
 struct Offspring {
     messages: Vec<NewMessage>,
+    /// Positions of recipients that this attempt is not about, but a report.
+    warned: Vec<usize>,
     /// A report that one of these makes superfluous.
     superseded: Option<QueueId>,
     /// The report of them that waits for others.
@@ -64,16 +66,17 @@ impl Deliverer {
             progress.push(step);
         }
         let has_failed = news.iter().any(|it| it.action == Action::Failed);
-        let is_one_of_several = attempt.message.recipients.len() > progress.len();
-        let gathering = if has_failed && is_one_of_several { self.gather.begin().await } else { None };
-        let gathered = gathering.as_ref().map(|it| it.of(&attempt.message.id, now));
-        let Offspring { messages, superseded, waiting } =
+        let is_trouble = news.iter().any(|it| it.action.is_trouble());
+        let is_one_of_several = attempt.is_about_some();
+        let gathering = if is_trouble && is_one_of_several { Some(self.gather.begin().await) } else { None };
+        let gathered = gathering.as_ref().and_then(|it| it.of(&attempt.message.id, now));
+        let Offspring { messages, warned, superseded, waiting } =
             self.offspring_of(attempt, news, gathered, now).await?;
         let id = attempt.message.id.clone();
-        let attempted = Arc::new(Attempted { id, progress, offspring: messages, superseded });
+        let attempted = Arc::new(Attempted { id, progress, offspring: messages, warned, superseded });
         match self.queue.record(&attempted).await? {
             recorded @ (Recorded::Kept | Recorded::Finished { .. }) => {
-                if let Some(gathering) = gathering {
+                if let Some(gathering) = gathering.filter(|_| has_failed) {
                     gathering.end(&attempt.message.id, waiting, now);
                 }
                 attempt.tell(&attempted.progress);
@@ -208,10 +211,45 @@ impl Deliverer {
         if !failed.is_empty() {
             self.report_failures(attempt, sender, failed, gathered, now, &mut offspring)?;
         }
-        for recipients in [delayed, arrived].iter().filter(|recipients| !recipients.is_empty()) {
-            offspring.messages.push(self.report(attempt, sender, recipients, now)?);
+        if !delayed.is_empty() {
+            self.report_delay(attempt, sender, delayed, now, &mut offspring)?;
+        }
+        if !arrived.is_empty() {
+            offspring.messages.push(self.report(attempt, sender, &arrived, now)?);
         }
         Ok(offspring)
+    }
+
+    /// With all others that the message has not reached at an attempt, so that its sender hears once that it is late; what another attempt has told
+    /// meanwhile is not told again.
+    fn report_delay(
+        &self,
+        attempt: &Attempt,
+        sender: &Address,
+        mut delayed: Vec<Reported>,
+        now: Timestamp,
+        offspring: &mut Offspring,
+    ) -> Result<(), QueueError> {
+        let deadline = attempt.message.handling.deadline.as_ref();
+        if attempt.is_about_some() {
+            let Some(message) = self.queue.show(&attempt.message.id)? else { return Ok(()) };
+            let told: HashSet<_> =
+                message.recipients.iter().filter(|it| it.warned).map(|it| &it.address).collect();
+            delayed.retain(|it| !told.contains(&it.recipient));
+            for (position, recipient) in message.recipients.iter().enumerate() {
+                if delayed.is_empty() || attempt.is_about(position) {
+                    continue;
+                }
+                if let Some(late) = late(recipient, deadline, now) {
+                    delayed.push(late);
+                    offspring.warned.push(position);
+                }
+            }
+        }
+        if !delayed.is_empty() {
+            offspring.messages.push(self.report(attempt, sender, &delayed, now)?);
+        }
+        Ok(())
     }
 
     /// With what failed before and waits to be told; it waits on if there are others that may fail.
@@ -245,11 +283,14 @@ impl Deliverer {
     fn are_others_tried(&self, attempt: &Attempt, until: Timestamp) -> Result<bool, QueueError> {
         // What is under way elsewhere may be done by now.
         let Some(message) = self.queue.show(&attempt.message.id)? else { return Ok(false) };
-        let is_mine = |position: usize| attempt.outcomes.iter().any(|(mine, _)| *mine == position);
         let is_due = |it: &QueuedRecipient| {
             it.state == RecipientState::Pending && it.next_attempt.is_some_and(|next| next <= until)
         };
-        Ok(message.recipients.iter().enumerate().any(|(position, it)| is_due(it) && !is_mine(position)))
+        Ok(message
+            .recipients
+            .iter()
+            .enumerate()
+            .any(|(position, it)| is_due(it) && !attempt.is_about(position)))
     }
 
     /// What goes on as it came.
@@ -365,12 +406,28 @@ fn tidings(
     };
     let diagnosis = step.diagnosis.clone()?;
     let is_missed = action == Action::Delayed && deadline.is_some_and(|it| it.is_missed(step.last_attempt));
-    let status = is_missed.then_some(LATE);
     is_wanted.then_some(Reported {
         recipient: recipient.address.clone(),
         original: recipient.parameters.original.clone(),
         action,
-        diagnosis: Diagnosis { status: status.unwrap_or(diagnosis.status), ..diagnosis },
+        diagnosis: if is_missed { Diagnosis { status: LATE, ..diagnosis } } else { diagnosis },
+        last_attempt: step.last_attempt,
         expired: matches!(outcome, Outcome::Deferred(_)) && action == Action::Failed,
+    })
+}
+
+/// That a recipient of a message that is late at `now` has not got it at its last attempt, if its sender wants to hear that and has not heard it.
+fn late(recipient: &QueuedRecipient, deadline: Option<&Deadline>, now: Timestamp) -> Option<Reported> {
+    let is_wanted = recipient.parameters.notify.is_none_or(Notify::of_delay);
+    let is_news = recipient.state == RecipientState::Pending && !recipient.warned;
+    let diagnosis = recipient.diagnosis.clone().filter(|_| is_wanted && is_news)?;
+    let is_missed = deadline.is_some_and(|it| it.is_missed(now));
+    Some(Reported {
+        recipient: recipient.address.clone(),
+        original: recipient.parameters.original.clone(),
+        action: Action::Delayed,
+        diagnosis: if is_missed { Diagnosis { status: LATE, ..diagnosis } } else { diagnosis },
+        last_attempt: recipient.last_attempt?,
+        expired: false,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{OptionalExtension as _, Transaction};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::spawn_blocking;
@@ -135,13 +135,18 @@ fn panicked() -> QueueError {
 }
 
 fn finish(transaction: &Transaction<'_>, attempted: &Attempted) -> rusqlite::Result<Recorded> {
-    let Attempted { id, progress, offspring, superseded } = attempted;
+    let Attempted { id, progress, offspring, warned, superseded } = attempted;
     let mut held = transaction.prepare_cached("SELECT held FROM message WHERE id = ?1")?;
     let Some(held) = held.query_row([&id.0], |row| row.get::<_, bool>(0)).optional()? else {
         return Ok(Recorded::Gone);
     };
     for step in progress {
         record(transaction, id, step, held)?;
+    }
+    for position in warned {
+        transaction
+            .prepare_cached("UPDATE recipient SET warned = 1 WHERE message = ?1 AND position = ?2")?
+            .execute(params![id.0, i64::try_from(*position).unwrap_or(i64::MAX)])?;
     }
     offspring.iter().try_for_each(|message| insert(transaction, message))?;
     if let Some(superseded) = superseded {

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use mail_config::Route;
-use smtp_queue::{Change, Filter, Queue, QueuedMessage};
+use smtp_proto::RcptParameters;
+use smtp_queue::{Change, Filter, Queue, QueuedMessage, Requests};
 use testkit::TestDns;
 use tokio::net::TcpListener;
 
-use crate::host::Host;
+use crate::host::{Host, address};
 use crate::peer::{Manner, Peer, listeners};
 
 /// `one`, `two` and `three` are hosts at 127.0.0.2, 3 and 4; `gone` is an address where nobody listens.
@@ -17,6 +18,7 @@ two.test. A 127.0.0.3
 three.test. A 127.0.0.4
 gone.test. A 127.0.0.5
 a.test. MX 10 one.test.
+x.a.test. MX 10 two.test.
 b.test. MX 10 two.test.
 c.test. MX 10 three.test.
 first.test. MX 10 gone.test.
@@ -224,6 +226,46 @@ async fn a_backlog_for_a_dead_destination_shares_one_outcome_and_a_retry_is_a_re
     let mut one = Peer::at(TcpListener::bind(address).await.unwrap(), Manner::Willing);
     host.queue.retry(Some(&ids[7])).unwrap();
     assert_eq!(one.next().await.to, ["x@a.test"]);
+    running.stop().await;
+}
+
+/// RFC 3464 §2.3: a notification has a part for each recipient. Whoever is the first to find the message late tells of all.
+#[tokio::test]
+async fn that_a_message_is_late_at_several_hosts_is_told_once_and_in_one_report() {
+    let (_dns, mut host, [one, two, three]) = direct().await;
+    let (_one, _two) = (Peer::at(one, Manner::Willing), Peer::at(two, Manner::Willing));
+    let mut sender = Peer::at(three, Manner::Willing);
+    host.config.queue.warn_after = Duration::ZERO;
+    let unwanted = RcptParameters { notify: Some("FAILURE".parse().unwrap()), original: None };
+    let requests =
+        Requests { recipients: [(address("later@x.a.test"), unwanted)].into(), ..Requests::default() };
+    let to = ["later@a.test", "later@b.test", "x@gone.test", "later@x.a.test", "yes@a.test"];
+    let running = host.run();
+    let id = host.add_with(Some("s@c.test"), &to, requests);
+    let tried = |times| {
+        move |message: Option<&QueuedMessage>| {
+            message.is_some_and(|it| it.recipients.iter().take(4).all(|it| it.attempts == times))
+        }
+    };
+    host.wait(&id, tried(1)).await;
+    running.stop().await;
+    host.config.queue.warn_after = Duration::from_millis(1);
+    let running = host.run();
+    for times in 2..4 {
+        host.queue.retry(Some(&id)).unwrap();
+        host.wait(&id, tried(times)).await;
+        if times == 2 {
+            let told = sender.next().await.text;
+            for recipient in ["later@a.test", "later@b.test", "x@gone.test"] {
+                let group = format!("Final-Recipient: rfc822; {recipient}\r\nAction: delayed\r\nStatus: 4.");
+                assert_eq!(told.matches(&group).count(), 1, "{recipient}: {told}");
+            }
+            assert!(!told.contains("x.a.test") && !told.contains("yes@a.test"), "{told}");
+            assert_eq!(told.matches("Last-Attempt-Date: ").count(), 3, "{told}");
+        }
+    }
+    assert_eq!(host.queue.summary().unwrap().messages, 1, "in one report, once");
+    assert!(sender.received_already().is_none());
     running.stop().await;
 }
 

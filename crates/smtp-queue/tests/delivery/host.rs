@@ -129,6 +129,11 @@ impl Host {
         self.config.mail_dir().join("example.org/alice/Maildir/new")
     }
 
+    /// How many are in alice's INBOX.
+    pub(crate) fn letters(&self) -> usize {
+        fs::read_dir(self.inbox()).map_or(0, Iterator::count)
+    }
+
     pub(crate) async fn mail(&self) -> String {
         let inbox = self.inbox();
         let arrived = async {

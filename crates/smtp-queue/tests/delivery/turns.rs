@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use mail_config::QueueRate;
 use mail_directory::Verp;
-use smtp_queue::{Handling, Requests, Suppression};
+use smtp_queue::{Handling, QueuedMessage, Requests, Suppression};
 
 use crate::direct::direct;
 use crate::host::{Host, PATIENCE, address};
@@ -195,4 +195,35 @@ async fn each_recipient_gets_mail_from_a_return_address_of_its_own_where_that_is
     assert_eq!(peer.next().await.to.len(), 3);
     host.wait_until_empty().await;
     running.stop().await;
+}
+
+/// Each recipient has a transaction of its own then, but not a warning.
+#[tokio::test]
+async fn that_mail_with_return_addresses_of_its_own_is_late_is_told_once() {
+    let peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.verp = vec!["alice@example.org".parse().unwrap()];
+    host.config.queue.warn_after = Duration::ZERO;
+    let ours = Handling { is_ours: true, ..Handling::default() };
+    let late = ["later@x.test", "later@y.test", "later@z.test"];
+    let tried = |times| {
+        move |message: Option<&QueuedMessage>| {
+            message.is_some_and(|it| it.recipients.iter().all(|it| it.attempts == times))
+        }
+    };
+    let running = host.run();
+    let id = host.add_handled(Some("alice@example.org"), &late, Requests::default(), ours);
+    host.wait(&id, tried(1)).await;
+    running.stop().await;
+    host.config.queue.warn_after = Duration::from_millis(1);
+    let running = host.run();
+    host.queue.retry(Some(&id)).unwrap();
+    host.wait(&id, tried(2)).await;
+    let told = host.mail().await;
+    for recipient in late {
+        assert!(told.contains(&format!("Final-Recipient: rfc822; {recipient}\r\nAction: delayed")), "{told}");
+    }
+    running.stop().await;
+    assert_eq!(host.queue.summary().unwrap().messages, 1, "no other report");
+    assert_eq!(host.letters(), 1);
 }
