@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use unicode_normalization::UnicodeNormalization as _;
+
 /// Why a text is no address or domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -126,10 +128,15 @@ impl Address {
         &self.domain
     }
 
-    /// The address with its local part in lower case: the form under which a local account is known.
+    /// The address with its local part in lower case, and composed (NFC): the form under which a local account is known, whichever way
+    /// a program writes it. RFC 6532 §3.1.
     #[must_use]
     pub fn to_lowercase(&self) -> Self {
-        Self { local_part: self.local_part.to_lowercase().into(), domain: self.domain.clone() }
+        let mut local_part = self.local_part.to_lowercase();
+        if !local_part.is_ascii() {
+            local_part = local_part.nfc().collect();
+        }
+        Self { local_part: local_part.into(), domain: self.domain.clone() }
     }
 
     /// True if it can be written without SMTPUTF8.
@@ -208,6 +215,18 @@ mod tests {
         check("josé@xn--bcher-kva.example", "josé@bücher.example");
         check("bob@[192.0.2.1]", "bob@[192.0.2.1]");
         check("bob@[IPv6:2001:db8::1]", "bob@[ipv6:2001:db8::1]");
+    }
+
+    /// RFC 6532 §3.1
+    #[test]
+    fn an_account_is_known_however_its_accents_and_capitals_are_written() {
+        for text in ["jos\u{e9}@x.org", "JOS\u{c9}@x.org", "jose\u{301}@x.org", "JOSE\u{301}@x.org"] {
+            assert_eq!(
+                text.parse::<Address>().unwrap().to_lowercase().to_string(),
+                "jos\u{e9}@x.org",
+                "{text}"
+            );
+        }
     }
 
     #[test]

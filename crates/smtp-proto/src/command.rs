@@ -354,7 +354,7 @@ impl MailParameters {
             ("BODY", Some(body)) => self.body = body_value(body)?,
             ("SMTPUTF8", None) => self.smtputf8 = true,
             // RFC 4954 §5: taken, and not passed on.
-            ("AUTH", Some(_)) => {}
+            ("AUTH", Some(mailbox)) if xtext::decode(mailbox).is_some() => {}
             ("RET", Some(ret)) if self.ret.is_none() => self.ret = Some(ret.parse()?),
             ("ENVID", Some(id)) if self.envelope_id.is_none() => {
                 self.envelope_id = Some(dsn::envelope_id(id)?);

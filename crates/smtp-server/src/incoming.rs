@@ -396,7 +396,7 @@ impl Incoming {
                 self.to.events.note(forward_of(&self.trace, &onward.forward, id, self.size));
             }
         }
-        self.report();
+        self.to.report(&self.transaction, &self.trace, &self.returned);
         Ok(())
     }
 
@@ -443,16 +443,6 @@ impl Incoming {
         let passed = || self.header.seen.delivered_to.addresses();
         !self.transaction.forwards.is_empty()
             && passed().any(|it| self.transaction.forwards.iter().any(|onward| onward.forward.via == it))
-    }
-
-    /// Reports the delivery to who wants to hear of it.
-    ///
-    /// Deviates: not of what went to Junk. Its sender is most probably another than it says, and would hear of mail that it never sent.
-    fn report(&self) {
-        let is_junk = self.verdict().is_some_and(|verdict| verdict.outcome == Outcome::Junk);
-        if !is_junk {
-            self.to.report(&self.transaction, &self.trace, &self.returned);
-        }
     }
 }
 

@@ -142,8 +142,17 @@ impl Transaction {
     }
 
     /// Decides what goes on, now that the message is known. Junk stays in the Junk mailbox of the account that would send it on. Where nothing
-    /// proves that the sender is who it says, it is not told of what fails then, since it may never have sent it; an account keeps a copy.
+    /// proves that the sender is who it says, it is told of nothing that comes later than our reply, since it may never have sent it: neither
+    /// what fails nor, `NOTIFY=SUCCESS`, what does not; an account keeps a copy.
+    ///
+    /// Deviates: RFC 3461 §5.2.3 would have a delivery reported to whoever is said to have asked for it, junk or not.
     pub(crate) fn settle(&mut self, is_junk: bool, is_proven: bool) {
+        if is_junk || !is_proven {
+            self.receipts.clear();
+        }
+        if !is_proven {
+            self.remote.values_mut().for_each(|parameters| parameters.notify = Some(Notify::Never));
+        }
         for onward in &mut self.forwards {
             if !is_proven && onward.forward.through != Through::List {
                 onward.parameters.notify = Some(Notify::Never);
@@ -298,7 +307,14 @@ mod tests {
     #[test]
     fn who_is_not_proven_is_not_told_of_what_fails_and_a_copy_stays() {
         let mut unproven = transaction(false);
+        let full: Address = "carol@example.org".parse().unwrap();
+        unproven.remote.insert(full.clone(), RcptParameters::default());
         unproven.settle(false, false);
+        assert_eq!(
+            unproven.remote.get(&full).unwrap().notify,
+            Some(Notify::Never),
+            "nor when she stays full"
+        );
         assert_eq!((vias(&unproven), unproven.accounts.len()), (vec!["bob", "sales"], 1));
         assert!(unproven.forwards.iter().all(|it| it.parameters.notify == Some(Notify::Never)));
         let mut proven = transaction(false);

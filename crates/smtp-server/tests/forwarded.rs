@@ -124,3 +124,27 @@ async fn a_list_names_itself_and_a_sender_of_ours_keeps_its_name() {
     let senders: Vec<_> = taken(&queue).into_iter().map(|it| it.sender.unwrap().to_string()).collect();
     assert_eq!(senders, ["staff-bounces@example.org", "bob@example.org"]);
 }
+
+/// RFC 3461 §5.2.3, RFC 5321 §6.2: who is told of a delivery, or of what fails later, must be who has sent the message.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_proven_to_have_sent_a_message_hears_nothing_of_it() {
+    let mut fixture = tokio::task::spawn_blocking(fixture).await.unwrap();
+    fixture.add_user("carol").unwrap();
+    let records = "proven.test. TXT \"v=spf1 ip4:127.0.0.1 -all\"\nproven.test. MX 10 mx.test.\n\
+        claimed.test. MX 10 mx.test.\nmx.test. A 127.0.0.1\n";
+    fixture.serve_dns(records).unwrap();
+    let server = fixture.start(smtp_server::run).unwrap();
+    let queue = queue(&fixture);
+    for (domain, reports) in [("claimed.test", 0), ("proven.test", 1)] {
+        let dialogue = format!(
+            "S: 220...\nC: HELO mx.test\nS: 250...\nC: MAIL FROM:<a@{domain}>\nS: 250...\n\
+             C: RCPT TO:<carol@example.org> NOTIFY=SUCCESS\nS: 250...\nC: DATA\nS: 354...\n\
+             C: From: a@{domain}\nC: Subject: a\nC: \nC: .\nS: 250...\n"
+        );
+        let transcript = testkit::Transcript::parse(&dialogue).unwrap();
+        transcript.run(&fixture, &server, Security::Plain).await.unwrap();
+        let told: Vec<Vec<String>> = taken(&queue).iter().map(recipients).collect();
+        assert_eq!(told.len(), reports, "{domain}: {told:?}");
+    }
+    assert_eq!(fixture.delivered("carol").unwrap().len(), 2);
+}

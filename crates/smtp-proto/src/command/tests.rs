@@ -154,6 +154,7 @@ fn what_is_wrong_decides_between_500_501_and_555() {
         ("MAIL FROM:<bob@x.org> SMTPUTF8=1", ParseError::Arguments),
         ("MAIL FROM:<bob@x.org> BODY", ParseError::Arguments),
         ("MAIL FROM:<bob@x.org> AUTH", ParseError::Arguments),
+        ("MAIL FROM:<bob@x.org> AUTH=e=3Dmc2@x.org", ParseError::Arguments),
         ("MAIL FROM:<bob@x.org> =1", ParseError::Parameter),
         ("MAIL", ParseError::Arguments),
         ("MAIL FROM", ParseError::Arguments),
