@@ -112,6 +112,8 @@ fn bdat_that_does_not_say_how_long_its_chunk_is_is_told_from_other_mistakes() {
         b"bdat x",
         b"BDAT\t4",
         b"BDAT -1",
+        b"BDAT LAST",
+        b"BDAT 99999999999999999999",
         b"BDAT 4 FIRST",
         b"BDAT 1 LAST x",
         b"BDAT \xff",
@@ -179,9 +181,6 @@ fn what_is_wrong_decides_between_500_501_and_555() {
         ("AUTH", ParseError::Arguments),
         ("AUTH PLAIN AAAA AAAA", ParseError::Arguments),
         ("EXPN", ParseError::Arguments),
-        ("BDAT", ParseError::ChunkSize),
-        ("BDAT LAST", ParseError::ChunkSize),
-        ("BDAT 99999999999999999999", ParseError::ChunkSize),
         ("MAILFROM:<bob@x.org>", ParseError::UnknownCommand),
         (" NOOP", ParseError::UnknownCommand),
         ("DATA\0", ParseError::UnknownCommand),
@@ -202,8 +201,6 @@ fn what_is_wrong_decides_between_500_501_and_555() {
         ("RCPT TO:<bob@x.org> NOTIFY=DELAY NOTIFY=DELAY", ParseError::Arguments),
         ("RCPT TO:<bob@x.org> ORCPT=bob@x.org", ParseError::Arguments),
         ("RCPT TO:<bob@x.org> RET=FULL", ParseError::Parameter),
-        ("BDAT -1", ParseError::ChunkSize),
-        ("BDAT 1 FIRST", ParseError::ChunkSize),
         ("VRFY", ParseError::Arguments),
     ] {
         assert_eq!(Command::parse(line.as_bytes()), Err(expected), "{line}");
