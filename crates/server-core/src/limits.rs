@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mail_config::{Config, LimitsConfig};
 use mail_types::Address;
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::bans::{Bans, Door, Rule};
@@ -21,6 +22,8 @@ pub struct Limits {
     /// From where accounts have logged in.
     places: Arc<Places>,
     counts: Mutex<Counts>,
+    /// So many are open that who does nothing has to make room.
+    crowd: watch::Sender<bool>,
 }
 
 /// Why nothing is taken from a client.
@@ -71,6 +74,7 @@ impl Limits {
             ban_time: config.ban_time,
             places: Arc::new(places),
             counts: Mutex::new(counts),
+            crowd: watch::Sender::new(false),
         }
     }
 
@@ -94,6 +98,7 @@ impl Limits {
             return Err(TurnedAway::TooMany);
         }
         counts.open += 1;
+        self.look_at_crowd(counts.open);
         Ok(ConnectionGuard { limits: Arc::clone(self), peer: None })
     }
 
@@ -101,6 +106,16 @@ impl Limits {
     #[must_use]
     pub fn open(&self) -> usize {
         self.counts().open
+    }
+
+    /// A crowd begins with three quarters of the connections that may be open, and ends below the half, so that few who come and go do not
+    /// wake all that wait.
+    fn look_at_crowd(&self, open: usize) {
+        let (begins, ends) = (self.max_connections - self.max_connections / 4, self.max_connections / 2);
+        self.crowd.send_if_modified(|is_crowd| {
+            let before = std::mem::replace(is_crowd, open >= if *is_crowd { ends } else { begins });
+            before != *is_crowd
+        });
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -192,6 +207,12 @@ impl ConnectionGuard {
         Ok(())
     }
 
+    /// Waits until so many connections are open that who does nothing has to make room for others.
+    pub async fn crowd(&self) {
+        // It is there as long as the limits are.
+        let _ = self.limits.crowd.subscribe().wait_for(|is_crowd| *is_crowd).await;
+    }
+
     /// Counts the connection to `account` too, after login; `None` over the limit. Wants to be called on a runtime.
     ///
     /// The client's address is one from where the account is known from now on, and the failures of this account there are forgotten:
@@ -235,6 +256,7 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut counts = self.limits.counts();
         counts.open = counts.open.saturating_sub(1);
+        self.limits.look_at_crowd(counts.open);
         if let Some(peer) = &self.peer {
             uncount(&mut counts.by_address, peer);
         }
@@ -307,6 +329,21 @@ mod tests {
         drop(guard);
         assert!(limits.connect(third).is_ok());
         assert_eq!(limits.open(), 1);
+    }
+
+    #[test]
+    fn a_crowd_begins_with_three_quarters_and_ends_below_the_half() {
+        let limits = limits(8, 8);
+        let is_crowd = || *limits.crowd.borrow();
+        let connect = || limits.connect(ip("192.0.2.1")).unwrap();
+        let mut open: Vec<_> = (0..5).map(|_| connect()).collect();
+        assert!(!is_crowd());
+        open.push(connect());
+        assert!(is_crowd());
+        open.truncate(4);
+        assert!(is_crowd());
+        open.truncate(3);
+        assert!(!is_crowd());
     }
 
     #[tokio::test]

@@ -10,14 +10,14 @@ use mail_directory::Directory;
 use server_core::{AccountGuard, Connection};
 use smtp_proto::{Command, Reply};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info};
 
 use crate::ahead::Ahead;
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
 use crate::milter::{Facts, Milters};
-use crate::patience::Patience;
+use crate::patience::{Patience, Wait};
 use crate::policy::{Checks, Client, Verdicts};
 use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
 
@@ -110,6 +110,8 @@ pub(crate) enum End {
     Closed,
     TimedOut,
     Draining,
+    /// Others need the room of who does nothing.
+    Crowded,
 }
 
 impl Dialogue {
@@ -340,13 +342,17 @@ impl Dialogue {
             End::TimedOut => {
                 self.close(Reply::new(421, "4.4.2", "Too little came for too long; goodbye")).await
             }
+            End::Crowded => {
+                let text = "There is hardly room here for who does nothing; come back later";
+                self.close(Reply::new(421, "4.3.2", text)).await
+            }
             End::Draining => self.close(Reply::new(421, "4.3.2", "Shutting down; come back later")).await,
         }
     }
 
     /// The next line. Replies are held back while more commands are here already: PIPELINING, RFC 2920 §3.2.
     pub(crate) async fn next_line(&mut self) -> io::Result<Result<Line, End>> {
-        let mut deadline = None;
+        let mut wait = None;
         loop {
             if self.output.len() >= MAX_OUTPUT {
                 self.flush().await?;
@@ -357,32 +363,38 @@ impl Dialogue {
             self.flush().await?;
             let now = Instant::now();
             // One for the whole line: octets that trickle in gain no time.
-            let deadline = *deadline
-                .get_or_insert_with(|| self.patience.deadline(self.shared.config.smtp.command_timeout, now));
-            if deadline <= now {
+            let wait =
+                *wait.get_or_insert_with(|| self.patience.wait(self.shared.config.smtp.command_timeout, now));
+            if wait.deadline <= now {
                 return Ok(Err(End::TimedOut));
             }
-            if let Some(end) = self.read_commands(deadline).await? {
+            if let Some(end) = self.read_commands(wait).await? {
                 return Ok(Err(end));
             }
         }
     }
 
     /// Waits for more commands, with next to no memory held. A drain ends the wait between transactions only.
-    async fn read_commands(&mut self, deadline: Instant) -> io::Result<Option<End>> {
+    async fn read_commands(&mut self, wait: Wait) -> io::Result<Option<End>> {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
         let between = !self.session.is_in_transaction();
         self.input.reserve(if between { IDLE } else { BUSY });
-        let (stream, drain) = (&mut self.connection.stream, &self.connection.drain);
+        let may_be_sent_away = !self.session.is_ours() && !self.is_lmtp();
+        let Connection { stream, drain, guard, .. } = &mut self.connection;
+        let crowd = async {
+            guard.crowd().await;
+            sleep_until(wait.in_crowd).await;
+        };
         tokio::select! {
-            read = timeout_at(deadline, stream.read_buf(&mut self.input)) => match read {
+            read = timeout_at(wait.deadline, stream.read_buf(&mut self.input)) => match read {
                 Ok(Ok(0)) => Ok(Some(End::Closed)),
                 Ok(read) => read.map(|_| None),
                 Err(_) => Ok(Some(End::TimedOut)),
             },
             () = drain.begun(), if between => Ok(Some(End::Draining)),
+            () = crowd, if may_be_sent_away => Ok(Some(End::Crowded)),
         }
     }
 }

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 /// A client that brings no message is served for so many times the wait for a command.
 const WAITS: u32 = 12;
+/// In a crowd a client is served for such a part of the time. Postfix under stress waits 10 seconds instead of 5 minutes.
+const HASTE: u32 = 10;
 /// Recipients over the limit that are told so before more of them count as mistakes: a client with a long list says it in one go.
 const MAX_OVERSHOOT: u32 = 10_000;
 /// The least octets in a second that mail data may come by in the long run. Postfix's `smtpd_min_data_rate`.
@@ -57,10 +59,19 @@ impl Patience {
         }
     }
 
-    /// By when the whole of the next command must be here.
-    pub(crate) fn deadline(&self, wait: Duration, now: Instant) -> Instant {
-        (now + wait).min(self.since + wait * WAITS)
+    /// How long the next command is waited for, `longest` at most.
+    pub(crate) fn wait(&self, longest: Duration, now: Instant) -> Wait {
+        let until = |longest: Duration| (now + longest).min(self.since + longest * WAITS);
+        Wait { deadline: until(longest), in_crowd: until(longest / HASTE) }
     }
+}
+
+/// By when the whole of a command must be here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) deadline: Instant,
+    /// The same where so many are connected that there is hardly room for others.
+    pub(crate) in_crowd: Instant,
 }
 
 /// By when more of the mail data must be here: what comes in parts gains time, as much as its octets are worth.
@@ -147,7 +158,8 @@ mod tests {
     fn who_brings_no_message_is_served_for_an_hour() {
         let now = Instant::now();
         let patience = Patience::new(now);
-        assert_eq!(patience.deadline(5 * MINUTE, now), now + 5 * MINUTE);
-        assert_eq!(patience.deadline(5 * MINUTE, now + 58 * MINUTE), now + 60 * MINUTE);
+        let at = |minutes: u32| patience.wait(5 * MINUTE, now + minutes * MINUTE);
+        assert_eq!(at(0), Wait { deadline: now + 5 * MINUTE, in_crowd: now + MINUTE / 2 });
+        assert_eq!(at(58), Wait { deadline: now + 60 * MINUTE, in_crowd: now + 6 * MINUTE });
     }
 }

@@ -120,3 +120,31 @@ async fn who_brings_no_mail_is_not_served_for_ever() {
     let replies = trickle(&mut stream, b"NOOP\r\n").await;
     assert!(replies.ends_with("421 4.4.2 Too little came for too long; goodbye\r\n"), "{replies}");
 }
+
+/// What is said to each of so many idle clients, of eight that there is room for.
+async fn idle(clients: usize, settings: &[(&str, &str)]) -> Vec<String> {
+    let mut fixture = tokio::task::spawn_blocking(Fixture::new).await.unwrap().unwrap();
+    fixture.config.limits.max_connections = 8;
+    settings.iter().for_each(|(key, value)| fixture.set_smtp(key, value).unwrap());
+    let server = fixture.start(smtp_server::run).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..clients {
+        open.push(connect(&server).await);
+    }
+    let mut said = Vec::new();
+    for mut stream in open {
+        said.push(line(&mut stream).await);
+    }
+    said
+}
+
+#[tokio::test]
+async fn who_does_nothing_makes_room_where_there_is_hardly_any() {
+    let said = idle(6, &[("command_timeout", "20000")]).await;
+    assert!(said.iter().any(|it| it.starts_with("421 4.3.2 There is hardly room")), "{said:?}");
+    let soon = ("command_timeout", "1000");
+    let (few, ours) = (idle(5, &[soon]).await, idle(6, &[soon, ("relay_client", "127.0.0.0/8")]).await);
+    for it in few.iter().chain(&ours) {
+        assert!(it.starts_with("421 4.4.2 Too little came"), "{it}");
+    }
+}
