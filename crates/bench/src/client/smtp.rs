@@ -10,24 +10,20 @@ use rustls::ClientConfig;
 use super::stream::{PATIENCE, Stream};
 
 /// How long a client waits to be greeted.
-pub(crate) const GREETING: Duration = Duration::from_secs(10);
+pub(super) const GREETING: Duration = Duration::from_secs(10);
 
 /// An SMTP session.
 pub(crate) struct Smtp {
     stream: Stream,
     offers_login: bool,
-    /// How long it took to connect and to be greeted.
-    pub(crate) greeted: Duration,
 }
 
 impl Smtp {
     /// Connects, and is greeted.
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
-        let began = Instant::now();
-        let mut this = Self { stream: Stream::plain(address)?, offers_login: false, greeted: GREETING };
+        let mut this = Self { stream: Stream::plain(address)?, offers_login: false };
         this.stream.be_patient(GREETING)?;
         this.reply("220")?;
-        this.greeted = began.elapsed();
         this.stream.be_patient(PATIENCE)?;
         this.command("EHLO bench.test\r\n", "250")?;
         Ok(this)
@@ -53,12 +49,7 @@ impl Smtp {
     }
 
     pub(crate) fn send_as(&mut self, sender: &str, recipients: &[String], message: &[u8]) -> Result<Instant> {
-        let mut commands = format!("MAIL FROM:<{sender}>\r\n");
-        for recipient in recipients {
-            commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
-        }
-        commands.push_str("DATA\r\n");
-        self.stream.send(commands.as_bytes())?;
+        self.stream.send(envelope(sender, recipients).as_bytes())?;
         for _ in 0..=recipients.len() {
             self.reply("250")?;
         }
@@ -91,4 +82,14 @@ impl Smtp {
             }
         }
     }
+}
+
+/// The commands before a message, pipelined as real servers do.
+pub(super) fn envelope(sender: &str, recipients: &[String]) -> String {
+    let mut commands = format!("MAIL FROM:<{sender}>\r\n");
+    for recipient in recipients {
+        commands.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
+    }
+    commands.push_str("DATA\r\n");
+    commands
 }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{Size, Work, address, as_it_is, at_once, measured, megabytes, ninety_ninth, nothing, per_second};
-use crate::client::{GREETING, Smtp, unverified};
+use crate::client::{Mail, Smtp, crowd, unverified};
 use crate::maildir;
 use crate::peer::{Peer, Server};
 use crate::report::Figure;
@@ -63,23 +63,15 @@ fn deliver(server: &Server, sessions: usize, each: usize, octets: usize) -> Resu
 
 fn deliver_text(server: &Server, sessions: usize, each: usize, text: &str) -> Result<Figure> {
     let before = arrived(server, ACCOUNTS);
-    let (told, took, cpu) = measured(server, || {
-        let told = at_once(sessions, |number| {
-            // A session that is not greeted in time sends nothing: Postfix leaves half of 500 waiting.
-            let Ok(mut session) = open(server) else { return Ok((GREETING, Vec::new())) };
-            let greeted = session.greeted;
-            let send = |_| {
-                let began = Instant::now();
-                session.send(&[address(number % ACCOUNTS)], text.as_bytes()).map(|_| began.elapsed())
-            };
-            let times = (0..each).map(send).collect::<Result<Vec<_>>>()?;
-            session.quit().map(|()| (greeted, times))
-        })?;
-        let sent = told.iter().map(|(_, times)| times.len()).sum::<usize>();
-        until_arrived(server, ACCOUNTS, before + sent).map(|()| told)
+    let address = server.ports.smtp.context("no SMTP")?;
+    let mail = Mail { recipients: (0..ACCOUNTS).map(super::address).collect(), text: text.into(), each };
+    let (seen, took, cpu) = measured(server, || {
+        let seen = crowd(address, sessions, mail)?;
+        let sent = seen.iter().map(|session| session.messages.len()).sum::<usize>();
+        until_arrived(server, ACCOUNTS, before + sent).map(|()| seen)
     })?;
-    let (greetings, times): (Vec<Duration>, Vec<Vec<Duration>>) = told.into_iter().unzip();
-    let (longest, times) = (greetings.into_iter().max().unwrap_or_default(), times.concat());
+    let longest = seen.iter().map(|session| session.greeted).max().unwrap_or_default();
+    let times: Vec<Duration> = seen.into_iter().flat_map(|session| session.messages).collect();
     let figure = per_second(times.len(), took, cpu);
     let waits = vec![(" longest to greeting", longest), (" message, 99th percent.", ninety_ninth(times))];
     Ok(Figure { waits, ..figure })
