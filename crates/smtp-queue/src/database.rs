@@ -7,17 +7,22 @@ mod due;
 mod group;
 mod notices;
 mod operator;
+mod renewal;
 mod row;
+mod salvage;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use mail_types::Address;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+};
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
@@ -26,9 +31,10 @@ use crate::{QueueError, Status};
 pub(crate) use group::{Change, Writer};
 pub use notices::Notice;
 pub(crate) use operator::Selection;
+use renewal::Place;
 use row::{body_code, state_code};
 
-const FORMAT: i64 = 9;
+const FORMAT: i64 = 10;
 /// The tables of format [`SCHEMA_FORMAT`]; a new database is brought from it to [`FORMAT`] as an old one is.
 const SCHEMA_FORMAT: usize = 5;
 const SCHEMA: &str = "
@@ -70,8 +76,9 @@ const SCHEMA: &str = "
 ";
 /// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
 /// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures, 5 of no messages without a file, 6 of no
-/// senders beside recipients and of no notices, 7 of no ways that operators chose, 8 of nobody whose mail it is, and of no bulk mail.
-const UPGRADES: [&str; 8] = [
+/// senders beside recipients and of no notices, 7 of no ways that operators chose, 8 of nobody whose mail it is, and of no bulk mail,
+/// 9 not from which other one it was made.
+const UPGRADES: [&str; 9] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
@@ -98,6 +105,9 @@ const UPGRADES: [&str; 8] = [
     "ALTER TABLE message ADD COLUMN origin TEXT NOT NULL DEFAULT '';
      ALTER TABLE message ADD COLUMN is_bulk INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE recipient ADD COLUMN origin TEXT NOT NULL DEFAULT '';",
+    // A name of the database's own, and those of the ones that it took the place of.
+    "CREATE TABLE lineage (id TEXT PRIMARY KEY, is_own INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+     INSERT INTO lineage (id, is_own) VALUES (lower(hex(randomblob(16))), 1);",
 ];
 /// What an account holds back is counted in one; what is due is found in the other alone, without a look at the table. Older versions had one without the address, then one without the
 /// priority, then one without the sender, then one without the next hop, then one without whose mail it is.
@@ -173,20 +183,25 @@ pub(crate) struct Database {
     connection: Connection,
     path: PathBuf,
     /// Locked by who writes: SQLite's own way to wait for another process is to look again after a sleep.
-    turn: File,
+    turn: Arc<File>,
+    /// What was opened.
+    place: Place,
+    /// Its name of its own.
+    id: String,
 }
 
 /// A process's turn to write, until it is dropped.
-struct Turn<'a>(&'a File);
+#[derive(Debug)]
+struct Turn(Arc<File>);
 
-impl<'a> Turn<'a> {
+impl Turn {
     /// Waits for it.
-    fn take(file: &'a File) -> std::io::Result<Self> {
-        file.lock().map(|()| Self(file))
+    fn take(file: &Arc<File>, path: &Path) -> Result<Self, QueueError> {
+        file.lock().map(|()| Self(Arc::clone(file))).map_err(QueueError::io("locking", path))
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             tracing::error!(%error, "the queue stays locked");
@@ -195,7 +210,23 @@ impl Drop for Turn<'_> {
 }
 
 impl Database {
+    /// Opens or makes it. One that is damaged is set aside, and made anew of what can be read of it.
     pub(crate) fn open(path: &Path) -> Result<Self, QueueError> {
+        let turn = path.with_extension("turn");
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let turn = Arc::new(options.open(&turn).map_err(QueueError::io("making", &turn))?);
+        if renewal::looks_sound(path) {
+            match Self::open_what_is_there(path, &turn) {
+                Err(error) if error.is_loss() => {}
+                opened => return opened,
+            }
+        }
+        let held = Turn::take(&turn, path)?;
+        Self::open_in_turn(path, &turn, &held)
+    }
+
+    fn open_what_is_there(path: &Path, turn: &Arc<File>) -> Result<Self, QueueError> {
         let failed = |source| QueueError::Database { path: path.to_owned(), source };
         let mut connection = Connection::open(path).map_err(failed)?;
         prepare(&connection).map_err(failed)?;
@@ -204,19 +235,51 @@ impl Database {
             return Err(QueueError::NewerFormat { path: path.to_owned(), found });
         }
         index(&connection).map_err(failed)?;
-        let turn = path.with_extension("turn");
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let turn = options.open(&turn).map_err(QueueError::io("making", &turn))?;
-        Ok(Self { connection, path: path.to_owned(), turn })
+        let id = own_id(&connection).map_err(failed)?;
+        let place = Place::of(path);
+        Ok(Self { connection, path: path.to_owned(), turn: Arc::clone(turn), place, id })
     }
 
-    /// Runs `work` in one durable transaction, when the processes that came before have done theirs.
+    /// Reads. Where it is damaged, or was taken away, what could be saved is read.
+    pub(crate) fn read<T>(
+        &mut self,
+        mut work: impl FnMut(&Self) -> Result<T, QueueError>,
+    ) -> Result<T, QueueError> {
+        self.refresh()?;
+        match work(self) {
+            Err(error) if error.is_loss() => {
+                let turn = Turn::take(&self.turn, &self.path)?;
+                self.renew(Some(&error), &turn)?;
+                drop(turn);
+                work(self)
+            }
+            result => result,
+        }
+    }
+
+    /// Runs `work` in one durable transaction, when the processes that came before have done theirs. Where the database is damaged, or was taken
+    /// away, it is run in what could be saved.
     fn write<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        mut work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, QueueError> {
-        let _turn = Turn::take(&self.turn).map_err(QueueError::io("locking", &self.path))?;
+        let turn = Turn::take(&self.turn, &self.path)?;
+        if !self.is_in_place() {
+            self.renew(None, &turn)?;
+        }
+        match self.transact(&mut work) {
+            Err(error) if error.is_loss() => {
+                self.renew(Some(&error), &turn)?;
+                self.transact(&mut work)
+            }
+            result => result,
+        }
+    }
+
+    fn transact<T>(
+        &mut self,
+        work: &mut impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, QueueError> {
         let result = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(
             |transaction| work(&transaction).and_then(|value| transaction.commit().map(|()| value)),
         );
@@ -254,6 +317,14 @@ impl Database {
             )
         })
     }
+}
+
+/// True if an error lies in the file as a whole: what it holds is lost.
+pub(crate) fn is_loss(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(failure, text) = error else { return false };
+    matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+        || text.as_deref().is_some_and(|it| it.starts_with("no such ") || it.contains("has no column"))
 }
 
 /// Durable at each commit: WAL with synchronous=FULL syncs the log before COMMIT returns.
@@ -294,6 +365,18 @@ fn index(connection: &Connection) -> rusqlite::Result<()> {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
     }
     Ok(())
+}
+
+/// The database's name of its own; empty if somebody has removed it.
+fn own_id(connection: &Connection) -> rusqlite::Result<String> {
+    let own = "SELECT coalesce((SELECT id FROM lineage WHERE is_own), '')";
+    connection.query_row(own, [], |row| row.get(0))
+}
+
+/// Notes a database that this one takes the place of.
+fn note_ancestor(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
+    let insert = "INSERT OR IGNORE INTO lineage (id, is_own) VALUES (?1, 0)";
+    transaction.prepare_cached(insert)?.execute([id]).map(drop)
 }
 
 fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Result<()> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 
 use crate::QueueId;
+use crate::database::is_loss;
 
 /// What went wrong in the queue.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ impl QueueError {
         }
     }
 
-    /// What was to be read is there, but makes no sense.
+    /// What was to be read of a message is there, but makes no sense.
     pub(crate) fn is_damage(&self) -> bool {
         use rusqlite::Error::{
             FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
@@ -80,7 +81,12 @@ impl QueueError {
                 | IntegralValueOutOfRange(..)
                 | InvalidColumnType(..)
                 | Utf8Error(..)
-        ) || source.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+        )
+    }
+
+    /// The database as a whole is damaged, not what a row says.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if is_loss(source))
     }
 
     /// For `map_err` on file operations.

@@ -5,6 +5,9 @@
 //!
 //! A message is queued when its row is committed, and its file is durable before that: so a row never lacks its file, and
 //! a file without a row is the rest of an interrupted step, which the deliverer sweeps away.
+//!
+//! A database that is found damaged is set aside and made anew of what can be read of it; what became of each message is written down in a text
+//! beside it, and no file of a message is swept as long as that is there.
 
 mod agenda;
 mod aggregate;
@@ -29,6 +32,7 @@ mod hop;
 mod local;
 mod message;
 mod message_file;
+mod mishap;
 mod note;
 mod pick;
 mod queue;

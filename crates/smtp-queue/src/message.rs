@@ -51,6 +51,13 @@ impl QueueId {
         let random = getrandom::u32()? & 0x00ff_ffff;
         Ok(Self(format!("{:013X}{random:06X}", now.as_microsecond())))
     }
+
+    /// When it was given; `None` for a text that is no such name.
+    pub(crate) fn moment(&self) -> Option<Timestamp> {
+        let is_name = self.0.len() == 19 && self.0.bytes().all(|c| c.is_ascii_hexdigit());
+        let microseconds = i64::from_str_radix(self.0.get(..13).filter(|_| is_name)?, 16).ok()?;
+        Timestamp::from_microsecond(microseconds).ok()
+    }
 }
 
 impl fmt::Display for QueueId {
@@ -209,5 +216,7 @@ mod tests {
         let name = |second| QueueId::new(Timestamp::from_second(second).unwrap()).unwrap();
         assert!(name(1_700_000_000) < name(1_900_000_000));
         assert_eq!(name(1_700_000_000).0.len(), 19);
+        assert_eq!(name(1_700_000_000).moment(), Timestamp::from_second(1_700_000_000).ok());
+        assert_eq!(QueueId("notes.txt".to_owned()).moment(), None);
     }
 }

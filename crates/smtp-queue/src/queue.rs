@@ -2,7 +2,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Cursor};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use crate::change::{self, Meant};
 use crate::database::{Attempted, Change, Database, NewMessage, Notice, Recorded, Selection, Writer};
 use crate::pick::{Due, Further};
 use crate::writer::NewFile;
-use crate::{Content, Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary};
+use crate::{Content, Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary, mishap};
 
 /// An open queue. All calls block. Any number of processes may have it open.
 ///
@@ -92,7 +92,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn list(&self, after: Option<&QueueId>, limit: usize) -> Result<Vec<QueuedMessage>, QueueError> {
-        self.reader().list(after, limit)
+        self.read(|database| database.list(after, limit))
     }
 
     /// One message; `None` if it is not in the queue.
@@ -100,7 +100,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn show(&self, id: &QueueId) -> Result<Option<QueuedMessage>, QueueError> {
-        self.reader().load(id)
+        self.read(|database| database.load(id))
     }
 
     /// How much is queued.
@@ -108,7 +108,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn summary(&self) -> Result<Summary, QueueError> {
-        self.reader().summary()
+        self.read(Database::summary)
     }
 
     /// What an account, given as an envelope's origin is, holds back until later than `now` (FUTURERELEASE).
@@ -116,7 +116,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn held_back(&self, origin: &str, now: Timestamp) -> Result<Usage, QueueError> {
-        self.reader().held_back(origin, now)
+        self.read(|database| database.held_back(origin, now))
     }
 
     /// What the deliverer has to say of more than one message: what keeps mail waiting, by subject.
@@ -124,7 +124,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn notices(&self) -> Result<Vec<Notice>, QueueError> {
-        self.reader().notices()
+        let mut notices = self.read(Database::notices)?;
+        notices.extend(mishap::notices(&self.folder)?);
+        Ok(notices)
     }
 
     /// Puts these, subject and text, into the place of all notices.
@@ -137,7 +139,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Io`], [`QueueError::Database`].
     pub fn content(&self, id: &QueueId) -> Result<Content, QueueError> {
-        if let Some(octets) = self.reader().content(id)? {
+        if let Some(octets) = self.read(|database| database.content(id))? {
             return Ok(Content::Memory(Cursor::new(octets)));
         }
         // An operator's word must not become a path.
@@ -256,9 +258,17 @@ impl Queue {
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        offer: impl FnMut(&Due<'_>) -> Further,
+        mut offer: impl FnMut(&Due<'_>) -> Further,
     ) -> Result<Option<Timestamp>, QueueError> {
-        self.reader().due(now, offer)
+        let mut is_again = false;
+        self.read(|database| {
+            if std::mem::replace(&mut is_again, true) {
+                // What was offered is not offered again: the next look has the rest.
+                self.wake();
+                return Ok(None);
+            }
+            database.due(now, &mut offer)
+        })
     }
 
     /// Records an attempt and queues what came of it; [`Self::wake`] has that tried. A message that is done is gone.
@@ -285,13 +295,20 @@ impl Queue {
         self.writer.alone().retry_status(status, Timestamp::now())
     }
 
-    /// Removes the files that interrupted steps left: without a row and not touched for `grace`. Tells how many.
+    /// Removes the files that interrupted steps left: without a row and not touched for `grace`. Tells how many. Those that may have lost their row,
+    /// and what is no file of ours, stay.
     pub(crate) fn sweep(&self, grace: Duration) -> Result<usize, QueueError> {
         let failed = || QueueError::io("reading", &self.messages);
         let mut swept = 0;
         for entry in fs::read_dir(&self.messages).map_err(failed())? {
             let entry = entry.map_err(failed())?;
-            if is_older(&entry, grace) && self.is_orphan(&entry)? {
+            let id = QueueId(entry.file_name().to_string_lossy().into_owned());
+            // In this order: that the database is damaged may be found out by asking it.
+            if id.moment().is_some()
+                && is_older(&entry, grace)
+                && self.is_orphan(&id)?
+                && !mishap::may_be_known(&self.folder, &id)?
+            {
                 fs::remove_file(entry.path()).map_err(QueueError::io("removing", entry.path()))?;
                 swept += 1;
             }
@@ -299,9 +316,8 @@ impl Queue {
         Ok(swept)
     }
 
-    fn is_orphan(&self, entry: &fs::DirEntry) -> Result<bool, QueueError> {
-        let id = QueueId(entry.file_name().to_string_lossy().into_owned());
-        self.reader().contains(&id).map(|queued| !queued)
+    fn is_orphan(&self, id: &QueueId) -> Result<bool, QueueError> {
+        self.read(|database| database.contains(id)).map(|queued| !queued)
     }
 
     pub(crate) fn sync_messages(&self) -> Result<(), QueueError> {
@@ -335,8 +351,8 @@ impl Queue {
         }
     }
 
-    fn reader(&self) -> MutexGuard<'_, Database> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read<T>(&self, work: impl FnMut(&Database) -> Result<T, QueueError>) -> Result<T, QueueError> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).read(work)
     }
 }
 
@@ -426,6 +442,39 @@ mod tests {
         assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
         assert!(queue.content(&queued).is_ok());
         assert!(queue.content(&orphan.id).is_err());
+    }
+
+    #[test]
+    fn what_may_have_lost_its_row_is_swept_only_when_an_operator_has_done_with_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = |queue: &Arc<Queue>| {
+            let mut writer = queue.add().unwrap();
+            writer.write_all(&[b'x'; 100_000]).unwrap();
+            writer
+        };
+        let queued = large(&Queue::open(folder.path()).unwrap()).commit(&envelope()).unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let foreign = queue.path(&QueueId("notes.txt".to_owned()));
+        fs::write(&foreign, "an operator's").unwrap();
+        let database = folder.path().join("queue.sqlite");
+        let length = usize::try_from(fs::metadata(&database).unwrap().len()).unwrap();
+        fs::write(&database, b"no database ".repeat(length)).unwrap();
+        assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 0);
+        let told = queue.notices().unwrap();
+        assert!(told.first().is_some_and(|it| it.text.contains("1 files in messages/")), "{told:?}");
+        // In the second after that, which the name of the text is of.
+        while Timestamp::now().as_second() <= told[0].since.as_second() {
+            std::thread::yield_now();
+        }
+        let orphan = large(&queue).persist(&envelope()).unwrap().id;
+        assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
+        assert!(queue.path(&queued).exists() && !queue.path(&orphan).exists() && foreign.exists());
+        let texts = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        texts.filter(|path| path.extension().is_some_and(|it| it == "txt")).for_each(|path| {
+            fs::remove_file(path).unwrap();
+        });
+        assert_eq!((queue.sweep(Duration::ZERO).unwrap(), queue.notices().unwrap()), (1, Vec::new()));
+        assert!(foreign.exists());
     }
 
     #[test]

@@ -62,6 +62,34 @@ async fn damaged_rows_are_named_and_hold_up_nothing() {
     assert!(peer.received_already().is_none());
 }
 
+/// While it is open, and then by those that open it next.
+#[tokio::test]
+async fn mail_goes_on_when_the_database_is_overwritten() {
+    let mut peer = Peer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut waits = None;
+    for octets in ["this is no database", "", "nor is this"] {
+        let host = Host::open(folder.path(), Some(peer.smarthost()));
+        let running = host.run();
+        let id = host.add_large("alice@example.org", "later@example.net");
+        host.wait(&id, |message| message.is_some_and(|it| it.recipients[0].attempts == 1)).await;
+        std::fs::write(host.config.queue_dir().join("queue.sqlite"), octets).unwrap();
+        for recipient in ["eve@example.net", "bob@example.net"] {
+            host.add(Some("alice@example.org"), &[recipient]);
+            assert_eq!(peer.next().await.to, [recipient]);
+        }
+        running.stop().await;
+        waits = Some((host.config.queue_dir(), id));
+    }
+    let (queue_dir, id) = waits.unwrap();
+    let queue = smtp_queue::Queue::open(&queue_dir).unwrap();
+    assert!(queue_dir.join("messages").join(&id.0).exists());
+    let is_queued = queue.show(&id).unwrap().is_some();
+    let told = queue.notices().unwrap();
+    assert!(is_queued || told.iter().any(|it| it.subject == "damaged queue.sqlite"), "{told:?}");
+    assert!(peer.received_already().is_none(), "nothing twice");
+}
+
 /// What is left of a message must not go out as if it were all.
 #[tokio::test]
 async fn a_message_that_was_cut_off_is_not_sent() {

@@ -1,0 +1,309 @@
+//! A database that is damaged, or that somebody took away from those who have it open, is set aside and made anew of all that can be read.
+//!
+//! All is done in a process's turn to write. The new one is written whole beside the old one, and takes its place in one step; who has the old one
+//! open finds out before its next word, and goes on with the new one.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::salvage::salvage;
+use super::{Database, Turn, create, index, note_ancestor, own_id};
+use crate::mishap::{self, Mishap, Salvaged};
+use crate::{QueueError, QueueId};
+
+/// Octets of the smallest database.
+const SMALLEST: u64 = 512;
+/// What SQLite has beside a database: its log, and an index to that.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
+/// What lies at a path, and what SQLite has beside it, by device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place([Option<(u64, u64)>; 3]);
+
+impl Place {
+    pub(super) fn of(path: &Path) -> Self {
+        let inode = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+        let [log, map] = BESIDE.map(|suffix| inode(&beside(path, suffix)));
+        Self([inode(path), log, map])
+    }
+}
+
+/// True unless it is known at first sight that it must be made, or made anew.
+pub(super) fn looks_sound(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|it| it.len() >= SMALLEST) && !finished(path).exists()
+}
+
+impl Database {
+    /// Opens or makes it, for who has the turn.
+    pub(super) fn open_in_turn(path: &Path, turn: &Arc<File>, held: &Turn) -> Result<Self, QueueError> {
+        if finished(path).exists() {
+            put_in_place(path)?;
+        }
+        let why = if let Some(why) = missing(path)? {
+            why.to_owned()
+        } else {
+            match Self::open_what_is_there(path, turn) {
+                Err(error) if error.is_loss() => error.to_string(),
+                opened => return opened,
+            }
+        };
+        renew(path, None, &why, held)?;
+        Self::open_what_is_there(path, turn)
+    }
+
+    /// True if what is open is what others will find.
+    pub(super) fn is_in_place(&self) -> bool {
+        Place::of(&self.path) == self.place
+    }
+
+    /// Sees to it that it is.
+    pub(super) fn refresh(&mut self) -> Result<(), QueueError> {
+        if self.is_in_place() {
+            return Ok(());
+        }
+        let turn = Turn::take(&self.turn, &self.path)?;
+        if self.is_in_place() { Ok(()) } else { self.renew(None, &turn) }
+    }
+
+    /// Goes over to a new one, made of this one unless another process did that: because of an error, or because what is open is not in its
+    /// place.
+    pub(super) fn renew(&mut self, error: Option<&QueueError>, turn: &Turn) -> Result<(), QueueError> {
+        if finished(&self.path).exists() {
+            put_in_place(&self.path)?;
+        }
+        if let Some(successor) = self.successor() {
+            *self = successor;
+            return Ok(());
+        }
+        let why = error.map_or_else(
+            || "somebody removed or replaced it, or its -wal or -shm, while it was open".to_owned(),
+            ToString::to_string,
+        );
+        renew(&self.path, Some((self, error.is_none())), &why, turn)?;
+        *self = Self::open_what_is_there(&self.path, &self.turn)?;
+        Ok(())
+    }
+
+    /// What took the place of this one.
+    fn successor(&self) -> Option<Self> {
+        // To open one with this one's log, or index to that, would change what is left of them.
+        let (Place(there), Place(here)) = (Place::of(&self.path), self.place);
+        let is_other = there.iter().zip(here).all(|(there, here)| there.is_none() || *there != here);
+        let there = (is_other && looks_sound(&self.path))
+            .then(|| Self::open_what_is_there(&self.path, &self.turn).ok())
+            .flatten()?;
+        let descends = "SELECT 1 FROM lineage WHERE id = ?1";
+        let descends = there.connection.prepare(descends).and_then(|mut it| it.exists([&self.id]));
+        descends.ok().filter(|descends| *descends).map(|_| there)
+    }
+}
+
+/// Why a database that isn't there, or is too short to be one, must have been there; `None` if it is to be made as usual.
+fn missing(path: &Path) -> Result<Option<&'static str>, QueueError> {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |it| it.len());
+    if length(path) >= SMALLEST {
+        return Ok(None);
+    }
+    let is_new =
+        length(path) == 0 && length(&beside(path, "-wal")) == 0 && files(&messages(path))?.is_empty();
+    Ok((!is_new).then_some(if path.exists() { "it was cut off" } else { "somebody removed it" }))
+}
+
+/// What is open of it, and whether that is sound.
+type Own<'o> = Option<(&'o Database, bool)>;
+
+fn renew(path: &Path, own: Own<'_>, why: &str, _turn: &Turn) -> Result<(), QueueError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let (moment, aside) = set_aside(path)?;
+    let (salvaged, strays) = make(path, own, aside.as_deref())?;
+    let mishap =
+        Mishap { moment: &moment, why, aside: aside.as_deref(), salvaged: &salvaged, strays: &strays };
+    let told = mishap.write(folder)?;
+    put_in_place(path)?;
+    tracing::error!(told = %told.display(), "{}", mishap.summary());
+    Ok(())
+}
+
+/// Gives what lies there a name that stays, by which it is found too if this comes to no end. Tells of which moment it is.
+fn set_aside(path: &Path) -> Result<(String, Option<PathBuf>), QueueError> {
+    let now = Timestamp::now();
+    if !path.exists() {
+        return Ok((mishap::moment(now), None));
+    }
+    let free = || {
+        let moments = (0..).map(|seconds| {
+            mishap::moment(now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now))
+        });
+        let mut places = moments.map(|moment| {
+            let aside = beside(path, &format!(".damaged-{moment}"));
+            (moment, aside)
+        });
+        places.find(|(_, aside)| !aside.exists())
+    };
+    let known = already_aside(path)?.or_else(free);
+    let (moment, aside) =
+        known.ok_or_else(|| QueueError::io("setting aside", path)(ErrorKind::AlreadyExists.into()))?;
+    for suffix in ["", "-wal"] {
+        match fs::hard_link(beside(path, suffix), beside(&aside, suffix)) {
+            Err(error) if ![ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&error.kind()) => {
+                return Err(QueueError::io("setting aside", path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    sync(folder_of(path))?;
+    Ok((moment, Some(aside)))
+}
+
+/// Where an attempt to do this that came to no end has put it.
+fn already_aside(path: &Path) -> Result<Option<(String, PathBuf)>, QueueError> {
+    let failed = || QueueError::io("reading", path);
+    let inode = fs::metadata(path).map_err(failed())?.ino();
+    let prefix = format!("{}.damaged-", name_of(path));
+    for entry in fs::read_dir(folder_of(path)).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(moment) = name.strip_prefix(&prefix).filter(|moment| !moment.contains('-'))
+            && entry.metadata().is_ok_and(|it| it.ino() == inode)
+        {
+            return Ok(Some((moment.to_owned(), entry.path())));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the new one of what can be read, whole and durable. Tells which files belong to no message in it.
+fn make(path: &Path, own: Own<'_>, aside: Option<&Path>) -> Result<(Salvaged, Vec<String>), QueueError> {
+    let (new, files_of) = (beside(path, ".new"), messages(path));
+    let failed = |source| QueueError::Database { path: new.clone(), source };
+    remove(&new)?;
+    let mut target = Connection::open(&new).map_err(failed)?;
+    let mut salvaged = Salvaged::default();
+    let mut fill = || -> rusqlite::Result<()> {
+        // Nobody knows of it yet.
+        target.pragma_update(None, "journal_mode", "MEMORY")?;
+        target.pragma_update(None, "synchronous", "OFF")?;
+        create(&mut target)?;
+        let transaction = target.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        take_over(&transaction, own, aside, &files_of, &mut salvaged)?;
+        transaction.commit()?;
+        index(&target)?;
+        target.pragma_update(None, "journal_mode", "WAL")
+    };
+    fill().map_err(failed)?;
+    let mut strays = files(&files_of)?;
+    let mut known = target.prepare("SELECT 1 FROM message WHERE id = ?1").map_err(failed)?;
+    strays.retain(|name| !known.exists([name]).unwrap_or_default());
+    drop(known);
+    target.close().map_err(|(_, source)| failed(source))?;
+    let written = File::open(&new).and_then(|file| file.sync_all());
+    written.and_then(|()| fs::rename(&new, finished(path))).map_err(QueueError::io("writing", &new))?;
+    sync(folder_of(path))?;
+    Ok((salvaged, strays))
+}
+
+fn take_over(
+    target: &Transaction<'_>,
+    own: Own<'_>,
+    aside: Option<&Path>,
+    files: &Path,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<()> {
+    if let Some((own, _)) = own {
+        // Who has the same open knows by that what took its place.
+        note_ancestor(target, &own.id)?;
+        salvage(&own.connection, target, files, salvaged)?;
+    }
+    let sound = own.filter(|(_, is_sound)| *is_sound).map(|(own, _)| own);
+    // The same file without its log would be behind what is open of it.
+    let is_mine = |aside: &&Path| sound.is_some_and(|own| Place::of(aside).0[0] == own.place.0[0]);
+    let Some(aside) = aside.filter(|aside| !is_mine(aside)) else { return Ok(()) };
+    // What is no database at all says nothing; and what is a copy of this one, nothing new.
+    let Ok(source) = look_into(aside) else { return Ok(()) };
+    if sound.is_none_or(|own| own_id(&source).ok().as_ref() != Some(&own.id)) {
+        salvage(&source, target, files, salvaged)?;
+    }
+    drop(source);
+    let _ = fs::remove_file(beside(aside, "-shm"));
+    Ok(())
+}
+
+/// Leaves the file and its log as they are.
+fn look_into(aside: &Path) -> rusqlite::Result<Connection> {
+    if fs::metadata(aside).is_ok_and(|it| it.len() == 0) {
+        // SQLite would remove the log of an empty one, in which much may be.
+        let _ = File::options().write(true).open(aside).and_then(|file| file.set_len(SMALLEST));
+    }
+    let source = Connection::open(aside)?;
+    source.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // What was cut off is read as far as it goes.
+    source.pragma_update(None, "writable_schema", true)?;
+    source.pragma_update(None, "query_only", true)?;
+    Ok(source)
+}
+
+/// The last step, which is done again if it comes to no end.
+fn put_in_place(path: &Path) -> Result<(), QueueError> {
+    // Of the old one: the new one has none.
+    for suffix in BESIDE {
+        remove(&beside(path, suffix))?;
+    }
+    fs::rename(finished(path), path).map_err(QueueError::io("putting in place", path))?;
+    sync(folder_of(path))
+}
+
+/// Where the new one is that is whole and only has to be put in place.
+fn finished(path: &Path) -> PathBuf {
+    beside(path, ".renewed")
+}
+
+fn messages(path: &Path) -> PathBuf {
+    folder_of(path).join("messages")
+}
+
+/// The names of the messages' files.
+fn files(folder: &Path) -> Result<Vec<String>, QueueError> {
+    let read = || -> io::Result<Vec<String>> {
+        let names = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        fs::read_dir(folder)?.map(names).collect()
+    };
+    let mut names = match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(QueueError::io("reading", folder))?,
+    };
+    names.retain(|name| QueueId(name.clone()).moment().is_some());
+    names.sort();
+    Ok(names)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+fn remove(path: &Path) -> Result<(), QueueError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(QueueError::io("removing", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn sync(folder: &Path) -> Result<(), QueueError> {
+    File::open(folder).and_then(|handle| handle.sync_all()).map_err(QueueError::io("syncing", folder))
+}
