@@ -17,6 +17,7 @@ mod fetchmail;
 mod forwarding;
 mod hammer;
 mod imapflow;
+mod mail_hosts;
 mod mbsync;
 mod milters;
 mod msmtp;

@@ -1,15 +1,18 @@
 //! Debian's Postfix, with a configuration, a queue and a port of its own.
 
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::Process;
+use crate::{Client, Process};
 
 const POSTFIX: &str = "/usr/sbin/postfix";
 
@@ -26,6 +29,7 @@ proxymap   unix - - n - - proxymap
 error      unix - - n - - error
 retry      unix - - n - - error
 virtual    unix - n n - - virtual
+smtp       unix - - n - - smtp
 anvil      unix - - n - 1 anvil
 postlog    unix-dgram n - n - 1 postlogd
 ";
@@ -34,6 +38,7 @@ postlog    unix-dgram n - n - 1 postlogd
 #[derive(Debug)]
 pub struct Postfix {
     process: Process,
+    log: Arc<Mutex<String>>,
     folder: TempDir,
 }
 
@@ -43,6 +48,14 @@ impl Postfix {
     /// # Errors
     /// If it can't be started.
     pub fn start(port: u16, settings: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
+        Self::start_at(([127, 0, 0, 1], port).into(), settings)
+    }
+
+    /// The same at any address of this machine.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn start_at(address: SocketAddr, settings: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = |name: &str| folder.path().join(name);
         // Its processes run as the user postfix.
@@ -61,15 +74,38 @@ impl Postfix {
              smtpd_relay_restrictions = reject_unauth_destination\n"
         );
         std::fs::write(path("etc/main.cf"), main + &settings(folder.path())?)?;
-        std::fs::write(path("etc/master.cf"), format!("127.0.0.1:{port} inet n - n - - smtpd\n{MASTER}"))?;
+        std::fs::write(path("etc/master.cf"), format!("{address} inet n - n - - smtpd\n{MASTER}"))?;
         for name in ["postfix-files", "dynamicmaps.cf"] {
             std::fs::copy(PathBuf::from("/etc/postfix").join(name), path("etc").join(name)).ok();
         }
         let mut command = Command::new(POSTFIX);
-        let (mut process, mut log) = Process::start(command.arg("-c").arg(path("etc")).arg("start-fg"))?;
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        process.wait_for_port(port)?;
-        Ok(Self { process, folder })
+        let (mut process, said) = Process::start(command.arg("-c").arg(path("etc")).arg("start-fg"))?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                *lines.lock().unwrap_or_else(PoisonError::into_inner) += &format!("{line}\n");
+            }
+        });
+        process.wait_for(address)?;
+        Ok(Self { process, log, folder })
+    }
+
+    /// What it has written down.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is in its queue, as it tells.
+    ///
+    /// # Errors
+    /// If it can't be asked.
+    pub fn queue(&self) -> Result<String> {
+        Ok(Client::new("postqueue")
+            .args(["-p".as_ref(), "-c".as_ref(), self.folder.path().join("etc").as_os_str()])
+            .run()?
+            .output)
     }
 
     /// What it has to itself.

@@ -121,8 +121,15 @@ impl Process {
     /// # Errors
     /// If the process ends, or takes too long.
     pub fn wait_for_port(&mut self, port: u16) -> Result<()> {
+        self.wait_for(([127, 0, 0, 1], port).into())
+    }
+
+    /// Waits until something accepts connections at `address`.
+    ///
+    /// # Errors
+    /// If the process ends, or takes too long.
+    pub fn wait_for(&mut self, address: SocketAddr) -> Result<()> {
         let started = Instant::now();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         while TcpStream::connect(address).is_err() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended with {status}; its log:\n{}", self.whole_log()?);

@@ -48,7 +48,7 @@ use BounceClass::{
 
 /// Texts by which servers say it, in lower case; the first that is found counts. They go before the codes, which many servers choose without
 /// care: a list that we are on is told as 5.7.1, an unknown user too.
-const SAID: [(&str, BounceClass); 45] = [
+const SAID: [(&str, BounceClass); 46] = [
     ("blacklist", Reputation),
     ("blocklist", Reputation),
     ("block list", Reputation),
@@ -84,6 +84,8 @@ const SAID: [(&str, BounceClass); 45] = [
     ("does not exist", UnknownUser),
     ("doesn't exist", UnknownUser),
     ("invalid recipient", UnknownUser),
+    // Exim, of an address that leads nowhere.
+    ("unrouteable address", UnknownUser),
     // Exchange Online, with 5.4.1.
     ("recipient address rejected: access denied", UnknownUser),
     ("over quota", Full),
@@ -216,6 +218,7 @@ mod tests {
             ("550 5.4.1 Recipient address rejected: Access denied", "unknown-user", true),
             ("550 Requested action not taken: mailbox unavailable", "other", false),
             ("550 No such user here", "unknown-user", true),
+            ("550 Unrouteable address", "unknown-user", true),
             ("450 4.1.1 User unknown", "unknown-user", false),
             (
                 "550 5.7.1 Service unavailable, Client host [192.0.2.1] blocked using Spamhaus",

@@ -100,6 +100,8 @@ pub(crate) struct Transaction {
     complete: bool,
     usable: bool,
     answered: bool,
+    /// The last transaction on this connection was left open.
+    was_open: bool,
 }
 
 impl Transaction {
@@ -131,6 +133,7 @@ impl Transaction {
             complete: false,
             usable: true,
             answered: false,
+            was_open: reset,
         };
         match outgoing.obstacle(extensions, verified) {
             Some(diagnosis) => {
@@ -323,9 +326,9 @@ impl Transaction {
         self.usable
     }
 
-    /// True if the server may hold an open transaction, to be reset before the next one.
+    /// True if the server may hold an open transaction, to be reset before the next one: this one or, if of this one nothing was sent, the last.
     pub(crate) const fn is_open(&self) -> bool {
-        self.answered && !self.complete
+        if self.answered { !self.complete } else { self.was_open }
     }
 
     /// The outcomes, in the order of the recipients.

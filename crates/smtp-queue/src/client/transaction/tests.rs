@@ -265,3 +265,23 @@ fn a_lost_connection_leaves_settled_recipients_alone() {
     let outcomes = transaction.finish();
     assert!(matches!(outcomes[..], [Outcome::Failed(_), Outcome::Deferred(_)]));
 }
+
+/// RFC 5321 §4.1.4: MAIL in a transaction that is still open would be refused for good.
+#[test]
+fn what_the_last_message_left_open_is_reset_whatever_becomes_of_the_next_one() {
+    let mut refused = Transaction::new("mx", &outgoing(&["b@x.org"]), &all(), true, false);
+    let reply = |text: &str| Reply::parse(&[text]).unwrap();
+    assert!(matches!(refused.next(), Step::Send(_)));
+    refused.replied(&reply("250 ok"));
+    refused.replied(&reply("550 5.1.1 who?"));
+    assert_eq!((refused.next(), refused.is_open()), (Step::Done, true));
+    let big = Outgoing::plain("alice@example.org", &["b@x.org"], 1001);
+    let mut unsent = Transaction::new("mx", &big, &all(), true, refused.is_open());
+    assert_eq!((unsent.next(), unsent.is_open()), (Step::Done, true));
+    let mut next = Transaction::new("mx", &outgoing(&["b@x.org"]), &all(), true, unsent.is_open());
+    assert!(matches!(next.next(), Step::Send(lines) if lines.starts_with("RSET\r\nMAIL FROM:")));
+    ["250 ok", "250 ok", "250 ok"].iter().for_each(|text| next.replied(&reply(text)));
+    assert!(matches!(next.next(), Step::SendBody(Form::Chunk)));
+    next.replied(&reply("250 done"));
+    assert!(!next.is_open());
+}
