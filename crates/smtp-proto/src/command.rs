@@ -1,3 +1,5 @@
+mod devices;
+
 use std::fmt;
 
 use mail_types::Address;

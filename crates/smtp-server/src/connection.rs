@@ -162,7 +162,7 @@ impl Dialogue {
     async fn run(&mut self) -> io::Result<Next> {
         loop {
             let line = match self.next_line().await? {
-                Ok(line) => line,
+                Ok(line) => self.mended(line),
                 Err(end) => return self.end(end).await,
             };
             let command = understand(&line);
@@ -217,6 +217,16 @@ impl Dialogue {
             if ends_group {
                 self.flush().await?;
             }
+        }
+    }
+
+    /// The line as it is meant, of a device that the config names.
+    fn mended(&self, line: Line) -> Line {
+        match line {
+            Line::Text(text) if self.session.relay_client().is_some() => {
+                Line::Text(Command::with_brackets(&text).map_or(text, Into::into))
+            }
+            Line::Text(_) | Line::BareCrOrLf | Line::TooLong => line,
         }
     }
 

@@ -1,0 +1,25 @@
+//! Who has mail sent by this server: machines in networks, and accounts with limits of their own.
+
+use anyhow::Result;
+use e2e::{Installation, free_port, program, python_of};
+use serde_json::json;
+
+#[test]
+fn each_relay_client_hears_its_limits_and_has_lines_of_its_own_in_the_report() -> Result<()> {
+    let port = free_port();
+    let more = format!(
+        "[relay]\nsmarthost = \"127.0.0.1:{port}\"\ntls = \"none\"\n[smtp.rates]\nper_account = 2\n\
+         [[smtp.relay_clients]]\nname = \"Printers\"\nnetworks = [\"127.0.0.2/32\"]\nsenders = [\"printer@relay.test\"]\n\
+         max_message_size = \"64 KiB\"\nrecipients_per_message = 2\nrecipients_per_hour = 4\n\
+         [[smtp.relay_clients]]\nname = \"monitor\"\nnetworks = [\"127.0.0.3/32\"]\nsenders = [\"@alerts.test\"]\nmessages_per_hour = 3\n\
+         recipients_per_hour = 0\n\
+         [[smtp.relay_clients]]\nname = \"crm\"\naccount = \"crm@relay.test\"\nrecipients_per_hour = 3\n"
+    );
+    let installation = Installation::new("relay.test", &["alice", "crm"], &more)?;
+    let _servers = installation.serve()?;
+    let told =
+        json!({ "smarthost": port, "mailstead": program("mailstead"), "config": installation.config() });
+    // Debian's Python has aiosmtpd.
+    python_of("/usr/bin/python3", "relay_clients.py", installation.site(), told)?;
+    Ok(())
+}
