@@ -407,3 +407,35 @@ fn a_bounce_to_an_address_of_one_recipient_is_counted_for_it() {
     }
     assert!(bounced().iter().all(|(_, count)| *count == 1), "{:?}", bounced());
 }
+
+/// RFC 4865 §6: nobody gets more than the limit by sending several messages at once.
+#[test]
+fn what_is_held_back_is_counted_one_message_after_the_other() {
+    let server = server_with(|config| config.smtp.max_held_back.messages = Some(1));
+    let mail = "MAIL FROM:<bob@example.org> HOLDFOR=3600\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n";
+    let begun: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.submission).unwrap();
+            stream.write_all(format!("{LOGIN}{mail}").as_bytes()).unwrap();
+            let mut said = Vec::new();
+            while !String::from_utf8_lossy(&said).contains("\r\n354 ") {
+                let mut octet = [0];
+                stream.read_exact(&mut octet).unwrap();
+                said.extend(octet);
+            }
+            stream
+        })
+        .collect();
+    let ended = begun.iter().map(|mut stream| stream.write_all(b"Subject: a\r\n\r\n.\r\nQUIT\r\n"));
+    ended.for_each(|sent| sent.unwrap());
+    let said = begun.into_iter().map(|mut stream| {
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said
+    });
+    let said: Vec<String> = said.collect();
+    let count = |start: &str| said.iter().filter(|it| it.contains(start)).count();
+    assert_eq!((count("\r\n250 2.0.0 "), count("\r\n452 4.2.2 ")), (1, 7), "{said:?}");
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    assert_eq!(queue.summary().unwrap().messages, 1);
+}
