@@ -109,6 +109,8 @@ pub(crate) struct Dialogue {
 pub(crate) enum End {
     Closed,
     TimedOut,
+    /// It has gone on without a message for too long.
+    Fruitless,
     Draining,
     /// Others need the room of who does nothing.
     Crowded,
@@ -352,6 +354,9 @@ impl Dialogue {
             End::TimedOut => {
                 self.close(Reply::new(421, "4.4.2", "Too little came for too long; goodbye")).await
             }
+            End::Fruitless => {
+                self.close(Reply::new(421, "4.4.2", "No mail came for too long; goodbye")).await
+            }
             End::Crowded => {
                 let text = "There is hardly room here for who does nothing; come back later";
                 self.close(Reply::new(421, "4.3.2", text)).await
@@ -376,7 +381,7 @@ impl Dialogue {
             let wait =
                 *wait.get_or_insert_with(|| self.patience.wait(self.shared.config.smtp.command_timeout, now));
             if wait.deadline <= now {
-                return Ok(Err(End::TimedOut));
+                return Ok(Err(wait.end));
             }
             if let Some(end) = self.read_commands(wait).await? {
                 return Ok(Err(end));
@@ -401,7 +406,7 @@ impl Dialogue {
             read = timeout_at(wait.deadline, stream.read_buf(&mut self.input)) => match read {
                 Ok(Ok(0)) => Ok(Some(End::Closed)),
                 Ok(read) => read.map(|_| None),
-                Err(_) => Ok(Some(End::TimedOut)),
+                Err(_) => Ok(Some(wait.end)),
             },
             () = drain.begun(), if between => Ok(Some(End::Draining)),
             () = crowd, if may_be_sent_away => Ok(Some(End::Crowded)),

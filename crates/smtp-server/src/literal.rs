@@ -17,13 +17,8 @@ impl Dialogue {
         if !self.is_here(ip).await {
             return recipient;
         }
-        if is_postmaster(address) {
-            return Recipient::Postmaster;
-        }
         let domains = self.ask(mail_directory::Directory::domains).await.unwrap_or_default();
-        let home = home(&domains, &self.shared.config.hostname);
-        let meant = home.and_then(|domain| Address::new(address.local_part(), domain).ok());
-        meant.map_or(recipient, Recipient::Address)
+        meant(address, &domains, &self.shared.config.hostname).unwrap_or(recipient)
     }
 
     /// True for the address at which the client has reached us, those of our listeners, and those that our name has in the DNS, since a
@@ -34,6 +29,14 @@ impl Dialogue {
         let is_near = ip == self.connection.local.ip().to_canonical() || listening.any(|it| it.ip() == ip);
         is_near || self.shared.verdicts.is_own_address(ip).await
     }
+}
+
+/// Whom an address at a literal of this host, with these domains, means. A postmaster is there in any case.
+fn meant(address: &Address, domains: &[Domain], hostname: &Domain) -> Option<Recipient> {
+    if is_postmaster(address) {
+        return Some(Recipient::Postmaster);
+    }
+    Address::new(address.local_part(), home(domains, hostname)?).ok().map(Recipient::Address)
 }
 
 /// The domain in which this host is; the only one, where there is one only.
@@ -61,8 +64,13 @@ mod tests {
     #[track_caller]
     fn check(domains: &[&str], expected: Option<&str>) {
         let domains: Vec<Domain> = domains.iter().map(|it| it.parse().unwrap()).collect();
-        let found = home(&domains, &"mail.example.org".parse().unwrap());
-        assert_eq!(found.as_ref().map(Domain::as_str), expected);
+        let meant = |name: &str| {
+            let address = format!("{name}@[192.0.2.1]").parse().unwrap();
+            meant(&address, &domains, &"mail.example.org".parse().unwrap())
+        };
+        let expected = expected.map(|domain| Recipient::Address(format!("bob@{domain}").parse().unwrap()));
+        assert_eq!(meant("bob"), expected);
+        assert_eq!(meant("PostMaster"), Some(Recipient::Postmaster));
     }
 
     #[test]

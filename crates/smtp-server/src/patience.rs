@@ -6,6 +6,8 @@ use mail_config::SmtpConfig;
 use smtp_proto::Reply;
 use tokio::time::Instant;
 
+use crate::connection::End;
+
 /// A client that brings no message is served for so many times the wait for a command.
 const WAITS: u32 = 12;
 /// In a crowd a client is served for such a part of the time. Postfix under stress waits 10 seconds instead of 5 minutes.
@@ -62,7 +64,9 @@ impl Patience {
     /// How long the next command is waited for, `longest` at most.
     pub(crate) fn wait(&self, longest: Duration, now: Instant) -> Wait {
         let until = |longest: Duration| (now + longest).min(self.since + longest * WAITS);
-        Wait { deadline: until(longest), in_crowd: until(longest / HASTE) }
+        let deadline = until(longest);
+        let end = if deadline < now + longest { End::Fruitless } else { End::TimedOut };
+        Wait { deadline, end, in_crowd: until(longest / HASTE) }
     }
 }
 
@@ -70,6 +74,8 @@ impl Patience {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait {
     pub(crate) deadline: Instant,
+    /// What has ended then.
+    pub(crate) end: End,
     /// The same where so many are connected that there is hardly room for others.
     pub(crate) in_crowd: Instant,
 }
@@ -159,7 +165,9 @@ mod tests {
         let now = Instant::now();
         let patience = Patience::new(now);
         let at = |minutes: u32| patience.wait(5 * MINUTE, now + minutes * MINUTE);
-        assert_eq!(at(0), Wait { deadline: now + 5 * MINUTE, in_crowd: now + MINUTE / 2 });
-        assert_eq!(at(58), Wait { deadline: now + 60 * MINUTE, in_crowd: now + 6 * MINUTE });
+        let (end, in_crowd) = (End::TimedOut, now + MINUTE / 2);
+        assert_eq!(at(0), Wait { deadline: now + 5 * MINUTE, end, in_crowd });
+        let (end, in_crowd) = (End::Fruitless, now + 6 * MINUTE);
+        assert_eq!(at(58), Wait { deadline: now + 60 * MINUTE, end, in_crowd });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use mail_config::{Config, Listener, RelayClient, RelayOrigin, SmtpRole, TlsMode};
@@ -426,14 +426,18 @@ fn what_is_held_back_is_counted_one_message_after_the_other() {
             stream
         })
         .collect();
-    let ended = begun.iter().map(|mut stream| stream.write_all(b"Subject: a\r\n\r\n.\r\nQUIT\r\n"));
-    ended.for_each(|sent| sent.unwrap());
-    let said = begun.into_iter().map(|mut stream| {
+    let together = Barrier::new(begun.len());
+    let end = |mut stream: TcpStream| {
         let mut said = String::new();
+        together.wait();
+        stream.write_all(b"Subject: a\r\n\r\n.\r\nQUIT\r\n").unwrap();
         stream.read_to_string(&mut said).unwrap();
         said
+    };
+    let said: Vec<String> = std::thread::scope(|scope| {
+        let clients: Vec<_> = begun.into_iter().map(|stream| scope.spawn(|| end(stream))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
-    let said: Vec<String> = said.collect();
     let count = |start: &str| said.iter().filter(|it| it.contains(start)).count();
     assert_eq!((count("\r\n250 2.0.0 "), count("\r\n452 4.2.2 ")), (1, 7), "{said:?}");
     let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
