@@ -306,9 +306,15 @@ impl Dialogue {
 
     /// Says it, with the operator's hint where a refusal concerns people.
     pub(crate) fn say(&mut self, reply: &Reply) {
+        let begins = self.output.len();
         match self.shared.config.smtp.verdicts.help.as_ref().filter(|_| reply.concerns_people()) {
             Some(hint) => reply.with_hint(hint).encode(&mut self.output),
             None => reply.encode(&mut self.output),
+        }
+        // RFC 5321 §4.2, RFC 6531 §3.7.4: names in it, and what the operator has written, may be other than ASCII.
+        if self.output.get(begins..).is_some_and(|said| !said.is_ascii()) {
+            let said = self.output.split_off(begins);
+            self.output.extend(said.chars().map(|c| if c.is_ascii() { c } else { '?' }));
         }
     }
 

@@ -80,8 +80,13 @@ impl Outgoing {
             let text = "the message has 8-bit or binary content, which the server does not take, and can't be converted";
             return ours(Status::new(5, 6, 3), text.to_owned());
         }
-        let sender_needs = self.sender.as_ref().is_some_and(needs_smtputf8);
-        ((self.smtputf8 || sender_needs) && !extensions.smtputf8).then(no_smtputf8)
+        if extensions.smtputf8 {
+            return None;
+        }
+        if self.sender.as_ref().is_some_and(needs_smtputf8) {
+            return Some(no_smtputf8());
+        }
+        self.smtputf8.then(|| Diagnosis { status: Status::new(5, 6, 9), ..no_smtputf8() })
     }
 
     /// Why the message must not go to such a server, but may to another one.
@@ -165,7 +170,7 @@ const fn with_delays(notify: Option<Notify>) -> Notify {
     }
 }
 
-/// RFC 6531 §3.5
+/// RFC 6531 §3.5: of an address; of the message itself the detail is 9.
 pub(super) fn no_smtputf8() -> Diagnosis {
     let text = "the server does not take internationalized mail (SMTPUTF8)".to_owned();
     Diagnosis { status: Status::new(5, 6, 7), host: None, text }
