@@ -96,6 +96,7 @@ const fn of_status(status: Status) -> &'static str {
         (5, 3) => "too many recipients",
         (5, _) => "protocol",
         (6, 7) => "address needs SMTPUTF8",
+        (6, 9) => "message needs SMTPUTF8",
         (6, _) => "content can't be taken",
         (7, 1) => "not allowed, or against a policy",
         (7, 8 | 9) => "login failed",

@@ -80,13 +80,16 @@ impl Outgoing {
             let text = "the message has 8-bit or binary content, which the server does not take, and can't be converted";
             return ours(Status::new(5, 6, 3), text.to_owned());
         }
-        if extensions.smtputf8 {
+        let sender_needs = self.sender.as_ref().is_some_and(needs_smtputf8);
+        if extensions.smtputf8 || !(self.smtputf8 || sender_needs) {
             return None;
         }
-        if self.sender.as_ref().is_some_and(needs_smtputf8) {
-            return Some(no_smtputf8());
-        }
-        self.smtputf8.then(|| Diagnosis { status: Status::new(5, 6, 9), ..no_smtputf8() })
+        let is_of_addresses = self.names_need_smtputf8();
+        Some(if is_of_addresses {
+            no_smtputf8()
+        } else {
+            Diagnosis { status: Status::new(5, 6, 9), ..no_smtputf8() }
+        })
     }
 
     /// Why the message must not go to such a server, but may to another one.
@@ -137,9 +140,12 @@ impl Outgoing {
 
     /// True if the message or one of its addresses does.
     pub(super) fn needs_smtputf8(&self) -> bool {
-        self.smtputf8
-            || self.sender.as_ref().is_some_and(needs_smtputf8)
-            || self.recipients.iter().any(|recipient| needs_smtputf8(&recipient.address))
+        self.smtputf8 || self.names_need_smtputf8()
+    }
+
+    fn names_need_smtputf8(&self) -> bool {
+        let mut names = self.sender.iter().chain(self.recipients.iter().map(|recipient| &recipient.address));
+        names.any(needs_smtputf8)
     }
 
     /// MAIL with the parameters that the server knows.

@@ -246,6 +246,8 @@ fn what_the_server_can_not_take_fails_without_a_try() {
     assert_eq!(refused(&Outgoing { smtputf8: true, ..one.clone() }, &plain()), ["- 5.6.9"]);
     assert_eq!(refused(&Outgoing { sender: "é@x.org".parse().ok(), ..one }, &plain()), ["- 5.6.7"]);
     assert_eq!(refused(&outgoing(&["josé@x.org"]), &plain()), ["- 5.6.7"]);
+    let both = Outgoing { smtputf8: true, ..outgoing(&["josé@x.org"]) };
+    assert_eq!(refused(&both, &plain()), ["- 5.6.7"]);
     let (sent, outcomes) =
         play(&outgoing(&["josé@x.org", "b@x.org"]), &pipelining(), &["250 ok", "250 ok", "354 go", "250 ok"]);
     assert!(!sent.contains("jos"), "{sent}");
