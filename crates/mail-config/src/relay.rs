@@ -199,9 +199,11 @@ enum Target {
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>) -> RelayConfig {
     let standard = RelayConfig::default();
+    let is_direct = !reader.has("smarthost");
     let host = reader.parsed("smarthost", "\"host:port\", such as \"smtp.example.net:587\"", host_and_port);
+    let target = host.map(|(host, port)| Target::Smtp(host, port));
     RelayConfig {
-        smarthost: smarthost(reader, host.map(|(host, port)| Target::Smtp(host, port))),
+        smarthost: smarthost(reader, target.or(is_direct.then_some(Target::MailHosts))),
         direct: reader.bool("direct", standard.direct),
         port: reader.number("port", 1, standard.port),
         arc_seal: reader.bool("arc_seal", standard.arc_seal),
@@ -319,14 +321,22 @@ fn smarthost(reader: &mut Reader<'_, '_>, target: Option<Target>) -> Option<Smar
             },
         );
     let ca_file = reader.file("ca_file");
-    let credentials = match (reader.string("username"), reader.file("password_file")) {
-        (Some(username), Some(file)) => relay_password(reader, &file).map(|password| (username, password)),
-        (None, None) => None,
-        _ => {
-            reader.wrong("username and password_file go together");
-            None
-        }
-    };
+    let (has_username, has_file) = (reader.has("username"), reader.has("password_file"));
+    if has_username != has_file {
+        reader.wrong("username and password_file go together");
+    }
+    let (username, file) = (reader.string("username"), reader.file("password_file"));
+    let credentials = username
+        .zip(file)
+        .and_then(|(username, file)| relay_password(reader, &file).map(|password| (username, password)));
+    // What shows the default may be said anywhere.
+    if matches!(target, Some(Target::MailHosts))
+        && (has_username || has_file || tls.is_some_and(|tls| tls != RelayTls::Opportunistic))
+    {
+        reader.wrong(
+            "tls, username and password_file are for a smarthost, and there is none: say which, or leave them out (what mail hosts must prove is in [relay.security])",
+        );
+    }
     let (host, port, socket, lmtp) = match target? {
         Target::MailHosts => return None,
         Target::Smtp(host, port) => (host, port, None, false),

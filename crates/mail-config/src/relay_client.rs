@@ -86,9 +86,15 @@ impl SmtpConfig {
 }
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>) -> Vec<RelayClient> {
-    let mut names: Vec<String> = Vec::new();
+    let (mut names, mut accounts): (Vec<String>, Vec<Address>) = Default::default();
     let clients = reader.tables("relay_clients", |reader| {
         let client = client(reader)?;
+        if let RelayOrigin::Account(account) = &client.from {
+            if accounts.contains(account) {
+                reader.wrong(format!("two relay clients are the account {account}, of which only the first counts; say its limits in one table"));
+            }
+            accounts.push(account.clone());
+        }
         if names.contains(&client.name) {
             let name = &client.name;
             reader.wrong(format!("two relay clients are named \"{name}\"; give each a name of its own"));

@@ -407,6 +407,33 @@ fn routes_are_for_senders_too_and_lead_to_lmtp() {
     );
 }
 
+/// Nobody is to believe that mail hosts must prove something, or get a password, because [relay] says so of a smarthost that isn't there.
+#[test]
+fn what_is_said_of_a_smarthost_is_said_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "secret\n").unwrap();
+    let login = format!("username = \"me\"\npassword_file = \"{}\"\n", password.display());
+    let relay = |text: &str| mistakes(&format!("hostname = \"mail.example.org\"\n{text}\n"));
+    for table in ["[relay]", "[[relay.route]]\ndomains = [\"a.test\"]\nsmarthost = \"mx\""] {
+        for keys in ["tls = \"required\"", "tls = \"none\"", &login] {
+            let found = relay(&format!("{table}\n{keys}"));
+            assert!(found.contains("for a smarthost, and there is none"), "{table} {keys}: {found}");
+        }
+        assert_eq!(relay(&format!("{table}\ntls = \"opportunistic\"")), "");
+    }
+    assert_eq!(
+        relay(&format!("[relay]\nsmarthost = \"smtp.example.net:587\"\ntls = \"required\"\n{login}")),
+        ""
+    );
+    let found =
+        relay("[relay]\nsmarthost = \"smtp.example.net:587\"\nusername = \"me\"\npassword_file = \"/none\"");
+    assert!(found.contains("can't read") && !found.contains("go together"), "{found}");
+    assert!(
+        relay("[relay]\nsmarthost = \"smtp.example.net:587\"\nusername = \"me\"").contains("go together")
+    );
+}
+
 #[test]
 fn a_source_has_one_address_of_each_family() {
     let source = |addresses: &str| {
@@ -492,6 +519,10 @@ fn who_may_relay_is_said_for_certain() {
     check(
         "name = \"a\"\naccount = \"a@a.b\"\n[[smtp.relay_clients]]\nname = \"A\"\naccount = \"b@a.b\"",
         "two relay clients",
+    );
+    check(
+        "name = \"a\"\naccount = \"a@a.b\"\n[[smtp.relay_clients]]\nname = \"b\"\naccount = \"A@a.b\"",
+        "two relay clients are the account a@a.b",
     );
     check("name = \"a\"\naccount = \"a@a.b\"\nmessages_per_hour = 5\nmax_message_size = \"1 MiB\"", "");
 }
