@@ -10,13 +10,15 @@ use mail_config::QueueConfig;
 use mail_types::Domain;
 
 use crate::destinations::{Destinations, Proven};
-use crate::pick::{Key, Lane, Picker, Piece, Seen, in_turn};
+use crate::pick::{Key, Picker, Piece, Seen, Sight, in_turn};
 use crate::rates::Rates;
 use crate::routes::{Destination, Routes};
 use crate::slots::{Slots, Vacancy};
 
-/// How often a look goes through all that is due, should a message have come into sight late, or the clock have been set back.
+/// How often all that is due is gone through once more, should a message have come into sight late, or the clock have been set back.
 const LOOK_ANEW: Duration = Duration::from_secs(60);
+/// That is done in parts: the next one waits for so many times what the look with the last one took.
+const LOOKING_AGAIN: u32 = 50;
 /// While there is work, the next look waits for so many times what the last one took.
 const LOOKING: u32 = 9;
 
@@ -27,10 +29,10 @@ pub(crate) struct Agenda<J> {
     slots: Slots<J>,
     /// What is due, found at the last look.
     ready: VecDeque<Piece>,
-    /// What looks have seen, and since when.
-    seen: (Seen, Instant),
-    /// Of which the last look left more than it took.
-    left: HashSet<Lane>,
+    /// What looks have seen.
+    seen: Seen,
+    /// When it is gone through once more, and when a part of that may be looked at.
+    again: (Instant, Instant),
     /// Looks left more than that, for destinations that have not answered lately.
     has_more: bool,
     /// There may be something new.
@@ -51,7 +53,8 @@ pub(crate) struct Prospect {
     /// Under way, or waiting.
     busy: HashSet<Key>,
     waiting: Vec<Piece>,
-    known: (Seen, HashSet<Lane>),
+    /// And whether a part of it is gone through once more.
+    known: (Seen, bool),
     /// How many may pass a backlog: as many as begin soon.
     most_passing: usize,
     /// How much can be started now.
@@ -66,10 +69,9 @@ pub(crate) struct Found {
     /// In the order in which they may begin.
     pub(crate) pieces: Vec<Piece>,
     pub(crate) seen: Seen,
-    pub(crate) left: HashSet<Lane>,
-    /// There may be more.
+    /// There is more.
     pub(crate) is_cut: bool,
-    /// When something will be due.
+    /// When something will be due, or what is due will be in sight.
     pub(crate) next: Option<Timestamp>,
 }
 
@@ -110,10 +112,10 @@ impl Prospect {
 
     /// What the look found, behind which nothing is due before `next`.
     pub(crate) fn found(&self, mut picker: Picker<'_>, now: Timestamp, next: Option<Timestamp>) -> Found {
-        let (seen, left) = picker.end(now);
+        let (seen, late) = picker.end(now);
         let Picker { picked: mut pieces, is_cut, .. } = picker;
         in_turn(&mut pieces, &self.room.by_origin);
-        Found { pieces, seen, left, is_cut, next }
+        Found { pieces, seen, is_cut, next: [next, late].into_iter().flatten().min() }
     }
 }
 
@@ -123,8 +125,8 @@ impl<J: Eq + Hash> Agenda<J> {
         Self {
             slots: Slots::new(config.max_concurrent),
             ready: VecDeque::new(),
-            seen: (Seen::new(), now),
-            left: HashSet::new(),
+            seen: Seen::new(),
+            again: (now + LOOK_ANEW, now),
             has_more: false,
             look: true,
             look_at: now,
@@ -147,7 +149,7 @@ impl<J: Eq + Hash> Agenda<J> {
 
     /// True if a look at the queue is to come before what waits is begun: what is found may go first.
     pub(crate) fn is_to_look(&self, now: Instant) -> bool {
-        self.look && (self.ready.is_empty() || now >= self.look_at)
+        self.look && (self.ready.is_empty() || now >= self.look_at) || now >= self.again.1 && self.is_again()
     }
 
     /// When something will be due, as far as that is known.
@@ -169,14 +171,16 @@ impl<J: Eq + Hash> Agenda<J> {
     pub(crate) fn prospect(&mut self, at: Instant) -> Prospect {
         self.look = false;
         self.next = None;
-        if at.saturating_duration_since(self.seen.1) >= LOOK_ANEW {
-            self.seen = (Seen::new(), at);
+        if at >= self.again.0 && !self.is_again() {
+            self.again.0 = at + LOOK_ANEW;
+            self.seen.values_mut().for_each(Sight::begin_again);
         }
+        let may_go_again = at >= self.again.1;
         let waiting: Vec<Piece> = self.ready.iter().cloned().collect();
         Prospect {
             busy: self.slots.pieces().chain(&waiting).map(Piece::key).collect(),
             waiting,
-            known: (std::mem::take(&mut self.seen.0), self.left.clone()),
+            known: (std::mem::take(&mut self.seen), may_go_again),
             most_passing: (self.slots.unproven() / 2).max(1),
             room: Room {
                 vacancy: self.slots.vacancy(at),
@@ -192,12 +196,20 @@ impl<J: Eq + Hash> Agenda<J> {
     pub(crate) fn found(&mut self, found: Option<Found>, took: Duration, now: Instant) {
         self.look_at = now + took * LOOKING;
         let Some(found) = found else { return };
-        self.look = found.is_cut && !found.pieces.is_empty();
+        self.look = found.is_cut;
         self.ready.extend(found.pieces);
         in_turn(self.ready.make_contiguous(), &self.slots.by_origin());
-        (self.left, self.next) = (found.left, found.next);
-        self.has_more = found.is_cut || found.seen.values().any(|sight| sight.has_more);
-        self.seen.0 = found.seen;
+        self.next = found.next;
+        self.has_more = found.is_cut || found.seen.values().any(Sight::has_unproven);
+        self.seen = found.seen;
+        if now >= self.again.1 {
+            self.again.1 = now + took * LOOKING_AGAIN;
+        }
+    }
+
+    /// There is something left to be gone through once more.
+    fn is_again(&self) -> bool {
+        self.seen.values().any(Sight::is_again)
     }
 
     /// Takes out what there is room for, in turn. [`Self::begin`] is to follow for each before the next call.
@@ -247,8 +259,9 @@ impl<J: Eq + Hash> Agenda<J> {
         self.destinations.end(&piece.destination, reached, now);
         self.rates.end(&piece.destination);
         // More is known to be due there, once what was found is used up.
-        let lane = piece.lane();
-        self.look |= self.left.contains(&lane) && self.ready.iter().all(|piece| piece.lane() != lane);
+        let sight = self.seen.get(&(piece.priority, Arc::clone(&piece.origin)));
+        self.look |= sight.is_some_and(|it| it.has_left(&piece.destination))
+            && !self.ready.iter().any(|other| other.is_in_lane_of(&piece));
     }
 
     /// Until something that waits may begin, though nothing ends: a schedule allows it, or what hangs leaves room.
@@ -256,12 +269,17 @@ impl<J: Eq + Hash> Agenda<J> {
         let allowed = self.allowed.map_or(Duration::MAX, |moment| until(moment, now));
         let waits = !self.ready.is_empty() || self.look;
         let room = waits.then(|| self.slots.next_free(at)).flatten().unwrap_or(Duration::MAX);
-        let look = if self.look && self.is_free(at) {
-            self.look_at.saturating_duration_since(at)
+        let look = match self.look && self.is_free(at) {
+            true if self.ready.is_empty() => Duration::ZERO,
+            true => self.look_at.saturating_duration_since(at),
+            false => Duration::MAX,
+        };
+        let again = if self.is_again() && self.is_free(at) {
+            self.again.1.saturating_duration_since(at)
         } else {
             Duration::MAX
         };
-        allowed.min(look).min(room)
+        allowed.min(look).min(again).min(room)
     }
 }
 

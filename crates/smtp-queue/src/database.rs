@@ -109,18 +109,19 @@ const UPGRADES: [&str; 9] = [
     "CREATE TABLE lineage (id TEXT PRIMARY KEY, is_own INTEGER NOT NULL) STRICT, WITHOUT ROWID;
      INSERT INTO lineage (id, is_own) VALUES (lower(hex(randomblob(16))), 1);",
 ];
-/// What an account holds back is counted in one; what is due is found in the other alone, without a look at the table. Older versions had one without the address, then one without the
-/// priority, then one without the sender, then one without the next hop, then one without whose mail it is.
+/// What an account holds back is counted in one; what is due is found in the other alone, without a look at the table, from any place on. Older
+/// versions had one in which what is due since the same moment was ordered by address, and before that others with less in them.
 const INDEX: &str = "
     CREATE INDEX IF NOT EXISTS message_held_back ON message (origin, release, size) WHERE release IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS recipient_due_of_origin
-        ON recipient (priority, origin, next_attempt, address, sender, next_hop)
+    CREATE INDEX IF NOT EXISTS recipient_due_in_turn
+        ON recipient (priority, origin, next_attempt, message, position, address, sender, next_hop)
         WHERE next_attempt IS NOT NULL;
     DROP INDEX IF EXISTS recipient_due;
     DROP INDEX IF EXISTS recipient_due_at;
     DROP INDEX IF EXISTS recipient_due_by_priority;
     DROP INDEX IF EXISTS recipient_due_of_sender;
     DROP INDEX IF EXISTS recipient_due_by_hop;
+    DROP INDEX IF EXISTS recipient_due_of_origin;
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -360,7 +361,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 /// Writes only where something is to be changed.
 fn index(connection: &Connection) -> rusqlite::Result<()> {
     let count =
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('recipient_due_of_origin', 'message_held_back')";
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('recipient_due_in_turn', 'message_held_back')";
     if connection.query_row(count, [], |row| row.get::<_, i64>(0))? < 2 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
     }

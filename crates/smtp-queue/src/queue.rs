@@ -258,7 +258,7 @@ impl Queue {
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        mut offer: impl FnMut(&Due<'_>) -> Further,
+        mut offer: impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> Result<Option<Timestamp>, QueueError> {
         let mut is_again = false;
         self.read(|database| {
@@ -416,8 +416,8 @@ mod tests {
 
     fn due(queue: &Queue, now: Timestamp) -> Vec<String> {
         let mut due = Vec::new();
-        let mut offer = |found: &Due<'_>| {
-            due.push(found.message.to_owned());
+        let mut offer = |found: Option<&Due<'_>>| {
+            due.extend(found.map(|found| found.message.to_owned()));
             Further::Next
         };
         queue.due(now, &mut offer).unwrap();

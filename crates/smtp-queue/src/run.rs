@@ -191,7 +191,11 @@ impl Deliverer {
         let now = Timestamp::now();
         let damaged = self.damaged.ids(Instant::now());
         let next = self.queue.due(now, |due| {
-            if damaged.contains(due.message) { Further::Next } else { picker.offer(due, now) }
+            if due.is_some_and(|due| damaged.contains(due.message)) {
+                Further::Next
+            } else {
+                picker.offer(due, now)
+            }
         })?;
         let found = prospect.found(picker, now, next);
         let read = found.pieces.iter().filter(|piece| prospect.room.take(&piece.destination));
@@ -263,7 +267,8 @@ impl Runner {
         if !self.agenda.is_to_look(Instant::now()) {
             self.start_ready();
         }
-        while self.agenda.is_free(Instant::now()) && self.agenda.is_to_look(Instant::now()) {
+        // What there is more comes with the next one: what has ended meanwhile makes room first.
+        if self.agenda.is_free(Instant::now()) && self.agenda.is_to_look(Instant::now()) {
             let begun = self.find_due().await;
             self.start_ready_with(begun);
         }

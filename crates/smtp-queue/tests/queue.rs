@@ -296,7 +296,7 @@ fn a_queue_of_the_first_format_goes_on() {
     let path = folder.path().join("data/queue");
     let before = "ALTER TABLE message DROP COLUMN ret; ALTER TABLE message DROP COLUMN envelope_id;
         ALTER TABLE recipient DROP COLUMN notify; ALTER TABLE recipient DROP COLUMN original;
-        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_of_origin; DROP INDEX message_held_back; DROP TABLE notice; DROP TABLE lineage;
+        ALTER TABLE recipient DROP COLUMN warned; DROP INDEX recipient_due_in_turn; DROP INDEX message_held_back; DROP TABLE notice; DROP TABLE lineage;
         ALTER TABLE recipient DROP COLUMN next_hop; ALTER TABLE recipient DROP COLUMN sender; ALTER TABLE recipient DROP COLUMN origin;
         ALTER TABLE message DROP COLUMN origin; ALTER TABLE message DROP COLUMN is_bulk;
         ALTER TABLE recipient DROP COLUMN priority; ALTER TABLE message DROP COLUMN require_tls;

@@ -5,16 +5,28 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::Database;
 use super::row::{nearest_moment, nearest_priority};
-use crate::pick::{Due, Further};
+use crate::pick::{Due, Further, Spot};
 use crate::{Priority, QueueError};
+
+/// Of what is to be tried of one priority and origin, from a spot on.
+const DUE_FROM: &str = "
+    SELECT next_attempt, message, address, sender, next_hop FROM recipient
+    WHERE priority = ?1 AND origin = ?2 AND next_attempt IS NOT NULL AND (next_attempt, message) >= (?3, ?4)
+    ORDER BY next_attempt, message, position";
+
+/// The same from behind, up to a moment.
+const DUE_LAST: &str = "
+    SELECT next_attempt, message, address, sender, next_hop FROM recipient
+    WHERE priority = ?1 AND origin = ?2 AND next_attempt <= ?3
+    ORDER BY next_attempt DESC, message DESC, position DESC";
 
 impl Database {
     /// Shows `offer` each recipient that is to be tried at `now`: the highest priority first, of it the mail of one origin after the other's, and
-    /// of that what is longest due, as far as it says. Returns when the next one will be, of what was looked through.
+    /// of that what is longest due, as far as it says; and `None` behind the last one of an origin of which it saw one. Returns when the next one will be, of what was looked through.
     pub(crate) fn due(
         &self,
         now: Timestamp,
-        mut offer: impl FnMut(&Due<'_>) -> Further,
+        mut offer: impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> Result<Option<Timestamp>, QueueError> {
         self.read_due(now, &mut offer).map_err(|source| self.failed(source))
     }
@@ -22,7 +34,7 @@ impl Database {
     fn read_due(
         &self,
         now: Timestamp,
-        offer: &mut impl FnMut(&Due<'_>) -> Further,
+        offer: &mut impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> rusqlite::Result<Option<Timestamp>> {
         let (mut last, mut next) = (None, None);
         while let Some(lane) = self.lane_behind(last)? {
@@ -64,35 +76,37 @@ impl Database {
         &self,
         (number, origin): &(i64, String),
         now: Timestamp,
-        offer: &mut impl FnMut(&Due<'_>) -> Further,
+        offer: &mut impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> rusqlite::Result<Option<Timestamp>> {
         let priority = nearest_priority(*number);
-        let mut statement = self.connection.prepare_cached(
-            "SELECT next_attempt, message, address, sender, next_hop FROM recipient
-             WHERE next_attempt > ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt",
-        )?;
-        let mut after = i64::MIN;
-        'passage: loop {
-            let mut rows = statement.query(params![number, origin, after])?;
-            while let Some(row) = rows.next()? {
-                let since = nearest_moment(row, 0)?;
-                if since > now {
-                    return Ok(Some(since));
+        let mut statement = self.connection.prepare_cached(DUE_FROM)?;
+        let (mut from, mut is_seen) = ((i64::MIN, String::new()), false);
+        loop {
+            let mut rows = statement.query(params![number, origin, from.0, from.1])?;
+            let further = loop {
+                let row = rows.next()?;
+                let since = row.map(|row| nearest_moment(row, 0)).transpose()?;
+                let is_due = since.is_some_and(|since| since <= now);
+                let further = match row.zip(since).filter(|_| is_due) {
+                    Some((row, since)) => offer(Some(&due(row, (priority, origin), (since, false))?)),
+                    None if is_seen => offer(None),
+                    None => return Ok(since),
+                };
+                is_seen = true;
+                if further != Further::Next {
+                    break further;
                 }
-                match offer(&due(row, (priority, origin), (since, false))?) {
-                    Further::After(seen) if since <= seen => {
-                        after = seen.as_millisecond();
-                        continue 'passage;
-                    }
-                    Further::Next | Further::After(_) => {}
-                    Further::Newest => {
-                        self.read_newest_of((*number, origin), now, offer)?;
-                        continue 'passage;
-                    }
-                    Further::Oldest | Further::NextOrigin => return self.next_of((*number, origin), now),
+                if !is_due {
+                    return Ok(since);
+                }
+            };
+            match further {
+                Further::From(spot) => from = (least_moment(&spot), spot.message),
+                Further::Newest => self.read_newest_of((*number, origin), now, offer)?,
+                Further::Oldest | Further::NextOrigin | Further::Next => {
+                    return self.next_of((*number, origin), now);
                 }
             }
-            return Ok(None);
         }
     }
 
@@ -101,17 +115,14 @@ impl Database {
         &self,
         (number, origin): (i64, &str),
         now: Timestamp,
-        offer: &mut impl FnMut(&Due<'_>) -> Further,
+        offer: &mut impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> rusqlite::Result<()> {
         let priority = nearest_priority(number);
-        let mut statement = self.connection.prepare_cached(
-            "SELECT next_attempt, message, address, sender, next_hop FROM recipient
-             WHERE next_attempt <= ?3 AND priority = ?1 AND origin = ?2 ORDER BY next_attempt DESC",
-        )?;
+        let mut statement = self.connection.prepare_cached(DUE_LAST)?;
         let mut rows = statement.query(params![number, origin, now.as_millisecond()])?;
         while let Some(row) = rows.next()? {
             let since = nearest_moment(row, 0)?;
-            if offer(&due(row, (priority, origin), (since, true))?) == Further::Oldest {
+            if offer(Some(&due(row, (priority, origin), (since, true))?)) == Further::Oldest {
                 break;
             }
         }
@@ -130,6 +141,11 @@ impl Database {
     }
 }
 
+/// As [`nearest_moment`] reads it.
+fn least_moment(spot: &Spot) -> i64 {
+    if *spot == Spot::FIRST { i64::MIN } else { spot.since.as_millisecond() }
+}
+
 /// A row as it is offered.
 fn due<'a>(
     row: &'a Row<'_>,
@@ -140,4 +156,48 @@ fn due<'a>(
     let next_hop = row.get_ref(4)?.as_str_or_null()?;
     let (message, recipient, sender) = (text(1)?, text(2)?, text(3)?);
     Ok(Due { message, recipient, sender, next_hop, origin, priority, since, is_newest })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    /// From wherever what is due is read, nothing is gone through for it that is not shown.
+    #[test]
+    fn what_is_due_is_found_in_the_index_from_any_spot_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("queue.sqlite")).unwrap();
+        let moment = Timestamp::now();
+        let fill = format!(
+            "WITH RECURSIVE number (it) AS (SELECT 0 UNION ALL SELECT it + 1 FROM number WHERE it < 9999)
+             INSERT INTO message (id, size, arrived, smtputf8, eight_bit)
+                 SELECT printf('%09d', it), 1, {0}, 0, 0 FROM number;
+             INSERT INTO recipient (message, position, address, state, next_attempt)
+                 SELECT id, 0, 'bob@example.net', 0, {0} FROM message;",
+            moment.as_millisecond()
+        );
+        database.connection.execute_batch(&fill).unwrap();
+        let steps = |sql: &str, third: i64, fourth: Option<&str>| {
+            let mut statement = database.connection.prepare(sql).unwrap();
+            let mut rows = match fourth {
+                Some(message) => statement.query(params![0, "", third, message]).unwrap(),
+                None => statement.query(params![0, "", third]).unwrap(),
+            };
+            for _ in 0..10 {
+                rows.next().unwrap();
+            }
+            drop(rows);
+            let scanned = statement.get_status(StatementStatus::FullscanStep);
+            assert_eq!((scanned, statement.get_status(StatementStatus::Sort)), (0, 0), "{sql}");
+            statement.get_status(StatementStatus::VmStep)
+        };
+        for spot in ["", "000005000", "000009980"] {
+            let steps = steps(DUE_FROM, moment.as_millisecond(), Some(spot));
+            assert!(steps < 300, "{steps} from {spot:?}");
+        }
+        assert!(steps(DUE_FROM, i64::MIN, Some("")) < 300);
+        assert!(steps(DUE_LAST, moment.as_millisecond(), None) < 300);
+    }
 }
