@@ -255,13 +255,26 @@ impl<J: Eq + Hash> Agenda<J> {
 
     /// A delivery ended, and its destination answered or didn't.
     pub(crate) fn end(&mut self, job: &J, reached: bool, now: Instant) {
-        let Some(piece) = self.slots.end(job) else { return };
-        self.destinations.end(&piece.destination, reached, now);
-        self.rates.end(&piece.destination);
+        let Some(piece) = self.leave(job, reached, now) else { return };
         // More is known to be due there, once what was found is used up.
         let sight = self.seen.get(&(piece.priority, Arc::clone(&piece.origin)));
         self.look |= sight.is_some_and(|it| it.has_left(&piece.destination))
             && !self.ready.iter().any(|other| other.is_in_lane_of(&piece));
+    }
+
+    /// The same, but recipients are left: they wait for their turn again.
+    pub(crate) fn interrupt(&mut self, job: &J, reached: bool, now: Instant) {
+        let Some(piece) = self.leave(job, reached, now) else { return };
+        self.ready.push_back(piece);
+        in_turn(self.ready.make_contiguous(), &self.slots.by_origin());
+    }
+
+    /// Leaves its place to others.
+    fn leave(&mut self, job: &J, reached: bool, now: Instant) -> Option<Piece> {
+        let piece = self.slots.end(job)?;
+        self.destinations.end(&piece.destination, reached, now);
+        self.rates.end(&piece.destination);
+        Some(piece)
     }
 
     /// Until something that waits may begin, though nothing ends: a schedule allows it, or what hangs leaves room.

@@ -34,6 +34,9 @@ use crate::{
 pub(crate) const TROUBLE: Duration = Duration::from_secs(1);
 pub(crate) const MAX_TROUBLE: Duration = Duration::from_secs(300);
 
+/// Transactions of one attempt, where recipients have return addresses of their own.
+const TURN: usize = 20;
+
 /// RFC 3463 §3.2: bad destination mailbox address, as we know it to be.
 const UNWANTED: Status = Status::new(5, 1, 1);
 
@@ -70,6 +73,19 @@ type Here = (usize, Reached);
 /// What an attempt begins with; `None` if there is nothing left to try.
 pub(crate) type Begun = Result<Option<Attempt>, QueueError>;
 
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// False if its destination could not be reached, or was lost on the way.
+    pub(crate) reached: bool,
+    /// Recipients are left whose turn comes again behind what is to go first.
+    pub(crate) goes_on: bool,
+}
+
+impl Ended {
+    const REACHED: Self = Self { reached: true, goes_on: false };
+}
+
 /// A message under way.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -91,8 +107,8 @@ pub(crate) struct Attempt {
 }
 
 impl Deliverer {
-    /// Tries what was begun, and records what came of it. False if its destination could not be reached, or was lost on the way.
-    pub(crate) async fn attempt(self: Arc<Self>, begun: oneshot::Receiver<Begun>) -> bool {
+    /// Tries what was begun, and records what came of it.
+    pub(crate) async fn attempt(self: Arc<Self>, begun: oneshot::Receiver<Begun>) -> Ended {
         let trouble = match begun.await {
             Ok(Ok(Some(attempt))) => match Arc::clone(&self).prepared(attempt).await {
                 Ok(attempt) => return self.carry_out(attempt).await,
@@ -101,7 +117,7 @@ impl Deliverer {
                     MAX_TROUBLE
                 }
             },
-            Ok(Ok(None)) => return true,
+            Ok(Ok(None)) => return Ended::REACHED,
             Ok(Err(error)) => {
                 error!(%error, "a queued message can't be read");
                 TROUBLE
@@ -112,7 +128,7 @@ impl Deliverer {
             }
         };
         tokio::time::sleep(trouble).await;
-        true
+        Ended::REACHED
     }
 
     /// Reads a message, and sorts out who is tried. Blocks.
@@ -269,10 +285,13 @@ impl Deliverer {
     }
 
     /// Sends to the recipients that are elsewhere, and records what came of all. Where recipients have return addresses of their own, what came
-    /// of each is recorded before the next one's turn, so that a crash doubles one message at most. False if their destination could not be
-    /// reached.
-    async fn carry_out(self: Arc<Self>, mut attempt: Attempt) -> bool {
-        let mut parts = self.by_return_address(&mut attempt).into_iter();
+    /// of each is recorded before the next one's turn, so that a crash doubles one message at most; after some of them other mail has its turn, so
+    /// that a newsletter to very many does not keep its place to the end.
+    async fn carry_out(self: Arc<Self>, mut attempt: Attempt) -> Ended {
+        let parts = self.by_return_address(&mut attempt);
+        let most = if self.is_scheduled(&attempt.destination) { usize::MAX } else { TURN };
+        let is_more = parts.len() > most;
+        let mut parts = parts.into_iter().take(most);
         let mut reached = match parts.next() {
             Some((sender, positions)) => self.send_from(sender, positions, &mut attempt).await,
             None => true,
@@ -283,7 +302,13 @@ impl Deliverer {
             reached &= self.send_from(sender, positions, &mut attempt).await;
             rest = Arc::clone(&self).conclude(attempt).await;
         }
-        reached
+        Ended { reached, goes_on: is_more && rest.is_some() }
+    }
+
+    /// True if a schedule bounds what goes there: all recipients of the attempt have been counted when it began.
+    fn is_scheduled(&self, destination: &Destination) -> bool {
+        let source = destination.source.and_then(|place| self.relay.routes.sources().get(place));
+        !destination.rates.is_empty() || source.is_some_and(|source| source.warm_up.is_some())
     }
 
     /// The positions of those elsewhere, by the address that each is sent from.

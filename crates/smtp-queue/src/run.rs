@@ -21,7 +21,7 @@ use tracing::{Instrument as _, error, info, info_span};
 
 use crate::agenda::{Agenda, Found, Prospect, until};
 use crate::aggregate::Aggregate;
-use crate::attempt::{Begun, Deliverer};
+use crate::attempt::{Begun, Deliverer, Ended};
 use crate::client::{NO_ROUTE, Relay};
 use crate::damaged::Damaged;
 use crate::gather::Gather;
@@ -207,8 +207,7 @@ impl Deliverer {
 struct Runner {
     deliverer: Arc<Deliverer>,
     wakeup: Wakeup,
-    /// Each tells whether its destination was reached.
-    jobs: JoinSet<bool>,
+    jobs: JoinSet<Ended>,
     agenda: Agenda<Id>,
     swept: Option<Instant>,
     tidied: Instant,
@@ -326,16 +325,19 @@ impl Runner {
         reader
     }
 
-    fn ended(&mut self, ended: Result<(Id, bool), JoinError>) {
-        let (job, reached) = ended.unwrap_or_else(|error| {
+    fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        let (job, Ended { reached, goes_on }) = ended.unwrap_or_else(|error| {
             error!(%error, "a delivery ended unexpectedly");
-            (error.id(), false)
+            (error.id(), Ended { reached: false, goes_on: false })
         });
-        self.agenda.end(&job, reached, Instant::now());
+        match goes_on {
+            true => self.agenda.interrupt(&job, reached, Instant::now()),
+            false => self.agenda.end(&job, reached, Instant::now()),
+        }
     }
 
     /// As [`Self::ended`], with all that ended by now: those that follow them start together.
-    fn all_ended(&mut self, first: Result<(Id, bool), JoinError>) {
+    fn all_ended(&mut self, first: Result<(Id, Ended), JoinError>) {
         self.ended(first);
         while let Some(ended) = self.jobs.try_join_next_with_id() {
             self.ended(ended);

@@ -78,6 +78,11 @@ impl Peer {
         self.received.try_recv().ok()
     }
 
+    /// How much that is.
+    pub(crate) fn received_already_count(&self) -> usize {
+        self.received.len()
+    }
+
     pub(crate) fn smarthost(&self) -> Smarthost {
         Self::smarthost_at(self.port)
     }

@@ -227,3 +227,35 @@ async fn that_mail_with_return_addresses_of_its_own_is_late_is_told_once() {
     assert_eq!(host.queue.summary().unwrap().messages, 1, "no other report");
     assert_eq!(host.letters(), 1);
 }
+
+/// A newsletter whose recipients have return addresses of their own takes many transactions; its turn ends all the same.
+#[tokio::test]
+async fn one_message_passes_newsletters_with_return_addresses_of_their_own_that_are_under_way() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.verp = vec!["news@example.org".parse().unwrap()];
+    host.config.queue.max_per_destination = 2;
+    let bulk = Handling { is_ours: true, is_bulk: true, ..Handling::default() };
+    let readers: Vec<String> = (0..150).map(|number| format!("x{number}@x.test")).collect();
+    let readers: Vec<&str> = readers.iter().map(String::as_str).collect();
+    for _ in 0..2 {
+        host.add_handled(Some("news@example.org"), &readers, Requests::default(), bulk);
+    }
+    let running = host.run();
+    for _ in 0..10 {
+        peer.next().await;
+    }
+    let before = peer.received_already_count();
+    host.add(Some("alice@example.org"), &["reset@x.test"]);
+    let mut place = 0;
+    while peer.next().await.to != ["reset@x.test"] {
+        place += 1;
+    }
+    assert!(place < before + 100, "behind {place} of 290, of which {before} were there already");
+    for _ in 0..290 - place {
+        assert_ne!(peer.next().await.from, "alice@example.org");
+    }
+    host.wait_until_empty().await;
+    running.stop().await;
+    assert!(peer.received_already().is_none(), "each once");
+}
