@@ -25,8 +25,8 @@ use rusqlite::{
 };
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
+use crate::QueueError;
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
-use crate::{QueueError, Status};
 
 pub(crate) use group::{Change, Writer};
 pub use notices::Notice;
@@ -307,16 +307,6 @@ impl Database {
             )
             .and_then(|mut statement| statement.query_row([&id.0], octets).optional())
             .map_err(|source| self.failed(source))
-    }
-
-    /// Makes recipients due at `now` whose last attempt failed with `status`.
-    pub(crate) fn retry_status(&mut self, status: Status, now: Timestamp) -> Result<usize, QueueError> {
-        self.write(|transaction| {
-            transaction.execute(
-                "UPDATE recipient SET next_attempt = ?2 WHERE next_attempt IS NOT NULL AND status = ?1",
-                params![status.to_string(), now.as_millisecond()],
-            )
-        })
     }
 }
 

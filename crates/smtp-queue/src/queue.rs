@@ -157,8 +157,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn retry(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let meant = self.writer.alone().retry(select(id), Timestamp::now())?;
-        self.changed(id, meant)
+        self.change_selected(id, |database, which| database.retry(which, Timestamp::now()))
     }
 
     /// Holds a message back from delivery and expiry; all of them when `None`. An attempt under way is finished.
@@ -166,8 +165,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn hold(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let meant = self.writer.alone().hold(select(id), true, Timestamp::now())?;
-        self.changed(id, meant)
+        self.change_selected(id, |database, which| database.hold(which, true, Timestamp::now()))
     }
 
     /// Lets a held message go on, at once; all of them when `None`.
@@ -175,8 +173,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn release(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let meant = self.writer.alone().hold(select(id), false, Timestamp::now())?;
-        self.changed(id, meant)
+        self.change_selected(id, |database, which| database.hold(which, false, Timestamp::now()))
     }
 
     /// Removes a message without telling its sender; all of them when `None`. An attempt under way is finished.
@@ -184,11 +181,13 @@ impl Queue {
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
     pub fn remove(&self, id: Option<&QueueId>) -> Result<usize, QueueError> {
-        let removed = self.writer.alone().remove(select(id))?;
-        for (id, _) in removed.iter().filter(|(_, has_file)| *has_file) {
-            self.remove_file(id);
-        }
-        self.changed(id, removed.len())
+        self.change_selected(id, |database, which| {
+            let removed = database.remove(which)?;
+            for (id, _) in removed.iter().filter(|(_, has_file)| *has_file) {
+                self.remove_file(id);
+            }
+            Ok(removed.len())
+        })
     }
 
     /// Tells which of the messages were still there.
@@ -206,14 +205,33 @@ impl Queue {
         Ok(changed.into_iter().map(|(id, _)| id).collect())
     }
 
-    fn changed(&self, id: Option<&QueueId>, meant: usize) -> Result<usize, QueueError> {
-        match id {
-            Some(id) if meant == 0 => Err(QueueError::NoSuchMessage(id.clone())),
-            Some(_) | None => {
-                self.wake();
-                Ok(meant)
-            }
+    /// Changes one message, or all, some at a time. Tells how many were meant.
+    fn change_selected(
+        &self,
+        id: Option<&QueueId>,
+        change: impl Fn(&mut Database, &Selection) -> Result<usize, QueueError>,
+    ) -> Result<usize, QueueError> {
+        let Some(id) = id else { return self.change_all(change) };
+        let meant = change(&mut self.writer.alone(), &Selection::one(id))?;
+        if meant == 0 {
+            return Err(QueueError::NoSuchMessage(id.clone()));
         }
+        self.wake();
+        Ok(meant)
+    }
+
+    /// What comes meanwhile is changed too.
+    fn change_all(
+        &self,
+        change: impl Fn(&mut Database, &Selection) -> Result<usize, QueueError>,
+    ) -> Result<usize, QueueError> {
+        let (mut meant, mut after) = (0, String::new());
+        while let Some(some) = self.read(|database| database.some_behind(&after))? {
+            meant += change(&mut self.writer.alone(), &some)?;
+            self.wake();
+            after = some.into_last();
+        }
+        Ok(meant)
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -292,7 +310,7 @@ impl Queue {
 
     /// Has everything tried at once whose last attempt failed with `status`.
     pub(crate) fn retry_status(&self, status: Status) -> Result<usize, QueueError> {
-        self.writer.alone().retry_status(status, Timestamp::now())
+        self.change_all(|database, which| database.retry_status(which, status, Timestamp::now()))
     }
 
     /// Removes the files that interrupted steps left: without a row and not touched for `grace`. Tells how many. Those that may have lost their row,
@@ -354,10 +372,6 @@ impl Queue {
     fn read<T>(&self, work: impl FnMut(&Database) -> Result<T, QueueError>) -> Result<T, QueueError> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).read(work)
     }
-}
-
-fn select(id: Option<&QueueId>) -> Selection<'_> {
-    id.map_or(Selection::All, Selection::One)
 }
 
 pub(crate) fn private_file() -> OpenOptions {

@@ -73,7 +73,7 @@ pub async fn run(
         written: Instant::now(),
         noticed: None,
     };
-    runner.start().await?;
+    runner.start();
     runner.work(&context.drain).await;
     let deliverer = Arc::clone(&runner.deliverer);
     runner.finish(context.config.limits.drain_timeout).await;
@@ -219,19 +219,18 @@ struct Runner {
 }
 
 impl Runner {
-    /// What waited for a way is tried as soon as there is one.
-    async fn start(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let deliverer = Arc::clone(&self.deliverer);
-        let summary = spawn_blocking(move || {
-            if deliverer.relay.routes.lead_everywhere() {
-                deliverer.queue.retry_status(NO_ROUTE)?;
-            }
-            deliverer.queue.summary()
-        })
-        .await??;
-        let smarthosts = self.deliverer.relay.routes.smarthosts().len();
-        info!(messages = summary.messages, octets = summary.octets, smarthosts, "the queue is open");
-        Ok(())
+    /// What waited for a way is tried as soon as there is one: found beside the work, since all of the queue is read for it.
+    fn start(&self) {
+        let routes = &self.deliverer.relay.routes;
+        info!(smarthosts = routes.smarthosts().len(), "the queue is open");
+        if routes.lead_everywhere() {
+            let queue = Arc::clone(&self.deliverer.queue);
+            spawn_blocking(move || {
+                if let Err(error) = queue.retry_status(NO_ROUTE) {
+                    error!(%error, "what waited for a way is not tried before its time");
+                }
+            });
+        }
     }
 
     async fn work(&mut self, drain: &Drain) {

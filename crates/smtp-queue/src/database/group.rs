@@ -248,7 +248,7 @@ mod tests {
         writer.write(message("one")).unwrap();
         let id = QueueId("one".to_owned());
         assert_eq!(writer.alone().content(&id).unwrap().unwrap(), "Subject: x\r\n\r\n");
-        writer.alone().remove(super::super::Selection::One(&id)).unwrap();
+        writer.alone().remove(&super::super::Selection::one(&id)).unwrap();
         let count = "SELECT count(*) FROM content";
         let left: i64 = writer.alone().connection.query_row(count, [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0);

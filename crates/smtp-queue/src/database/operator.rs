@@ -8,31 +8,28 @@ use super::Database;
 use super::row::{message, moment, recipient, unsigned};
 use crate::change::{Change, Meant};
 use crate::message::{QueueId, QueuedMessage, Summary};
-use crate::{NextHop, QueueError};
+use crate::{NextHop, QueueError, Status};
 
-/// Which messages an operator means.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Selection<'a> {
-    One(&'a QueueId),
-    All,
+/// Which messages are meant: those of these names, and between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Selection {
+    first: String,
+    last: String,
 }
 
-impl Selection<'_> {
-    /// A condition on the `column` that holds names, whose parameter is [`Self::id`].
-    fn condition(self, column: &str) -> String {
-        match self {
-            Self::One(_) => format!("{column} = ?1"),
-            Self::All => "?1 IS NULL".to_owned(),
-        }
+impl Selection {
+    pub(crate) fn one(id: &QueueId) -> Self {
+        Self { first: id.0.clone(), last: id.0.clone() }
     }
 
-    fn id(self) -> Option<String> {
-        match self {
-            Self::One(id) => Some(id.0.clone()),
-            Self::All => None,
-        }
+    /// After these others may come.
+    pub(crate) fn into_last(self) -> String {
+        self.last
     }
 }
+
+/// How many messages are changed in one transaction where all are: so nobody waits for long, and no memory is needed for all.
+const TOGETHER: i64 = 500;
 
 /// Before that a recipient's message is not tried.
 const RELEASE: &str = "coalesce((SELECT release FROM message WHERE id = message), 0)";
@@ -131,16 +128,46 @@ impl Database {
             .map_err(|source| self.failed(source))
     }
 
-    /// Makes pending recipients due at `now`, but for held messages and those that their sender holds back. Tells how many messages are meant.
-    pub(crate) fn retry(&mut self, which: Selection<'_>, now: Timestamp) -> Result<usize, QueueError> {
+    /// The oldest messages after this one, of which there are not too many to be changed together; `None` if there are none.
+    pub(crate) fn some_behind(&self, after: &str) -> Result<Option<Selection>, QueueError> {
+        let selection = |row: &Row<'_>| {
+            let (first, last): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
+            Ok(first.zip(last).map(|(first, last)| Selection { first, last }))
+        };
+        self.connection
+            .prepare_cached(
+                "SELECT min(id), max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)",
+            )
+            .and_then(|mut statement| statement.query_row(params![after, TOGETHER], selection))
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Makes recipients due at `now` whose last attempt failed with `status`. Tells how many.
+    pub(crate) fn retry_status(
+        &mut self,
+        which: &Selection,
+        status: Status,
+        now: Timestamp,
+    ) -> Result<usize, QueueError> {
         self.write(|transaction| {
-            transaction.execute(
-                &format!(
-                    "UPDATE recipient SET next_attempt = max(?2, {RELEASE}) WHERE next_attempt IS NOT NULL AND {}",
-                    which.condition("message")
-                ),
-                params![which.id(), now.as_millisecond()],
-            )?;
+            transaction
+                .prepare_cached(
+                    "UPDATE recipient SET next_attempt = ?4
+                     WHERE message BETWEEN ?1 AND ?2 AND next_attempt IS NOT NULL AND status = ?3",
+                )?
+                .execute(params![which.first, which.last, status.to_string(), now.as_millisecond()])
+        })
+    }
+
+    /// Makes pending recipients due at `now`, but for held messages and those that their sender holds back. Tells how many messages are meant.
+    pub(crate) fn retry(&mut self, which: &Selection, now: Timestamp) -> Result<usize, QueueError> {
+        self.write(|transaction| {
+            transaction
+                .prepare_cached(&format!(
+                    "UPDATE recipient SET next_attempt = max(?3, {RELEASE})
+                     WHERE message BETWEEN ?1 AND ?2 AND next_attempt IS NOT NULL"
+                ))?
+                .execute(params![which.first, which.last, now.as_millisecond()])?;
             count(transaction, which)
         })
     }
@@ -148,7 +175,7 @@ impl Database {
     /// Holds messages, or releases them to be tried at `now`. Tells how many are meant.
     pub(crate) fn hold(
         &mut self,
-        which: Selection<'_>,
+        which: &Selection,
         held: bool,
         now: Timestamp,
     ) -> Result<usize, QueueError> {
@@ -165,7 +192,7 @@ impl Database {
         self.write(|transaction| {
             let mut changed = Vec::new();
             for it in meant {
-                let which = Selection::One(&it.id);
+                let which = &Selection::one(&it.id);
                 let is_there = match change {
                     Change::Remove => {
                         changed.extend(remove(transaction, which)?);
@@ -190,28 +217,29 @@ impl Database {
     }
 
     /// Removes messages, and tells which, and of each whether it has a file.
-    pub(crate) fn remove(&mut self, which: Selection<'_>) -> Result<Vec<(QueueId, bool)>, QueueError> {
+    pub(crate) fn remove(&mut self, which: &Selection) -> Result<Vec<(QueueId, bool)>, QueueError> {
         self.write(|transaction| remove(transaction, which))
     }
 }
 
 fn hold(
     transaction: &Transaction<'_>,
-    which: Selection<'_>,
+    which: &Selection,
     held: bool,
     now: Timestamp,
 ) -> rusqlite::Result<usize> {
     let next = (!held).then(|| now.as_millisecond());
     transaction
         .prepare_cached(&format!(
-            "UPDATE recipient SET next_attempt = max(?3, {RELEASE}) WHERE state = 0
-             AND message IN (SELECT id FROM message WHERE {} AND held <> ?2)",
-            which.condition("id")
+            "UPDATE recipient SET next_attempt = max(?4, {RELEASE}) WHERE state = 0
+             AND message IN (SELECT id FROM message WHERE id BETWEEN ?1 AND ?2 AND held <> ?3)"
         ))?
-        .execute(params![which.id(), held, next])?;
-    transaction
-        .prepare_cached(&format!("UPDATE message SET held = ?2 WHERE {}", which.condition("id")))?
-        .execute(params![which.id(), held])
+        .execute(params![which.first, which.last, held, next])?;
+    transaction.prepare_cached("UPDATE message SET held = ?3 WHERE id BETWEEN ?1 AND ?2")?.execute(params![
+        which.first,
+        which.last,
+        held
+    ])
 }
 
 /// What its sender holds back until later is held back until now only: its time begins then.
@@ -256,18 +284,36 @@ fn retry_some(transaction: &Transaction<'_>, meant: &Meant, now: Timestamp) -> r
     transaction.prepare_cached("SELECT 1 FROM message WHERE id = ?1")?.exists([&meant.id.0])
 }
 
-fn remove(transaction: &Transaction<'_>, which: Selection<'_>) -> rusqlite::Result<Vec<(QueueId, bool)>> {
+fn remove(transaction: &Transaction<'_>, which: &Selection) -> rusqlite::Result<Vec<(QueueId, bool)>> {
     transaction
-        .prepare_cached(&format!(
-            "DELETE FROM message WHERE {} RETURNING id, content IS NULL",
-            which.condition("id")
-        ))?
-        .query_map([which.id()], |row| Ok((QueueId(row.get(0)?), row.get(1)?)))?
+        .prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2 RETURNING id, content IS NULL")?
+        .query_map([&which.first, &which.last], |row| Ok((QueueId(row.get(0)?), row.get(1)?)))?
         .collect()
 }
 
-fn count(transaction: &Transaction<'_>, which: Selection<'_>) -> rusqlite::Result<usize> {
-    let count = format!("SELECT count(*) FROM message WHERE {}", which.condition("id"));
-    let count: i64 = transaction.query_row(&count, [which.id()], |row| row.get(0))?;
+fn count(transaction: &Transaction<'_>, which: &Selection) -> rusqlite::Result<usize> {
+    let mut count = transaction.prepare_cached("SELECT count(*) FROM message WHERE id BETWEEN ?1 AND ?2")?;
+    let count: i64 = count.query_row([&which.first, &which.last], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However long the queue is, no transaction that is about all of it changes more than a part.
+    #[test]
+    fn what_is_done_with_all_is_done_with_some_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut database = Database::open(&folder.path().join("queue.sqlite")).unwrap();
+        let fill = "WITH RECURSIVE number (it) AS (SELECT 1 UNION ALL SELECT it + 1 FROM number WHERE it < 1234)
+             INSERT INTO message (id, size, arrived, smtputf8, eight_bit) SELECT printf('%09d', it), 1, 0, 0, 0 FROM number";
+        database.connection.execute_batch(fill).unwrap();
+        let (mut after, mut removed) = (String::new(), Vec::new());
+        while let Some(some) = database.some_behind(&after).unwrap() {
+            removed.push(database.remove(&some).unwrap().len());
+            after = some.into_last();
+        }
+        assert_eq!(removed, [500, 500, 234]);
+    }
 }
