@@ -84,18 +84,22 @@ pub(crate) struct Wait {
 #[derive(Debug)]
 pub(crate) struct Pace {
     longest: Duration,
+    /// Octets that still gain time.
+    counted: u64,
     pub(crate) deadline: Instant,
 }
 
 impl Pace {
-    /// Nothing may come for the `longest` time.
-    pub(crate) fn new(longest: Duration, now: Instant) -> Self {
-        Self { longest, deadline: now + longest }
+    /// Nothing may come for the `longest` time. What is beyond twice the octets of the longest message gains none: nobody waits for its
+    /// end for ever.
+    pub(crate) fn new(longest: Duration, max_message_size: u64, now: Instant) -> Self {
+        Self { longest, counted: max_message_size.saturating_mul(2), deadline: now + longest }
     }
 
     /// So many octets have come.
     pub(crate) fn came(&mut self, octets: usize, now: Instant) {
-        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+        let octets = u64::try_from(octets).unwrap_or(u64::MAX).min(self.counted);
+        self.counted -= octets;
         let gained = Duration::from_millis(octets.saturating_mul(1000) / SLOWEST);
         self.deadline = (self.deadline + gained).min(now + self.longest);
     }
@@ -110,7 +114,7 @@ mod tests {
     /// Until when a client is waited for that sends so many octets each second.
     fn lasts(octets: usize) -> Duration {
         let start = Instant::now();
-        let mut pace = Pace::new(5 * MINUTE, start);
+        let mut pace = Pace::new(5 * MINUTE, 5_000_000, start);
         let mut now = start;
         while now < pace.deadline && now < start + 600 * MINUTE {
             pace.came(octets, now);
@@ -124,13 +128,15 @@ mod tests {
         assert_eq!(lasts(0), 5 * MINUTE);
         assert!(lasts(1) < 6 * MINUTE);
         assert!((9 * MINUTE..11 * MINUTE).contains(&lasts(250)));
-        assert_eq!(lasts(500), 600 * MINUTE);
+        assert!(lasts(500) > 300 * MINUTE);
+        assert!(lasts(500) < 350 * MINUTE, "twice the greatest size is ten megabytes");
+        assert!(lasts(1_000_000) < 6 * MINUTE);
     }
 
     #[test]
     fn what_has_come_fast_makes_up_for_no_more_than_the_longest_wait() {
         let now = Instant::now();
-        let mut pace = Pace::new(5 * MINUTE, now);
+        let mut pace = Pace::new(5 * MINUTE, u64::MAX, now);
         pace.came(usize::MAX, now);
         assert_eq!(pace.deadline, now + 5 * MINUTE);
     }

@@ -203,7 +203,8 @@ impl Dialogue {
 
     /// How fast mail data has to come from now on.
     fn pace(&self) -> Pace {
-        Pace::new(self.shared.config.smtp.data_timeout, Instant::now())
+        let smtp = &self.shared.config.smtp;
+        Pace::new(smtp.data_timeout, smtp.max_message_size, Instant::now())
     }
 
     fn begin(&mut self, transaction: Transaction) -> Incoming {
