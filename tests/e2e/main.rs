@@ -24,6 +24,7 @@ mod msmtp;
 mod mutt;
 mod nodemailer;
 mod offlineimap;
+mod operator;
 mod postfix;
 mod proxy;
 mod python_libraries;
