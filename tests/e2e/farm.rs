@@ -55,6 +55,7 @@ fn killing_anything_at_any_moment_loses_no_message_and_doubles_only_what_was_in_
     let installation = Installation::new("farm.test", &["alice"], &more)?;
     let told = json!({
         "smarthost": port, "mailstead": program("mailstead"), "config": installation.config(), "seconds": 20,
+        "data": installation.data(),
     });
     python("soak.py", installation.site(), told)?;
     Ok(())
