@@ -16,7 +16,8 @@ use smtp_proto::{Body, Notify, RcptParameters};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use crate::{Envelope, Handling, Queue, QueueError, Requests};
+use crate::step::Step;
+use crate::{Envelope, Handling, Queue, QueueError, Requests, step};
 
 /// How often it is looked whether a day is over.
 const PERIOD: Duration = Duration::from_secs(1800);
@@ -124,6 +125,7 @@ impl Aggregate {
                 writer.write_message(&message)?;
                 let id = writer.commit(&envelope(&self.from, recipients))?;
                 info!(%id, domain = observed.domain, "a DMARC report is queued");
+                step::reached(Step::ReportQueued);
             }
         }
         Ok(self.reports.forget(observed)?)

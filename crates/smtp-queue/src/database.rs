@@ -25,8 +25,9 @@ use rusqlite::{
 };
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
-use crate::QueueError;
 use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
+use crate::step::Step;
+use crate::{QueueError, step};
 
 pub(crate) use group::{Change, Writer};
 pub use notices::Notice;
@@ -282,7 +283,13 @@ impl Database {
         work: &mut impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, QueueError> {
         let result = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(
-            |transaction| work(&transaction).and_then(|value| transaction.commit().map(|()| value)),
+            |transaction| {
+                let value = work(&transaction)?;
+                step::reached(Step::Changed);
+                transaction.commit()?;
+                step::reached(Step::Committed);
+                Ok(value)
+            },
         );
         result.map_err(|source| self.failed(source))
     }

@@ -9,6 +9,10 @@
 //! A database that is found damaged is set aside and made anew of what can be read of it; what became of each message is written down in a text
 //! beside it, and no file of a message is swept as long as that is there.
 
+/// As tests name it that run here and outside.
+#[cfg(test)]
+extern crate self as smtp_queue;
+
 mod agenda;
 mod aggregate;
 mod arrival;
@@ -43,6 +47,7 @@ mod routes;
 mod run;
 mod schedule;
 mod slots;
+mod step;
 mod suppression;
 mod tls_reports;
 mod wakeup;

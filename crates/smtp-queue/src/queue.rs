@@ -12,8 +12,11 @@ use tokio::task::spawn_blocking;
 use crate::change::{self, Meant};
 use crate::database::{Attempted, Change, Database, NewMessage, Notice, Recorded, Selection, Writer};
 use crate::pick::{Due, Further};
+use crate::step::Step;
 use crate::writer::NewFile;
-use crate::{Content, Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary, mishap};
+use crate::{
+    Content, Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary, mishap, step,
+};
 
 /// An open queue. All calls block. Any number of processes may have it open.
 ///
@@ -292,6 +295,7 @@ impl Queue {
     /// Records an attempt and queues what came of it; [`Self::wake`] has that tried. A message that is done is gone.
     pub(crate) async fn record(self: &Arc<Self>, attempted: &Arc<Attempted>) -> Result<Recorded, QueueError> {
         let recorded = self.writer.written(Change::Record(Arc::clone(attempted))).await?;
+        step::reached(Step::Recorded);
         let offspring = &attempted.offspring;
         let finished: Vec<QueueId> = match recorded {
             Recorded::Kept | Recorded::Finished { has_file: false } => Vec::new(),
@@ -348,6 +352,7 @@ impl Queue {
         if let Err(error) = fs::remove_file(&path) {
             tracing::warn!(path = %path.display(), %error, "can't remove the file of a finished message");
         }
+        step::reached(Step::FileRemoved);
     }
 
     fn new_name(&self) -> Result<(QueueId, PathBuf), QueueError> {

@@ -16,9 +16,10 @@ use crate::database::{Attempted, NewMessage, Progress, Recorded};
 use crate::dsn::{Action, Report, Reported, Returned};
 use crate::gather::Gathered;
 use crate::note;
+use crate::step::Step;
 use crate::{
     BounceClass, Deadline, Diagnosis, Envelope, QueueError, QueueId, QueuedRecipient, RecipientState,
-    Requests, Status,
+    Requests, Status, step,
 };
 
 /// RFC 3463 §3.5: delivery time expired.
@@ -42,6 +43,7 @@ impl Deliverer {
     /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
     /// be written down. Returns it for what is left to try of it; `None` if the message is gone.
     pub(crate) async fn conclude(self: Arc<Self>, attempt: Attempt) -> Option<Attempt> {
+        step::reached(Step::Replied);
         let attempt = Arc::new(attempt);
         let mut trouble = TROUBLE;
         let is_there = loop {
@@ -72,6 +74,7 @@ impl Deliverer {
         let gathered = gathering.as_ref().and_then(|it| it.of(&attempt.message.id, now));
         let Offspring { messages, warned, superseded, waiting } =
             self.offspring_of(attempt, news, gathered, now).await?;
+        step::reached(Step::OffspringMade);
         let id = attempt.message.id.clone();
         let attempted = Arc::new(Attempted { id, progress, offspring: messages, warned, superseded });
         match self.queue.record(&attempted).await? {
@@ -126,6 +129,7 @@ impl Deliverer {
         if bounced.is_empty() {
             return;
         }
+        step::reached(Step::Bounced);
         let list = Arc::clone(list);
         let noted = spawn_blocking(move || {
             bounced.iter().try_for_each(|(address, text)| {

@@ -17,7 +17,8 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, error, info, warn};
 
 use crate::message::with_ascii_domain;
-use crate::{Body, Envelope, Handling, Queue, QueueError, Requests};
+use crate::step::Step;
+use crate::{Body, Envelope, Handling, Queue, QueueError, Requests, step};
 
 /// In how many seconds after midnight reports go out, so that not all of the world's come at once. RFC 8460 §4.1.
 const SPREAD: u64 = 4 * 3600;
@@ -202,7 +203,9 @@ fn enqueue(queue: &Arc<Queue>, text: &str, to: Address) -> Result<(), QueueError
         requests: Requests::default(),
         handling: Handling { is_ours: true, ..Handling::default() },
     };
-    writer.commit(&envelope).map(drop)
+    writer.commit(&envelope)?;
+    step::reached(Step::ReportQueued);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use crate::database::NewMessage;
 use crate::queue::private_file;
-use crate::{Envelope, Queue, QueueError, QueueId};
+use crate::step::Step;
+use crate::{Envelope, Queue, QueueError, QueueId, step};
 
 /// Octets up to which a message lies in the database.
 const SMALL: usize = 64 * 1024;
@@ -55,8 +56,11 @@ impl NewFile {
     ) -> Result<NewMessage, QueueError> {
         let size = file.metadata().map_err(QueueError::io("reading the size of", &self.path))?.len();
         let message = NewMessage::new(self.id.clone(), size, None, envelope)?;
+        step::reached(Step::FileWritten);
         file.sync_all().map_err(QueueError::io("syncing", &self.path))?;
+        step::reached(Step::FileFlushed);
         queue.sync_messages()?;
+        step::reached(Step::FolderFlushed);
         self.kept = true;
         Ok(message)
     }
@@ -114,6 +118,7 @@ impl QueueWriter {
     /// Goes over to a file.
     fn spill(&mut self) -> io::Result<&mut BufWriter<File>> {
         let file = private_file().write(true).create_new(true).open(&self.path)?;
+        step::reached(Step::FileMade);
         let mut writer = BufWriter::with_capacity(SMALL, file);
         if let Octets::Memory(octets) = &self.octets {
             writer.write_all(octets)?;

@@ -16,7 +16,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::salvage::salvage;
 use super::{Database, Turn, create, index, note_ancestor, own_id};
 use crate::mishap::{self, Mishap, Salvaged};
-use crate::{QueueError, QueueId};
+use crate::step::Step;
+use crate::{QueueError, QueueId, step};
 
 /// Octets of the smallest database.
 const SMALLEST: u64 = 512;
@@ -120,12 +121,17 @@ fn missing(path: &Path) -> Result<Option<&'static str>, QueueError> {
 type Own<'o> = Option<(&'o Database, bool)>;
 
 fn renew(path: &Path, own: Own<'_>, why: &str, _turn: &Turn) -> Result<(), QueueError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let (moment, aside) = set_aside(path)?;
     let (salvaged, strays) = make(path, own, aside.as_deref())?;
     let mishap =
         Mishap { moment: &moment, why, aside: aside.as_deref(), salvaged: &salvaged, strays: &strays };
+    // Before anybody can take the new one for whole: what became of the old one must not stay untold.
     let told = mishap.write(folder)?;
+    let new = beside(path, ".new");
+    fs::rename(&new, finished(path)).map_err(QueueError::io("writing", &new))?;
+    sync(folder)?;
+    step::reached(Step::Renewed);
     put_in_place(path)?;
     tracing::error!(told = %told.display(), "{}", mishap.summary());
     Ok(())
@@ -159,6 +165,7 @@ fn set_aside(path: &Path) -> Result<(String, Option<PathBuf>), QueueError> {
         }
     }
     sync(folder_of(path))?;
+    step::reached(Step::SetAside);
     Ok((moment, Some(aside)))
 }
 
@@ -204,8 +211,7 @@ fn make(path: &Path, own: Own<'_>, aside: Option<&Path>) -> Result<(Salvaged, Ve
     drop(known);
     target.close().map_err(|(_, source)| failed(source))?;
     let written = File::open(&new).and_then(|file| file.sync_all());
-    written.and_then(|()| fs::rename(&new, finished(path))).map_err(QueueError::io("writing", &new))?;
-    sync(folder_of(path))?;
+    written.map_err(QueueError::io("writing", &new))?;
     Ok((salvaged, strays))
 }
 
@@ -255,7 +261,9 @@ fn put_in_place(path: &Path) -> Result<(), QueueError> {
     for suffix in BESIDE {
         remove(&beside(path, suffix))?;
     }
+    step::reached(Step::Cleared);
     fs::rename(finished(path), path).map_err(QueueError::io("putting in place", path))?;
+    step::reached(Step::InPlace);
     sync(folder_of(path))
 }
 

@@ -4,7 +4,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::host::PATIENCE;
+use super::host::PATIENCE;
 
 /// A message as the server got it.
 #[derive(Debug, PartialEq, Eq)]

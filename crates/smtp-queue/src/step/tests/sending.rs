@@ -1,0 +1,182 @@
+//! Of attempts: what is relayed, returned, told of, sent on and delivered here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use mail_directory::Directory;
+use tokio::task::spawn_blocking;
+
+use super::host::{Host, PATIENCE, address};
+use super::peer::{Peer, Received};
+use super::{dies, instructions};
+use crate::step::Step;
+use crate::{Handling, Queue, QueuedRecipient, RecipientState, Requests};
+
+/// One attempt at a time, so that one message is on its way.
+fn open(folder: &Path, port: u16) -> Host {
+    let mut host = Host::open(folder, Some(Peer::smarthost_at(port)));
+    host.config.queue.max_concurrent = 1;
+    host.config.queue.warn_after = Duration::from_millis(1);
+    host.config.queue.gather_reports = Duration::from_secs(8);
+    host.config.queue.suppression.bounces = 1;
+    host.config.queue.verp = vec!["news@example.org".parse().unwrap()];
+    host
+}
+
+/// Of each kind some.
+fn fill(host: &Host) {
+    let directory = Directory::open(&host.config.directory_file()).unwrap();
+    directory.add_alias(&"sales@example.org".parse().unwrap(), &[address("sold@x.org")]).unwrap();
+    let ours = Handling { is_ours: true, ..Handling::default() };
+    let add = |sender, recipients: &[&str]| {
+        host.add_handled(Some(sender), recipients, Requests::default(), ours);
+    };
+    host.add_large("alice@example.org", "yes@x.org");
+    host.add_large("carol@example.com", "sales@example.org");
+    host.add(Some("carol@example.com"), &["alice@example.org"]);
+    add("news@example.org", &["v1@x.org", "v2@x.org", "v3@x.org"]);
+    add("carol@example.com", &["nobody@example.org", "no@x.org"]);
+    host.add_large("carol@example.com", "no@y.org");
+    host.add(Some("carol@example.com"), &["later@x.org"]);
+}
+
+/// Until all is done, or tried and left for later.
+async fn settle(host: &Host) {
+    let running = host.run();
+    let is_left = |it: &QueuedRecipient| {
+        let far = Timestamp::now() + SignedDuration::from_secs(30);
+        it.state != RecipientState::Pending || it.next_attempt.is_some_and(|next| next > far)
+    };
+    let settled = async {
+        while !host.queue.list(None, 100).unwrap().iter().all(|it| it.recipients.iter().all(is_left)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(2 * PATIENCE, settled).await.expect("not all is done");
+    running.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "the process that another test has die"]
+async fn sends_all() {
+    let Some((folder, port)) = instructions() else { return };
+    settle(&open(&folder, port)).await;
+}
+
+/// How often each has reached whom it was for: messages by recipient, reports by whom and what they tell. The same report twice counts once.
+fn counted(folder: &Path, received: &[Received]) -> BTreeMap<String, usize> {
+    let mut count = BTreeMap::new();
+    for (place, Received { from, to, text }) in received.iter().enumerate() {
+        if from.is_empty() && received[..place].iter().any(|it| it.text == *text) {
+            continue;
+        }
+        if from.is_empty() {
+            let text = text.replace("\r\n", "\n");
+            for group in text.split("Final-Recipient: rfc822; ").skip(1) {
+                let mut lines = group.lines();
+                let (recipient, action) = (lines.next().unwrap(), lines.next().unwrap());
+                *count.entry(format!("{recipient} {action}")).or_default() += 1;
+            }
+        } else {
+            to.iter().for_each(|to| *count.entry(to.clone()).or_default() += 1);
+        }
+    }
+    let inbox = folder.join("mail/example.org/alice/Maildir/new");
+    count.insert("alice@example.org".to_owned(), std::fs::read_dir(inbox).map_or(0, Iterator::count));
+    count
+}
+
+const EXPECTED: [&str; 10] = [
+    "alice@example.org",
+    "later@x.org Action: delayed",
+    "no@x.org Action: failed",
+    "no@y.org Action: failed",
+    "nobody@example.org Action: failed",
+    "sold@x.org",
+    "v1@x.org",
+    "v2@x.org",
+    "v3@x.org",
+    "yes@x.org",
+];
+
+/// How many messages may come twice where a process dies behind it: the one that was taken, and of which that is not recorded.
+const fn on_its_way(step: Step) -> usize {
+    match step {
+        Step::FileMade
+        | Step::FileWritten
+        | Step::FileFlushed
+        | Step::FolderFlushed
+        | Step::Changed
+        | Step::Replied
+        | Step::OffspringMade => 1,
+        Step::Committed
+        | Step::Recorded
+        | Step::FileRemoved
+        | Step::Bounced
+        | Step::ReportQueued
+        | Step::SetAside
+        | Step::Renewed
+        | Step::Cleared
+        | Step::InPlace => 0,
+    }
+}
+
+/// Has a process die at the step, each time that it is reached, and another one go on. Tells how often that was.
+async fn dies_at(step: Step) -> usize {
+    for times in 0.. {
+        let mut peer = Peer::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        fill(&open(folder.path(), peer.port));
+        let (path, port) = (folder.path().to_owned(), peer.port);
+        let died = spawn_blocking(move || dies("sending::sends_all", &path, port, (step, times)).0);
+        let died = died.await.unwrap();
+        settle(&open(folder.path(), peer.port)).await;
+        let received: Vec<Received> = std::iter::from_fn(|| peer.received_already()).collect();
+        let counted = counted(folder.path(), &received);
+        let reached: Vec<&str> = counted.keys().map(String::as_str).collect();
+        assert_eq!(reached, EXPECTED, "{step:?} {times}");
+        assert!(!counted.values().any(|count| *count == 0), "{step:?} {times}: {counted:?}");
+        let reports: Vec<&String> =
+            received.iter().filter(|it| it.from.is_empty()).map(|it| &it.text).collect();
+        let told_again = reports.len() - reports.iter().collect::<BTreeSet<_>>().len();
+        let again = counted.values().sum::<usize>() - EXPECTED.len() + told_again;
+        let most = if died { on_its_way(step) } else { 0 };
+        assert!(again <= most, "{step:?} {times}: {counted:?}");
+        is_clean(folder.path());
+        if !died {
+            return times;
+        }
+    }
+    0
+}
+
+/// Only what is to be tried later is left, and no file.
+fn is_clean(folder: &Path) {
+    let queue = Queue::open(&folder.join("queue")).unwrap();
+    assert_eq!(queue.summary().unwrap().messages, 1);
+    queue.sweep(Duration::ZERO).unwrap();
+    assert_eq!(std::fs::read_dir(folder.join("queue/messages")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_comes_again_only_where_a_process_dies_before_that_is_recorded() {
+    let (replied, made) = tokio::join!(dies_at(Step::Replied), dies_at(Step::OffspringMade));
+    assert!(replied >= 9 && made >= 9, "{replied} {made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_recorded_never_comes_again_wherever_a_process_dies() {
+    let steps = [Step::Committed, Step::Recorded, Step::FileRemoved, Step::Bounced];
+    let times = join_all(steps.map(dies_at)).await;
+    assert!(times[0] >= 9 && times[1] >= 9 && times[2] >= 3 && times[3] >= 1, "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_of_an_attempt_is_queued_with_its_outcome_or_not_at_all() {
+    let steps = [Step::Changed, Step::FileMade, Step::FileWritten, Step::FileFlushed, Step::FolderFlushed];
+    let times = join_all(steps.map(dies_at)).await;
+    assert!(times[0] >= 9 && times.iter().all(|it| *it >= 1), "{times:?}");
+}
