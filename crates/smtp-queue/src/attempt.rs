@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -63,6 +64,8 @@ pub(crate) struct Deliverer {
     pub(crate) damaged: Damaged,
     /// Gives recipients return addresses of their own. `None` where nobody's mail has such.
     pub(crate) verp: Option<Verp>,
+    /// Attempts of which the outcome can't be recorded now.
+    pub(crate) unrecorded: AtomicUsize,
     /// Reports that wait for others about the same message.
     pub(crate) gather: Gather,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use mail_directory::{Forward, Through};
@@ -39,6 +40,22 @@ struct Offspring {
     waiting: Option<Gathered>,
 }
 
+/// An attempt of which the outcome can't be recorded, until it is dropped: meanwhile nothing else is tried.
+struct Unrecorded(Arc<Deliverer>);
+
+impl Unrecorded {
+    fn new(deliverer: &Arc<Deliverer>) -> Self {
+        deliverer.unrecorded.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(deliverer))
+    }
+}
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        self.0.unrecorded.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Deliverer {
     /// Records the attempt, however long the disk refuses: a message must not be sent again because its delivery could not
     /// be written down. Returns it for what is left to try of it; `None` if the message is gone.
@@ -46,14 +63,17 @@ impl Deliverer {
         step::reached(Step::Replied);
         let attempt = Arc::new(attempt);
         let mut trouble = TROUBLE;
+        let mut unrecorded = None;
         let is_there = loop {
             match self.record(&attempt).await {
                 Ok(is_there) => break is_there,
                 Err(error) => error!(id = %attempt.message.id, %error, "a delivery can't be recorded"),
             }
+            unrecorded.get_or_insert_with(|| Unrecorded::new(&self));
             tokio::time::sleep(trouble).await;
             trouble = trouble.saturating_mul(2).min(MAX_TROUBLE);
         };
+        drop(unrecorded);
         Arc::into_inner(attempt).filter(|_| is_there).map(Attempt::recorded)
     }
 

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -138,6 +139,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
         suppresses_all,
         damaged: Damaged::default(),
         verp,
+        unrecorded: AtomicUsize::default(),
         gather: Gather::new(config.queue.gather_reports),
     };
     Ok((deliverer, lock_file))
@@ -237,11 +239,16 @@ impl Runner {
         while !drain.is_draining() {
             self.sweep();
             self.close_idle().await;
-            self.start_due().await;
+            // What can't be recorded would be sent again after a crash: no more of it, until it can.
+            let records = self.deliverer.unrecorded.load(Ordering::Relaxed) == 0;
+            if records {
+                self.start_due().await;
+            }
             let (now, at) = (Timestamp::now(), Instant::now());
             let next = self.agenda.next().map_or(Duration::MAX, |next| until(next, now));
             let next = next.min(self.wakeup.patience());
-            let (is_free, patience) = (self.agenda.is_free(at), self.patience(now, at));
+            let (is_free, patience) = (records && self.agenda.is_free(at), self.patience(now, at));
+            let patience = if records { patience } else { TIDY };
             tokio::select! {
                 () = drain.begun() => {}
                 Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.all_ended(ended),

@@ -5,6 +5,7 @@ mod aggregate;
 mod crash;
 mod damage;
 mod direct;
+mod full;
 mod host;
 mod peer;
 mod routes;

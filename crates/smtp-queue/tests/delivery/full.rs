@@ -1,0 +1,38 @@
+//! A queue that can't write.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::host::Host;
+use crate::peer::Peer;
+
+/// A process that died now would send again what it has sent: so that is little.
+#[tokio::test]
+async fn while_outcomes_can_not_be_recorded_nothing_more_is_sent_and_then_nothing_twice() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.max_concurrent = 2;
+    let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON recipient BEGIN SELECT RAISE(ABORT, 'full'); END";
+    connection.execute_batch(full).unwrap();
+    for number in 0..20 {
+        host.add(Some("alice@example.org"), &[&format!("{number}@example.net")]);
+    }
+    let running = host.run();
+    let mut sent = vec![peer.next().await.to, peer.next().await.to];
+    // Two tries to record it are over, with a second between them.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(peer.received_already().is_none(), "more was sent than was under way");
+    assert_eq!(host.queue.summary().unwrap().messages, 20);
+    connection.execute_batch("DROP TRIGGER full").unwrap();
+    while sent.len() < 20 {
+        sent.push(peer.next().await.to);
+    }
+    host.wait_until_empty().await;
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+    sent.sort();
+    sent.dedup();
+    assert_eq!(sent.len(), 20, "nothing twice");
+}
