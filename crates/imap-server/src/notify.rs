@@ -234,16 +234,14 @@ impl Notify {
         Ok(without)
     }
 
-    /// Those that the client may not even see any more, of these that it knew. Blocks.
+    /// Those that are there and that the client could not see when the directory was read, of these that it knew. One that it may see again by now
+    /// is told of when the directory is read again. Blocks.
     fn hidden<'a>(&self, known: impl Iterator<Item = &'a MailboxName>) -> BTreeSet<MailboxName> {
-        let is_hidden = |name: &&MailboxName| {
-            let place = self.access.find(name).ok();
-            place.is_some_and(|it| {
-                !it.rights().contains(Rights::LOOKUP) && it.account().open(it.name()).is_ok()
-            })
+        let is_there = |name: &&MailboxName| {
+            self.access.find(name).is_ok_and(|place| place.account().open(place.name()).is_ok())
         };
-        let unseen = known.filter(|name| !self.directory.shared.contains_key(*name));
-        unseen.filter(|name| self.events(name).is_any_of_mailboxes()).filter(is_hidden).cloned().collect()
+        let unseen = known.filter(|name| !self.directory.has(name));
+        unseen.filter(|name| self.events(name).is_any_of_mailboxes()).filter(is_there).cloned().collect()
     }
 
     /// The figures of a mailbox; `None` where there are none to tell.
