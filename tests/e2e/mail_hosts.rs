@@ -1,7 +1,6 @@
 //! Real mail hosts found by MX, each at a loopback address of its own: Debian's Postfix and Exim, and another Mailstead.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -25,11 +24,7 @@ const MAX_SIZE: u32 = 300_000;
 /// It takes mail for some of postfix.test, and sends its reports to `reports`.
 fn postfix(port: u16, reports: u16, certificates: &Path) -> Result<Postfix> {
     Postfix::start_at((POSTFIX, port).into(), |folder| {
-        std::fs::create_dir(folder.join("mail"))?;
-        chown(folder.join("mail"), Some(NOBODY), Some(NOBODY))?;
-        for name in ["cert.pem", "key.pem"] {
-            std::fs::copy(certificates.join(name), folder.join("etc").join(name))?;
-        }
+        Postfix::furnish(folder, certificates)?;
         let shown = folder.display();
         Ok(format!(
             "myhostname = mx.postfix.test\nvirtual_mailbox_domains = postfix.test\nvirtual_mailbox_base = {shown}/mail\n\

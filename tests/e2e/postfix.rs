@@ -1,6 +1,5 @@
 //! Debian's Postfix as the smarthost, and as the mail host of a domain.
 
-use std::os::unix::fs::chown;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,11 +11,7 @@ use crate::relay::{bounce, is_empty, submit, wait};
 /// One that takes mail for eve@elsewhere.test, and for nobody else there, over TLS.
 fn smarthost(port: u16, certificates: &Path) -> Result<Postfix> {
     Postfix::start(port, |folder| {
-        std::fs::create_dir(folder.join("mail"))?;
-        chown(folder.join("mail"), Some(NOBODY), Some(NOBODY))?;
-        for name in ["cert.pem", "key.pem"] {
-            std::fs::copy(certificates.join(name), folder.join("etc").join(name))?;
-        }
+        Postfix::furnish(folder, certificates)?;
         let shown = folder.display();
         Ok(format!(
             "myhostname = smarthost.test\nvirtual_mailbox_domains = elsewhere.test\nvirtual_mailbox_base = {shown}/mail\n\

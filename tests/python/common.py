@@ -79,6 +79,17 @@ def deliver(name, octets):
     session.quit()
 
 
+def wait_until(what, is_so, seen, deadline=None):
+    """What it is once it is so; `seen` is asked what there is instead."""
+    deadline = deadline or time.monotonic() + SECONDS
+    while True:
+        found = is_so()
+        if found:
+            return found
+        assert time.monotonic() < deadline, (what, seen())
+        time.sleep(0.05)
+
+
 def ok(answer):
     """The data of an answer that must be OK."""
     assert answer[0] == "OK", answer

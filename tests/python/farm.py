@@ -177,16 +177,11 @@ def send(*recipients):
 
 
 sent = {name: send("x@%s.test" % name) for name in FARM}
-wait_until = time.monotonic() + 3 * SECONDS
+deadline = time.monotonic() + 3 * SECONDS
 
 
 def until(what, is_so):
-    while True:
-        found = is_so()
-        if found:
-            return found
-        assert time.monotonic() < wait_until, (what, mailstead("queue", "list", "--json"))
-        time.sleep(0.05)
+    return wait_until(what, is_so, lambda: mailstead("queue", "list", "--json"), deadline)
 
 
 # What can be delivered is, once; twice only where nobody can know: RFC 1047.

@@ -24,13 +24,7 @@ def queued():
 
 
 def until(what, is_so):
-    deadline = time.monotonic() + SECONDS
-    while True:
-        found = is_so()
-        if found:
-            return found
-        assert time.monotonic() < deadline, (what, reports, queued())
-        time.sleep(0.05)
+    return wait_until(what, is_so, lambda: (reports, queued()))
 
 
 def send(subject, to, body="text", options=(), wishes=()):

@@ -18,13 +18,7 @@ def known():
 
 
 def until(what, is_so):
-    deadline = time.monotonic() + SECONDS
-    while True:
-        found = is_so()
-        if found:
-            return found
-        assert time.monotonic() < deadline, (what, known(), mailstead("trace", GONE).stdout)
-        time.sleep(0.05)
+    return wait_until(what, is_so, lambda: (known(), mailstead("trace", GONE).stdout))
 
 
 def send(subject, sender=NEWS):

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::{Client, Process};
+use crate::{Client, NOBODY, Process};
 
 const POSTFIX: &str = "/usr/sbin/postfix";
 
@@ -43,6 +43,19 @@ pub struct Postfix {
 }
 
 impl Postfix {
+    /// What it needs in its folder for mail of its own, which NOBODY has, and for TLS.
+    ///
+    /// # Errors
+    /// If a file can't be made.
+    pub fn furnish(folder: &Path, certificates: &Path) -> Result<()> {
+        std::fs::create_dir(folder.join("mail"))?;
+        chown(folder.join("mail"), Some(NOBODY), Some(NOBODY))?;
+        for name in ["cert.pem", "key.pem"] {
+            std::fs::copy(certificates.join(name), folder.join("etc").join(name))?;
+        }
+        Ok(())
+    }
+
     /// Starts it on a loopback port, with what `settings` writes into the folder that it is given and returns for main.cf.
     ///
     /// # Errors
