@@ -219,7 +219,11 @@ impl Database {
         options.write(true).create(true).truncate(false).mode(0o600);
         let turn = Arc::new(options.open(&turn).map_err(QueueError::io("making", &turn))?);
         if renewal::looks_sound(path) {
-            match Self::open_what_is_there(path, &turn) {
+            // Nothing is put in its place meanwhile: what is open and where it lies belong together.
+            turn.lock_shared().map_err(QueueError::io("locking", path))?;
+            let opened = Self::open_what_is_there(path, &turn);
+            turn.unlock().map_err(QueueError::io("unlocking", path))?;
+            match opened {
                 Err(error) if error.is_loss() => {}
                 opened => return opened,
             }
@@ -231,6 +235,8 @@ impl Database {
     fn open_what_is_there(path: &Path, turn: &Arc<File>) -> Result<Self, QueueError> {
         let failed = |source| QueueError::Database { path: path.to_owned(), source };
         let mut connection = Connection::open(path).map_err(failed)?;
+        // All that delivery asks is prepared once.
+        connection.set_prepared_statement_cache_capacity(64);
         prepare(&connection).map_err(failed)?;
         let found = create(&mut connection).map_err(failed)?;
         if found > FORMAT {
@@ -424,7 +430,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             address.to_string(),
             first_attempt.as_millisecond(),
             parameters.and_then(|it| it.notify).map(|notify| notify.to_string()),
-            // Never longer than it came, so that it can be read again.
+            // Never longer than a parameter may be, so that it can be read again.
             parameters.and_then(|it| it.original.as_ref()).map(OriginalRecipient::in_utf8),
             handling.turn().get(),
             sender,

@@ -59,9 +59,9 @@ impl Database {
         Self::open_what_is_there(path, turn)
     }
 
-    /// True if what is open is what others will find.
+    /// True if what is open is what others will find, and no new one lies there whose maker came to no end.
     pub(super) fn is_in_place(&self) -> bool {
-        Place::of(&self.path) == self.place
+        Place::of(&self.path) == self.place && !finished(&self.path).exists()
     }
 
     /// Sees to it that it is.
