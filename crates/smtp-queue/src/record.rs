@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_directory::{Forward, Through};
 use mail_types::Address;
-use smtp_proto::{Notify, RcptParameters, Return};
+use smtp_proto::{Body, Notify, RcptParameters, Return};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
@@ -28,6 +29,9 @@ const EXPIRED: Status = Status::new(5, 4, 7);
 /// The same of what is tried further. RFC 2852 §4.1.3.
 const LATE: Status = Status::new(4, 4, 7);
 
+/// The longest wait until it is seen whether the queue can be written to again: nothing else is sent meanwhile.
+const MAX_STANDSTILL: Duration = Duration::from_secs(10);
+
 /// What comes of an attempt.
 #[derive(Debug, Default)]
 struct Offspring {
@@ -38,6 +42,19 @@ struct Offspring {
     superseded: Option<QueueId>,
     /// The report of them that waits for others.
     waiting: Option<Gathered>,
+}
+
+/// Why an outcome is not recorded.
+struct Unwritten {
+    error: QueueError,
+    /// The queue can't be written to: no other outcome can be recorded either.
+    is_of_all: bool,
+}
+
+impl From<QueueError> for Unwritten {
+    fn from(error: QueueError) -> Self {
+        Self { is_of_all: error.is_full(), error }
+    }
 }
 
 /// An attempt of which the outcome can't be recorded, until it is dropped: meanwhile nothing else is tried.
@@ -65,20 +82,30 @@ impl Deliverer {
         let mut trouble = TROUBLE;
         let mut unrecorded = None;
         let is_there = loop {
-            match self.record(&attempt).await {
+            let Unwritten { error, is_of_all } = match self.record(&attempt).await {
                 Ok(is_there) => break is_there,
-                Err(error) => error!(id = %attempt.message.id, %error, "a delivery can't be recorded"),
+                Err(unwritten) => unwritten,
+            };
+            error!(id = %attempt.message.id, %error, "a delivery can't be recorded");
+            if !is_of_all && self.is_gone(&attempt.message.id).await {
+                break false;
             }
-            unrecorded.get_or_insert_with(|| Unrecorded::new(&self));
+            unrecorded = is_of_all.then(|| unrecorded.unwrap_or_else(|| Unrecorded::new(&self)));
             tokio::time::sleep(trouble).await;
-            trouble = trouble.saturating_mul(2).min(MAX_TROUBLE);
+            trouble = trouble.saturating_mul(2).min(if is_of_all { MAX_STANDSTILL } else { MAX_TROUBLE });
         };
         drop(unrecorded);
         Arc::into_inner(attempt).filter(|_| is_there).map(Attempt::recorded)
     }
 
+    /// True if somebody has removed the message.
+    async fn is_gone(&self, id: &QueueId) -> bool {
+        let (queue, id) = (Arc::clone(&self.queue), id.clone());
+        matches!(spawn_blocking(move || queue.show(&id)).await, Ok(Ok(None)))
+    }
+
     /// False if the message is gone.
-    async fn record(self: &Arc<Self>, attempt: &Arc<Attempt>) -> Result<bool, QueueError> {
+    async fn record(self: &Arc<Self>, attempt: &Arc<Attempt>) -> Result<bool, Unwritten> {
         let now = Timestamp::now();
         let (mut progress, mut news) = (Vec::new(), Vec::new());
         for (position, outcome) in &attempt.outcomes {
@@ -97,7 +124,8 @@ impl Deliverer {
         step::reached(Step::OffspringMade);
         let id = attempt.message.id.clone();
         let attempted = Arc::new(Attempted { id, progress, offspring: messages, warned, superseded });
-        match self.queue.record(&attempted).await? {
+        let recorded = self.queue.record(&attempted).await;
+        match recorded.map_err(|error| Unwritten { error, is_of_all: true })? {
             recorded @ (Recorded::Kept | Recorded::Finished { .. }) => {
                 if let Some(gathering) = gathering.filter(|_| has_failed) {
                     gathering.end(&attempt.message.id, waiting, now);
@@ -381,9 +409,10 @@ impl Deliverer {
     ) -> Result<NewMessage, QueueError> {
         let message = &attempt.message;
         let mut writer = self.queue.add()?;
-        // RFC 3461 §6.2: of what has not failed only the header comes back; RFC 8689 §5: nor of what was to stay secret.
+        // RFC 3461 §6.2: of what has not failed only the header comes back; RFC 8689 §5: nor of what was to stay secret; RFC 3030 §3: nor of what not
+        // every host takes that the report goes to.
         let has_failed = recipients.iter().any(|it| it.action == Action::Failed);
-        let may_be_whole = has_failed && !message.handling.require_tls;
+        let may_be_whole = has_failed && !message.handling.require_tls && message.body != Body::Binary;
         let ret = if may_be_whole { message.ret } else { Some(Return::Headers) };
         let returned = attempt.file.as_ref().and_then(|file| Returned::read(file, ret).ok());
         let report = Report {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use mail_directory::Directory;
 use rusqlite::Connection;
 
-use crate::host::Host;
+use crate::host::{Host, address};
 use crate::peer::Peer;
 
 /// A process that died now would send again what it has sent: so that is little.
@@ -35,4 +36,26 @@ async fn while_outcomes_can_not_be_recorded_nothing_more_is_sent_and_then_nothin
     sent.sort();
     sent.dedup();
     assert_eq!(sent.len(), 20, "nothing twice");
+}
+
+/// Nothing can be recorded any more of a message that the operator has removed, however long one waits.
+#[tokio::test]
+async fn who_removes_a_message_that_can_not_be_recorded_lets_all_others_go_on() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let directory = Directory::open(&host.config.directory_file()).unwrap();
+    let targets = [address("alice@example.org"), address("bob@example.net")];
+    directory.add_alias(&"both@example.org".parse().unwrap(), &targets).unwrap();
+    let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON recipient WHEN old.address = 'both@example.org'
+                BEGIN SELECT RAISE(ABORT, 'full'); END";
+    connection.execute_batch(full).unwrap();
+    let id = host.add_large("alice@example.org", "both@example.org");
+    let running = host.run();
+    // It is tried, and to record that fails.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    host.queue.remove(Some(&id)).unwrap();
+    host.add(Some("alice@example.org"), &["dave@example.net"]);
+    assert_eq!(peer.next().await.to, ["dave@example.net"]);
+    running.stop().await;
 }
