@@ -154,6 +154,13 @@ impl OriginalRecipient {
         Self { kind: kind.to_owned(), address }
     }
 
+    /// That of an address that the sender knows, where no parameter of his names it; `None` if it would be longer than a parameter may be.
+    /// RFC 3461 §4.2.
+    #[must_use]
+    pub fn standing_for(address: &Address) -> Option<Self> {
+        Some(Self::of(address)).filter(|it| is_short(&it.to_string()) && is_short(&it.in_utf8()))
+    }
+
     /// As a server gets it that takes UTF-8 in commands (`utf-8-addr-unitext`); all others get what [`Self`] shows. RFC 6533 §3.
     #[must_use]
     pub fn in_utf8(&self) -> String {
@@ -179,6 +186,11 @@ impl OriginalRecipient {
     }
 }
 
+/// RFC 3461 §4.2
+const fn is_short(original: &str) -> bool {
+    "ORCPT=".len() + original.len() <= MAX_ORCPT
+}
+
 impl FromStr for OriginalRecipient {
     type Err = ParseError;
 
@@ -186,7 +198,7 @@ impl FromStr for OriginalRecipient {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let (kind, address) = text.split_once(';').ok_or(ParseError::Arguments)?;
         let is_atom = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c);
-        if kind.is_empty() || !kind.bytes().all(is_atom) || "ORCPT=".len() + text.len() > MAX_ORCPT {
+        if kind.is_empty() || !kind.bytes().all(is_atom) || !is_short(text) {
             return Err(ParseError::Arguments);
         }
         let is_utf8 = kind.eq_ignore_ascii_case(UTF8);
@@ -341,6 +353,13 @@ mod tests {
         let original = "rfc822;Bob+2Btag@Example.org".parse::<OriginalRecipient>().unwrap();
         assert_eq!((original.kind.as_str(), original.address.as_str()), ("rfc822", "Bob+tag@Example.org"));
         assert_eq!(original.to_string(), "rfc822;Bob+2Btag@Example.org");
+        for plusses in 1..=248 {
+            let name = "+".repeat(plusses);
+            let address: Address = format!("{name}@x.org").parse().unwrap();
+            let made = OriginalRecipient::standing_for(&address);
+            assert_eq!(made.is_some(), plusses * 3 + "ORCPT=rfc822;@x.org".len() <= MAX_ORCPT, "{plusses}");
+            made.into_iter().for_each(|made| assert_eq!(made.to_string().parse(), Ok(made)));
+        }
         let long = format!("rfc822;{}", "x".repeat(MAX_ORCPT));
         for wrong in [
             "",

@@ -387,7 +387,7 @@ impl Attempt {
     /// What goes with a recipient to where it leads: RFC 3461 §5.2.7. The sender knows only whom it has named.
     fn forwarded(&self, position: usize) -> RcptParameters {
         let Some(recipient) = self.message.recipients.get(position) else { return RcptParameters::default() };
-        let original = || Some(OriginalRecipient::of(&recipient.address));
+        let original = || OriginalRecipient::standing_for(&recipient.address);
         let RcptParameters { notify, original: named } = recipient.parameters.clone();
         RcptParameters { notify, original: named.or_else(original) }
     }

@@ -132,7 +132,7 @@ impl Transaction {
             forward.targets.retain(|target| !known(target));
         }
         if parameters.original.is_none() {
-            parameters.original = Some(OriginalRecipient::of(named));
+            parameters.original = OriginalRecipient::standing_for(named);
         }
         let is_there = || self.forwards.iter().any(|it| it.forward.via == forward.via);
         let is_superfluous = forward.targets.is_empty() || (is_list && is_there());
@@ -222,7 +222,7 @@ impl Transaction {
     /// Adds an address elsewhere. One to which an alias leads keeps the name by which the sender knows it: RFC 3461 §5.2.7.
     fn add_remote(&mut self, address: Address, named: &Address, mut parameters: RcptParameters) {
         if address != *named && parameters.original.is_none() {
-            parameters.original = Some(OriginalRecipient::of(named));
+            parameters.original = OriginalRecipient::standing_for(named);
         }
         if let Some(known) = self.take_forwarded(&address) {
             parameters.notify = Notify::both(known.notify, parameters.notify);

@@ -227,7 +227,8 @@ impl Transaction {
             (Awaited::Body, 2 | 4 | 5) if self.lmtp => self.settle_next(reply),
             (Awaited::Body, 2 | 4 | 5) => {
                 self.settle_accepted(reply);
-                self.complete = true;
+                // RFC 3030 §2: what comes behind a chunk that was refused is a reset.
+                self.complete = reply.class() == 2 || !self.chunking;
             }
             // Whatever it means, the message is not delivered and the dialogue is out of step.
             (Awaited::Data | Awaited::Body, _) => self.abandon(Diagnosis::said(&self.host, reply)),
@@ -247,8 +248,8 @@ impl Transaction {
                     self.accepted.push(place);
                 }
             }
-            // RFC 5321 §4.5.3.1.10: too many recipients, in the words of old servers.
-            (_, 552) => {
+            // RFC 5321 §4.5.3.1.10: too many recipients, in the words of old servers, unless it says what else is too much (RFC 1870 §6.4).
+            (_, 552) if reply.status().is_none_or(|status| (status.subject, status.detail) == (5, 3)) => {
                 let diagnosis = Diagnosis::said(&self.host, reply);
                 let status = diagnosis.status.with_class(4);
                 self.settle(place, Outcome::Deferred(Diagnosis { status, ..diagnosis }));

@@ -24,7 +24,8 @@ async fn a_message_is_signed_once_and_only_when_a_host_is_about_to_take_it() {
         [script(&transaction), vec![chunk, format!("> {end}")]].concat()
     };
     let greeting = script(&["> 220 mx", "< EHLO us.example.org", "> 250-mx", "> 250 CHUNKING"]);
-    let server = Server::start(None, vec![[greeting, one("450 later"), one("250 ok")].concat()]).await;
+    let reset = script(&["< RSET", "> 250 ok"]);
+    let server = Server::start(None, vec![[greeting, one("450 later"), reset, one("250 ok")].concat()]).await;
     let relay = relay(smarthost(server.port, RelayTls::None));
     assert!(send_message(&relay, &message, &["b@x.org"]).await.concat().starts_with("~ 4.0.0"));
     let signed = message.size();

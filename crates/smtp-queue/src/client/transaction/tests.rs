@@ -27,6 +27,16 @@ fn plain() -> Extensions {
 
 /// Plays a whole transaction and returns what was sent, a body as `[form]`, and the outcomes: `+`, `~` and `-` with the text.
 fn play(outgoing: &Outgoing, extensions: &Extensions, replies: &[&str]) -> (String, Vec<String>) {
+    let (transaction, sent) = played(outgoing, extensions, replies);
+    let outcomes = transaction.finish().into_iter().map(|outcome| match outcome {
+        Outcome::Delivered(diagnosis, _) => format!("+ {}", diagnosis.text),
+        Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
+        Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
+    });
+    (sent, outcomes.collect())
+}
+
+fn played(outgoing: &Outgoing, extensions: &Extensions, replies: &[&str]) -> (Transaction, String) {
     let mut transaction = Transaction::new("mx", outgoing, extensions, true, false);
     let (mut sent, mut replies) = (String::new(), replies.iter());
     loop {
@@ -40,12 +50,7 @@ fn play(outgoing: &Outgoing, extensions: &Extensions, replies: &[&str]) -> (Stri
         }
     }
     assert_eq!(replies.next(), None, "a reply was not awaited");
-    let outcomes = transaction.finish().into_iter().map(|outcome| match outcome {
-        Outcome::Delivered(diagnosis, _) => format!("+ {}", diagnosis.text),
-        Outcome::Deferred(diagnosis) => format!("~ {} {}", diagnosis.status, diagnosis.text),
-        Outcome::Failed(diagnosis) => format!("- {} {}", diagnosis.status, diagnosis.text),
-    });
-    (sent, outcomes.collect())
+    (transaction, sent)
 }
 
 #[test]
@@ -70,6 +75,17 @@ fn each_recipient_has_its_own_outcome() {
     assert_eq!(piped.1, expected);
     let plain = play(&outgoing, &plain(), &[&replies[..], &["354 go", "250 done"]].concat());
     assert_eq!(plain.1, expected);
+}
+
+/// RFC 3030 §2: then comes a reset, since the server may wait for more of it.
+#[test]
+fn a_transaction_is_open_behind_a_chunk_that_was_refused() {
+    let is_open = |extensions: &Extensions, replies: &[&str]| {
+        played(&outgoing(&["a@x.org"]), extensions, replies).0.is_open()
+    };
+    assert!(is_open(&all(), &["250 ok", "250 ok", "554 5.6.0 not this"]));
+    assert!(!is_open(&all(), &["250 ok", "250 ok", "250 done"]));
+    assert!(!is_open(&plain(), &["250 ok", "250 ok", "354 go", "554 5.6.0 not this"]));
 }
 
 /// RFC 2033 §4.2
