@@ -248,8 +248,9 @@ impl Transaction {
                     self.accepted.push(place);
                 }
             }
-            // RFC 5321 §4.5.3.1.10: too many recipients, in the words of old servers, unless it says what else is too much (RFC 1870 §6.4).
-            (_, 552) if reply.status().is_none_or(|status| (status.subject, status.detail) == (5, 3)) => {
+            // RFC 5321 §4.5.3.1.10: too many recipients, in the words of old servers. Whatever status says something else: a mailbox that is full may
+            // have room again, and Postfix waits for that too.
+            (_, 552) => {
                 let diagnosis = Diagnosis::said(&self.host, reply);
                 let status = diagnosis.status.with_class(4);
                 self.settle(place, Outcome::Deferred(Diagnosis { status, ..diagnosis }));
