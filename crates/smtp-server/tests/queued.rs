@@ -75,19 +75,25 @@ fn replies(address: SocketAddr, input: &str) -> Vec<String> {
 const LOGIN: &str = "EHLO x\r\nAUTH PLAIN AGJvYkBleGFtcGxlLm9yZwBzZWNyZXQ=\r\n";
 
 /// RFC 2852 §4, §4.1.3: the time begins with MAIL, and what came too slowly is not delivered any more, here or elsewhere.
-#[test]
-fn a_message_whose_time_is_over_at_its_end_is_refused() {
-    let server = server();
+/// A session that has said its login and these commands, the last of them DATA, and has heard their replies.
+fn up_to_data(server: &Server, commands: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.submission).unwrap();
-    let mail =
-        "MAIL FROM:<bob@example.org> BY=1;R\r\nRCPT TO:<bob@example.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n";
-    stream.write_all(format!("{LOGIN}{mail}").as_bytes()).unwrap();
+    stream.write_all(format!("{LOGIN}{commands}").as_bytes()).unwrap();
     let mut said = Vec::new();
     while !String::from_utf8_lossy(&said).contains("\r\n354 ") {
         let mut octet = [0];
         stream.read_exact(&mut octet).unwrap();
         said.extend(octet);
     }
+    stream
+}
+
+#[test]
+fn a_message_whose_time_is_over_at_its_end_is_refused() {
+    let server = server();
+    let mail =
+        "MAIL FROM:<bob@example.org> BY=1;R\r\nRCPT TO:<bob@example.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n";
+    let mut stream = up_to_data(&server, mail);
     std::thread::sleep(Duration::from_secs(1));
     stream.write_all(b".\r\nQUIT\r\n").unwrap();
     let mut output = String::new();
@@ -413,19 +419,7 @@ fn a_bounce_to_an_address_of_one_recipient_is_counted_for_it() {
 fn what_is_held_back_is_counted_one_message_after_the_other() {
     let server = server_with(|config| config.smtp.max_held_back.messages = Some(1));
     let mail = "MAIL FROM:<bob@example.org> HOLDFOR=3600\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n";
-    let begun: Vec<TcpStream> = (0..8)
-        .map(|_| {
-            let mut stream = TcpStream::connect(server.submission).unwrap();
-            stream.write_all(format!("{LOGIN}{mail}").as_bytes()).unwrap();
-            let mut said = Vec::new();
-            while !String::from_utf8_lossy(&said).contains("\r\n354 ") {
-                let mut octet = [0];
-                stream.read_exact(&mut octet).unwrap();
-                said.extend(octet);
-            }
-            stream
-        })
-        .collect();
+    let begun: Vec<TcpStream> = (0..8).map(|_| up_to_data(&server, mail)).collect();
     let together = Barrier::new(begun.len());
     let end = |mut stream: TcpStream| {
         let mut said = String::new();

@@ -2,13 +2,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::smtp::{GREETING, envelope};
+use super::smtp::{GREETING, envelope, is_last};
 
 /// What every session of a crowd sends.
 #[derive(Debug)]
@@ -110,10 +110,7 @@ impl Session {
         loop {
             self.line.clear();
             self.stream.read_until(b'\n', &mut self.line).await?;
-            if !self.line.starts_with(code.as_bytes()) {
-                bail!("{code} was expected, and there came {}", String::from_utf8_lossy(&self.line));
-            }
-            if self.line.get(3) != Some(&b'-') {
+            if is_last(&self.line, code)? {
                 return Ok(());
             }
         }

@@ -73,15 +73,20 @@ impl Smtp {
     fn reply(&mut self, code: &str) -> Result<()> {
         loop {
             let line = self.stream.line()?;
-            if !line.starts_with(code.as_bytes()) {
-                bail!("{code} was expected, and there came {}", String::from_utf8_lossy(line));
-            }
             self.offers_login |= line.get(4..9) == Some(b"AUTH ");
-            if line.get(3) != Some(&b'-') {
+            if is_last(line, code)? {
                 return Ok(());
             }
         }
     }
+}
+
+/// True for the last line of a reply, which must have this code.
+pub(super) fn is_last(line: &[u8], code: &str) -> Result<bool> {
+    if !line.starts_with(code.as_bytes()) {
+        bail!("{code} was expected, and there came {}", String::from_utf8_lossy(line));
+    }
+    Ok(line.get(3) != Some(&b'-'))
 }
 
 /// The commands before a message, pipelined as real servers do.
