@@ -1,7 +1,7 @@
 //! What the operator of a sender sees, and does by hand.
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Client, Installation, free_port};
+use e2e::{Client, Installation, Mail, free_port};
 use testkit::TestDns;
 
 use crate::relay::wait;
@@ -65,6 +65,42 @@ fn what_a_sender_holds_back_is_found_kept_and_cancelled_by_the_operator() -> Res
     wait(|| {
         let listed = run(&["queue", "list", "--state", "deferred"])?;
         ensure!(listed.contains("bob@elsewhere.test"), "{listed}");
+        Ok(())
+    })
+}
+
+/// None of them holds what mail can't do without.
+#[test]
+fn databases_that_are_damaged_are_set_aside_and_named_and_mail_goes_on() -> Result<()> {
+    let more = "[smtp.greylist]\nenabled = true\n[reports]\naddresses = [\"alice@relay.test\"]\n";
+    let installation = Installation::new("relay.test", &["alice"], more)?;
+    let names = ["suppression.sqlite", "greylist.sqlite", "places.sqlite", "reports.sqlite"];
+    let paths = names.map(|name| installation.data().join(name));
+    let queue = installation.data().join("queue/queue.sqlite");
+    std::fs::create_dir_all(queue.parent().context("a folder")?)?;
+    for path in paths.iter().chain([&queue]) {
+        std::fs::write(path, "this is no database, whoever put it here")?;
+    }
+    let _servers = installation.serve()?;
+    installation
+        .site()
+        .deliver("alice", &Mail::new("stranger@elsewhere.test", "alice@relay.test", "x", "x"))?;
+    let alice = installation.site().person("alice");
+    let script = format!(
+        "import smtplib, ssl\ns = smtplib.SMTP('localhost', {})\ns.starttls(context=ssl.create_default_context(cafile='{}'))\n\
+         s.login('{sender}', '{}')\nassert s.sendmail('{sender}', ['bob@elsewhere.test'], 'Subject: x\\r\\n\\r\\nx\\r\\n') == {{}}\n",
+        installation.site().port("submission"),
+        installation.site().ca_file.display(),
+        alice.password,
+        sender = alice.address,
+    );
+    Client::new("python3").args(["-c", &script]).run()?;
+    wait(|| {
+        let status = installation.mailstead(&["status"]).run()?.output;
+        let is_named = |path: &std::path::PathBuf| status.contains(&format!("{}.damaged", path.display()));
+        ensure!(paths.iter().all(is_named) && status.contains("damaged queue.sqlite"), "{status}");
+        let queued = installation.mailstead(&["queue", "list"]).run()?.output;
+        ensure!(queued.contains("bob@elsewhere.test"), "{queued}");
         Ok(())
     })
 }

@@ -2,13 +2,13 @@
 
 mod observed;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Row, Transaction, TransactionBehavior, params};
 use serde::Serialize;
+use whole_file::Expendable;
 
 use crate::ReportError;
 use crate::received::{Content, Received};
@@ -59,8 +59,7 @@ const SCHEMA: &str = "
 /// The table of reports that came.
 #[derive(Debug)]
 pub struct Reports {
-    connection: Mutex<Connection>,
-    path: PathBuf,
+    database: Expendable<Connection, rusqlite::Error>,
 }
 
 /// Which reports are shown. What is `None` says nothing.
@@ -133,33 +132,25 @@ pub struct ComplaintLine {
 }
 
 impl Reports {
-    /// Opens the database, and makes it where there is none. All calls block.
+    /// Opens the database, and makes it where there is none; one that is damaged is set aside. All calls block.
     ///
     /// # Errors
     /// [`ReportError::Database`].
     pub fn open(path: &Path) -> Result<Self, ReportError> {
-        let opened = || {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.execute_batch(SCHEMA)?;
-            connection.execute_batch(observed::SCHEMA)?;
-            Ok(connection)
-        };
-        let failed = |source| ReportError::Database { path: path.to_owned(), source };
-        Ok(Self { connection: Mutex::new(opened().map_err(failed)?), path: path.to_owned() })
+        let database = Expendable::open(path, connect, is_damage);
+        let database = database.map_err(|source| ReportError::Database { path: path.to_owned(), source })?;
+        Ok(Self { database })
     }
 
     /// Adds a report; false if it is there already.
     pub(crate) fn add(&self, received: &Received) -> Result<bool, ReportError> {
         let now = Timestamp::now().as_second();
-        let mut connection = self.lock();
-        let added =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-                let is_new = insert(&transaction, received, now)?;
-                prune(&transaction, kind(&received.content), now)?;
-                transaction.commit().map(|()| is_new)
-            });
-        added.map_err(|source| self.failed(source))
+        self.with(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let is_new = insert(&transaction, received, now)?;
+            prune(&transaction, kind(&received.content), now)?;
+            transaction.commit().map(|()| is_new)
+        })
     }
 
     /// What is reported of mail in the name of our domains, the most messages first.
@@ -233,7 +224,7 @@ impl Reports {
         select: &str,
         group: &str,
         choice: &Choice,
-        line: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        line: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, ReportError> {
         let query = format!(
             "{select} WHERE received >= ?1 AND received < ?2 AND (?3 IS NULL OR domain = ?3) {group} LIMIT ?4"
@@ -241,27 +232,32 @@ impl Reports {
         let since = choice.since.map_or(i64::MIN, Timestamp::as_second);
         let until = choice.until.map_or(i64::MAX, Timestamp::as_second);
         let limit = i64::try_from(choice.limit).unwrap_or(i64::MAX);
-        let connection = self.lock();
-        let lines = connection.prepare(&query).and_then(|mut statement| {
-            statement.query_map(params![since, until, choice.domain, limit], line)?.collect()
-        });
-        lines.map_err(|source| self.failed(source))
+        self.with(|connection| {
+            let mut statement = connection.prepare(&query)?;
+            statement.query_map(params![since, until, choice.domain, limit], &line)?.collect()
+        })
     }
 
     pub(crate) fn with<T>(
         &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+        work: impl Fn(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ReportError> {
-        work(&mut self.lock()).map_err(|source| self.failed(source))
+        self.database
+            .with(work)
+            .map_err(|source| ReportError::Database { path: self.database.path().to_owned(), source })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch(SCHEMA)?;
+    connection.execute_batch(observed::SCHEMA)?;
+    Ok(connection)
+}
 
-    fn failed(&self, source: rusqlite::Error) -> ReportError {
-        ReportError::Database { path: self.path.clone(), source }
-    }
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 /// The table of its lines.

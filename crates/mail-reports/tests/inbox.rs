@@ -141,3 +141,16 @@ fn only_proven_complaints_are_obeyed_and_none_is_lost() {
     }
     assert!(heard.try_recv().is_err(), "of none it hears a third time, and of what is not proven never");
 }
+
+#[test]
+fn a_database_that_is_damaged_is_set_aside_and_what_comes_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("reports.sqlite"), "this is no database").unwrap();
+    let inbox = Inbox::open(&path.join("inbox"), &path.join("reports.sqlite"), None).unwrap();
+    let reports = Reports::open(&path.join("reports.sqlite")).unwrap();
+    fs::write(path.join("one"), dmarc("1", 7)).unwrap();
+    inbox.keep(&path.join("one"), "m1", None).unwrap().read_soon();
+    wait_for(&reports, 7);
+    assert!(path.join("reports.sqlite.damaged").exists());
+}

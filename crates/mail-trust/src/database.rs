@@ -1,13 +1,13 @@
 //! The database of what other domains want: all its SQL is here.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use whole_file::Expendable;
 
 use crate::TrustError;
 use crate::reports::{DayReport, Session};
@@ -58,38 +58,21 @@ pub(crate) struct Kept {
 /// An open database. All calls block.
 #[derive(Debug)]
 pub(crate) struct Database {
-    connection: Mutex<Connection>,
-    path: PathBuf,
+    database: Expendable<Connection, rusqlite::Error>,
 }
 
 impl Database {
-    /// Opens or makes it. One that is no database, or none of ours, is put aside, since nothing in it can't be learnt anew.
+    /// Opens or makes it. One that is damaged is set aside, since nothing in it can't be learnt anew.
     pub(crate) fn open(path: &Path) -> Result<Self, TrustError> {
-        let connection = match connect(path) {
-            Err(error) if is_damaged(&error) => {
-                let aside = path.with_extension("sqlite.damaged");
-                tracing::error!(path = %path.display(), %error, "the database of policies is damaged, and put aside");
-                std::fs::rename(path, &aside).map_err(TrustError::io("renaming", path))?;
-                for suffix in ["-wal", "-shm"] {
-                    // There need not be any.
-                    let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
-                }
-                connect(path)
-            }
-            connection => connection,
-        };
-        let connection =
-            connection.map_err(|source| TrustError::Database { path: path.to_owned(), source })?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+        let database = Expendable::open(path, connect, is_damaged);
+        let database = database.map_err(|source| TrustError::Database { path: path.to_owned(), source })?;
+        Ok(Self { database })
     }
 
     /// The policy of a domain that has not expired.
     pub(crate) fn policy(&self, domain: &str, now: Timestamp) -> Result<Option<Kept>, TrustError> {
         let sql = "SELECT id, text, fetched, expires, used FROM policy WHERE domain = ?1 AND expires > ?2";
-        self.connection()
-            .query_row(sql, params![domain, now.as_second()], kept)
-            .optional()
-            .map_err(self.failed())
+        self.on(|connection| connection.query_row(sql, params![domain, now.as_second()], kept).optional())
     }
 
     /// Keeps a domain's policy in place of the one before.
@@ -102,13 +85,13 @@ impl Database {
                 LIMIT max(0, (SELECT count(*) FROM policy) - ?1))";
             connection.execute(sql, [MAX_POLICIES])
         };
-        keep(&self.connection()).map(drop).map_err(self.failed())
+        self.on(|connection| keep(connection).map(drop))
     }
 
     /// Notes that a policy is of use.
     pub(crate) fn used(&self, domain: &str, now: Timestamp) -> Result<(), TrustError> {
         let sql = "UPDATE policy SET used = ?2 WHERE domain = ?1";
-        self.connection().execute(sql, params![domain, now.as_second()]).map(drop).map_err(self.failed())
+        self.on(|connection| connection.execute(sql, params![domain, now.as_second()]).map(drop))
     }
 
     /// Domains whose policies were fetched before that moment and used after the other one, at most `limit`; those that have expired are
@@ -131,7 +114,7 @@ impl Database {
                 })?;
             domains.collect::<rusqlite::Result<_>>()
         };
-        find(&self.connection()).map_err(self.failed())
+        self.on(|connection| find(connection))
     }
 
     /// Adds up results. Those beyond what is kept are left out.
@@ -143,7 +126,7 @@ impl Database {
             }
             transaction.commit()
         };
-        count(&mut self.connection()).map_err(self.failed())
+        self.on(count)
     }
 
     /// What was seen on days before `today`, by domain, the oldest first, at most `limit` of them.
@@ -160,22 +143,19 @@ impl Database {
                 .map(|(day, domain)| report(connection, &day, domain))
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
-        find(&self.connection()).map_err(self.failed())
+        self.on(|connection| find(connection))
     }
 
     /// Removes the results of a domain and day.
     pub(crate) fn forget(&self, domain: &str, day: Date) -> Result<(), TrustError> {
         let sql = "DELETE FROM result WHERE day = ?1 AND domain = ?2";
-        self.connection().execute(sql, params![day.to_string(), domain]).map(drop).map_err(self.failed())
+        self.on(|connection| connection.execute(sql, params![day.to_string(), domain]).map(drop))
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failed(&self) -> impl Fn(rusqlite::Error) -> TrustError {
-        let path = self.path.clone();
-        move |source| TrustError::Database { path: path.clone(), source }
+    fn on<T>(&self, work: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T, TrustError> {
+        self.database
+            .with(work)
+            .map_err(|source| TrustError::Database { path: self.database.path().to_owned(), source })
     }
 }
 

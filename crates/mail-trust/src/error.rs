@@ -1,5 +1,4 @@
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mail_dns::DnsError;
 
@@ -23,23 +22,7 @@ pub enum TrustError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
-    /// A file.
-    #[error("{context} {path}: {source}")]
-    Io {
-        /// What was tried.
-        context: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
     /// A thread.
     #[error("the work ended unexpectedly: {0}")]
     Work(String),
-}
-
-impl TrustError {
-    pub(crate) fn io(context: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { context, path: path.to_owned(), source }
-    }
 }

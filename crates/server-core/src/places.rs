@@ -163,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_damaged_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("places.sqlite");
+        std::fs::write(&file, "this is no database").unwrap();
+        let database = Database::open(&file, 0).unwrap();
+        database.note("192.0.2.0/24", "bob@example.org", 100).unwrap();
+        assert!(database.knows("192.0.2.0/24", "bob", 100).unwrap());
+        assert_eq!(whole_file::set_aside_in(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_place_is_noted_once_a_day_and_takes_bounded_memory() {
         let mut noted = Noted::default();
         let home = place("192.0.2.7".parse().unwrap());

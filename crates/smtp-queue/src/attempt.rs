@@ -27,7 +27,7 @@ use crate::routes::Destination;
 use crate::schedule::Schedule;
 use crate::tls_reports::TlsReports;
 use crate::{
-    Diagnosis, Handling, Queue, QueueError, QueuedMessage, QueuedRecipient, RecipientState, Status,
+    Diagnosis, Handling, Queue, QueueError, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Status,
     Suppression,
 };
 
@@ -138,12 +138,14 @@ impl Deliverer {
     pub(crate) fn begin(&self, piece: Piece) -> Begun {
         let message = match self.queue.show(&piece.id) {
             Err(error) if error.is_damage() => {
-                error!(id = %piece.id, %error, "a queued message is damaged: it is set aside");
-                self.damaged.note(&piece.id, error.to_string(), Instant::now());
+                self.leave_damaged(&piece.id, error.to_string());
                 return Ok(None);
             }
             found => found?,
         };
+        if message.is_none() && self.queue.lacks_row(&piece.id)? {
+            self.leave_damaged(&piece.id, "it has recipients only".to_owned());
+        }
         let Some(message) = message.filter(|message| !message.held) else { return Ok(None) };
         let mut attempt = Attempt {
             file: None,
@@ -172,6 +174,12 @@ impl Deliverer {
             }
         }
         Ok(Some(attempt))
+    }
+
+    /// Names a message that makes no sense, and leaves it alone.
+    pub(crate) fn leave_damaged(&self, id: &QueueId, why: String) {
+        error!(%id, why, "a queued message is damaged: it is left alone");
+        self.damaged.note(id, why, Instant::now());
     }
 
     async fn prepared(self: Arc<Self>, mut attempt: Attempt) -> Result<Attempt, JoinError> {

@@ -32,8 +32,13 @@ impl Damaged {
     pub(crate) fn notices(&self) -> Vec<(String, String)> {
         let known = self.known();
         let named = known.iter().take(MAX_NAMED).map(|(id, (why, _))| {
+            // Nobody can type a name that can't be read.
+            let removal = match id.0.contains(char::REPLACEMENT_CHARACTER) {
+                true => String::new(),
+                false => format!(", or `mailstead queue remove {id}`"),
+            };
             let text = format!(
-                "message {id} is damaged and not tried: {why}; mend its row in queue.sqlite, or `mailstead queue remove {id}`"
+                "message {id} is damaged and not tried: {why}; mend its row in queue.sqlite{removal}"
             );
             (format!("damaged {id}"), text)
         });

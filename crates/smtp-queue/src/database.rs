@@ -5,8 +5,10 @@
 
 mod due;
 mod group;
+mod holders;
 mod notices;
 mod operator;
+mod raw;
 mod renewal;
 mod row;
 mod salvage;
@@ -15,13 +17,13 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi, params,
 };
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
@@ -30,8 +32,10 @@ use crate::step::Step;
 use crate::{QueueError, step};
 
 pub(crate) use group::{Change, Writer};
+use holders::Holders;
 pub use notices::Notice;
 pub(crate) use operator::Selection;
+pub(crate) use raw::RawText;
 use renewal::Place;
 use row::{body_code, state_code};
 
@@ -126,6 +130,9 @@ const INDEX: &str = "
 ";
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long those are waited for who have the database open that was taken away, and how often they are looked for.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A message about to get its row.
 #[derive(Debug)]
@@ -182,14 +189,14 @@ pub(crate) enum Recorded {
 
 #[derive(Debug)]
 pub(crate) struct Database {
+    /// Left before the rest is closed.
+    _holders: Holders,
     connection: Connection,
     path: PathBuf,
     /// Locked by who writes: SQLite's own way to wait for another process is to look again after a sleep.
     turn: Arc<File>,
     /// What was opened.
     place: Place,
-    /// Its name of its own.
-    id: String,
 }
 
 /// A process's turn to write, until it is dropped.
@@ -212,24 +219,25 @@ impl Drop for Turn {
 }
 
 impl Database {
-    /// Opens or makes it. One that is damaged is set aside, and made anew of what can be read of it.
+    /// Opens or makes it. One that is damaged is set aside, and made anew of what can be read of it. Where somebody took it away from those who have it
+    /// open, they are waited for.
     pub(crate) fn open(path: &Path) -> Result<Self, QueueError> {
         let turn = path.with_extension("turn");
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o600);
         let turn = Arc::new(options.open(&turn).map_err(QueueError::io("making", &turn))?);
-        if renewal::looks_sound(path) {
-            // Nothing is put in its place meanwhile: what is open and where it lies belong together.
-            turn.lock_shared().map_err(QueueError::io("locking", path))?;
-            let opened = Self::open_what_is_there(path, &turn);
-            turn.unlock().map_err(QueueError::io("unlocking", path))?;
-            match opened {
-                Err(error) if error.is_loss() => {}
-                opened => return opened,
+        let began = Instant::now();
+        loop {
+            let held = Turn::take(&turn, path)?;
+            if !Holders::of(path)?.miss(&Place::of(path))? {
+                return Self::open_in_turn(path, &turn, &held);
             }
+            drop(held);
+            if began.elapsed() > PATIENCE {
+                return Err(QueueError::TakenAway { path: path.to_owned() });
+            }
+            std::thread::sleep(LOOK);
         }
-        let held = Turn::take(&turn, path)?;
-        Self::open_in_turn(path, &turn, &held)
     }
 
     fn open_what_is_there(path: &Path, turn: &Arc<File>) -> Result<Self, QueueError> {
@@ -237,15 +245,14 @@ impl Database {
         let mut connection = Connection::open(path).map_err(failed)?;
         // All that delivery asks is prepared once.
         connection.set_prepared_statement_cache_capacity(64);
-        prepare(&connection).map_err(failed)?;
-        let found = create(&mut connection).map_err(failed)?;
+        let found = furnish(&mut connection).map_err(|error| failed(judged(&connection, error)))?;
         if found > FORMAT {
             return Err(QueueError::NewerFormat { path: path.to_owned(), found });
         }
-        index(&connection).map_err(failed)?;
-        let id = own_id(&connection).map_err(failed)?;
         let place = Place::of(path);
-        Ok(Self { connection, path: path.to_owned(), turn: Arc::clone(turn), place, id })
+        let holders = Holders::of(path)?.join(&place)?;
+        let (path, turn) = (path.to_owned(), Arc::clone(turn));
+        Ok(Self { _holders: holders, connection, path, turn, place })
     }
 
     /// Reads. Where it is damaged, or was taken away, what could be saved is read.
@@ -253,16 +260,24 @@ impl Database {
         &mut self,
         mut work: impl FnMut(&Self) -> Result<T, QueueError>,
     ) -> Result<T, QueueError> {
-        self.refresh()?;
-        match work(self) {
-            Err(error) if error.is_loss() => {
-                let turn = Turn::take(&self.turn, &self.path)?;
-                self.renew(Some(&error), &turn)?;
-                drop(turn);
-                work(self)
-            }
+        match self.read_once(&mut work) {
+            Err(error) if error.is_loss() => work(self),
             result => result,
         }
+    }
+
+    /// The same for work that can't be done again: where it is damaged this fails, and what could be saved is there for the next.
+    pub(crate) fn read_once<T>(
+        &mut self,
+        work: impl FnOnce(&Self) -> Result<T, QueueError>,
+    ) -> Result<T, QueueError> {
+        self.refresh()?;
+        let result = work(self);
+        if let Some(error) = result.as_ref().err().filter(|error| error.is_loss()) {
+            let turn = Turn::take(&self.turn, &self.path)?;
+            self.renew(Some(error), &turn)?;
+        }
+        result
     }
 
     /// Runs `work` in one durable transaction, when the processes that came before have done theirs. Where the database is damaged, or was taken
@@ -301,7 +316,7 @@ impl Database {
     }
 
     fn failed(&self, source: rusqlite::Error) -> QueueError {
-        QueueError::Database { path: self.path.clone(), source }
+        QueueError::Database { path: self.path.clone(), source: judged(&self.connection, source) }
     }
 
     pub(crate) fn contains(&self, id: &QueueId) -> Result<bool, QueueError> {
@@ -325,10 +340,51 @@ impl Database {
 
 /// True if an error lies in the file as a whole: what it holds is lost.
 pub(crate) fn is_loss(error: &rusqlite::Error) -> bool {
-    let rusqlite::Error::SqliteFailure(failure, text) = error else { return false };
-    matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
-        || text.as_deref().is_some_and(|it| it.starts_with("no such ") || it.contains("has no column"))
+    error.sqlite_error().is_some_and(|failure| {
+        matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            || failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ
+    })
+}
+
+/// An error, as one of a damaged file where that lacks a table or a column, which SQLite takes for a mistake of whoever asks.
+fn judged(connection: &Connection, error: rusqlite::Error) -> rusqlite::Error {
+    let (rusqlite::Error::SqliteFailure(failure, _) | rusqlite::Error::SqlInputError { error: failure, .. }) =
+        &error
+    else {
+        return error;
+    };
+    if failure.extended_code == ffi::SQLITE_ERROR && lacks_columns(connection) {
+        let text = Some(error.to_string());
+        return rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), text);
+    }
+    error
+}
+
+/// True unless it has all that a new one has.
+fn lacks_columns(connection: &Connection) -> bool {
+    let columns = |connection: &Connection| -> rusqlite::Result<Vec<(String, String)>> {
+        connection
+            .prepare("SELECT it.name, field.name FROM sqlite_schema AS it, pragma_table_info(it.name) AS field WHERE it.type = 'table'")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
+    };
+    let of_new = || {
+        let mut new = Connection::open_in_memory()?;
+        create(&mut new)?;
+        columns(&new)
+    };
+    let (Ok(known), Ok(needed)) = (columns(connection), of_new()) else { return true };
+    needed.iter().any(|column| !known.contains(column))
+}
+
+/// Makes it what this program works with, unless it is newer. Returns its format.
+fn furnish(connection: &mut Connection) -> rusqlite::Result<i64> {
+    prepare(connection)?;
+    let found = create(connection)?;
+    if found <= FORMAT {
+        index(connection)?;
+    }
+    Ok(found)
 }
 
 /// Durable at each commit: WAL with synchronous=FULL syncs the log before COMMIT returns.
@@ -374,10 +430,10 @@ fn index(connection: &Connection) -> rusqlite::Result<()> {
 /// The database's name of its own; empty if somebody has removed it.
 fn own_id(connection: &Connection) -> rusqlite::Result<String> {
     let own = "SELECT coalesce((SELECT id FROM lineage WHERE is_own), '')";
-    connection.query_row(own, [], |row| row.get(0))
+    connection.query_row(own, [], |row| Ok(raw::lossy(row, 0)?.into_owned()))
 }
 
-/// Notes a database that this one takes the place of.
+/// Notes the name of a database that this one takes the place of, or what was in its place.
 fn note_ancestor(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
     let insert = "INSERT OR IGNORE INTO lineage (id, is_own) VALUES (?1, 0)";
     transaction.prepare_cached(insert)?.execute([id]).map(drop)
@@ -459,4 +515,18 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
             step.warned,
         ])
         .map(|_| ())
+}
+
+#[cfg(test)]
+impl Database {
+    /// Overwrites the root of the index of what is due, in one that nobody has open.
+    pub(crate) fn damage_index(path: &Path) {
+        use std::os::unix::fs::FileExt as _;
+        let connection = Connection::open(path).unwrap();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'recipient_due_in_turn'";
+        let root: u64 = connection.query_row(root, [], |row| row.get(0)).unwrap();
+        drop(connection);
+        let file = File::options().write(true).open(path).unwrap();
+        file.write_all_at(&[0x5a; 4096], (root - 1) * 4096).unwrap();
+    }
 }

@@ -28,6 +28,14 @@ pub enum QueueError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// Somebody took the database away from processes that have it open. They put back what they know of it; nobody else can.
+    #[error(
+        "somebody removed or replaced {path}, its -wal or -shm, and those who have it open have not put it back yet: see their log, or stop them"
+    )]
+    TakenAway {
+        /// The database.
+        path: PathBuf,
+    },
     /// The database was written by a newer Mailstead.
     #[error("the queue {path} has format {found}, newer than this program knows: run the newer version")]
     NewerFormat {
@@ -63,9 +71,11 @@ impl QueueError {
                 matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             }
             Self::Database { source, .. } => source.sqlite_error_code() == Some(ErrorCode::DiskFull),
-            Self::NewerFormat { .. } | Self::NoRecipients | Self::Damaged { .. } | Self::NoSuchMessage(_) => {
-                false
-            }
+            Self::TakenAway { .. }
+            | Self::NewerFormat { .. }
+            | Self::NoRecipients
+            | Self::Damaged { .. }
+            | Self::NoSuchMessage(_) => false,
         }
     }
 

@@ -51,6 +51,7 @@ mod step;
 mod suppression;
 mod tls_reports;
 mod wakeup;
+mod watch;
 mod writer;
 
 pub use arrival::{Arrival, Receipt};

@@ -59,10 +59,15 @@ pub(crate) fn moment(now: Timestamp) -> String {
     now.to_zoned(TimeZone::UTC).strftime(MOMENT).to_string()
 }
 
+/// Where the text of this moment is.
+pub(crate) fn text(folder: &Path, moment: &str) -> PathBuf {
+    folder.join(format!("damage-{moment}.txt"))
+}
+
 impl Mishap<'_> {
-    /// Writes the text, durably, in place of one of the same moment. Tells where.
+    /// Writes the text, durably. Tells where.
     pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf, QueueError> {
-        let path = folder.join(format!("damage-{}.txt", self.moment));
+        let path = text(folder, self.moment);
         let mut text = format!("{}\n", self.summary());
         text.push_str(
             "\nAs long as this text is here `mailstead status` tells of it, and no file in messages/ is removed that was there before. Remove it, and \

@@ -113,7 +113,8 @@ pub(crate) struct Picker<'a> {
     before: Seen,
     seen: Seen,
     may_go_again: bool,
-    places: HashMap<Key, usize>,
+    /// Where each piece is among those picked, and whether it was picked when all was gone through once more.
+    places: HashMap<Key, (usize, bool)>,
     pub(crate) picked: Vec<Piece>,
     /// There is more that was not looked at, and may be at once.
     pub(crate) is_cut: bool,
@@ -225,9 +226,13 @@ impl<'a> Picker<'a> {
             return;
         }
         let key = (QueueId(due.message.to_owned()), destination);
-        if let Some(known) = self.places.get(&key).and_then(|place| self.picked.get_mut(*place)) {
-            // What was seen from one end is met again from the other.
-            known.recipients += usize::from(known.is_passing == due.is_newest);
+        let is_again = self.turn.is_again();
+        if let Some((place, was_again)) = self.places.get(&key)
+            && let Some(known) = self.picked.get_mut(*place)
+        {
+            // What was seen from one end is met again from the other, and what was left when all is gone through once more.
+            let is_new = known.is_passing == due.is_newest && (*was_again || !is_again);
+            known.recipients += usize::from(is_new);
             return;
         }
         if self.busy.contains(&key) {
@@ -264,7 +269,7 @@ impl<'a> Picker<'a> {
         let is_full = *count == self.most_of_one;
         self.turn.picked(&key.1, due, is_full);
         let (id, destination) = key.clone();
-        self.places.insert(key, self.picked.len());
+        self.places.insert(key, (self.picked.len(), self.turn.is_again()));
         self.picked.push(Piece {
             id,
             destination,

@@ -2,7 +2,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Cursor};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,9 +10,12 @@ use mail_types::Usage;
 use tokio::task::spawn_blocking;
 
 use crate::change::{self, Meant};
-use crate::database::{Attempted, Change, Database, NewMessage, Notice, Recorded, Selection, Writer};
+use crate::database::{
+    Attempted, Change, Database, NewMessage, Notice, RawText, Recorded, Selection, Writer,
+};
 use crate::pick::{Due, Further};
 use crate::step::Step;
+use crate::watch::Watch;
 use crate::writer::NewFile;
 use crate::{
     Content, Envelope, QueueError, QueueId, QueueWriter, QueuedMessage, Status, Summary, mishap, step,
@@ -21,9 +24,11 @@ use crate::{
 /// An open queue. All calls block. Any number of processes may have it open.
 ///
 /// In its folder lie `queue.sqlite`, which holds small messages too; the files of the others in `messages/`; `wakeup`, an empty file that is
-/// touched to tell the deliverer of a change; and `queue.turn`, locked by who writes.
+/// touched to tell the deliverer of a change; `queue.turn`, locked by who writes; and `queue.open`, locked by all who have it open.
 #[derive(Debug)]
 pub struct Queue {
+    /// Ended before the rest is closed.
+    _watch: Watch,
     folder: PathBuf,
     messages: PathBuf,
     /// Open for its fsync.
@@ -43,7 +48,9 @@ impl Queue {
         let messages = folder.join("messages");
         make_folder(&messages)?;
         let (wakeup, database) = (folder.join("wakeup"), folder.join("queue.sqlite"));
+        let writer = Arc::new(Writer::new(Database::open(&database)?));
         let queue = Self {
+            _watch: Watch::begin(&writer)?,
             messages_handle: File::open(&messages).map_err(QueueError::io("opening", &messages))?,
             wakeup: private_file()
                 .write(true)
@@ -51,7 +58,7 @@ impl Queue {
                 .truncate(false)
                 .open(&wakeup)
                 .map_err(QueueError::io("making", &wakeup))?,
-            writer: Arc::new(Writer::new(Database::open(&database)?)),
+            writer,
             reader: Mutex::new(Database::open(&database)?),
             folder: folder.to_owned(),
             messages,
@@ -228,7 +235,7 @@ impl Queue {
         &self,
         change: impl Fn(&mut Database, &Selection) -> Result<usize, QueueError>,
     ) -> Result<usize, QueueError> {
-        let (mut meant, mut after) = (0, String::new());
+        let (mut meant, mut after) = (0, RawText::default());
         while let Some(some) = self.read(|database| database.some_behind(&after))? {
             meant += change(&mut self.writer.alone(), &some)?;
             self.wake();
@@ -275,21 +282,23 @@ impl Queue {
         }
     }
 
-    /// See [`Database::due`].
+    /// True if all that is left of a message is who was to get it.
+    pub(crate) fn lacks_row(&self, id: &QueueId) -> Result<bool, QueueError> {
+        self.read(|database| database.lacks_row(id))
+    }
+
+    /// See [`Database::due`]. Where that finds the database damaged it fails, since what was offered must not be offered again: the next look, which
+    /// comes at once, finds all.
     pub(crate) fn due(
         &self,
         now: Timestamp,
         mut offer: impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> Result<Option<Timestamp>, QueueError> {
-        let mut is_again = false;
-        self.read(|database| {
-            if std::mem::replace(&mut is_again, true) {
-                // What was offered is not offered again: the next look has the rest.
-                self.wake();
-                return Ok(None);
-            }
-            database.due(now, &mut offer)
-        })
+        let found = self.reader().read_once(|database| database.due(now, &mut offer));
+        if found.as_ref().is_err_and(QueueError::is_loss) {
+            self.wake();
+        }
+        found
     }
 
     /// Records an attempt and queues what came of it; [`Self::wake`] has that tried. A message that is done is gone.
@@ -375,7 +384,11 @@ impl Queue {
     }
 
     fn read<T>(&self, work: impl FnMut(&Database) -> Result<T, QueueError>) -> Result<T, QueueError> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).read(work)
+        self.reader().read(work)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Database> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -494,6 +507,21 @@ mod tests {
         });
         assert_eq!((queue.sweep(Duration::ZERO).unwrap(), queue.notices().unwrap()), (1, Vec::new()));
         assert!(foreign.exists());
+    }
+
+    /// A look that finds damage has not seen what is behind that.
+    #[test]
+    fn a_look_that_finds_the_database_damaged_fails_and_the_next_one_finds_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let add = |queue: &Arc<Queue>| queue.add().unwrap().commit(&envelope()).unwrap().0;
+        let queue = Queue::open(folder.path()).unwrap();
+        let ids = [add(&queue), add(&queue)];
+        drop(queue);
+        Database::damage_index(&folder.path().join("queue.sqlite"));
+        let queue = Queue::open(folder.path()).unwrap();
+        let failed = queue.due(Timestamp::MAX, |_| Further::Next);
+        assert!(failed.is_err_and(|error| error.is_loss()));
+        assert_eq!(due(&queue, Timestamp::MAX), ids);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::reputation::Reputation;
 use crate::schedule::Schedule;
 use crate::tls_reports::TlsReports;
 use crate::wakeup::Wakeup;
-use crate::{Queue, QueueError, Suppression, figures};
+use crate::{Queue, QueueError, QueueId, Suppression, figures};
 
 /// How old a file without a row must be to be swept; longer than any message takes to arrive.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -192,12 +192,13 @@ impl Deliverer {
         let mut picker = prospect.picker(&self.relay.routes, here);
         let now = Timestamp::now();
         let damaged = self.damaged.ids(Instant::now());
-        let next = self.queue.due(now, |due| {
-            if due.is_some_and(|due| damaged.contains(due.message)) {
+        let next = self.queue.due(now, |due| match due {
+            Some(due) if damaged.contains(due.message) => Further::Next,
+            Some(due) if due.message.contains(char::REPLACEMENT_CHARACTER) => {
+                self.leave_damaged(&QueueId(due.message.to_owned()), "its name can't be read".to_owned());
                 Further::Next
-            } else {
-                picker.offer(due, now)
             }
+            due => picker.offer(due, now),
         })?;
         let found = prospect.found(picker, now, next);
         let read = found.pieces.iter().filter(|piece| prospect.room.take(&piece.destination));

@@ -251,6 +251,145 @@ fn of_an_emptied_database_all_that_its_log_has_goes_on() {
     assert!(ground.told().contains("it was cut off"), "{}", ground.told());
 }
 
+/// The file is gone, and what has not come into it yet is left.
+#[test]
+fn the_log_of_a_database_that_is_gone_is_read_and_set_aside() {
+    let mut ground = Ground::new(0);
+    let running = ground.open();
+    ground.ids.extend((0..11).map(|number| add(&running, number)));
+    let crashed = tempfile::tempdir().unwrap();
+    let log = crashed.path().join("queue.sqlite-wal");
+    fs::copy(ground.beside("-wal"), &log).unwrap();
+    fs::rename(ground.folder.path().join("messages"), crashed.path().join("messages")).unwrap();
+    let octets = fs::read(&log).unwrap();
+    let ground = Ground { folder: crashed, ids: ground.ids };
+    let queue = ground.open();
+    assert_eq!(ground.queued(&queue).len(), 11);
+    assert!(ground.told().contains("somebody removed it"), "{}", ground.told());
+    let aside = ground.set_aside();
+    assert_eq!(fs::read(format!("{}-wal", aside[0].display())).unwrap(), octets);
+}
+
+#[test]
+fn a_database_that_lacks_a_table_or_a_column_is_made_anew_of_the_rest() {
+    let ways = [
+        ("DROP TABLE message", 3),
+        ("DROP TABLE recipient", 0),
+        ("DROP TABLE content", 3),
+        ("DROP TABLE notice", 21),
+        ("ALTER TABLE message DROP COLUMN ret", 21),
+        ("ALTER TABLE recipient DROP COLUMN warned", 21),
+    ];
+    for (sql, queued) in ways {
+        for is_open in [true, false] {
+            let mut ground = Ground::new(21);
+            let before = is_open.then(|| ground.open());
+            let connection = rusqlite::Connection::open(ground.database()).unwrap();
+            connection.execute_batch(&format!("PRAGMA foreign_keys = 0; {sql}")).unwrap();
+            drop(connection);
+            let queue = before.unwrap_or_else(|| ground.open());
+            ground.nothing_vanished(&queue);
+            // What isn't asked for at that is found out by who adds.
+            let number = ground.ids.len();
+            ground.ids.push(add(&queue, number));
+            let notices = queue.notices().unwrap();
+            assert!(notices.iter().any(|it| it.subject == "damaged queue.sqlite"), "{sql}: {notices:?}");
+            assert_eq!(ground.queued(&queue).len(), queued + 1, "{sql}: {}", ground.told());
+        }
+    }
+}
+
+#[test]
+fn of_a_message_to_thousands_those_before_and_behind_the_damage_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = Queue::open(folder.path()).unwrap();
+    let recipients: Vec<Address> =
+        (0..3000).map(|number| format!("bob{number}@example.net").parse().unwrap()).collect();
+    let envelope = Envelope {
+        sender: None,
+        origin: String::new(),
+        recipients,
+        smtputf8: false,
+        body: Body::SevenBit,
+        requests: Requests::default(),
+        handling: Handling::default(),
+    };
+    let mut writer = queue.add().unwrap();
+    writer.write_all(&text(1)).unwrap();
+    let id = writer.commit(&envelope).unwrap();
+    drop(queue);
+    let path = folder.path().join("queue.sqlite");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .execute_batch("DROP INDEX recipient_due_in_turn; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    drop(connection);
+    let octets = fs::read(&path).unwrap();
+    let place = octets.windows(19).position(|it| it == b"bob1500@example.net").unwrap();
+    let page = u64::try_from(place).unwrap() / PAGE;
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[0x5a; 4096], page * PAGE).unwrap();
+    let queue = Queue::open(folder.path()).unwrap();
+    let kept = queue.show(&id).unwrap().unwrap().recipients;
+    assert!((2800..3000).contains(&kept.len()), "{}", kept.len());
+    assert!(kept[0].address.to_string() == "bob0@example.net");
+    assert!(kept[kept.len() - 1].address.to_string() == "bob2999@example.net");
+    let told = queue.notices().unwrap();
+    assert!(told[0].text.contains("(1 of them may lack recipients)"), "{told:?}");
+}
+
+/// Where the process that is to add a message works.
+const FOLDER: &str = "MAILSTEAD_TEST_FOLDER";
+
+#[test]
+#[ignore = "the process that another test starts"]
+fn a_fresh_process_adds_one() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let queue = Queue::open(Path::new(&folder)).unwrap();
+    let id = add(&queue, 71);
+    std::io::stdout().write_all(format!("\nadded {id}\n").as_bytes()).unwrap();
+}
+
+/// Who comes anew must not go by what is left: those know more that have it open.
+#[test]
+fn what_a_fresh_process_queues_and_what_those_know_who_had_it_open_is_kept_together() {
+    let ways: [fn(&Ground); 5] = [
+        |ground| fs::remove_file(ground.beside("-shm")).unwrap(),
+        |ground| fs::remove_file(ground.beside("-wal")).unwrap(),
+        |ground| fs::remove_file(ground.database()).unwrap(),
+        |ground| {
+            let copy = ground.folder.path().join("copy");
+            fs::copy(ground.database(), &copy).unwrap();
+            fs::rename(copy, ground.database()).unwrap();
+        },
+        |ground| {
+            for suffix in ["", "-wal", "-shm"] {
+                fs::remove_file(ground.beside(suffix)).unwrap();
+            }
+        },
+    ];
+    for (way, damage) in ways.into_iter().enumerate() {
+        let mut ground = Ground::new(20);
+        let (one, other) = (ground.open(), ground.open());
+        ground.ids.extend((20..31).map(|number| add(&one, number)));
+        let gone = ground.ids.remove(1);
+        one.remove(Some(&gone)).unwrap();
+        damage(&ground);
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--quiet", "--ignored", "--nocapture", "--exact", "a_fresh_process_adds_one"])
+            .env(FOLDER, ground.folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let added = said.lines().find_map(|line| line.strip_prefix("added "));
+        ground.ids.push(QueueId(added.unwrap_or_else(|| panic!("way {way}: {said}")).to_owned()));
+        for queue in [one, other, ground.open()] {
+            assert_eq!(ground.queued(&queue), ground.ids.iter().cloned().collect(), "way {way}");
+        }
+        assert!(ground.told().contains("0 are lost"), "{}", ground.told());
+    }
+}
+
 /// Of two that have it open, each finds out for itself.
 #[test]
 fn who_has_it_open_loses_nothing_when_files_are_removed_or_replaced_under_it() {

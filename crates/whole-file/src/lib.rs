@@ -1,9 +1,14 @@
-//! Small files, such as keys and configs, that are there as a whole or not at all, whatever ends the process or the machine.
+//! Small files, such as keys and configs, that are there as a whole or not at all, whatever ends the process or the machine; and databases that
+//! are made anew where they are damaged.
+
+mod expendable;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+
+pub use expendable::{Expendable, set_aside_in};
 
 /// Makes a file with this content and these permissions (`0o600`, whatever the umask), in place of one that may be there, and has the disk
 /// keep it; its name only if the caller sees to that. Blocks.

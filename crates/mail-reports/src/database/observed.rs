@@ -123,23 +123,23 @@ fn write(reports: &Reports, seen: &Receiver<Seen>) {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let Err(error) = reports.count(counts) {
+        if let Err(error) = reports.count(&counts) {
             error!(%error, "messages are not counted for their domains' reports");
         }
     }
 }
 
 impl Reports {
-    fn count(&self, counts: HashMap<Seen, u32>) -> Result<(), ReportError> {
+    fn count(&self, counts: &HashMap<Seen, u32>) -> Result<(), ReportError> {
         self.with(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let kept: i64 = transaction.query_row("SELECT count(*) FROM observed", [], |row| row.get(0))?;
             let mut room = MAX_ALL.saturating_sub(kept);
             for (seen, count) in counts {
-                let is_known = is_known(&transaction, &seen)?;
-                if is_known || (room > 0 && lines(&transaction, &seen)? < MAX_LINES) {
+                let is_known = is_known(&transaction, seen)?;
+                if is_known || (room > 0 && lines(&transaction, seen)? < MAX_LINES) {
                     room -= i64::from(!is_known);
-                    add(&transaction, &seen, count)?;
+                    add(&transaction, seen, *count)?;
                 }
             }
             transaction.commit()

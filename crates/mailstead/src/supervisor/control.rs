@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use mail_config::Config;
 use mail_metrics::{Metric, Sample};
 use serde::{Deserialize, Serialize};
@@ -160,7 +161,15 @@ fn notices(config: &Path) -> anyhow::Result<Vec<NoticeReport>> {
     let config = become_operator(config)?;
     let notices = Queue::open(&config.queue_dir())?.notices()?.into_iter();
     let shown = |Notice { subject, text, since }| NoticeReport { subject, text, since: since.to_string() };
-    Ok(notices.map(shown).collect())
+    let aside = whole_file::set_aside_in(&config.data_dir)?.into_iter().map(|(path, since)| NoticeReport {
+        subject: "damaged database".to_owned(),
+        text: format!(
+            "{} was damaged, and another one made in its place; remove it when you need it no more",
+            path.display()
+        ),
+        since: Timestamp::try_from(since).unwrap_or_default().to_string(),
+    });
+    Ok(notices.map(shown).chain(aside).collect())
 }
 
 fn ask(path: &Path) -> io::Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, params};
+use rusqlite::{Connection, Error, ErrorCode, params};
+use whole_file::Expendable;
 
 /// The servers of a machine share it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,50 +22,60 @@ const SCHEMA: &str = "
 
 /// All SQL about places. All calls block.
 #[derive(Debug)]
-pub(super) struct Database {
-    connection: Mutex<Connection>,
-}
+pub(super) struct Database(Expendable<Connection, Error>);
 
 impl Database {
     /// Opens it, and forgets what is older than `oldest`.
     pub(super) fn open(path: &Path, oldest: i64) -> Result<Self, Error> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.execute_batch(SCHEMA)?;
-        connection.execute("DELETE FROM place WHERE last < ?1", [oldest])?;
-        Ok(Self { connection: Mutex::new(connection) })
-    }
-
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        let database = Expendable::open(path, connect, is_damage)?;
+        database.with(|connection| connection.execute("DELETE FROM place WHERE last < ?1", [oldest]))?;
+        Ok(Self(database))
     }
 
     pub(super) fn note(&self, network: &str, account: &str, now: i64) -> Result<(), Error> {
-        let mut connection = self.connection();
-        let change = connection.transaction()?;
-        change.execute("INSERT OR REPLACE INTO place VALUES (?1, ?2, ?3)", params![network, account, now])?;
-        change.execute(
-            "DELETE FROM place WHERE account = ?1 AND network NOT IN \
-             (SELECT network FROM place WHERE account = ?1 ORDER BY last DESC LIMIT ?2)",
-            params![account, MAX_OF_ACCOUNT],
-        )?;
-        change.commit()
+        self.0.with(|connection| {
+            let change = connection.transaction()?;
+            change.execute(
+                "INSERT OR REPLACE INTO place VALUES (?1, ?2, ?3)",
+                params![network, account, now],
+            )?;
+            change.execute(
+                "DELETE FROM place WHERE account = ?1 AND network NOT IN \
+                 (SELECT network FROM place WHERE account = ?1 ORDER BY last DESC LIMIT ?2)",
+                params![account, MAX_OF_ACCOUNT],
+            )?;
+            change.commit()
+        })
     }
 
     /// True if the account `name`, or one of the local part `name` where it names no domain, has been there since `oldest`.
     pub(super) fn knows(&self, network: &str, name: &str, oldest: i64) -> Result<bool, Error> {
-        let connection = self.connection();
-        let mut query = connection.prepare_cached(
-            "SELECT 1 FROM place WHERE network = ?1 AND last >= ?3 \
-             AND (account = ?2 OR substr(account, 1, length(?2) + 1) = ?2 || '@')",
-        )?;
-        query.exists(params![network, name, oldest])
+        self.0.with(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT 1 FROM place WHERE network = ?1 AND last >= ?3 \
+                 AND (account = ?2 OR substr(account, 1, length(?2) + 1) = ?2 || '@')",
+            )?;
+            query.exists(params![network, name, oldest])
+        })
     }
 
     /// True if anybody has been there since `oldest`.
     pub(super) fn knows_anybody(&self, network: &str, oldest: i64) -> Result<bool, Error> {
-        let connection = self.connection();
-        let mut query = connection.prepare_cached("SELECT 1 FROM place WHERE network = ?1 AND last >= ?2")?;
-        query.exists(params![network, oldest])
+        self.0.with(|connection| {
+            let mut query =
+                connection.prepare_cached("SELECT 1 FROM place WHERE network = ?1 AND last >= ?2")?;
+            query.exists(params![network, oldest])
+        })
     }
+}
+
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }

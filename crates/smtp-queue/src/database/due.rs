@@ -1,9 +1,12 @@
 //! What is to be tried, as the index has it.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::Database;
+use super::raw::{RawText, lossy, lossy_or_null};
 use super::row::{nearest_moment, nearest_priority};
 use crate::pick::{Due, Further, Spot};
 use crate::{Priority, QueueError};
@@ -46,7 +49,7 @@ impl Database {
     }
 
     /// The next priority and origin of what is to be tried at all.
-    fn lane_behind(&self, last: Option<(i64, String)>) -> rusqlite::Result<Option<(i64, String)>> {
+    fn lane_behind(&self, last: Option<(i64, RawText)>) -> rusqlite::Result<Option<(i64, RawText)>> {
         let lane = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let below = last.as_ref().map_or(i64::MAX, |(priority, _)| *priority);
         if let Some((priority, origin)) = last {
@@ -74,11 +77,11 @@ impl Database {
     /// When the next one of this lane will be due, if it was looked through.
     fn read_due_of(
         &self,
-        (number, origin): &(i64, String),
+        (number, origin): &(i64, RawText),
         now: Timestamp,
         offer: &mut impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> rusqlite::Result<Option<Timestamp>> {
-        let priority = nearest_priority(*number);
+        let (priority, name) = (nearest_priority(*number), origin.lossy());
         let mut statement = self.connection.prepare_cached(DUE_FROM)?;
         let (mut from, mut is_seen) = ((i64::MIN, String::new()), false);
         loop {
@@ -88,7 +91,9 @@ impl Database {
                 let since = row.map(|row| nearest_moment(row, 0)).transpose()?;
                 let is_due = since.is_some_and(|since| since <= now);
                 let further = match row.zip(since).filter(|_| is_due) {
-                    Some((row, since)) => offer(Some(&due(row, (priority, origin), (since, false))?)),
+                    Some((row, since)) => {
+                        offer(Some(&Texts::of(row)?.due((priority, &name), (since, false))))
+                    }
                     None if is_seen => offer(None),
                     None => return Ok(since),
                 };
@@ -113,16 +118,16 @@ impl Database {
     /// What is due last of this lane, and then those before it.
     fn read_newest_of(
         &self,
-        (number, origin): (i64, &str),
+        (number, origin): (i64, &RawText),
         now: Timestamp,
         offer: &mut impl FnMut(Option<&Due<'_>>) -> Further,
     ) -> rusqlite::Result<()> {
-        let priority = nearest_priority(number);
+        let (priority, name) = (nearest_priority(number), origin.lossy());
         let mut statement = self.connection.prepare_cached(DUE_LAST)?;
         let mut rows = statement.query(params![number, origin, now.as_millisecond()])?;
         while let Some(row) = rows.next()? {
             let since = nearest_moment(row, 0)?;
-            if offer(Some(&due(row, (priority, origin), (since, true))?)) == Further::Oldest {
+            if offer(Some(&Texts::of(row)?.due((priority, &name), (since, true)))) == Further::Oldest {
                 break;
             }
         }
@@ -130,7 +135,11 @@ impl Database {
     }
 
     /// When the next one of this lane will be due.
-    fn next_of(&self, (number, origin): (i64, &str), now: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
+    fn next_of(
+        &self,
+        (number, origin): (i64, &RawText),
+        now: Timestamp,
+    ) -> rusqlite::Result<Option<Timestamp>> {
         self.connection
             .prepare_cached(
                 "SELECT next_attempt FROM recipient
@@ -146,16 +155,29 @@ fn least_moment(spot: &Spot) -> i64 {
     if *spot == Spot::FIRST { i64::MIN } else { spot.since.as_millisecond() }
 }
 
-/// A row as it is offered.
-fn due<'a>(
-    row: &'a Row<'_>,
-    (priority, origin): (Priority, &'a str),
-    (since, is_newest): (Timestamp, bool),
-) -> rusqlite::Result<Due<'a>> {
-    let text = |column| row.get_ref(column).and_then(|it| Ok(it.as_str()?));
-    let next_hop = row.get_ref(4)?.as_str_or_null()?;
-    let (message, recipient, sender) = (text(1)?, text(2)?, text(3)?);
-    Ok(Due { message, recipient, sender, next_hop, origin, priority, since, is_newest })
+/// What a row says, as far as it can be read: what isn't is found damaged when its message is to be tried.
+struct Texts<'r> {
+    message: Cow<'r, str>,
+    recipient: Cow<'r, str>,
+    sender: Cow<'r, str>,
+    next_hop: Option<Cow<'r, str>>,
+}
+
+impl<'r> Texts<'r> {
+    fn of(row: &'r Row<'_>) -> rusqlite::Result<Self> {
+        let (message, recipient, sender) = (lossy(row, 1)?, lossy(row, 2)?, lossy(row, 3)?);
+        Ok(Self { message, recipient, sender, next_hop: lossy_or_null(row, 4)? })
+    }
+
+    /// As it is offered.
+    fn due<'a>(
+        &'a self,
+        (priority, origin): (Priority, &'a str),
+        (since, is_newest): (Timestamp, bool),
+    ) -> Due<'a> {
+        let Self { message, recipient, sender, next_hop } = self;
+        Due { message, recipient, sender, next_hop: next_hop.as_deref(), origin, priority, since, is_newest }
+    }
 }
 
 #[cfg(test)]

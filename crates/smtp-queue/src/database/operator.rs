@@ -5,6 +5,7 @@ use mail_types::Usage;
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::Database;
+use super::raw::RawText;
 use super::row::{message, moment, recipient, unsigned};
 use crate::change::{Change, Meant};
 use crate::message::{QueueId, QueuedMessage, Summary};
@@ -13,17 +14,18 @@ use crate::{NextHop, QueueError, Status};
 /// Which messages are meant: those of these names, and between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selection {
-    first: String,
-    last: String,
+    first: RawText,
+    last: RawText,
 }
 
 impl Selection {
     pub(crate) fn one(id: &QueueId) -> Self {
-        Self { first: id.0.clone(), last: id.0.clone() }
+        let name = RawText::from(id.0.as_str());
+        Self { first: name.clone(), last: name }
     }
 
     /// After these others may come.
-    pub(crate) fn into_last(self) -> String {
+    pub(crate) fn into_last(self) -> RawText {
         self.last
     }
 }
@@ -57,7 +59,7 @@ impl Database {
 
     /// The same, one by one.
     fn list_readable(&self, after: &str, limit: usize) -> Result<Vec<QueuedMessage>, QueueError> {
-        let (mut messages, mut last) = (Vec::new(), after.to_owned());
+        let (mut messages, mut last) = (Vec::new(), RawText::from(after));
         while messages.len() < limit {
             let next = self
                 .connection
@@ -66,9 +68,13 @@ impl Database {
                 .map_err(|source| self.failed(source))?;
             let Some(id) = next else { break };
             last = id;
-            match self.load(&QueueId(last.clone())) {
+            let Some(id) = last.as_str() else {
+                tracing::warn!(id = %last.lossy(), "a queued message is damaged: its name can't be read");
+                continue;
+            };
+            match self.load(&QueueId(id.to_owned())) {
                 Err(error) if error.is_damage() => {
-                    tracing::warn!(id = last, %error, "a queued message is damaged")
+                    tracing::warn!(id, %error, "a queued message is damaged")
                 }
                 read => messages.extend(read?),
             }
@@ -97,6 +103,16 @@ impl Database {
                 recipients.query_map([&message.id.0], recipient)?.collect::<rusqlite::Result<_>>()?;
         }
         Ok(messages)
+    }
+
+    /// True if recipients name a message that isn't there.
+    pub(crate) fn lacks_row(&self, id: &QueueId) -> Result<bool, QueueError> {
+        self.connection
+            .prepare_cached(
+                "SELECT 1 FROM recipient WHERE message = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)",
+            )
+            .and_then(|mut statement| statement.exists([&id.0]))
+            .map_err(|source| self.failed(source))
     }
 
     pub(crate) fn summary(&self) -> Result<Summary, QueueError> {
@@ -129,9 +145,9 @@ impl Database {
     }
 
     /// The oldest messages after this one, of which there are not too many to be changed together; `None` if there are none.
-    pub(crate) fn some_behind(&self, after: &str) -> Result<Option<Selection>, QueueError> {
+    pub(crate) fn some_behind(&self, after: &RawText) -> Result<Option<Selection>, QueueError> {
         let selection = |row: &Row<'_>| {
-            let (first, last): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
+            let (first, last): (Option<RawText>, Option<RawText>) = (row.get(0)?, row.get(1)?);
             Ok(first.zip(last).map(|(first, last)| Selection { first, last }))
         };
         self.connection
@@ -285,10 +301,19 @@ fn retry_some(transaction: &Transaction<'_>, meant: &Meant, now: Timestamp) -> r
 }
 
 fn remove(transaction: &Transaction<'_>, which: &Selection) -> rusqlite::Result<Vec<(QueueId, bool)>> {
-    transaction
+    let removed = |row: &Row<'_>| Ok((QueueId(row.get::<_, RawText>(0)?.lossy().into_owned()), row.get(1)?));
+    let mut removed: Vec<(QueueId, bool)> = transaction
         .prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2 RETURNING id, content IS NULL")?
-        .query_map([&which.first, &which.last], |row| Ok((QueueId(row.get(0)?), row.get(1)?)))?
-        .collect()
+        .query_map([&which.first, &which.last], removed)?
+        .collect::<rusqlite::Result<_>>()?;
+    // What damage has left of a message: its recipients go with it otherwise.
+    let left = transaction
+        .prepare_cached("DELETE FROM recipient WHERE message BETWEEN ?1 AND ?2")?
+        .execute([&which.first, &which.last])?;
+    if removed.is_empty() && left > 0 {
+        removed.push((QueueId(which.first.lossy().into_owned()), false));
+    }
+    Ok(removed)
 }
 
 fn count(transaction: &Transaction<'_>, which: &Selection) -> rusqlite::Result<usize> {
@@ -309,7 +334,7 @@ mod tests {
         let fill = "WITH RECURSIVE number (it) AS (SELECT 1 UNION ALL SELECT it + 1 FROM number WHERE it < 1234)
              INSERT INTO message (id, size, arrived, smtputf8, eight_bit) SELECT printf('%09d', it), 1, 0, 0, 0 FROM number";
         database.connection.execute_batch(fill).unwrap();
-        let (mut after, mut removed) = (String::new(), Vec::new());
+        let (mut after, mut removed) = (RawText::default(), Vec::new());
         while let Some(some) = database.some_behind(&after).unwrap() {
             removed.push(database.remove(&some).unwrap().len());
             after = some.into_last();

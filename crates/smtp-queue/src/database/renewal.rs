@@ -1,7 +1,7 @@
 //! A database that is damaged, or that somebody took away from those who have it open, is set aside and made anew of all that can be read.
 //!
-//! All is done in a process's turn to write. The new one is written whole beside the old one, and takes its place in one step; who has the old one
-//! open finds out before its next word, and goes on with the new one.
+//! All is done in a process's turn to write, and by one that has had it open as long as there is any (`holders.rs`). The new one is written whole
+//! beside the old one, and takes its place in one step; who has the old one open finds out before its next word, and goes on with the new one.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -24,15 +24,32 @@ const SMALLEST: u64 = 512;
 /// What SQLite has beside a database: its log, and an index to that.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
-/// What lies at a path, and what SQLite has beside it, by device and inode.
+/// In front of the moment in the name of one that was set aside.
+const ASIDE: &str = ".damaged-";
+
+/// By device and number.
+type Inode = (u64, u64);
+
+/// What lies at a path, and what SQLite has beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place([Option<(u64, u64)>; 3]);
+pub(super) struct Place([Option<Inode>; 3]);
 
 impl Place {
     pub(super) fn of(path: &Path) -> Self {
         let inode = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
         let [log, map] = BESIDE.map(|suffix| inode(&beside(path, suffix)));
         Self([inode(path), log, map])
+    }
+
+    /// What is in the database there: all that the file and its log say.
+    fn content(&self) -> String {
+        let [file, log, _] = self.0;
+        format!("{file:?} {log:?}")
+    }
+
+    /// True if there is nothing.
+    const fn is_empty(&self) -> bool {
+        matches!(self.0, [None, None, None])
     }
 }
 
@@ -65,7 +82,7 @@ impl Database {
     }
 
     /// Sees to it that it is.
-    pub(super) fn refresh(&mut self) -> Result<(), QueueError> {
+    pub(crate) fn refresh(&mut self) -> Result<(), QueueError> {
         if self.is_in_place() {
             return Ok(());
         }
@@ -79,7 +96,7 @@ impl Database {
         if finished(&self.path).exists() {
             put_in_place(&self.path)?;
         }
-        if let Some(successor) = self.successor() {
+        if let Some(successor) = self.successor()? {
             *self = successor;
             return Ok(());
         }
@@ -92,23 +109,33 @@ impl Database {
         Ok(())
     }
 
-    /// What took the place of this one.
-    fn successor(&self) -> Option<Self> {
+    /// What took the place of this one, made of all that is in it.
+    fn successor(&self) -> Result<Option<Self>, QueueError> {
         // To open one with this one's log, or index to that, would change what is left of them.
         let (Place(there), Place(here)) = (Place::of(&self.path), self.place);
         let is_other = there.iter().zip(here).all(|(there, here)| there.is_none() || *there != here);
-        let there = (is_other && looks_sound(&self.path))
-            .then(|| Self::open_what_is_there(&self.path, &self.turn).ok())
-            .flatten()?;
-        let descends = "SELECT 1 FROM lineage WHERE id = ?1";
-        let descends = there.connection.prepare(descends).and_then(|mut it| it.exists([&self.id]));
-        descends.ok().filter(|descends| *descends).map(|_| there)
+        if !is_other || !looks_sound(&self.path) {
+            return Ok(None);
+        }
+        let there = Self::open_what_is_there(&self.path, &self.turn);
+        let is_successor = |there: &Self| there.descends_from(&self.place.content());
+        match there.and_then(|there| Ok(is_successor(&there)?.then_some(there))) {
+            // It is set aside as well.
+            Err(error) if error.is_loss() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// True if it was made of the one of this name, or of what was in this place.
+    fn descends_from(&self, name: &str) -> Result<bool, QueueError> {
+        let find = "SELECT 1 FROM lineage WHERE id = ?1";
+        let found = self.connection.prepare(find).and_then(|mut it| it.exists([name]));
+        found.map_err(|source| self.failed(source))
     }
 }
 
 /// Why a database that isn't there, or is too short to be one, must have been there; `None` if it is to be made as usual.
 fn missing(path: &Path) -> Result<Option<&'static str>, QueueError> {
-    let length = |path: &Path| fs::metadata(path).map_or(0, |it| it.len());
     if length(path) >= SMALLEST {
         return Ok(None);
     }
@@ -122,7 +149,8 @@ type Own<'o> = Option<(&'o Database, bool)>;
 
 fn renew(path: &Path, own: Own<'_>, why: &str, _turn: &Turn) -> Result<(), QueueError> {
     let folder = folder_of(path);
-    let (moment, aside) = set_aside(path)?;
+    let moment = free_moment(path)?;
+    let aside = set_aside(path, own, &moment)?;
     let (salvaged, strays) = make(path, own, aside.as_deref())?;
     let mishap =
         Mishap { moment: &moment, why, aside: aside.as_deref(), salvaged: &salvaged, strays: &strays };
@@ -137,50 +165,53 @@ fn renew(path: &Path, own: Own<'_>, why: &str, _turn: &Turn) -> Result<(), Queue
     Ok(())
 }
 
-/// Gives what lies there a name that stays, by which it is found too if this comes to no end. Tells of which moment it is.
-fn set_aside(path: &Path) -> Result<(String, Option<PathBuf>), QueueError> {
+/// The first one from now on of which nothing is named yet.
+fn free_moment(path: &Path) -> Result<String, QueueError> {
     let now = Timestamp::now();
-    if !path.exists() {
-        return Ok((mishap::moment(now), None));
-    }
-    let free = || {
-        let moments = (0..).map(|seconds| {
-            mishap::moment(now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now))
-        });
-        let mut places = moments.map(|moment| {
-            let aside = beside(path, &format!(".damaged-{moment}"));
-            (moment, aside)
-        });
-        places.find(|(_, aside)| !aside.exists())
+    let moments = (0..).map_while(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
+    let is_free = |moment: &String| {
+        !mishap::text(folder_of(path), moment).exists() && Place::of(&aside_of(path, moment)).is_empty()
     };
-    let known = already_aside(path)?.or_else(free);
-    let (moment, aside) =
-        known.ok_or_else(|| QueueError::io("setting aside", path)(ErrorKind::AlreadyExists.into()))?;
-    for suffix in ["", "-wal"] {
-        match fs::hard_link(beside(path, suffix), beside(&aside, suffix)) {
-            Err(error) if ![ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&error.kind()) => {
-                return Err(QueueError::io("setting aside", path)(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+    let free = moments.map(mishap::moment).find(is_free);
+    free.ok_or_else(|| QueueError::io("setting aside", path)(ErrorKind::AlreadyExists.into()))
+}
+
+/// Gives what lies there a name that stays: the database, and what is in its log. `None` if neither is there.
+fn set_aside(path: &Path, own: Own<'_>, moment: &str) -> Result<Option<PathBuf>, QueueError> {
+    let Place([file, log, _]) = Place::of(path);
+    // Of what was put in the place of an open one, that one's log says nothing.
+    let is_foreign = own.is_some_and(|(own, _)| own.place.0[0] != file && own.place.0[1] == log);
+    let log = log.filter(|_| !is_foreign && length(&beside(path, "-wal")) > 0);
+    if file.is_none() && log.is_none() {
+        return Ok(None);
+    }
+    if let Some(aside) = already_aside(path, [file, log])? {
+        return Ok(Some(aside));
+    }
+    let failed = || QueueError::io("setting aside", path);
+    let aside = aside_of(path, moment);
+    if file.is_some() {
+        fs::hard_link(path, &aside).map_err(failed())?;
+    } else {
+        File::create_new(&aside).map_err(failed())?;
+    }
+    if log.is_some() {
+        fs::hard_link(beside(path, "-wal"), beside(&aside, "-wal")).map_err(failed())?;
     }
     sync(folder_of(path))?;
     step::reached(Step::SetAside);
-    Ok((moment, Some(aside)))
+    Ok(Some(aside))
 }
 
-/// Where an attempt to do this that came to no end has put it.
-fn already_aside(path: &Path) -> Result<Option<(String, PathBuf)>, QueueError> {
+/// Where an attempt to do this that came to no end has put the same.
+fn already_aside(path: &Path, there: [Option<Inode>; 2]) -> Result<Option<PathBuf>, QueueError> {
     let failed = || QueueError::io("reading", path);
-    let inode = fs::metadata(path).map_err(failed())?.ino();
-    let prefix = format!("{}.damaged-", name_of(path));
+    let prefix = format!("{}{ASIDE}", name_of(path));
     for entry in fs::read_dir(folder_of(path)).map_err(failed())? {
-        let entry = entry.map_err(failed())?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some(moment) = name.strip_prefix(&prefix).filter(|moment| !moment.contains('-'))
-            && entry.metadata().is_ok_and(|it| it.ino() == inode)
-        {
-            return Ok(Some((moment.to_owned(), entry.path())));
+        let entry = entry.map_err(failed())?.path();
+        let Place([file, log, _]) = Place::of(&entry);
+        if name_of(&entry).starts_with(&prefix) && [file, log] == there {
+            return Ok(Some(entry));
         }
     }
     Ok(None)
@@ -199,6 +230,11 @@ fn make(path: &Path, own: Own<'_>, aside: Option<&Path>) -> Result<(Salvaged, Ve
         target.pragma_update(None, "synchronous", "OFF")?;
         create(&mut target)?;
         let transaction = target.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Who has it open knows by that what took its place.
+        let own_place = own.map(|(own, _)| own.place);
+        for place in own_place.into_iter().chain([Place::of(path)]) {
+            note_ancestor(&transaction, &place.content())?;
+        }
         take_over(&transaction, own, aside, &files_of, &mut salvaged)?;
         transaction.commit()?;
         index(&target)?;
@@ -223,17 +259,16 @@ fn take_over(
     salvaged: &mut Salvaged,
 ) -> rusqlite::Result<()> {
     if let Some((own, _)) = own {
-        // Who has the same open knows by that what took its place.
-        note_ancestor(target, &own.id)?;
         salvage(&own.connection, target, files, salvaged)?;
     }
     let sound = own.filter(|(_, is_sound)| *is_sound).map(|(own, _)| own);
     // The same file without its log would be behind what is open of it.
     let is_mine = |aside: &&Path| sound.is_some_and(|own| Place::of(aside).0[0] == own.place.0[0]);
     let Some(aside) = aside.filter(|aside| !is_mine(aside)) else { return Ok(()) };
-    // What is no database at all says nothing; and what is a copy of this one, nothing new.
+    // What is no database at all says nothing; and what is a copy of this one, or of what this one was made of, nothing new.
     let Ok(source) = look_into(aside) else { return Ok(()) };
-    if sound.is_none_or(|own| own_id(&source).ok().as_ref() != Some(&own.id)) {
+    let is_copy = |own: &Database| own_id(&source).is_ok_and(|id| own.descends_from(&id).unwrap_or_default());
+    if !sound.is_some_and(is_copy) {
         salvage(&source, target, files, salvaged)?;
     }
     drop(source);
@@ -289,6 +324,15 @@ fn files(folder: &Path) -> Result<Vec<String>, QueueError> {
     names.retain(|name| QueueId(name.clone()).moment().is_some());
     names.sort();
     Ok(names)
+}
+
+/// Octets of what lies there; none where nothing does.
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |it| it.len())
+}
+
+fn aside_of(path: &Path, moment: &str) -> PathBuf {
+    beside(path, &format!("{ASIDE}{moment}"))
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -1,10 +1,12 @@
 //! What can still be read out of a damaged database, taken over into a new one: row by row and as it is, past what can't be read.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, params, params_from_iter};
 
+use super::raw::{RawText, RawValue};
 use crate::QueueId;
 use crate::mishap::{Named, Salvaged};
 
@@ -12,8 +14,6 @@ use crate::mishap::{Named, Salvaged};
 const LAST_MOMENT: u64 = (1 << MAX_SKIP) - 1;
 /// How far apart the moments of two names can be, as a power of two.
 const MAX_SKIP: u32 = 52;
-/// Recipients of a message that are looked for one by one.
-const MAX_POSITIONS: i64 = 10_000;
 
 /// A walk over what can't be read goes on behind it.
 type Walk = (&'static str, &'static str);
@@ -37,6 +37,7 @@ pub(super) fn salvage(
 ) -> rusqlite::Result<()> {
     let Ok(mut salvage) = Salvage::new(source, target, files) else { return Ok(()) };
     salvage.lineage()?;
+    salvage.notices()?;
     for walk in [MESSAGES, NAMED] {
         salvage.walk(walk, |salvage, id| salvage.take(id, salvaged))?;
     }
@@ -68,19 +69,22 @@ impl Columns {
         format!("SELECT {} FROM {table} WHERE {condition}", self.0.join(", "))
     }
 
-    fn values(&self, row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
+    fn values(&self, row: &Row<'_>) -> rusqlite::Result<Vec<RawValue>> {
         (0..self.0.len()).map(|column| row.get(column)).collect()
     }
 
-    fn text<'v>(&self, values: &'v [Value], column: &str) -> Option<&'v str> {
-        let position = self.0.iter().position(|name| name == column)?;
-        match values.get(position)? {
-            Value::Text(text) => Some(text),
-            Value::Null | Value::Integer(_) | Value::Real(_) | Value::Blob(_) => None,
+    fn value<'v>(&self, values: &'v [RawValue], column: &str) -> Option<&'v RawValue> {
+        values.get(self.0.iter().position(|name| name == column)?)
+    }
+
+    fn text<'v>(&self, values: &'v [RawValue], column: &str) -> Option<Cow<'v, str>> {
+        match self.value(values, column)? {
+            RawValue::Text(text) => Some(text.lossy()),
+            RawValue::Other(_) => None,
         }
     }
 
-    fn put(&self, table: &str, values: &[Value], target: &Transaction<'_>) -> rusqlite::Result<()> {
+    fn put(&self, table: &str, values: &[RawValue], target: &Transaction<'_>) -> rusqlite::Result<()> {
         let places = vec!["?"; self.0.len()].join(", ");
         let insert = format!("INSERT INTO {table} ({}) VALUES ({places})", self.0.join(", "));
         target.prepare_cached(&insert)?.execute(params_from_iter(values)).map(drop)
@@ -96,21 +100,33 @@ impl<'s> Salvage<'s> {
 
     /// Who has one of these open is to know that it was taken over.
     fn lineage(&self) -> rusqlite::Result<()> {
-        let ids = || -> rusqlite::Result<Vec<String>> {
+        let ids = || -> rusqlite::Result<Vec<RawText>> {
             let mut statement = self.source.prepare("SELECT id FROM lineage")?;
             statement.query_map([], |row| row.get(0))?.collect()
         };
         let mut ids = ids().unwrap_or_default().into_iter();
-        ids.try_for_each(|id| super::note_ancestor(self.target, &id))
+        ids.try_for_each(|id| super::note_ancestor(self.target, &id.lossy()))
+    }
+
+    /// What operators were told stays told until that is over.
+    fn notices(&self) -> rusqlite::Result<()> {
+        let known = || -> rusqlite::Result<Vec<[RawValue; 3]>> {
+            let mut statement = self.source.prepare("SELECT subject, text, since FROM notice")?;
+            statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?.collect()
+        };
+        let mut insert =
+            self.target.prepare("INSERT OR IGNORE INTO notice (subject, text, since) VALUES (?1, ?2, ?3)")?;
+        let mut known = known().unwrap_or_default().into_iter();
+        known.try_for_each(|notice| insert.execute(params_from_iter(notice)).map(drop))
     }
 
     /// Names each message that can be found.
     fn walk(
         &mut self,
         (next, previous): Walk,
-        mut act: impl FnMut(&mut Self, &str) -> rusqlite::Result<()>,
+        mut act: impl FnMut(&mut Self, &RawText) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let mut last = String::new();
+        let mut last = RawText::default();
         loop {
             match self.name(next, &[&last]) {
                 Ok(Some(id)) => {
@@ -121,7 +137,7 @@ impl<'s> Salvage<'s> {
                 Err(_) => {
                     let Some(behind) = self.behind_damage(next, &last) else { return Ok(()) };
                     // From there back to where it can't be read either.
-                    let mut before = behind.clone().unwrap_or_else(|| "~".to_owned());
+                    let mut before = behind.clone().unwrap_or_else(|| "~".into());
                     while let Ok(Some(id)) = self.name(previous, &[&last, &before]) {
                         act(self, &id)?;
                         before = id;
@@ -134,20 +150,21 @@ impl<'s> Salvage<'s> {
         }
     }
 
-    fn name(&self, sql: &str, bounds: &[&str]) -> rusqlite::Result<Option<String>> {
+    fn name(&self, sql: &str, bounds: &[&RawText]) -> rusqlite::Result<Option<RawText>> {
         self.source.prepare_cached(sql)?.query_row(params_from_iter(bounds), |row| row.get(0)).optional()
     }
 
     /// The next name that can be read, however far behind; `Some(None)` if there is none, `None` if nothing can be read any more.
-    fn behind_damage(&self, next: &str, last: &str) -> Option<Option<String>> {
-        let moment = last.get(..13).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
+    fn behind_damage(&self, next: &str, last: &RawText) -> Option<Option<RawText>> {
+        let moment =
+            last.lossy().get(..13).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
         let far = |power| moment.saturating_add(1_u64 << power).min(LAST_MOMENT);
         let mut skipped = (0..=MAX_SKIP).map(|power| format!("{:013X}", far(power)));
-        skipped.find_map(|name| self.name(next, &[&name]).ok())
+        skipped.find_map(|name| self.name(next, &[&name.as_str().into()]).ok())
     }
 
     /// Takes one over; fails only where the new database does.
-    fn take(&mut self, id: &str, salvaged: &mut Salvaged) -> rusqlite::Result<()> {
+    fn take(&mut self, id: &RawText, salvaged: &mut Salvaged) -> rusqlite::Result<()> {
         let known = self.target.prepare_cached("SELECT 1 FROM message WHERE id = ?1")?.exists([id])?;
         if known {
             return Ok(());
@@ -180,41 +197,60 @@ impl<'s> Salvage<'s> {
         }
         // What one of them can't tell, another may.
         if is_taken {
-            salvaged.lost.remove(id);
+            salvaged.lost.remove(&named.id);
         } else {
-            salvaged.lost.insert(id.to_owned(), named);
+            salvaged.lost.insert(named.id.clone(), named);
         }
         self.target.execute_batch("RELEASE one")
     }
 
-    fn row(&self, id: &str) -> Option<Vec<Value>> {
+    fn row(&self, id: &RawText) -> Option<Vec<RawValue>> {
         let select = self.message.select("message", "id = ?1");
         let mut statement = self.source.prepare_cached(&select).ok()?;
         statement.query_row([id], |row| self.message.values(row)).ok()
     }
 
-    /// Those that can be read, and whether they are all.
-    fn recipients(&self, id: &str) -> (Vec<Vec<Value>>, bool) {
-        let all = || -> rusqlite::Result<Vec<Vec<Value>>> {
-            let select = self.recipient.select("recipient", "message = ?1 ORDER BY position");
-            let mut statement = self.source.prepare_cached(&select)?;
-            statement.query_map([id], |row| self.recipient.values(row))?.collect()
-        };
-        let one_by_one = |_| ((0..MAX_POSITIONS).filter_map(|it| self.recipient(id, it)).collect(), false);
-        all().map_or_else(one_by_one, |all| (all, true))
+    /// Those that can be read from either end, and whether they are all.
+    fn recipients(&self, id: &RawText) -> (Vec<Vec<RawValue>>, bool) {
+        let (mut recipients, are_all) = self.recipients_from(id, "ASC");
+        if !are_all {
+            let (behind, _) = self.recipients_from(id, "DESC");
+            let position = |values: &Vec<RawValue>| self.recipient.value(values, "position").cloned();
+            let known = recipients.last().and_then(position);
+            let is_new = |values: &Vec<RawValue>| known.is_none() || position(values) != known;
+            let behind: Vec<_> = behind.into_iter().take_while(is_new).collect();
+            recipients.extend(behind.into_iter().rev());
+        }
+        (recipients, are_all)
     }
 
-    fn recipient(&self, id: &str, position: i64) -> Option<Vec<Value>> {
-        let select = self.recipient.select("recipient", "message = ?1 AND position = ?2");
-        let mut statement = self.source.prepare_cached(&select).ok()?;
-        statement.query_row(params![id, position], |row| self.recipient.values(row)).ok()
+    /// Those that can be read from one end, and whether they are all.
+    fn recipients_from(&self, id: &RawText, order: &str) -> (Vec<Vec<RawValue>>, bool) {
+        let mut recipients = Vec::new();
+        let mut read = || -> rusqlite::Result<()> {
+            let condition = format!("message = ?1 ORDER BY position {order}");
+            let mut statement =
+                self.source.prepare_cached(&self.recipient.select("recipient", &condition))?;
+            let mut rows = statement.query([id])?;
+            while let Some(row) = rows.next()? {
+                recipients.push(self.recipient.values(row)?);
+            }
+            Ok(())
+        };
+        let are_all = read().is_ok();
+        (recipients, are_all)
     }
 
     /// False if its text is lost.
-    fn put(&self, id: &str, mut values: Vec<Value>, recipients: &[Vec<Value>]) -> rusqlite::Result<bool> {
+    fn put(
+        &self,
+        id: &RawText,
+        mut values: Vec<RawValue>,
+        recipients: &[Vec<RawValue>],
+    ) -> rusqlite::Result<bool> {
         let content = self.message.0.iter().position(|name| name == "content");
         if let Some(place) = content.and_then(|position| values.get_mut(position))
-            && *place != Value::Null
+            && *place != RawValue::Other(Value::Null)
         {
             let octets = self
                 .source
@@ -222,8 +258,8 @@ impl<'s> Salvage<'s> {
                 .and_then(|mut it| it.query_row([&*place], |row| row.get::<_, Vec<u8>>(0)));
             let Ok(octets) = octets else { return Ok(false) };
             self.target.prepare_cached("INSERT INTO content (octets) VALUES (?1)")?.execute([octets])?;
-            *place = Value::Integer(self.target.last_insert_rowid());
-        } else if !self.files.join(id).exists() {
+            *place = RawValue::Other(Value::Integer(self.target.last_insert_rowid()));
+        } else if !self.files.join(&*id.lossy()).exists() {
             return Ok(false);
         }
         self.message.put("message", &values, self.target)?;
@@ -231,15 +267,16 @@ impl<'s> Salvage<'s> {
         Ok(true)
     }
 
-    fn put_recipients(&self, recipients: &[Vec<Value>]) -> rusqlite::Result<()> {
+    fn put_recipients(&self, recipients: &[Vec<RawValue>]) -> rusqlite::Result<()> {
         recipients.iter().try_for_each(|values| self.recipient.put("recipient", values, self.target))
     }
 
     /// Of what a message's own row has said, its recipients' rows know some. It is held: what it asked for, such as TLS, isn't known. False if it
     /// has no file.
-    fn put_partly(&self, id: &str, recipients: &[Vec<Value>]) -> rusqlite::Result<bool> {
-        let Ok(file) = std::fs::metadata(self.files.join(id)) else { return Ok(false) };
-        let (Some(first), Some(arrived)) = (recipients.first(), QueueId(id.to_owned()).moment()) else {
+    fn put_partly(&self, id: &RawText, recipients: &[Vec<RawValue>]) -> rusqlite::Result<bool> {
+        let name = id.lossy().into_owned();
+        let Ok(file) = std::fs::metadata(self.files.join(&name)) else { return Ok(false) };
+        let (Some(first), Some(arrived)) = (recipients.first(), QueueId(name).moment()) else {
             return Ok(false);
         };
         let origin = self.recipient.text(first, "origin").unwrap_or_default();
@@ -265,14 +302,14 @@ impl<'s> Salvage<'s> {
     }
 
     /// As operators are told of it.
-    fn named(&self, id: &str, message: Option<&[Value]>, recipients: &[Vec<Value>]) -> Named {
+    fn named(&self, id: &RawText, message: Option<&[RawValue]>, recipients: &[Vec<RawValue>]) -> Named {
         let sender = message.and_then(|values| self.message.text(values, "sender"));
         let known = || self.recipient.text(recipients.first()?, "sender");
         let addresses = recipients.iter().filter_map(|values| self.recipient.text(values, "address"));
         Named {
-            id: id.to_owned(),
-            sender: sender.or_else(known).unwrap_or_default().to_owned(),
-            recipients: addresses.map(str::to_owned).collect(),
+            id: id.lossy().into_owned(),
+            sender: sender.or_else(known).unwrap_or_default().into_owned(),
+            recipients: addresses.map(Cow::into_owned).collect(),
         }
     }
 }

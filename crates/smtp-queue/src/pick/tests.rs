@@ -223,3 +223,37 @@ fn what_was_seen_is_gone_through_once_more_in_parts() {
     assert!(looks.iter().all(|rows| *rows <= 4000), "{looks:?}");
     assert!(looks[10] >= 2000 && looks[19] < 200, "{looks:?}");
 }
+
+#[test]
+fn who_is_met_twice_in_one_look_is_counted_once() {
+    let routes = Routes::new(&RelayConfig::default());
+    let now = NOW + SignedDuration::from_hours(1);
+    let two = |number: usize| ["a@dead.test", "b@dead.test"].map(|to| (format!("m{number:03}"), to));
+    let rows: Vec<(String, &str)> = (0..MAX_PICKED_OF_ONE + 6).flat_map(two).collect();
+    let look = |picker: &mut Picker<'_>| {
+        let mut place = 0;
+        loop {
+            let row = rows.get(place).map(|(message, recipient)| due(message, recipient, NORMAL));
+            match picker.offer(row.as_ref(), now) {
+                Further::Next if row.is_none() => return,
+                Further::Next => place += 1,
+                Further::From(spot) => {
+                    let is_there =
+                        |(message, _): &(String, &str)| (NOW, message) >= (spot.since, &spot.message);
+                    place = rows.iter().position(is_there).unwrap_or(rows.len());
+                }
+                Further::Newest => {}
+                further @ (Further::Oldest | Further::NextOrigin) => panic!("{further:?}"),
+            }
+        }
+    };
+    let mut picker = Picker::new(&routes, [], HashSet::new(), &[], nobody(), nothing());
+    look(&mut picker);
+    let (mut seen, _) = known(&mut picker, now);
+    // What was left has its turn, and then all is gone through.
+    seen.values_mut().for_each(Sight::begin_again);
+    let mut picker = Picker::new(&routes, [], HashSet::new(), &[], nobody(), (seen, true));
+    look(&mut picker);
+    assert_eq!(ids(&picker.picked[..1]), [format!("m{MAX_PICKED_OF_ONE:03}")]);
+    assert!(picker.picked.iter().all(|piece| piece.recipients == 2), "{:?}", picker.picked);
+}

@@ -398,6 +398,11 @@ impl Turn {
         (sight, rest)
     }
 
+    /// What was seen is gone through once more.
+    pub(super) fn is_again(&self) -> bool {
+        self.phase == Phase::Again
+    }
+
     /// False before the first one.
     pub(super) const fn is_anybodys(&self) -> bool {
         self.is_anybodys

@@ -1,15 +1,16 @@
 //! The database of suppressed addresses: all its SQL is here.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mail_config::SuppressionConfig;
 use mail_types::Address;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use whole_file::Expendable;
 
 use crate::QueueError;
+use crate::database::is_loss;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS address (
@@ -80,11 +81,10 @@ pub struct Suppressed {
     pub text: String,
 }
 
-/// The list of suppressed addresses. All calls block; any number of processes may have it open.
+/// The list of suppressed addresses. All calls block; any number of processes may have it open. One that is damaged is set aside, and made anew.
 #[derive(Debug)]
 pub struct Suppression {
-    connection: Mutex<Connection>,
-    path: PathBuf,
+    database: Expendable<Connection, rusqlite::Error>,
     config: SuppressionConfig,
 }
 
@@ -94,16 +94,9 @@ impl Suppression {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn open(path: &Path, config: &SuppressionConfig) -> Result<Self, QueueError> {
-        let open = || {
-            let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.execute_batch(SCHEMA)?;
-            Ok(connection)
-        };
-        let connection = open().map_err(|source| QueueError::Database { path: path.to_owned(), source })?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), config: config.clone() })
+        let database = Expendable::open(path, connect, is_loss);
+        let database = database.map_err(|source| QueueError::Database { path: path.to_owned(), source })?;
+        Ok(Self { database, config: config.clone() })
     }
 
     /// Notes that mail to an address came back for good. True if it is suppressed now.
@@ -238,11 +231,20 @@ impl Suppression {
         })
     }
 
-    fn on<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, QueueError> {
-        let connection: MutexGuard<'_, Connection> =
-            self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&connection).map_err(|source| QueueError::Database { path: self.path.clone(), source })
+    fn on<T>(&self, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, QueueError> {
+        self.database
+            .with(|connection| work(connection))
+            .map_err(|source| QueueError::Database { path: self.database.path().to_owned(), source })
     }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
 }
 
 /// Local parts in lower case, whatever others do: who is wrongly kept from mail can be told so, who gets too much is lost.
@@ -303,6 +305,26 @@ mod tests {
         assert!(text.ends_with("`mailstead suppression remove BOB@x.test` lifts it"), "{text}");
         assert_eq!(list.obstacle(&address("bob@x.test"), day(92)).unwrap(), None, "it expires");
         assert!(!list.bounced(&address("bob@x.test"), "550", day(93)).unwrap(), "and begins anew");
+    }
+
+    /// Whether that is found at the start or at work.
+    #[test]
+    fn a_list_that_is_damaged_is_set_aside_and_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("suppression.sqlite");
+        for number in 1..=2 {
+            std::fs::write(&path, "this is no list, whoever put it here").unwrap();
+            let list = open(&path);
+            list.add(&address("bob@x.test"), "", day(0)).unwrap();
+            assert_eq!(whole_file::set_aside_in(folder.path()).unwrap().len(), number);
+        }
+        let (one, other) = (open(&path), open(&path));
+        std::fs::write(&path, [0x5a; 60_000]).unwrap();
+        for list in [&one, &other] {
+            list.add(&address("eve@x.test"), "", day(0)).unwrap();
+            assert_eq!(list.list(day(0)).unwrap().len(), 1);
+        }
+        assert_eq!(whole_file::set_aside_in(folder.path()).unwrap().len(), 3);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What of the queue was damaged by hand is named and holds up nothing.
 
+use std::fs;
+use std::path::Path;
+
 use rusqlite::Connection;
 use smtp_queue::{Change, QueueId};
 
@@ -7,7 +10,7 @@ use crate::host::{Host, PATIENCE};
 use crate::peer::Peer;
 
 /// SQL by which `?1`, a message, is damaged so that its row makes no sense.
-const ROWS: [&str; 9] = [
+const ROWS: [&str; 14] = [
     "UPDATE message SET sender = 'nobody at all' WHERE id = ?1",
     "UPDATE message SET eight_bit = 77 WHERE id = ?1",
     "UPDATE message SET priority = 99 WHERE id = ?1",
@@ -17,6 +20,13 @@ const ROWS: [&str; 9] = [
     "UPDATE recipient SET next_attempt = -9223372036854775807 WHERE message = ?1",
     "UPDATE recipient SET notify = 'PERHAPS', priority = 99 WHERE message = ?1",
     "UPDATE recipient SET last_attempt = -9223372036854775807, priority = -99 WHERE message = ?1",
+    // A bit in a text.
+    "UPDATE message SET sender = CAST(x'616C69E365406578616D706C652E6F7267' AS TEXT) WHERE id = ?1",
+    "UPDATE message SET origin = CAST(x'E1' AS TEXT) WHERE id = ?1",
+    "UPDATE recipient SET address = CAST(x'E26F62406578616D706C652E6E6574' AS TEXT) WHERE message = ?1",
+    "UPDATE recipient SET next_hop = CAST(x'E1' AS TEXT) WHERE message = ?1",
+    // The row is gone, and those that it had are left.
+    "DELETE FROM message WHERE id = ?1",
 ];
 
 #[tokio::test]
@@ -24,6 +34,7 @@ async fn damaged_rows_are_named_and_hold_up_nothing() {
     let mut peer = Peer::start().await;
     let host = Host::new(Some(peer.smarthost()));
     let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+    connection.pragma_update(None, "foreign_keys", false).unwrap();
     let damaged: Vec<QueueId> = ROWS
         .iter()
         .map(|sql| {
@@ -62,6 +73,90 @@ async fn damaged_rows_are_named_and_hold_up_nothing() {
     assert!(peer.received_already().is_none());
 }
 
+/// By which the mail of one is told from that of others, and what a message is called: where these can't be read, the rest goes on.
+#[tokio::test]
+async fn texts_that_are_no_texts_hold_up_nothing_in_the_order_of_what_is_due() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+    connection.pragma_update(None, "foreign_keys", false).unwrap();
+    let add = |recipient: &str| host.add(Some("alice@example.org"), &[recipient]);
+    let change = |sql: &str, id: &QueueId| assert_eq!(connection.execute(sql, [&id.0]).unwrap(), 1, "{sql}");
+    let origin = add("origin@example.net");
+    change(
+        "UPDATE recipient SET origin = CAST(x'E1E2' AS TEXT), sender = CAST(x'FF' AS TEXT) WHERE message = ?1",
+        &origin,
+    );
+    let named = [add("one@example.net"), add("two@example.net")];
+    change("UPDATE recipient SET message = CAST(x'30E1' AS TEXT) WHERE message = ?1", &named[0]);
+    change("UPDATE message SET id = CAST(x'30E2' AS TEXT) WHERE id = ?1", &named[1]);
+    let running = host.run();
+    let mut received = Vec::new();
+    for recipient in ["bob@example.net", "eve@example.net"] {
+        add(recipient);
+        received.push(peer.next().await.to[0].clone());
+    }
+    received.push(peer.next().await.to[0].clone());
+    received.sort();
+    assert_eq!(received, ["bob@example.net", "eve@example.net", "origin@example.net"]);
+    // The name of the one can't be read; of the other only recipients are left under the old one.
+    let is_told = || {
+        let notices = host.queue.notices().unwrap();
+        let tells = |subject: String| notices.iter().any(|it| it.subject == subject);
+        tells("damaged 0\u{FFFD}".to_owned()) && tells(format!("damaged {}", named[1]))
+    };
+    let told = async {
+        while !is_told() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("they are not named");
+    running.stop().await;
+    assert!(host.queue.list(None, 100).unwrap().iter().any(|it| it.id == named[0]));
+    host.queue.remove(None).unwrap();
+    assert_eq!(host.queue.summary().unwrap().messages, 0);
+    assert!(peer.received_already().is_none());
+}
+
+/// Each is named, tried again later as nothing else is, and the rest goes on.
+#[tokio::test]
+async fn files_of_messages_that_are_gone_or_something_else_hold_up_nothing() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let folder = host.config.queue_dir().join("messages");
+    let ways: [fn(&Path); 5] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, "this is no message").unwrap(),
+        |path| fs::write(path, "x".repeat(2_000_000)).unwrap(),
+        |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        },
+        |path| {
+            fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("nowhere", path).unwrap();
+        },
+    ];
+    let damaged = ways.map(|damage| {
+        let id = host.add_large("alice@example.org", "bob@example.net");
+        damage(&folder.join(&id.0));
+        id
+    });
+    let running = host.run();
+    host.add(Some("alice@example.org"), &["eve@example.net"]);
+    assert_eq!(peer.next().await.to, ["eve@example.net"]);
+    for id in &damaged {
+        host.wait(id, |message| message.is_some_and(|it| it.recipients[0].attempts == 1)).await;
+        let why = host.queue.show(id).unwrap().unwrap().recipients[0].diagnosis.clone().unwrap().to_string();
+        assert!(why.contains("is damaged: it has") || why.contains("can't be read"), "{why}");
+    }
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+    for id in &damaged {
+        assert_eq!(host.queue.change_one(id, &Change::Remove).unwrap(), 1);
+    }
+}
+
 /// While it is open, and then by those that open it next.
 #[tokio::test]
 async fn mail_goes_on_when_the_database_is_overwritten() {
@@ -73,7 +168,7 @@ async fn mail_goes_on_when_the_database_is_overwritten() {
         let running = host.run();
         let id = host.add_large("alice@example.org", "later@example.net");
         host.wait(&id, |message| message.is_some_and(|it| it.recipients[0].attempts == 1)).await;
-        std::fs::write(host.config.queue_dir().join("queue.sqlite"), octets).unwrap();
+        fs::write(host.config.queue_dir().join("queue.sqlite"), octets).unwrap();
         for recipient in ["eve@example.net", "bob@example.net"] {
             host.add(Some("alice@example.org"), &[recipient]);
             assert_eq!(peer.next().await.to, [recipient]);
@@ -100,7 +195,7 @@ async fn a_message_that_was_cut_off_is_not_sent() {
     let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
     connection.execute("UPDATE content SET octets = substr(octets, 1, 5)", []).unwrap();
     let file = host.config.queue_dir().join("messages").join(&large.0);
-    std::fs::File::options().write(true).open(&file).unwrap().set_len(7).unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_len(7).unwrap();
     let running = host.run();
     for (id, octets) in [(&small, 5), (&large, 7)] {
         host.wait(id, |message| message.is_some_and(|it| it.recipients[0].attempts == 1)).await;

@@ -145,6 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_damaged_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("greylist.sqlite"), "this is no database").unwrap();
+        let greylist = greylist(folder.path());
+        assert_eq!(greylist.arrived(&caller("192.0.2.1", "a@a.test"), at(0)).unwrap(), Standing::New);
+        assert_eq!(whole_file::set_aside_in(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
     fn who_comes_again_in_time_is_known_from_then_on() {
         let folder = tempfile::tempdir().unwrap();
         let greylist = greylist(folder.path());

@@ -120,3 +120,29 @@ fn a_damaged_database_is_made_anew_wherever_a_process_dies_at_that() {
         assert_eq!((count("queue.sqlite.new"), count("queue.sqlite.renewed")), (0, 0), "{step:?} {names:?}");
     }
 }
+
+/// What was set aside by a process that came to no end is not taken for what lies there now.
+#[test]
+fn a_log_that_came_since_a_process_died_is_read_and_set_aside() {
+    let running = tempfile::tempdir().unwrap();
+    let queue = Queue::open(running.path()).unwrap();
+    let add = || {
+        let (writer, envelope) = writer(&queue, b"small");
+        writer.commit(&envelope).unwrap().0
+    };
+    let log = |folder: &Path| folder.join("queue.sqlite-wal");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("queue.sqlite"), "").unwrap();
+    let mut ids: Vec<String> = (0..5).map(|_| add()).collect();
+    fs::copy(log(running.path()), log(folder.path())).unwrap();
+    let (died, _) = dies("writing::opens_a_damaged_database", folder.path(), 0, (Step::SetAside, 0));
+    assert!(died);
+    ids.push(add());
+    fs::remove_file(log(folder.path())).unwrap();
+    fs::copy(log(running.path()), log(folder.path())).unwrap();
+    let octets = fs::read(log(folder.path())).unwrap();
+    assert_eq!(queued(folder.path()), ids);
+    let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs = names.filter(|path| path.to_string_lossy().ends_with("Z-wal"));
+    assert!(logs.any(|path| fs::read(path).unwrap() == octets));
+}

@@ -1,8 +1,8 @@
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, OptionalExtension as _, params};
+use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, params};
+use whole_file::Expendable;
 
 /// Two server processes have it open while one takes over from the other.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,14 +28,21 @@ const SCHEMA: &str = "
 
 /// All SQL of the greylist. All calls block.
 #[derive(Debug)]
-pub(super) struct Database {
-    state: Mutex<State>,
-}
+pub(super) struct Database(Expendable<State, Error>);
 
 #[derive(Debug)]
 struct State {
     connection: Connection,
     begun: u32,
+}
+
+impl State {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { connection, begun: 0 })
+    }
 }
 
 /// A network and a domain.
@@ -48,71 +55,75 @@ pub(super) struct Pair {
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.execute_batch(SCHEMA)?;
-        Ok(Self { state: Mutex::new(State { connection, begun: 0 }) })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Expendable::open(path, State::open, is_damage).map(Self)
     }
 
     pub(super) fn pair(&self, network: &str, domain: &str) -> Result<Option<Pair>, Error> {
-        let state = self.state();
-        let mut query = state
-            .connection
-            .prepare_cached("SELECT first, last, passed FROM pair WHERE domain = ?1 AND network = ?2")?;
-        let pair =
-            |row: &rusqlite::Row<'_>| Ok(Pair { first: row.get(0)?, last: row.get(1)?, passed: row.get(2)? });
-        query.query_row([domain, network], pair).optional()
+        self.0.with(|state| {
+            let mut query = state
+                .connection
+                .prepare_cached("SELECT first, last, passed FROM pair WHERE domain = ?1 AND network = ?2")?;
+            let pair = |row: &rusqlite::Row<'_>| {
+                Ok(Pair { first: row.get(0)?, last: row.get(1)?, passed: row.get(2)? })
+            };
+            query.query_row([domain, network], pair).optional()
+        })
     }
 
     /// True if the domain has passed since, from any network.
     pub(super) fn knows_domain(&self, domain: &str, since: i64) -> Result<bool, Error> {
-        let state = self.state();
-        let mut query = state
-            .connection
-            .prepare_cached("SELECT 1 FROM pair WHERE domain = ?1 AND passed = 1 AND last > ?2 LIMIT 1")?;
-        query.exists(params![domain, since])
+        self.0.with(|state| {
+            let mut query = state.connection.prepare_cached(
+                "SELECT 1 FROM pair WHERE domain = ?1 AND passed = 1 AND last > ?2 LIMIT 1",
+            )?;
+            query.exists(params![domain, since])
+        })
     }
 
     /// Notes one that comes for the first time, and now and then forgets those not seen since `oldest`.
     pub(super) fn begin(&self, network: &str, domain: &str, now: i64, oldest: i64) -> Result<(), Error> {
-        let mut state = self.state();
-        if state.begun.is_multiple_of(SWEEP) {
-            sweep(&state.connection, oldest)?;
-        }
-        state.begun = state.begun.wrapping_add(1);
-        let mut insert =
-            state.connection.prepare_cached("INSERT OR REPLACE INTO pair VALUES (?1, ?2, ?3, ?3, 0)")?;
-        insert.execute(params![domain, network, now]).map(drop)
+        self.0.with(|state| {
+            if state.begun.is_multiple_of(SWEEP) {
+                sweep(&state.connection, oldest)?;
+            }
+            state.begun = state.begun.wrapping_add(1);
+            let mut insert =
+                state.connection.prepare_cached("INSERT OR REPLACE INTO pair VALUES (?1, ?2, ?3, ?3, 0)")?;
+            insert.execute(params![domain, network, now]).map(drop)
+        })
     }
 
     pub(super) fn passed(&self, network: &str, domain: &str, now: i64) -> Result<(), Error> {
-        let state = self.state();
-        let mut update = state.connection.prepare_cached(
-            "INSERT INTO pair VALUES (?1, ?2, ?3, ?3, 1) \
-             ON CONFLICT DO UPDATE SET last = ?3, passed = 1 WHERE passed = 0 OR last < ?3 - ?4",
-        )?;
-        update.execute(params![domain, network, now, TOUCH]).map(drop)
+        self.0.with(|state| {
+            let mut update = state.connection.prepare_cached(
+                "INSERT INTO pair VALUES (?1, ?2, ?3, ?3, 1) \
+                 ON CONFLICT DO UPDATE SET last = ?3, passed = 1 WHERE passed = 0 OR last < ?3 - ?4",
+            )?;
+            update.execute(params![domain, network, now, TOUCH]).map(drop)
+        })
     }
 
     /// When one of our users has last written to this address.
     pub(super) fn correspondent(&self, address: &str) -> Result<Option<i64>, Error> {
-        let state = self.state();
-        let mut query =
-            state.connection.prepare_cached("SELECT last FROM correspondent WHERE address = ?1")?;
-        query.query_row([address], |row| row.get(0)).optional()
+        self.0.with(|state| {
+            let mut query =
+                state.connection.prepare_cached("SELECT last FROM correspondent WHERE address = ?1")?;
+            query.query_row([address], |row| row.get(0)).optional()
+        })
     }
 
     pub(super) fn note_correspondent(&self, address: &str, now: i64) -> Result<(), Error> {
-        let state = self.state();
-        let mut insert = state.connection.prepare_cached(
-            "INSERT INTO correspondent VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = ?2 WHERE last < ?2 - ?3",
-        )?;
-        insert.execute(params![address, now, TOUCH]).map(drop)
+        self.0.with(|state| {
+            let mut insert = state.connection.prepare_cached(
+                "INSERT INTO correspondent VALUES (?1, ?2) ON CONFLICT DO UPDATE SET last = ?2 WHERE last < ?2 - ?3",
+            )?;
+            insert.execute(params![address, now, TOUCH]).map(drop)
+        })
     }
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 fn sweep(connection: &Connection, oldest: i64) -> Result<(), Error> {

@@ -1,0 +1,221 @@
+use std::fmt::{self, Display};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// What is behind the name of a file that was set aside.
+const ASIDE: &str = ".damaged";
+/// What SQLite has beside a database: its log, and an index to that.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
+/// Which file it is, by device and number.
+type Inode = (u64, u64);
+
+/// A database of which the loss holds up nothing. One that is damaged is set aside under a name that stays, `.damaged` behind its own and a number behind
+/// that where there is one already, and made anew, whether that is found when it is opened or later. All calls block.
+pub struct Expendable<C, E> {
+    path: PathBuf,
+    open: fn(&Path) -> Result<C, E>,
+    is_damage: fn(&E) -> bool,
+    /// What is open, and which file that is. `None` where it could not be opened again.
+    opened: Mutex<Option<Opened<C>>>,
+}
+
+type Opened<C> = (C, Option<Inode>);
+
+impl<C, E> fmt::Debug for Expendable<C, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expendable").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl<C, E: Display> Expendable<C, E> {
+    /// Opens what lies at `path` with `open`, which makes it where there is none. An error that `is_damage` says that the file makes no sense.
+    ///
+    /// # Errors
+    /// What `open` says, twice where it says that the file is damaged.
+    pub fn open(path: &Path, open: fn(&Path) -> Result<C, E>, is_damage: fn(&E) -> bool) -> Result<Self, E> {
+        let this = Self { path: path.to_owned(), open, is_damage, opened: Mutex::new(None) };
+        let opened = this.opened()?;
+        *this.lock() = Some(opened);
+        Ok(this)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Works with it. Where it is found damaged, the work is done again with the new one.
+    ///
+    /// # Errors
+    /// What `work` says, or what prevents that it is opened anew.
+    pub fn with<T>(&self, work: impl Fn(&mut C) -> Result<T, E>) -> Result<T, E> {
+        let mut place = self.lock();
+        let (mut connection, inode) = place.take().map_or_else(|| self.opened(), Ok)?;
+        let mut result = work(&mut connection);
+        if let Some(error) = result.as_ref().err().filter(|error| (self.is_damage)(error)) {
+            // Closed first: SQLite knows a file again that a process has open.
+            drop(connection);
+            set_aside(&self.path, inode, error);
+            let (connection, _) = place.insert(self.opened()?);
+            result = work(connection);
+        } else {
+            *place = Some((connection, inode));
+        }
+        result
+    }
+
+    fn opened(&self) -> Result<Opened<C>, E> {
+        let inode = inode(&self.path);
+        let opened = match (self.open)(&self.path) {
+            Err(error) if (self.is_damage)(&error) => {
+                set_aside(&self.path, inode, &error);
+                (self.open)(&self.path)
+            }
+            opened => opened,
+        };
+        opened.map(|it| (it, self::inode(&self.path)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Opened<C>>> {
+        // A panic has left nothing open.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Files that were set aside in this folder, and when.
+///
+/// # Errors
+/// What the file system says.
+pub fn set_aside_in(folder: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((_, number)) = name.rsplit_once(ASIDE) else { continue };
+        if number.chars().all(|it| it == '-' || it.is_ascii_digit()) {
+            let changed = fs::symlink_metadata(&path)?.ctime();
+            let since_then = std::time::Duration::from_secs(changed.try_into().unwrap_or_default());
+            found.push((path, SystemTime::UNIX_EPOCH + since_then));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Unless another process did so already: then another file lies there.
+fn set_aside(path: &Path, damaged: Option<Inode>, why: &dyn Display) {
+    match aside(path, damaged) {
+        Ok(Some(aside)) => tracing::error!(
+            path = %path.display(), aside = %aside.display(),
+            "a database is damaged ({why}): it is set aside, and made anew"
+        ),
+        Ok(None) => {}
+        Err(error) => tracing::error!(
+            path = %path.display(), %error,
+            "a database is damaged ({why}), and can't be set aside"
+        ),
+    }
+}
+
+fn aside(path: &Path, damaged: Option<Inode>) -> io::Result<Option<PathBuf>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // One process after the other.
+    let turn = File::open(folder)?;
+    turn.lock()?;
+    if damaged.is_none() || inode(path) != damaged {
+        return Ok(None);
+    }
+    let numbers = std::iter::once(String::new()).chain((2_u32..).map(|number| format!("-{number}")));
+    let mut names = numbers.map(|number| beside(path, &format!("{ASIDE}{number}")));
+    let free = names.find(|name| fs::symlink_metadata(name).is_err());
+    let aside = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    fs::rename(path, &aside)?;
+    for suffix in BESIDE {
+        match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    turn.sync_all()?;
+    Ok(Some(aside))
+}
+
+fn inode(path: &Path) -> Option<Inode> {
+    fs::metadata(path).ok().map(|it| (it.dev(), it.ino()))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a database would hold.
+    fn read(path: &Path) -> io::Result<String> {
+        if !path.exists() {
+            fs::write(path, "new")?;
+        }
+        let text = fs::read_to_string(path)?;
+        if text.starts_with("bad") { Err(io::ErrorKind::InvalidData.into()) } else { Ok(text) }
+    }
+
+    fn is_damage(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::InvalidData
+    }
+
+    #[test]
+    fn what_is_damaged_is_set_aside_each_time_and_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sqlite");
+        for number in 1..=3 {
+            fs::write(&path, format!("bad {number}")).unwrap();
+            fs::write(beside(&path, "-wal"), "its log").unwrap();
+            let one = Expendable::open(&path, read, is_damage).unwrap();
+            assert_eq!(one.with(|text| Ok(text.clone())).unwrap(), "new");
+        }
+        let aside = set_aside_in(folder.path()).unwrap();
+        let texts: Vec<_> = aside.iter().map(|(path, _)| fs::read_to_string(path).unwrap()).collect();
+        assert_eq!(texts, ["bad 1", "bad 2", "bad 3"]);
+        assert!(beside(&aside[2].0, "-wal").exists() && !beside(&path, "-wal").exists());
+    }
+
+    /// Of two that find damage, the second doesn't set aside what the first has made.
+    #[test]
+    fn damage_that_is_found_at_work_is_set_aside_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sqlite");
+        let [one, other] = [0, 1].map(|_| Expendable::open(&path, read, is_damage).unwrap());
+        // As both have it open.
+        for (expendable, expected) in [(&one, "new"), (&other, "newer")] {
+            let reads = std::cell::Cell::new(0);
+            let work = |text: &mut String| {
+                reads.set(reads.get() + 1);
+                if reads.get() == 1 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(text.clone()) }
+            };
+            assert_eq!(expendable.with(work).unwrap(), expected);
+            fs::write(&path, "newer").unwrap();
+        }
+        assert_eq!(other.with(|text| Ok(text.clone())).unwrap(), "newer");
+        assert_eq!(set_aside_in(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn other_errors_set_nothing_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sqlite");
+        let one = Expendable::open(&path, read, is_damage).unwrap();
+        let work = |_: &mut String| Err::<(), _>(io::Error::from(io::ErrorKind::TimedOut));
+        assert!(one.with(work).is_err());
+        assert_eq!(one.with(|text| Ok(text.clone())).unwrap(), "new");
+        assert!(set_aside_in(folder.path()).unwrap().is_empty());
+    }
+}
