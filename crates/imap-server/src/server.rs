@@ -1,5 +1,6 @@
 //! The server process: the store, the directory, and a session for each connection.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -34,8 +35,13 @@ pub async fn run(
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     let shared = tokio::task::spawn_blocking(move || open(config, &metrics)).await??;
     let refusals = Refusals {
-        too_many: b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
-        banned: b"* BYE [UNAVAILABLE] Too many failed logins from your address, try again later\r\n",
+        too_many: Cow::Borrowed(b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n"),
+        too_many_there: Cow::Borrowed(
+            b"* BYE [UNAVAILABLE] Too many connections from your address or network, try again later\r\n",
+        ),
+        banned: Cow::Borrowed(
+            b"* BYE [UNAVAILABLE] Too many failed logins from your address, try again later\r\n",
+        ),
     };
     let sessions = Arc::clone(&shared);
     serve(sockets, context, refusals, move |connection| connection::run(connection, Arc::clone(&sessions)))

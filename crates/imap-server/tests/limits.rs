@@ -309,7 +309,7 @@ async fn an_address_has_so_many_connections_and_the_next_is_told_to_come_later()
     let mut fixture = Fixture::new()?;
     fixture.config.limits.max_connections_per_address = 2;
     let dialogue = "given: through a proxy from 192.0.2.9\n\
-        S: * OK...\n2S: * OK...\n3S: * BYE [UNAVAILABLE] Too many connections, try again later\n3S: <close>\n\
+        S: * OK...\n2S: * OK...\n3S: * BYE [UNAVAILABLE] Too many connections from your address or network, try again later\n3S: <close>\n\
         C: a LOGOUT\nS: * BYE...\nS: a OK...\nS: <close>\n2C: a NOOP\n2S: a OK...\n";
     hold(&mut fixture, dialogue).await
 }

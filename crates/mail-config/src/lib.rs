@@ -403,6 +403,9 @@ pub struct LimitsConfig {
     pub max_connections: usize,
     /// Of one IP address; loopback is exempt.
     pub max_connections_per_address: usize,
+    /// Of one network, the /24 of an IPv4 address or the /48 of an IPv6 one, and no fewer than of one address; loopback,
+    /// [`SmtpConfig::networks_of_ours`] are exempt.
+    pub max_connections_per_network: usize,
     /// Of one account in one server process.
     pub max_connections_per_account: usize,
     /// Failed logins of one connection before it is closed.
@@ -544,6 +547,7 @@ impl Default for LimitsConfig {
         Self {
             max_connections: 10_000,
             max_connections_per_address: 200,
+            max_connections_per_network: 1000,
             max_connections_per_account: 50,
             max_login_failures: 5,
             max_login_failures_per_address: 20,

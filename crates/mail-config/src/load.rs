@@ -286,6 +286,11 @@ fn limits(reader: &mut Reader<'_, '_>) -> LimitsConfig {
             1,
             standard.max_connections_per_address,
         ),
+        max_connections_per_network: reader.number(
+            "max_connections_per_network",
+            1,
+            standard.max_connections_per_network,
+        ),
         max_connections_per_account: reader.number(
             "max_connections_per_account",
             1,

@@ -58,11 +58,16 @@ impl RelayClient {
         matches!(self.from, RelayOrigin::Networks { allow_plaintext: true, .. })
     }
 
-    fn is_at(&self, peer: IpAddr) -> bool {
+    /// Those from which it is known; none where it logs in.
+    fn networks(&self) -> &[Network] {
         match &self.from {
-            RelayOrigin::Networks { networks, .. } => networks.iter().any(|network| network.contains(peer)),
-            RelayOrigin::Account(_) => false,
+            RelayOrigin::Networks { networks, .. } => networks,
+            RelayOrigin::Account(_) => &[],
         }
+    }
+
+    fn is_at(&self, peer: IpAddr) -> bool {
+        self.networks().iter().any(|network| network.contains(peer))
     }
 
     fn is_account(&self, account: &Address) -> bool {
@@ -76,6 +81,13 @@ impl SmtpConfig {
     pub fn relay_client_at(&self, peer: IpAddr) -> Option<&RelayClient> {
         let is_proxy = self.xclient.iter().any(|network| network.contains(peer));
         self.relay_clients.iter().find(|client| !is_proxy && client.is_at(peer))
+    }
+
+    /// Networks of which the config says that machines there are trusted, or have mail sent by us.
+    #[must_use]
+    pub fn networks_of_ours(&self) -> Vec<Network> {
+        let relaying = self.relay_clients.iter().flat_map(RelayClient::networks);
+        self.verdicts.trusted.iter().chain(relaying).copied().collect()
     }
 
     /// The client that an account is.

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use crate::session::{Credentials, LoginError, WRONG};
 
 /// Told to a client that is turned away.
 const REFUSALS: Refusals = Refusals {
-    too_many: b"-ERR [SYS/TEMP] too many connections\r\n",
-    banned: b"-ERR [SYS/TEMP] too many failed logins from your address; come back later\r\n",
+    too_many: Cow::Borrowed(b"-ERR [SYS/TEMP] too many connections\r\n"),
+    too_many_there: Cow::Borrowed(b"-ERR [SYS/TEMP] too many connections from your address or network\r\n"),
+    banned: Cow::Borrowed(b"-ERR [SYS/TEMP] too many failed logins from your address; come back later\r\n"),
 };
 
 /// Serves POP3 on `sockets` until the context drains.

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,19 +77,22 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
 /// What a client is told that is turned away, each a whole line of the protocol.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Refusals {
     /// See [`TurnedAway::TooMany`].
-    pub too_many: &'static [u8],
+    pub too_many: Cow<'static, [u8]>,
+    /// See [`TurnedAway::TooManyThere`].
+    pub too_many_there: Cow<'static, [u8]>,
     /// See [`TurnedAway::Banned`].
-    pub banned: &'static [u8],
+    pub banned: Cow<'static, [u8]>,
 }
 
 impl Refusals {
-    const fn line(self, why: TurnedAway) -> &'static [u8] {
+    fn line(&self, why: TurnedAway) -> &[u8] {
         match why {
-            TurnedAway::TooMany => self.too_many,
-            TurnedAway::Banned => self.banned,
+            TurnedAway::TooMany => &self.too_many,
+            TurnedAway::TooManyThere => &self.too_many_there,
+            TurnedAway::Banned => &self.banned,
         }
     }
 }
@@ -102,9 +106,14 @@ where
     S: Future<Output = ()> + Send + 'static,
 {
     let (sessions, mut acceptors) = (TaskTracker::new(), JoinSet::new());
+    let refusals = Arc::new(refusals);
     for BoundListener { socket, listener } in sockets {
-        let accepting =
-            Accepting { context: context.clone(), listener, refusals, sessions: sessions.clone() };
+        let accepting = Accepting {
+            context: context.clone(),
+            listener,
+            refusals: Arc::clone(&refusals),
+            sessions: sessions.clone(),
+        };
         match TcpListener::from_std(socket) {
             Ok(socket) => drop(acceptors.spawn(accepting.run(socket, handle.clone()))),
             Err(error) => error!(listener = accepting.listener.name, %error, "the socket can't be served"),
@@ -125,7 +134,7 @@ where
 struct Accepting {
     context: ServerContext,
     listener: Arc<Listener>,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
     sessions: TaskTracker,
 }
 
@@ -180,7 +189,7 @@ impl Accepting {
             listener: Arc::clone(&self.listener),
             context: self.context.clone(),
             guard,
-            refusals: self.refusals,
+            refusals: Arc::clone(&self.refusals),
         };
         self.sessions.spawn(
             async move {
@@ -210,7 +219,7 @@ struct Opening {
     listener: Arc<Listener>,
     context: ServerContext,
     guard: ConnectionGuard,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
 }
 
 impl Opening {

@@ -5,19 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mail_config::{Config, LimitsConfig};
-use mail_types::Address;
+use mail_types::{Address, Network};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::bans::{Bans, Door, Rule};
 use crate::places::{Places, canonical, place};
 
-/// Counts the open connections of this process: in all, by address, by account; and the failed logins by address.
+/// Counts the open connections of this process: in all, by address, by network, by account; and the failed logins by address.
 #[derive(Debug)]
 pub struct Limits {
     max_connections: usize,
     max_per_address: usize,
+    max_per_network: usize,
     max_per_account: usize,
+    /// Of these networks there may be any number.
+    exempt: Vec<Network>,
     ban_time: Duration,
     /// From where accounts have logged in.
     places: Arc<Places>,
@@ -29,9 +32,12 @@ pub struct Limits {
 /// Why nothing is taken from a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TurnedAway {
-    /// There are as many connections as may be, in all or of its address.
+    /// There are as many connections as may be, in all.
     #[error("too many connections")]
     TooMany,
+    /// There are as many as may be of its address, or of its network.
+    #[error("too many connections of its address or network")]
+    TooManyThere,
     /// Too many logins from its address have failed.
     #[error("too many failed logins")]
     Banned,
@@ -41,36 +47,58 @@ pub enum TurnedAway {
 struct Counts {
     open: usize,
     by_address: HashMap<IpAddr, usize>,
+    by_network: HashMap<Network, usize>,
     by_account: HashMap<Address, usize>,
     bans: Bans,
 }
 
+impl Counts {
+    /// A connection of these is closed, or another's.
+    fn forget(&mut self, peer: Option<IpAddr>, network: Option<Network>) {
+        if let Some(peer) = peer {
+            uncount(&mut self.by_address, &peer);
+        }
+        if let Some(network) = network {
+            uncount(&mut self.by_network, &network);
+        }
+    }
+}
+
 impl Limits {
-    /// None open yet. Nobody is known anywhere.
+    /// None open yet. Nobody is known anywhere, and no network exempt but this machine.
     #[must_use]
     pub fn new(config: &LimitsConfig) -> Arc<Self> {
         Arc::new(Self::with_places(config, Places::default()))
     }
 
-    /// The same, but knows from a database that the servers of `config` share from where accounts have logged in. That it can't be opened
-    /// is told to the operator, and what is known ends with the process then. Blocks.
+    /// The same, but exempts networks that are trusted or have mail sent by us from the limit of one network, and knows from a database that the servers of `config` share from
+    /// where accounts have logged in. That it can't be opened is told to the operator, and what is known ends with the process then. Blocks.
     #[must_use]
     pub fn open_for(config: &Config) -> Arc<Self> {
         let file = config.places_file();
         let places = Places::open(&file).inspect_err(|error| {
             error!(file = %file.display(), %error, "from where accounts have logged in can't be kept");
         });
-        Arc::new(Self::with_places(&config.limits, places.unwrap_or_default()))
+        let exempt = config.smtp.networks_of_ours();
+        Arc::new(Self { exempt, ..Self::with_places(&config.limits, places.unwrap_or_default()) })
     }
 
     fn with_places(config: &LimitsConfig, places: Places) -> Self {
         let rule = Rule { failures: config.max_login_failures_per_address, time: config.ban_time };
-        let counts =
-            Counts { open: 0, by_address: HashMap::new(), by_account: HashMap::new(), bans: Bans::new(rule) };
+        let counts = Counts {
+            open: 0,
+            by_address: HashMap::new(),
+            by_network: HashMap::new(),
+            by_account: HashMap::new(),
+            bans: Bans::new(rule),
+        };
         Self {
             max_connections: config.max_connections,
             max_per_address: config.max_connections_per_address,
+            // A limit of one address that the operator has raised holds.
+            max_per_network: config.max_connections_per_network.max(config.max_connections_per_address),
             max_per_account: config.max_connections_per_account,
+            exempt: Vec::new(),
             ban_time: config.ban_time,
             places: Arc::new(places),
             counts: Mutex::new(counts),
@@ -99,7 +127,7 @@ impl Limits {
         }
         counts.open += 1;
         self.look_at_crowd(counts.open);
-        Ok(ConnectionGuard { limits: Arc::clone(self), peer: None })
+        Ok(ConnectionGuard { limits: Arc::clone(self), peer: None, network: None })
     }
 
     /// Connections open now.
@@ -116,6 +144,13 @@ impl Limits {
             let before = std::mem::replace(is_crowd, open >= if *is_crowd { ends } else { begins });
             before != *is_crowd
         });
+    }
+
+    /// By which network a peer is counted; `None` for this machine, and for who is exempt.
+    fn network_of(&self, peer: IpAddr) -> Option<Network> {
+        let is_exempt =
+            peer.to_canonical().is_loopback() || self.exempt.iter().any(|network| network.contains(peer));
+        (!is_exempt).then(|| network_of(peer))
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -157,6 +192,12 @@ fn one_peer(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The network by which a peer is counted: the /24 of an IPv4 address, the /48 that a site is given of IPv6 addresses. RFC 6177 §2.
+fn network_of(address: IpAddr) -> Network {
+    let address = address.to_canonical();
+    Network::of(address, if address.is_ipv4() { 24 } else { 48 })
+}
+
 /// Adds one to the count of `key`, unless it is `most` already.
 fn count<K: Hash + Eq + Clone>(counts: &mut HashMap<K, usize>, key: &K, most: usize) -> bool {
     let open = counts.entry(key.clone()).or_default();
@@ -183,6 +224,8 @@ pub struct ConnectionGuard {
     limits: Arc<Limits>,
     /// By whom it is counted, once that is known.
     peer: Option<IpAddr>,
+    /// The same, unless the peer is exempt.
+    network: Option<Network>,
 }
 
 impl ConnectionGuard {
@@ -191,19 +234,24 @@ impl ConnectionGuard {
     /// # Errors
     /// [`TurnedAway`]; nothing is changed then.
     pub fn reassign(&mut self, peer: IpAddr) -> Result<(), TurnedAway> {
-        let peer = one_peer(peer);
         let limits = &self.limits;
-        let mut counts = limits.counts();
+        let network = limits.network_of(peer);
+        let peer = one_peer(peer);
         let most = if peer.is_loopback() { usize::MAX } else { limits.max_per_address };
+        let mut counts = limits.counts();
         if counts.bans.turns_away(&peer) {
             return Err(TurnedAway::Banned);
         }
         if !count(&mut counts.by_address, &peer, most) {
-            return Err(TurnedAway::TooMany);
+            return Err(TurnedAway::TooManyThere);
         }
-        if let Some(before) = self.peer.replace(peer) {
-            uncount(&mut counts.by_address, &before);
+        if let Some(network) = &network
+            && !count(&mut counts.by_network, network, limits.max_per_network)
+        {
+            uncount(&mut counts.by_address, &peer);
+            return Err(TurnedAway::TooManyThere);
         }
+        counts.forget(self.peer.replace(peer), std::mem::replace(&mut self.network, network));
         Ok(())
     }
 
@@ -257,9 +305,7 @@ impl Drop for ConnectionGuard {
         let mut counts = self.limits.counts();
         counts.open = counts.open.saturating_sub(1);
         self.limits.look_at_crowd(counts.open);
-        if let Some(peer) = &self.peer {
-            uncount(&mut counts.by_address, peer);
-        }
+        counts.forget(self.peer.take(), self.network.take());
     }
 }
 
@@ -284,6 +330,7 @@ mod tests {
         LimitsConfig {
             max_connections,
             max_connections_per_address: per_address,
+            max_connections_per_network: 9,
             max_connections_per_account: 1,
             max_login_failures: 3,
             max_login_failures_per_address: 4,
@@ -346,6 +393,46 @@ mod tests {
         assert!(!is_crowd());
     }
 
+    #[test]
+    fn a_network_has_its_own_limit_and_who_is_ours_has_none() {
+        let config = LimitsConfig { max_connections_per_network: 3, ..config(99, 2) };
+        let ours = vec!["192.0.2.9/32".parse().unwrap()];
+        let limits = Arc::new(Limits { exempt: ours, ..Limits::with_places(&config, Places::default()) });
+        let connect = |addresses: &[&str]| -> Vec<_> {
+            addresses.iter().filter_map(|address| limits.connect(ip(address)).ok()).collect()
+        };
+        let mut open = connect(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(limits.connect(ip("192.0.2.4")).unwrap_err(), TurnedAway::TooManyThere);
+        assert_eq!(limits.connect(ip("::ffff:192.0.2.5")).unwrap_err(), TurnedAway::TooManyThere);
+        open.extend(connect(&[
+            "192.0.3.4",
+            "198.51.100.1",
+            "192.0.2.9",
+            "192.0.2.9",
+            "127.0.0.1",
+            "127.0.0.1",
+        ]));
+        assert_eq!(open.len(), 9, "others, and who is exempt");
+        let sites = connect(&["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:3::1", "2001:db8:1:1::1"]);
+        assert_eq!(sites.len(), 4);
+        assert!(limits.connect(ip("2001:db8:0:4::1")).is_err());
+        open.remove(0);
+        assert!(limits.connect(ip("192.0.2.4")).is_ok(), "who leaves makes room");
+        drop((open, sites));
+        let counts = limits.counts();
+        assert_eq!((counts.open, counts.by_address.len(), counts.by_network.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_refused_connection_counts_nowhere() {
+        let limits = Limits::new(&LimitsConfig { max_connections_per_network: 2, ..config(99, 1) });
+        let open = [ip("192.0.2.1"), ip("192.0.2.2")].map(|peer| limits.connect(peer).unwrap());
+        assert!(limits.connect(ip("192.0.2.3")).is_err() && limits.connect(ip("192.0.2.1")).is_err());
+        assert_eq!(limits.counts().by_address.len(), 2);
+        drop(open);
+        assert!(limits.connect(ip("192.0.2.3")).is_ok() && limits.connect(ip("192.0.2.1")).is_ok());
+    }
+
     #[tokio::test]
     async fn a_connection_through_a_proxy_counts_for_its_client() {
         let limits = limits(3, 1);
@@ -355,7 +442,7 @@ mod tests {
         assert!(limits.connect(client).is_err(), "one for each address");
         guard.reassign(other).unwrap();
         let second = limits.connect(client).unwrap();
-        assert_eq!(guard.reassign(client), Err(TurnedAway::TooMany));
+        assert_eq!(guard.reassign(client), Err(TurnedAway::TooManyThere));
         assert!(limits.connect(other).is_err(), "it is still the other's");
         drop((guard, second));
         assert_eq!(limits.open(), 0);

@@ -75,7 +75,9 @@ async fn who_is_accepted_while_a_drain_begins_is_served_to_the_end() {
             }
         }
     };
-    let refusals = Refusals { too_many: b"421 too many\r\n", banned: b"421 banned\r\n" };
+    let [too_many, too_many_there, banned] =
+        [&b"421 too many\r\n"[..], b"421 of you\r\n", b"421 banned\r\n"].map(Into::into);
+    let refusals = Refusals { too_many, too_many_there, banned };
     let mut serving = pin!(serve(vec![BoundListener { socket, listener }], context, refusals, handle));
     assert!(!is_done(serving.as_mut()).await);
     let mut client = TcpStream::connect(address).unwrap();

@@ -20,6 +20,8 @@ pub struct Reply {
 
 /// Octets of a line's text beside the codes and the line end: RFC 5321 §4.5.3.1.5.
 const MAX_TEXT: usize = 490;
+/// Octets of a whole line, with its line end.
+const MAX_LINE: usize = 512;
 
 /// What a server sent is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,19 +60,14 @@ impl Reply {
         hinted
     }
 
-    /// The same with this enhanced status code in its own class, where it has none that agrees with it: RFC 2034 §4.
+    /// The same with the name of who says it before its text, as RFC 5321 §4.2.2 has it for 220, 221 and 421.
     #[must_use]
-    pub fn or_status(mut self, subject: u16, detail: u16) -> Self {
-        if self.status.is_empty() {
-            for line in &mut self.lines {
-                let begins = line.split_once(' ').filter(|(word, _)| word.parse::<Status>().is_ok());
-                if let Some(rest) = begins.map(|(_, rest)| rest.to_owned()) {
-                    *line = rest;
-                }
-            }
-            self.status = Cow::Owned(format!("{}.{subject}.{detail}", self.class()));
+    pub fn in_the_name_of(&self, hostname: &str) -> Self {
+        let mut named = self.clone();
+        if let Some(first) = named.lines.first_mut() {
+            *first = format!("{hostname} {first}");
         }
-        self
+        named
     }
 
     /// True for a refusal that people will read who have sent a message: not of a command that no program should send.
@@ -130,11 +127,14 @@ impl Reply {
         Ok(Self { code, status: Cow::Owned(status), lines })
     }
 
-    /// `Reply-line`. RFC 5321 §4.2.
+    /// `Reply-line`. RFC 5321 §4.2. A line that would be too long is cut, unless it is a challenge of AUTH (RFC 4954 §4).
     pub fn encode(&self, output: &mut String) {
         for (position, line) in self.lines.iter().enumerate() {
             let mark = if position + 1 == self.lines.len() { ' ' } else { '-' };
             let space = if self.status.is_empty() { "" } else { " " };
+            let room = MAX_LINE - "250 ".len() - self.status.len() - space.len() - "\r\n".len();
+            let most = if self.code == 334 { line.len() } else { line.floor_char_boundary(room) };
+            let line = line.get(..most).unwrap_or(line);
             // Writing to a String can't fail.
             let _ = write!(output, "{}{mark}{}{space}{line}\r\n", self.code, self.status);
         }
@@ -207,6 +207,27 @@ mod tests {
         check(&Reply::lines(250, vec!["a".to_owned(), "SIZE".to_owned()]), "250-a\r\n250 SIZE\r\n");
     }
 
+    /// RFC 5321 §4.2.2, §4.5.3.1.5
+    #[test]
+    fn a_reply_may_name_who_says_it_and_is_cut_where_its_line_would_be_too_long() {
+        let bye = Reply::paragraph(421, "4.3.2", vec!["Goodbye".to_owned(), "to all".to_owned()]);
+        check(&bye.in_the_name_of("mx.org"), "421-4.3.2 mx.org Goodbye\r\n421 4.3.2 to all\r\n");
+        let length = |reply: Reply| {
+            let mut output = String::new();
+            reply.encode(&mut output);
+            assert!(output.ends_with("\r\n"));
+            output.len()
+        };
+        assert_eq!(length(Reply::new(550, "5.7.1", "x".repeat(600))), 512);
+        assert_eq!(length(Reply::new(550, "", "x".repeat(506))), 512);
+        assert_eq!(
+            length(Reply::new(550, "5.7.1", format!("x{}", "é".repeat(300)))),
+            511,
+            "between characters"
+        );
+        assert_eq!(length(Reply::new(334, "", "x".repeat(600))), 606);
+    }
+
     #[test]
     fn a_refusal_of_mail_takes_a_hint_for_people() {
         let refusal = Reply::new(550, "5.1.1", "No such user");
@@ -223,20 +244,6 @@ mod tests {
             Reply::new(354, "", "go"),
         ] {
             assert!(!other.concerns_people(), "{other}");
-        }
-    }
-
-    /// RFC 2034 §4
-    #[test]
-    fn a_reply_without_a_status_of_its_class_gets_one() {
-        for (lines, expected) in [
-            (&["550 no"][..], "550 5.7.1 no\r\n"),
-            (&["451-not", "451 now"], "451-4.7.1 not\r\n451 4.7.1 now\r\n"),
-            (&["550 4.2.2 no"], "550 5.7.1 no\r\n"),
-            (&["550 5.2.2 no"], "550 5.2.2 no\r\n"),
-            (&["550"], "550 5.7.1 \r\n"),
-        ] {
-            check(&Reply::parse(lines).unwrap().or_status(7, 1), expected);
         }
     }
 

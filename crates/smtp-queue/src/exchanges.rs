@@ -205,11 +205,11 @@ fn nowhere(domain: &Domain, trouble: Option<LookupError>) -> Outcome {
 }
 
 fn failed(status: Status, text: String) -> Outcome {
-    Outcome::Failed(Diagnosis::ours(status, text))
+    Outcome::Failed(Diagnosis { status, host: None, text })
 }
 
 fn deferred(status: Status, text: String) -> Outcome {
-    Outcome::Deferred(Diagnosis::ours(status, text))
+    Outcome::Deferred(Diagnosis { status, host: None, text })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use mail_types::{Address, Domain};
 use tokio::task::spawn_blocking;
 use tracing::{debug, error, info, warn};
 
+use crate::message::with_ascii_domain;
 use crate::step::Step;
 use crate::{Body, Envelope, Handling, Queue, QueueError, Requests, step};
 
@@ -43,7 +44,7 @@ impl TlsReports {
         let from = wanted.from.clone().or_else(|| format!("postmaster@{hostname}").parse().ok())?;
         let reporter = Reporter {
             organization: wanted.organization.clone().unwrap_or_else(|| hostname.to_ascii()),
-            contact: from.with_ascii_domain(),
+            contact: with_ascii_domain(&from),
             submitter: from.domain().to_ascii(),
         };
         wanted.enabled.then_some(Self { reporter, hostname })
@@ -152,7 +153,7 @@ impl TlsReports {
         let file = report.file_name(&self.reporter);
         let boundary = format!("=_tls_{day}_{submitter}");
         let date = jiff::fmt::rfc2822::to_string(&now.to_zoned(TimeZone::UTC)).unwrap_or_default();
-        let (to, host) = (to.with_ascii_domain(), self.hostname.to_ascii());
+        let (to, host) = (with_ascii_domain(to), self.hostname.to_ascii());
         let lines: String = packed.chunks(LINE).map(|chunk| BASE64_STANDARD.encode(chunk) + "\r\n").collect();
         format!(
             "From: <{contact}>\r\nTo: <{to}>\r\nDate: {date}\r\nMessage-ID: <tls.{day}.{domain}@{host}>\r\n\

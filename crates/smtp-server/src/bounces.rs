@@ -125,8 +125,7 @@ impl Said {
             is_header.then(|| String::from_utf8_lossy(part.contents()).into_owned())
         });
         // Who reports it has found it out itself, or is told of us: the other side in any case.
-        let host = Some(host.unwrap_or_else(|| "a host".to_owned()));
-        let diagnosis = Diagnosis { status, host, tried: None, text };
+        let diagnosis = Diagnosis { status, host: Some(host.unwrap_or_else(|| "a host".to_owned())), text };
         Some(Self { diagnosis, original: returned.and_then(|it| original(&it, hostname)) })
     }
 }
@@ -149,7 +148,7 @@ fn typed(value: &str) -> &str {
 fn original(header: &str, hostname: &str) -> Option<String> {
     let (_, behind) = header.rsplit_once(&format!("by {hostname} with "))?;
     let (_, id) = behind.split_once(" id ")?;
-    let id: String = id.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+    let id: String = id.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     (!id.is_empty()).then_some(id)
 }
 
@@ -161,7 +160,7 @@ mod tests {
         format!(
             "From: MAILER-DAEMON@x.test\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n\
              --b\r\nContent-Type: text/plain\r\n\r\nSorry.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n{report}\r\n\
-             --b\r\nContent-Type: text/rfc822-headers\r\n\r\nReceived: from a by mail.example.org\r\nReceived: from x ([192.0.2.1])\r\n\tby mail.example.org with ESMTPSA id 6ab.c.1\r\n\tfor <a@b.c>;\r\n\r\n--b--\r\n"
+             --b\r\nContent-Type: text/rfc822-headers\r\n\r\nReceived: from a by mail.example.org\r\nReceived: from x ([192.0.2.1])\r\n\tby mail.example.org with ESMTPSA id 6ab-c-1\r\n\tfor <a@b.c>;\r\n\r\n--b--\r\n"
         )
     }
 
@@ -172,7 +171,7 @@ mod tests {
             Final-Recipient: rfc822; bob@x.test\r\nACTION: Failed\r\nStatus: 5.1.1 (who?)\r\nDiagnostic-Code: smtp; 550 5.1.1\r\n user unknown\r\n";
         let said = Said::read(bounce(report).as_bytes(), "mail.example.org").unwrap();
         assert_eq!(said.diagnosis.to_string(), "mx.x.test said: 550 5.1.1 user unknown");
-        assert_eq!(said.original.as_deref(), Some("6ab.c.1"));
+        assert_eq!(said.original.as_deref(), Some("6ab-c-1"));
         let class = BounceClass::of(&said.diagnosis);
         assert!(class.as_str() == "unknown-user" && class.is_hard(&said.diagnosis));
         let other = Said::read(bounce(report).as_bytes(), "mail.example.com").unwrap();

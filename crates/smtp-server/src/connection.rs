@@ -19,6 +19,7 @@ use crate::incoming::{Incoming, trouble};
 use crate::milter::{Facts, Milters};
 use crate::patience::{Patience, Wait};
 use crate::policy::{Checks, Client, Verdicts};
+use crate::room::Room;
 use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
 
 /// Longest command line; RFC 5321 §4.5.3.1.4 asks for 512, AUTH for 12,288 (RFC 4954 §4).
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Arc<Directory>,
     pub(crate) to: Destinations,
     pub(crate) verdicts: Arc<Verdicts>,
+    pub(crate) room: Arc<Room>,
 }
 
 /// Serves one client until it leaves.
@@ -222,10 +224,10 @@ impl Dialogue {
         }
     }
 
-    /// The line as it is meant, of a device that the config names.
+    /// The line as it is meant, of a device of ours.
     fn mended(&self, line: Line) -> Line {
         match line {
-            Line::Text(text) if self.session.relay_client().is_some() => {
+            Line::Text(text) if self.session.is_ours() => {
                 Line::Text(Command::with_brackets(&text).map_or(text, Into::into))
             }
             Line::Text(_) | Line::BareCrOrLf | Line::TooLong => line,
@@ -244,17 +246,14 @@ impl Dialogue {
     async fn perform(&mut self, step: Step) -> io::Result<Option<Reply>> {
         let reply = match step {
             Step::Reply(reply) => reply,
-            Step::Begin(reply) => {
-                self.begin_checks();
-                self.ask_milters(reply).await
-            }
+            Step::Begin(reply) => self.begin_transaction(reply).await,
             Step::CheckSender { account, from } => {
                 let reply = self.check_sender(account, from).await;
-                self.ask_milters(reply).await
+                self.begin_transaction(reply).await
             }
             Step::CheckHold => {
                 let reply = Box::pin(self.check_hold()).await;
-                self.ask_milters(reply).await
+                self.begin_transaction(reply).await
             }
             Step::CheckRecipient(recipient, parameters) => self.check_recipient(recipient, &parameters).await,
             Step::ReceiveData(transaction) => return self.receive_data(*transaction).await,
@@ -287,6 +286,13 @@ impl Dialogue {
         }
     }
 
+    /// The reply to MAIL, if nothing else stands against the transaction. A stranger and its sender are looked at from now on.
+    async fn begin_transaction(&mut self, reply: Reply) -> Reply {
+        let reply = self.check_room(reply).await;
+        self.begin_checks();
+        self.ask_milters(reply).await
+    }
+
     /// The reply to MAIL, if it isn't the milters'. Boxed, so that no session without them has to have room for it.
     async fn ask_milters(&mut self, reply: Reply) -> Reply {
         if self.shared.config.smtp.milters.is_empty() {
@@ -304,9 +310,16 @@ impl Dialogue {
         }
     }
 
-    /// Says it, with the operator's hint where a refusal concerns people.
+    /// Says it, in our name where it is the last word, with the operator's hint where a refusal concerns people.
     pub(crate) fn say(&mut self, reply: &Reply) {
         let begins = self.output.len();
+        let named;
+        let reply = if matches!(reply.code(), 221 | 421) {
+            named = reply.in_the_name_of(&self.shared.config.hostname.to_ascii());
+            &named
+        } else {
+            reply
+        };
         match self.shared.config.smtp.verdicts.help.as_ref().filter(|_| reply.concerns_people()) {
             Some(hint) => reply.with_hint(hint).encode(&mut self.output),
             None => reply.encode(&mut self.output),
@@ -395,18 +408,26 @@ impl Dialogue {
         }
     }
 
-    /// Waits for more commands, with next to no memory held. A drain ends the wait between transactions only.
+    /// Waits for more commands, with next to no memory held. A drain ends the wait between transactions, and shortly before all ends.
     async fn read_commands(&mut self, wait: Wait) -> io::Result<Option<End>> {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
         let between = !self.session.is_in_transaction();
         self.input.reserve(if between { IDLE } else { BUSY });
-        let may_be_sent_away = !self.session.is_ours() && !self.is_lmtp();
+        let may_be_sent_away = self.may_be_sent_away();
+        let whole = self.shared.config.limits.drain_timeout;
         let Connection { stream, drain, guard, .. } = &mut self.connection;
         let crowd = async {
             guard.crowd().await;
             sleep_until(wait.in_crowd).await;
+        };
+        let drained = async {
+            if between {
+                drain.begun().await;
+            } else {
+                Box::pin(drain.nearly_over(whole)).await;
+            }
         };
         tokio::select! {
             read = timeout_at(wait.deadline, stream.read_buf(&mut self.input)) => match read {
@@ -414,9 +435,14 @@ impl Dialogue {
                 Ok(read) => read.map(|_| None),
                 Err(_) => Ok(Some(wait.end)),
             },
-            () = drain.begun(), if between => Ok(Some(End::Draining)),
+            () = drained => Ok(Some(End::Draining)),
             () = crowd, if may_be_sent_away => Ok(Some(End::Crowded)),
         }
+    }
+
+    /// True for who has to make room for others where it does nothing: no user of ours, and no server of ours.
+    pub(crate) fn may_be_sent_away(&self) -> bool {
+        !self.session.is_ours() && !self.is_lmtp()
     }
 }
 

@@ -19,6 +19,7 @@ mod quota;
 mod receive;
 mod reports;
 mod rights;
+mod room;
 mod server;
 mod session;
 mod suppressed;

@@ -87,13 +87,16 @@ pub(crate) struct Pace {
     /// Octets that still gain time.
     counted: u64,
     pub(crate) deadline: Instant,
+    /// By when anything must be here where so many are connected that there is hardly room for others.
+    pub(crate) in_crowd: Instant,
 }
 
 impl Pace {
     /// Nothing may come for the `longest` time. What is beyond twice the octets of the longest message gains none: nobody waits for its
     /// end for ever.
     pub(crate) fn new(longest: Duration, max_message_size: u64, now: Instant) -> Self {
-        Self { longest, counted: max_message_size.saturating_mul(2), deadline: now + longest }
+        let counted = max_message_size.saturating_mul(2);
+        Self { longest, counted, deadline: now + longest, in_crowd: now + longest / HASTE }
     }
 
     /// So many octets have come.
@@ -102,6 +105,7 @@ impl Pace {
         self.counted -= octets;
         let gained = Duration::from_millis(octets.saturating_mul(1000) / SLOWEST);
         self.deadline = (self.deadline + gained).min(now + self.longest);
+        self.in_crowd = now + self.longest / HASTE;
     }
 }
 
@@ -138,7 +142,7 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(5 * MINUTE, u64::MAX, now);
         pace.came(usize::MAX, now);
-        assert_eq!(pace.deadline, now + 5 * MINUTE);
+        assert_eq!((pace.deadline, pace.in_crowd), (now + 5 * MINUTE, now + MINUTE / 2));
     }
 
     /// RFC 5321 §4.5.3.1.10

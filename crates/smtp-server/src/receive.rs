@@ -7,10 +7,10 @@ use bytes::BytesMut;
 use jiff::Timestamp;
 use line_codec::mail_data::DataDecoder;
 use mail_config::SmtpRole;
-use server_core::Stream;
+use server_core::{Connection, Stream};
 use smtp_proto::Reply;
 use tokio::io::AsyncReadExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, error};
 
 use crate::blocking::blocking;
@@ -192,13 +192,33 @@ impl Dialogue {
     async fn read_data(&mut self, long: usize, pace: &mut Pace) -> io::Result<bool> {
         self.flush().await?;
         self.input.reserve(long.clamp(READ, READ_MOST));
-        let read = self.connection.stream.read_buf(&mut self.input);
-        let Ok(read) = timeout_at(pace.deadline, read).await else {
-            return self.end(End::TimedOut).await.map(|_| false);
+        let (may_be_sent_away, whole) = (self.may_be_sent_away(), self.shared.config.limits.drain_timeout);
+        let Connection { stream, drain, guard, .. } = &mut self.connection;
+        let (deadline, in_crowd) = (pace.deadline, pace.in_crowd);
+        // On the heap, so that no other session has to have room for it.
+        let ends = Box::pin(async {
+            let crowd = async {
+                guard.crowd().await;
+                sleep_until(in_crowd).await;
+            };
+            tokio::select! {
+                () = drain.nearly_over(whole) => End::Draining,
+                () = crowd, if may_be_sent_away => End::Crowded,
+                () = sleep_until(deadline) => End::TimedOut,
+            }
+        });
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(&mut self.input) => Ok(read?),
+            end = ends => Err(end),
         };
-        let octets = read?;
-        pace.came(octets, Instant::now());
-        Ok(octets > 0)
+        match read {
+            Ok(octets) => {
+                pace.came(octets, Instant::now());
+                Ok(octets > 0)
+            }
+            Err(end) => self.end(end).await.map(|_| false),
+        }
     }
 
     /// How fast mail data has to come from now on.

@@ -5,7 +5,8 @@ use mail_directory::{Directory, Srs};
 use mail_events::EventLog;
 use mail_metrics::Metrics;
 use mail_store::Store;
-use server_core::{BoundListener, Refusals, ServerContext};
+use server_core::{BoundListener, Refusals, ServerContext, TurnedAway};
+use smtp_proto::Reply;
 use smtp_queue::Queue;
 
 use crate::bounces::Bounces;
@@ -14,13 +15,34 @@ use crate::files::Destinations;
 use crate::held_back::HeldBack;
 use crate::policy::Verdicts;
 use crate::reports::Reports;
+use crate::room::Room;
 use crate::suppressed::Suppressed;
 
-/// Told to a client that is turned away.
-const REFUSALS: Refusals = Refusals {
-    too_many: b"421 4.7.0 Too many connections; come back later\r\n",
-    banned: b"421 4.7.0 Too many failed logins from your address; come back later\r\n",
-};
+/// What is told to a client that is turned away.
+fn refusals(hostname: &str) -> Refusals {
+    let line = |why| {
+        let mut line = String::new();
+        refusal(why).in_the_name_of(hostname).encode(&mut line);
+        line.into_bytes().into()
+    };
+    Refusals {
+        too_many: line(TurnedAway::TooMany),
+        too_many_there: line(TurnedAway::TooManyThere),
+        banned: line(TurnedAway::Banned),
+    }
+}
+
+/// Why nothing is taken from a client.
+pub(crate) fn refusal(why: TurnedAway) -> Reply {
+    let (status, text) = match why {
+        TurnedAway::TooMany => ("4.3.2", "Too many connections are open here; come back later"),
+        TurnedAway::TooManyThere => {
+            ("4.7.0", "Too many connections from your address or network; close some, or come back later")
+        }
+        TurnedAway::Banned => ("4.7.0", "Too many failed logins from your address; come back later"),
+    };
+    Reply::new(421, status, text)
+}
 
 /// Serves SMTP until the context drains.
 ///
@@ -33,7 +55,8 @@ pub async fn run(
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     let shared = tokio::task::spawn_blocking(move || open(config, &metrics)).await??;
     let events = Arc::clone(&shared.to.events);
-    server_core::serve(sockets, context, REFUSALS, move |connection| {
+    let refusals = refusals(&context.config.hostname.to_ascii());
+    server_core::serve(sockets, context, refusals, move |connection| {
         connection::serve(connection, shared.clone())
     })
     .await;
@@ -58,5 +81,6 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
         suppressed,
         held_back: Arc::new(HeldBack::new(config.smtp.max_held_back)),
     };
-    Ok(Shared { config, directory, to, verdicts })
+    let room = Arc::new(Room::new(&config));
+    Ok(Shared { config, directory, to, verdicts, room })
 }

@@ -25,7 +25,7 @@ const NEEDS_SMTPUTF8: &str =
 pub(crate) enum Step {
     /// Send this, then read the next command.
     Reply(Reply),
-    /// Begin to look at the client and the sender, and send this.
+    /// Look whether there is room, begin to look at the client and the sender, and send this.
     Begin(Reply),
     /// Ask the directory whether `account` may send as `from`, then call [`Session::sender_checked`].
     CheckSender { account: Address, from: Address },
@@ -99,6 +99,8 @@ pub(crate) struct Greeting {
 pub(crate) struct Session {
     policy: Policy,
     greeting: Option<Greeting>,
+    /// The one before it.
+    former: Option<Box<Greeting>>,
     login: Option<Address>,
     /// Limits of the account that has logged in.
     own_limits: Option<Arc<RelayClient>>,
@@ -108,8 +110,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) const fn new(policy: Policy) -> Self {
-        let (greeting, login, own_limits, pending) = (None, None, None, None);
-        Self { policy, greeting, login, own_limits, pending, state: State::Connected }
+        let (greeting, former, login, own_limits, pending) = (None, None, None, None, None);
+        Self { policy, greeting, former, login, own_limits, pending, state: State::Connected }
     }
 
     pub(crate) const fn greeting(&self) -> Option<&Greeting> {
@@ -141,11 +143,10 @@ impl Session {
         matches!(&self.state, State::Mail(transaction) if transaction.is_counted)
     }
 
-    /// The transaction, if one has begun.
-    pub(crate) fn transaction_mut(&mut self) -> Option<&mut Transaction> {
-        match &mut self.state {
-            State::Mail(transaction) => Some(transaction),
-            State::Connected | State::Greeted | State::Chunks => None,
+    /// It counts as one from now on.
+    pub(crate) fn count(&mut self) {
+        if let State::Mail(transaction) = &mut self.state {
+            transaction.is_counted = true;
         }
     }
 
@@ -243,7 +244,8 @@ impl Session {
         self.reset();
         self.state = State::Greeted;
         let told = self.policy.speaks_for.as_ref().and_then(|proxy| proxy.helo.clone());
-        self.greeting = Some(Greeting { name: told.unwrap_or(name), is_extended });
+        let greeting = Greeting { name: told.unwrap_or(name), is_extended };
+        self.former = self.greeting.replace(greeting).map(Box::new);
         if !is_extended {
             return Step::Reply(Reply::new(250, "", self.policy.hostname.clone()));
         }
@@ -300,7 +302,7 @@ impl Session {
         }
         let lines = vec![
             format!("Commands: {commands}"),
-            "RFC 5321 says how they are used, and the reply to EHLO which extensions there are".to_owned(),
+            "This is Mailstead: RFC 5321 says how they are used, the reply to EHLO which extensions there are".to_owned(),
             "Mail to <postmaster> reaches a person".to_owned(),
         ];
         Reply::paragraph(214, "2.0.0", lines)
@@ -560,10 +562,10 @@ impl Session {
         self.policy.speaks_for.as_ref().map(|_| SpeaksFor { helo })
     }
 
-    /// The client is not to be known by the name that it has just given.
+    /// The client is not to be known by the name that it has just given, but by that before it, if it has given one. RFC 5321 §4.1.4.
     pub(crate) fn ungreet(&mut self) {
-        self.greeting = None;
-        self.state = State::Connected;
+        self.greeting = self.former.take().map(|former| *former);
+        self.state = if self.greeting.is_some() { State::Greeted } else { State::Connected };
     }
 
     pub(crate) fn reset(&mut self) {
@@ -574,7 +576,7 @@ impl Session {
 }
 
 /// True if the address can be reached from anywhere: its domain is a literal or has a dot.
-pub(crate) fn is_fully_qualified(address: &Address) -> bool {
+fn is_fully_qualified(address: &Address) -> bool {
     address.domain().is_literal() || address.domain().as_str().contains('.')
 }
 

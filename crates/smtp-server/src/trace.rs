@@ -53,9 +53,6 @@ impl Trace {
     }
 
     /// The Received field. RFC 5321 §4.4.
-    ///
-    /// Deviates: RFC 6531 §3.7.3 would have our own name in U-labels under SMTPUTF8. In A-labels it makes no message internationalized that
-    /// is not so otherwise, which may go on to a host that takes no other.
     pub(crate) fn received(&self, transaction: &Transaction) -> String {
         let Self { id, hostname, greeting, peer, .. } = self;
         let from = if self.hides_client { "unknown".to_owned() } else { format!("{greeting} ([{peer}])") };
@@ -129,14 +126,18 @@ fn date(at: Timestamp, zone: TimeZone) -> String {
 
 /// The address; without SMTPUTF8 with its domain in A-labels, so that the header stays ASCII (RFC 6531 §3.7.3).
 pub(crate) fn shown(address: &Address, utf8: bool) -> String {
-    if utf8 { address.to_string() } else { address.with_ascii_domain() }
+    let text = address.to_string();
+    match text.rsplit_once('@') {
+        Some((local_part, _)) if !utf8 => format!("{local_part}@{}", address.domain().to_ascii()),
+        Some(_) | None => text,
+    }
 }
 
-/// A name that no other message of this host has.
+/// A name that no other message of this host has: an `Atom`, which has no dot. RFC 5321 §4.4.
 pub(crate) fn new_id(now: Timestamp) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{:x}.{:x}.{count:x}", now.as_microsecond(), std::process::id())
+    format!("{:x}-{:x}-{count:x}", now.as_microsecond(), std::process::id())
 }
 
 #[cfg(test)]
@@ -144,6 +145,14 @@ mod tests {
     use jiff::tz::Offset;
 
     use super::*;
+
+    /// RFC 5321 §4.4, §4.1.2
+    #[test]
+    fn the_name_of_a_message_is_an_atom() {
+        let name = new_id(Timestamp::now());
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{name}");
+        assert_ne!(new_id(Timestamp::now()), name);
+    }
 
     /// RFC 5321 §4.4: local time with its offset, not the name of a zone.
     #[test]

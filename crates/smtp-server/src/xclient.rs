@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use mail_directory::DirectoryError;
 use mail_types::Address;
-use server_core::TurnedAway;
 use smtp_proto::{Reply, Xclient};
 use tokio::time::Instant;
 use tracing::info;
@@ -13,6 +12,7 @@ use tracing::info;
 use crate::connection::{Dialogue, policy};
 use crate::incoming::trouble;
 use crate::patience::Patience;
+use crate::server::refusal;
 use crate::session::Session;
 
 impl Dialogue {
@@ -27,7 +27,10 @@ impl Dialogue {
             },
         };
         let login = match account.as_ref().map(|account| self.connection.guard.login(account)) {
-            Some(None) => return self.too_many().await,
+            Some(None) => {
+                let reply = Reply::new(421, "4.7.0", "Too many connections of this account");
+                return self.close(reply).await.map(|_| None);
+            }
             Some(guard) => guard,
             None => None,
         };
@@ -36,13 +39,7 @@ impl Dialogue {
             && let Err(why) = self.connection.guard.reassign(address)
         {
             info!(%address, "refused: {why}");
-            return match why {
-                TurnedAway::TooMany => self.too_many().await,
-                TurnedAway::Banned => {
-                    let text = "Too many failed logins from your address; come back later";
-                    self.close(Reply::new(421, "4.7.0", text)).await.map(|_| None)
-                }
-            };
+            return self.close(refusal(why)).await.map(|_| None);
         }
         set(&mut self.connection.peer, client.address, client.port);
         set(&mut self.connection.local, client.called, client.called_port);
@@ -56,10 +53,6 @@ impl Dialogue {
             self.mechanism = Some("XCLIENT");
         }
         Ok(Some(self.first_reply().await))
-    }
-
-    async fn too_many(&mut self) -> io::Result<Option<Reply>> {
-        self.close(Reply::new(421, "4.7.0", "Too many connections; come back later")).await.map(|_| None)
     }
 
     /// The account of this name, which is no alias; `None` if the directory could not be asked.

@@ -104,13 +104,16 @@ async fn what_trickles_in_gains_no_time() {
     let (_fixture, server) = server(&[("command_timeout", "300"), ("data_timeout", "300")]).await;
     let mut stream = connect(&server).await;
     let said = trickle(&mut stream, b"x").await;
-    assert_eq!(said, "421 4.4.2 Too little came for too long; goodbye\r\n", "in a command");
+    assert_eq!(said, "421 4.4.2 mail.example.org Too little came for too long; goodbye\r\n", "in a command");
     for data in ["DATA\r\n", "BDAT 100000\r\n"] {
         let mut stream = connect(&server).await;
         let start = format!("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\n{data}");
         stream.write_all(start.as_bytes()).await.unwrap();
         let replies = trickle(&mut stream, b"x").await;
-        assert!(replies.ends_with("421 4.4.2 Too little came for too long; goodbye\r\n"), "{replies}");
+        assert!(
+            replies.ends_with("421 4.4.2 mail.example.org Too little came for too long; goodbye\r\n"),
+            "{replies}"
+        );
     }
 }
 
@@ -119,18 +122,35 @@ async fn who_brings_no_mail_is_not_served_for_ever() {
     let (_fixture, server) = server(&[("command_timeout", "100"), ("max_junk_commands", "1000000")]).await;
     let mut stream = connect(&server).await;
     let replies = trickle(&mut stream, b"NOOP\r\n").await;
-    assert!(replies.ends_with("421 4.4.2 No mail came for too long; goodbye\r\n"), "{replies}");
+    assert!(
+        replies.ends_with("421 4.4.2 mail.example.org No mail came for too long; goodbye\r\n"),
+        "{replies}"
+    );
 }
 
-/// What is said to each of so many idle clients, of eight that there is room for.
-async fn idle(clients: usize, settings: &[(&str, &str)]) -> Vec<String> {
+/// Up to where mail data is to come.
+const TO_DATA: &str = "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n";
+
+/// Begins a message, and stops in it.
+async fn begin_data(stream: &mut BufReader<TcpStream>) {
+    stream.write_all(TO_DATA.as_bytes()).await.unwrap();
+    while !line(stream).await.starts_with("354 ") {}
+    stream.write_all(b"Subject: a\r\n").await.unwrap();
+}
+
+/// What is said to each of so many idle clients, of eight that there is room for; in the midst of mail data, where that `is_data`.
+async fn idle(clients: usize, is_data: bool, settings: &[(&str, &str)]) -> Vec<String> {
     let mut fixture = tokio::task::spawn_blocking(Fixture::new).await.unwrap().unwrap();
     fixture.config.limits.max_connections = 8;
     settings.iter().for_each(|(key, value)| fixture.set_smtp(key, value).unwrap());
     let server = fixture.start(smtp_server::run).unwrap();
     let mut open = Vec::new();
     for _ in 0..clients {
-        open.push(connect(&server).await);
+        let mut stream = connect(&server).await;
+        if is_data {
+            begin_data(&mut stream).await;
+        }
+        open.push(stream);
     }
     let mut said = Vec::new();
     for mut stream in open {
@@ -141,11 +161,33 @@ async fn idle(clients: usize, settings: &[(&str, &str)]) -> Vec<String> {
 
 #[tokio::test]
 async fn who_does_nothing_makes_room_where_there_is_hardly_any() {
-    let said = idle(6, &[("command_timeout", "20000")]).await;
-    assert!(said.iter().any(|it| it.starts_with("421 4.3.2 There is hardly room")), "{said:?}");
-    let soon = ("command_timeout", "1000");
-    let (few, ours) = (idle(5, &[soon]).await, idle(6, &[soon, ("relay_client", "127.0.0.0/8")]).await);
-    for it in few.iter().chain(&ours) {
-        assert!(it.starts_with("421 4.4.2 Too little came"), "{it}");
+    let no_room = "421 4.3.2 mail.example.org There is hardly room";
+    let in_time = "421 4.4.2 mail.example.org Too little came";
+    for (is_data, timeout) in [(false, "command_timeout"), (true, "data_timeout")] {
+        let said = idle(6, is_data, &[(timeout, "20000")]).await;
+        assert!(said.iter().any(|it| it.starts_with(no_room)), "{said:?}");
+        let few = idle(5, is_data, &[(timeout, "1000")]).await;
+        assert!(few.iter().all(|it| it.starts_with(in_time)), "{few:?}");
+    }
+    let ours = idle(6, false, &[("command_timeout", "1000"), ("relay_client", "127.0.0.0/8")]).await;
+    assert!(ours.iter().all(|it| it.starts_with(in_time)), "{ours:?}");
+}
+
+/// RFC 5321 §3.8
+#[tokio::test]
+async fn who_has_not_finished_when_the_server_stops_is_told_so() {
+    let mut fixture = tokio::task::spawn_blocking(Fixture::new).await.unwrap().unwrap();
+    fixture.config.limits.drain_timeout = Duration::from_secs(1);
+    let server = fixture.start(smtp_server::run).unwrap();
+    let mut open = [connect(&server).await, connect(&server).await];
+    open[0].write_all(b"HELO x\r\nMAIL FROM:<>\r\n").await.unwrap();
+    for code in ["250", "250"] {
+        assert!(line(&mut open[0]).await.starts_with(code));
+    }
+    begin_data(&mut open[1]).await;
+    server.begin_to_drain();
+    for mut stream in open {
+        let said = tokio::time::timeout(Duration::from_secs(60), line(&mut stream)).await.unwrap();
+        assert_eq!(said, "421 4.3.2 mail.example.org Shutting down; come back later\r\n");
     }
 }

@@ -25,8 +25,12 @@ const EXTENSIONS: [&str; 16] = [
     "AUTH",
 ];
 
+/// Our name.
+const HOST: &str = "mail.example.org";
+
 /// RFC 5321 §4.2: three digits, then a blank or a hyphen, and for people a text; the challenges of AUTH may be empty. RFC 2034 §4:
-/// all but greetings and what goes on (3yz) begin with an enhanced status code, of the same class, in every line.
+/// all but greetings and what goes on (3yz) begin with an enhanced status code, of the same class, in every line. RFC 5321 §4.2.2: 220 begins
+/// with our name, and so does, behind that code, the text of 221 and 421.
 fn fault(line: &str) -> Option<&'static str> {
     if line == "<close>" {
         return None;
@@ -37,9 +41,15 @@ fn fault(line: &str) -> Option<&'static str> {
     if !is_reply || !has_text {
         return Some("no reply");
     }
-    let text = rest.get(1..)?;
-    let first = text.split(' ').next().unwrap_or_default();
-    let greets = first == "mail.example.org" || code == "250" && EXTENSIONS.contains(&first);
+    if line.len() > 510 && code != "334" {
+        return Some("too long");
+    }
+    let mut words = rest.get(1..)?.split(' ');
+    let first = words.next().unwrap_or_default();
+    if matches!(code, "221" | "421") && words.next() != Some(HOST) {
+        return Some("nobody's last word");
+    }
+    let greets = first == HOST || code == "250" && EXTENSIONS.contains(&first);
     let agrees = first.parse().is_ok_and(|status: Status| code.starts_with(&status.class.to_string()));
     (!agrees && !greets && !code.starts_with('3')).then_some("no enhanced status code")
 }

@@ -176,6 +176,9 @@ impl Fixture {
             ("max_connections_per_address", _) => {
                 self.config.limits.max_connections_per_address = value.parse()?;
             }
+            ("max_connections_per_network", _) => {
+                self.config.limits.max_connections_per_network = value.parse()?;
+            }
             ("max_login_failures_per_address", _) => {
                 self.config.limits.max_login_failures_per_address = value.parse()?;
             }

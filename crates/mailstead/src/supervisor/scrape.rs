@@ -2,6 +2,7 @@
 //!
 //! It is a process of its own, without the supervisor's rights, and asks it on the control socket.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
 use std::path::PathBuf;
@@ -25,7 +26,11 @@ use super::metrics::in_prometheus_format;
 /// Told to a client over a limit. Nobody logs in here.
 const UNAVAILABLE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-const REFUSALS: Refusals = Refusals { too_many: UNAVAILABLE, banned: UNAVAILABLE };
+const REFUSALS: Refusals = Refusals {
+    too_many: Cow::Borrowed(UNAVAILABLE),
+    too_many_there: Cow::Borrowed(UNAVAILABLE),
+    banned: Cow::Borrowed(UNAVAILABLE),
+};
 /// How long a client may take for its request and for the answer to it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Octets of a request's head: at least hyper's least, 8 KiB.

@@ -1,7 +1,6 @@
 //! The client against a scripted server, over real sockets and TLS.
 
 mod mail_hosts;
-mod pipelining;
 mod replies;
 mod signing;
 

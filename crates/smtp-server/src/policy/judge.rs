@@ -21,7 +21,7 @@ pub(crate) struct Verdict {
     /// For the log.
     pub(crate) summary: String,
     pub(crate) outcome: Outcome,
-    /// SPF or DMARC says that the sender is who it says.
+    /// Who would be told of failures has sent it.
     pub(crate) is_sender_proven: bool,
     /// The domain of From, in A-labels, where DMARC or its own signature says that the message is from there.
     pub(crate) author: Option<String>,
@@ -83,6 +83,18 @@ struct Test {
     reason: String,
 }
 
+/// True if SPF or a signature says that the message is from the domain of MAIL: reports go there. That it is from that of From says nothing of
+/// it, since who signs as himself may name anybody in MAIL; but to `<>` nothing is reported. RFC 5321 §6.2.
+fn is_sender_proven(client: &Client, findings: &ClientFindings, message: &MessageFindings) -> bool {
+    let passes_spf = findings.mail_spf.as_ref().is_some_and(|spf| spf.result() == SpfResult::Pass);
+    let is_signed = || match (client.sender_domain(), &client.from) {
+        (Some(domain), _) => message.is_signed_by(&domain),
+        (None, Some(_)) => false,
+        (None, None) => message.dmarc.result == "pass",
+    };
+    passes_spf || is_signed()
+}
+
 impl Verdicts {
     /// Weighs all that was found.
     pub(crate) fn judge(
@@ -108,8 +120,7 @@ impl Verdicts {
         let summary = std::iter::once(format!("{word}; score={score}")).chain(named).collect::<Vec<_>>();
         let field = format!("X-Mailstead-Verdict: {}\r\n", summary.join(";\r\n\t"));
         let fields = self.results(client, findings, message) + &field;
-        let passes_spf = findings.mail_spf.as_ref().is_some_and(|spf| spf.result() == SpfResult::Pass);
-        let is_sender_proven = passes_spf || message.dmarc.result == "pass";
+        let is_sender_proven = is_sender_proven(client, findings, message);
         let author = message.proven_author();
         Verdict { fields, summary: summary.join("; "), outcome, is_sender_proven, author }
     }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Lab, crlf, milter};
+use super::{Lab, client, crlf, milter};
 use crate::policy::message::DkimFinding;
 
 /// The keys of RFC 6376 Appendix C and of RFC 8463 Appendix A.2.
@@ -134,6 +134,26 @@ async fn what_must_not_be_accepted_is_not() {
         results(&lab, &signed.replace("d=football.example.com", "d=anything.broken")).await,
         ["temperror"; 2]
     );
+}
+
+/// RFC 5321 §6.2: whoever signs as himself may name another in MAIL, who is to hear nothing of it.
+#[tokio::test]
+async fn a_signature_proves_the_sender_of_its_own_domain_only() {
+    let policy = "_dmarc.football.example.com. TXT \"v=DMARC1; p=reject\"\n";
+    let lab = Lab::new(&format!("{KEYS}{policy}"));
+    let signed = crlf(&format!("{OF_RFC_8463}{MESSAGE}"));
+    for (sender, is_proven) in [
+        (Some("joe@football.example.com"), true),
+        (Some("joe@list.Football.example.com"), true),
+        (Some("victim@elsewhere.test"), false),
+        (Some("victim@example.com"), false),
+        (Some("victim@[192.0.2.9]"), false),
+        (None, true),
+    ] {
+        let verdict = lab.verdict(&client("192.0.2.1", "client.test", sender), &signed).await;
+        assert!(verdict.fields.contains("\tdmarc=pass"), "{}", verdict.fields);
+        assert_eq!(verdict.is_sender_proven, is_proven, "{sender:?}");
+    }
 }
 
 #[tokio::test]
