@@ -126,6 +126,17 @@ impl RelaySource {
     }
 }
 
+impl RelayConfig {
+    /// True if what `sender` sends to a domain that is not ours goes straight to the domain's mail hosts.
+    #[must_use]
+    pub fn leads_to_mail_hosts(&self, sender: Option<&Address>, domain: &Domain) -> bool {
+        match self.routes.iter().find(|route| route.is_of(sender, domain)) {
+            Some(route) => route.smarthost.is_none(),
+            None => self.smarthost.is_none() && self.direct,
+        }
+    }
+}
+
 impl Route {
     /// True if it is meant for what `sender` sends to an address in `domain`.
     #[must_use]

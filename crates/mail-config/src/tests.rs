@@ -389,7 +389,13 @@ fn routes_are_for_senders_too_and_lead_to_lmtp() {
     let text = "hostname = \"mail.example.org\"\n[[relay.route]]\nsenders = [\"@Example.org\", \"Bob@example.net\"]\n\
         smarthost = \"lmtp:unix:/run/dovecot/lmtp\"\n[[relay.route]]\ndomains = [\"a.test\"]\nsmarthost = \"lmtp:[::1]:24\"\n";
     std::fs::write(&file, text).unwrap();
-    let routes = Config::load(&file).unwrap().relay.routes;
+    let relay = Config::load(&file).unwrap().relay;
+    let leads_to_mail_hosts = |sender: &str, domain: &str| {
+        relay.leads_to_mail_hosts(sender.parse().ok().as_ref(), &domain.parse().unwrap())
+    };
+    assert!(leads_to_mail_hosts("eve@example.net", "x.test") && leads_to_mail_hosts("", "x.test"));
+    assert!(!leads_to_mail_hosts("bob@example.net", "x.test") && !leads_to_mail_hosts("", "a.test"));
+    let routes = relay.routes;
     let hosts: Vec<_> = routes.iter().map(|route| route.smarthost.clone().unwrap()).collect();
     assert!(hosts.iter().all(|host| host.lmtp));
     assert_eq!(hosts[0].socket.as_deref(), Some(Path::new("/run/dovecot/lmtp")));

@@ -100,11 +100,12 @@ impl Reached {
 }
 
 impl Forward {
-    /// The field by which a loop is found, and those of a list, each with its line end, to stand above all others.
+    /// The field by which a loop is found, and those of a list, each with its line end, to stand above all others. In ASCII but for local parts:
+    /// RFC 6531 §3.7.3.
     #[must_use]
     pub fn fields(&self) -> String {
         let list = if self.through == Through::List { List::fields(&self.via) } else { String::new() };
-        format!("Delivered-To: {}\r\n{list}", self.via)
+        format!("Delivered-To: {}\r\n{list}", self.via.with_ascii_domain())
     }
 }
 

@@ -235,7 +235,7 @@ fn is_message(part: &BodyStructure) -> bool {
     part.media_type.eq_ignore_ascii_case(b"message") && part.subtype.eq_ignore_ascii_case(b"rfc822")
 }
 
-fn boundary_param(params: &[Param]) -> Option<Vec<u8>> {
+pub(crate) fn boundary_param(params: &[Param]) -> Option<Vec<u8>> {
     let extended = || param(params, "boundary*").map(rfc2231::extended_value);
     let boundary = param(params, "boundary").map(<[u8]>::to_vec).or_else(extended)?;
     (!boundary.is_empty()).then_some(boundary)

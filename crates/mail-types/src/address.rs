@@ -139,6 +139,13 @@ impl Address {
         Self { local_part: local_part.into(), domain: self.domain.clone() }
     }
 
+    /// As SMTP writes it, the domain in A-labels: as a server takes it that knows nothing of SMTPUTF8, if the local part is ASCII.
+    #[must_use]
+    pub fn with_ascii_domain(&self) -> String {
+        let Self { local_part, domain } = self;
+        Self { local_part: local_part.clone(), domain: Domain(domain.to_ascii().into()) }.to_string()
+    }
+
     /// True if it can be written without SMTPUTF8.
     #[must_use]
     pub fn is_ascii(&self) -> bool {

@@ -37,6 +37,18 @@ pub enum Body {
 }
 
 impl Body {
+    /// What these octets are, be they lines or not: a NUL is in no line. RFC 2045 §2.7–2.9.
+    #[must_use]
+    pub fn of(octets: &[u8]) -> Self {
+        if octets.contains(&0) {
+            Self::Binary
+        } else if octets.is_ascii() {
+            Self::SevenBit
+        } else {
+            Self::EightBit
+        }
+    }
+
     /// The parameter, behind a space; nothing for what is understood anyway.
     const fn parameter(self) -> &'static str {
         match self {
@@ -346,15 +358,16 @@ fn auth(arguments: &str) -> Result<Command, ParseError> {
 /// `"MAIL FROM:" Reverse-path [SP Mail-parameters]`, a space before the path forgiven.
 fn mail(arguments: &str) -> Result<Command, ParseError> {
     let (rest, from) = behind("FROM:", arguments, ParseError::ReversePath, reverse_path)?;
-    let mut parameters = MailParameters::default();
+    let (mut parameters, mut given) = (MailParameters::default(), Given::default());
     for (keyword, text) in esmtp_parameters(rest) {
-        parameters.set(&keyword.to_ascii_uppercase(), text)?;
+        let keyword = given.next(keyword)?;
+        parameters.set(&keyword, text)?;
     }
     Ok(Command::Mail { from, parameters })
 }
 
 impl MailParameters {
-    /// Takes a parameter; those that say what is done with a message not twice (RFC 3461 §4.5).
+    /// Takes a parameter.
     fn set(&mut self, keyword: &str, text: Option<&str>) -> Result<(), ParseError> {
         match (keyword, text) {
             ("SIZE", Some(size)) => self.size = Some(size_value(size)?),
@@ -362,15 +375,11 @@ impl MailParameters {
             ("SMTPUTF8", None) => self.smtputf8 = true,
             // RFC 4954 §5: taken, and not passed on.
             ("AUTH", Some(mailbox)) if xtext::decode(mailbox).is_some() => {}
-            ("RET", Some(ret)) if self.ret.is_none() => self.ret = Some(ret.parse()?),
-            ("ENVID", Some(id)) if self.envelope_id.is_none() => {
-                self.envelope_id = Some(dsn::envelope_id(id)?);
-            }
+            ("RET", Some(ret)) => self.ret = Some(ret.parse()?),
+            ("ENVID", Some(id)) => self.envelope_id = Some(dsn::envelope_id(id)?),
             ("REQUIRETLS", None) => self.require_tls = true,
-            ("BY", Some(by)) if self.deliver_by.is_none() => self.deliver_by = Some(by.parse()?),
-            ("MT-PRIORITY", Some(priority)) if self.priority.is_none() => {
-                self.priority = Some(priority.parse()?);
-            }
+            ("BY", Some(by)) => self.deliver_by = Some(by.parse()?),
+            ("MT-PRIORITY", Some(priority)) => self.priority = Some(priority.parse()?),
             // RFC 4865 §4.2 (9): one of them only.
             ("HOLDFOR", Some(seconds)) if self.hold.is_none() => self.hold = Some(Hold::seconds(seconds)?),
             ("HOLDUNTIL", Some(moment)) if self.hold.is_none() => self.hold = Some(Hold::moment(moment)?),
@@ -398,16 +407,11 @@ fn body_value(text: &str) -> Result<Body, ParseError> {
 
 fn rcpt(arguments: &str) -> Result<Command, ParseError> {
     let (rest, to) = behind("TO:", arguments, ParseError::ForwardPath, recipient)?;
-    let mut parameters = RcptParameters::default();
+    let (mut parameters, mut given) = (RcptParameters::default(), Given::default());
     for (keyword, text) in esmtp_parameters(rest) {
-        match (keyword.to_ascii_uppercase().as_str(), text) {
-            // RFC 3461 §4.5: not twice.
-            ("NOTIFY", Some(notify)) if parameters.notify.is_none() => {
-                parameters.notify = Some(notify.parse()?)
-            }
-            ("ORCPT", Some(original)) if parameters.original.is_none() => {
-                parameters.original = Some(original.parse()?);
-            }
+        match (given.next(keyword)?.as_str(), text) {
+            ("NOTIFY", Some(notify)) => parameters.notify = Some(notify.parse()?),
+            ("ORCPT", Some(original)) => parameters.original = Some(original.parse()?),
             ("NOTIFY" | "ORCPT", _) => return Err(ParseError::Arguments),
             _ => return Err(ParseError::Parameter),
         }
@@ -435,6 +439,23 @@ fn esmtp_parameters(rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
         Some((keyword, text)) => (keyword, Some(text)),
         None => (word, None),
     })
+}
+
+/// The keywords of one command so far. None may stand there twice: RFC 3461 §4.5 says so of its own, and of no other does a standard say
+/// which of two would count.
+#[derive(Debug, Default)]
+struct Given(Vec<String>);
+
+impl Given {
+    /// The next one in upper case, if it is not there already.
+    fn next(&mut self, keyword: &str) -> Result<String, ParseError> {
+        let keyword = keyword.to_ascii_uppercase();
+        if self.0.contains(&keyword) {
+            return Err(ParseError::Arguments);
+        }
+        self.0.push(keyword.clone());
+        Ok(keyword)
+    }
 }
 
 /// `Reverse-path = Path / "<>"`

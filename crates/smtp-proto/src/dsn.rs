@@ -203,13 +203,17 @@ impl FromStr for OriginalRecipient {
         }
         let is_utf8 = kind.eq_ignore_ascii_case(UTF8);
         let address = if is_utf8 { of_unitext(address) } else { printable(address) };
-        let address = address.filter(|address| !address.is_empty());
+        // Of xtext there may be none: RFC 3461 §4.
+        let address = address.filter(|address| !(is_utf8 && address.is_empty()));
         Ok(Self { kind: kind.to_owned(), address: address.ok_or(ParseError::Arguments)? })
     }
 }
 
 impl fmt::Display for OriginalRecipient {
     /// In ASCII, as any server takes it.
+    ///
+    /// Deviates: RFC 3461 §5.2.1 (d) has the value go on as it came. Octets that came encoded without need go on plain, and hexadecimal digits
+    /// in upper case: it is the same address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address =
             if self.is_utf8() { unitext(&self.address, true) } else { xtext::encode(&self.address) };
@@ -277,7 +281,9 @@ impl fmt::Display for Return {
     }
 }
 
-/// `envid-parameter = "ENVID=" xtext`, its value decoded.
+/// `envid-parameter = "ENVID=" xtext`, its value decoded. An `esmtp-value` has at least one character: RFC 5321 §4.1.2.
+///
+/// Deviates: RFC 3461 §5.2.1 (a) has the value go on as it came. It is encoded anew, and stands for the same.
 pub(crate) fn envelope_id(text: &str) -> Result<String, ParseError> {
     let is_short = "ENVID=".len() + text.len() <= MAX_ENVID;
     printable(text).filter(|id| is_short && !id.is_empty()).ok_or(ParseError::Arguments)
@@ -347,6 +353,14 @@ mod tests {
         }
     }
 
+    /// RFC 3461 §4, §4.2: `xtext` may be empty.
+    #[test]
+    fn an_original_recipient_may_have_a_type_and_nothing_else() {
+        let original = "rfc822;".parse::<OriginalRecipient>().unwrap();
+        assert_eq!((original.kind.as_str(), original.address.as_str()), ("rfc822", ""));
+        assert_eq!(original.to_string(), "rfc822;");
+    }
+
     /// RFC 3461 §4.2, §4.4
     #[test]
     fn identifiers_are_printable_ascii_within_their_lengths() {
@@ -364,7 +378,7 @@ mod tests {
         for wrong in [
             "",
             "rfc822",
-            "rfc822;",
+            ";",
             ";bob@x.org",
             "rfc 822;bob",
             "rfc822;a+00b",

@@ -60,6 +60,21 @@ impl Reply {
         hinted
     }
 
+    /// The same with this enhanced status code in its own class, where it has none that agrees with it: RFC 2034 §4.
+    #[must_use]
+    pub fn or_status(mut self, subject: u16, detail: u16) -> Self {
+        if self.status.is_empty() {
+            for line in &mut self.lines {
+                let begins = line.split_once(' ').filter(|(word, _)| word.parse::<Status>().is_ok());
+                if let Some(rest) = begins.map(|(_, rest)| rest.to_owned()) {
+                    *line = rest;
+                }
+            }
+            self.status = Cow::Owned(format!("{}.{subject}.{detail}", self.class()));
+        }
+        self
+    }
+
     /// The same with the name of who says it before its text, as RFC 5321 §4.2.2 has it for 220, 221 and 421.
     #[must_use]
     pub fn in_the_name_of(&self, hostname: &str) -> Self {
@@ -244,6 +259,20 @@ mod tests {
             Reply::new(354, "", "go"),
         ] {
             assert!(!other.concerns_people(), "{other}");
+        }
+    }
+
+    /// RFC 2034 §4
+    #[test]
+    fn a_reply_without_a_status_of_its_class_gets_one() {
+        for (lines, expected) in [
+            (&["550 no"][..], "550 5.7.1 no\r\n"),
+            (&["451-not", "451 now"], "451-4.7.1 not\r\n451 4.7.1 now\r\n"),
+            (&["550 4.2.2 no"], "550 5.7.1 no\r\n"),
+            (&["550 5.2.2 no"], "550 5.2.2 no\r\n"),
+            (&["550"], "550 5.7.1 \r\n"),
+        ] {
+            check(&Reply::parse(lines).unwrap().or_status(7, 1), expected);
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 /// What `xtext` stands for: `*( xchar / hexchar )`, with `hexchar = "+" 2HEXDIG`. `None` if it is none, or stands for what is no UTF-8.
+///
+/// Deviates: RFC 3461 §4 has the digits in upper case. Those in lower case can't mean anything else, and no mail is refused for them.
 pub(crate) fn decode(xtext: &str) -> Option<String> {
     let mut octets = Vec::with_capacity(xtext.len());
     let mut rest = xtext;
@@ -41,6 +43,13 @@ fn is_hexadecimal(digits: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 3461 §4
+    #[test]
+    fn hexadecimal_digits_are_written_in_upper_case_and_read_in_either() {
+        assert_eq!(decode("+2b+3d+c3+A9").as_deref(), Some("+=é"));
+        assert_eq!(encode("+=é"), "+2B+3D+C3+A9");
+    }
 
     #[test]
     fn xtext_is_visible_ascii_without_plus_and_equals() {

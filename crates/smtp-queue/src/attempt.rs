@@ -149,7 +149,7 @@ impl Deliverer {
         let Some(message) = message.filter(|message| !message.held) else { return Ok(None) };
         let mut attempt = Attempt {
             file: None,
-            needs: Needs { smtputf8: message.smtputf8, body: message.body },
+            needs: Needs { smtputf8: message.smtputf8, has_utf8: false, body: message.body },
             outcomes: Vec::new(),
             here: Vec::new(),
             elsewhere: Vec::new(),
@@ -248,7 +248,7 @@ impl Deliverer {
             error!(%error, "the suppression list can't be read");
             None
         })?;
-        Some(Outcome::Failed(Diagnosis { status: UNWANTED, host: None, text }))
+        Some(Outcome::Failed(Diagnosis::ours(UNWANTED, text)))
     }
 
     /// Delivers to those that are ours, and makes ready what goes elsewhere. Blocks.
@@ -354,6 +354,7 @@ impl Deliverer {
             recipients,
             size: file.size(),
             smtputf8: attempt.needs.smtputf8,
+            has_utf8: attempt.needs.has_utf8,
             body: attempt.needs.body,
             ret: message.ret,
             envelope_id: message.envelope_id.clone(),
@@ -452,14 +453,12 @@ impl Attempt {
 
     /// Clients announce 8BITMIME and SMTPUTF8 for mail that needs neither: what it does not need must not stop it. Blocks.
     fn look_closer(&mut self, file: &MessageFile) {
-        match file.needs() {
-            Ok(needs) => {
-                self.needs.smtputf8 &= needs.smtputf8;
-                // What is declared binary may say so of its parts, which only a host that takes that may see: RFC 2045 §6.2.
-                if self.needs.body == Body::EightBit {
-                    self.needs.body = needs.body;
-                }
+        match file.needs(self.needs.smtputf8) {
+            // What is declared binary may say so of its parts, which only a host that takes that may see: RFC 2045 §6.2.
+            Ok(needs) if self.needs.body == Body::Binary => {
+                self.needs = Needs { body: Body::Binary, ..needs }
             }
+            Ok(needs) => self.needs = needs,
             Err(error) => warn!(id = %self.message.id, %error, "the message file can't be read"),
         }
     }
@@ -476,7 +475,7 @@ impl Attempt {
 
     /// Defers these, for a reason of ours.
     fn put_off(&mut self, positions: Vec<usize>, text: &str) {
-        let diagnosis = Diagnosis { status: Status::new(4, 3, 0), host: None, text: text.to_owned() };
+        let diagnosis = Diagnosis::ours(Status::new(4, 3, 0), text);
         let outcome = |position| (position, Outcome::Deferred(diagnosis.clone()));
         self.outcomes.extend(positions.into_iter().map(outcome));
     }

@@ -205,7 +205,8 @@ mod tests {
         let code = text.split(' ').find_map(|word| word.parse().ok());
         let class = text.get(..1).and_then(|it| it.parse().ok()).unwrap_or(4);
         let status = code.unwrap_or(crate::Status::new(class, 0, 0));
-        let diagnosis = Diagnosis { status, host: host.map(str::to_owned), text: text.to_owned() };
+        let diagnosis =
+            Diagnosis { status, host: host.map(str::to_owned), tried: None, text: text.to_owned() };
         let found = BounceClass::of(&diagnosis);
         assert_eq!((found.as_str(), found.is_hard(&diagnosis)), (expected, is_hard), "{text}");
     }

@@ -510,7 +510,7 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
             step.last_attempt.as_millisecond(),
             step.next_attempt.filter(|_| !held).map(Timestamp::as_millisecond),
             diagnosis.map(|it| it.status.to_string()),
-            diagnosis.and_then(|it| it.host.as_deref()),
+            diagnosis.and_then(Diagnosis::server),
             diagnosis.map(|it| it.text.as_str()),
             step.warned,
         ])

@@ -4,15 +4,16 @@ mod returned;
 mod text;
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mail_message::transport::quoted_printable;
+use mail_message::transport::{is_lines_of_ascii, quoted_printable};
 use mail_types::{Address, Domain, Language, Localised as _};
 use smtp_proto::{Body, Notify, OriginalRecipient, RcptParameters};
 
 use crate::encoding::encoded_words;
-use crate::{Diagnosis, Envelope, Handling, QueueId, Requests};
+use crate::{Diagnosis, Envelope, Handling, NextHop, QueueId, Requests};
 
 pub(crate) use returned::Returned;
 use text::Text;
@@ -168,7 +169,8 @@ impl Report<'_> {
         let mut header = String::new();
         field(&mut header, "Date", &date(self.now));
         field(&mut header, "From", &format!("Mail Delivery System <MAILER-DAEMON@{host}>"));
-        field(&mut header, "To", &format!("<{}>", crate::message::with_ascii_domain(self.sender)));
+        // What is not ASCII in it is for SMTPUTF8 alone.
+        exact_field(&mut header, "To", &format!("<{}>", self.sender.with_ascii_domain()));
         field(&mut header, "Subject", &encoded_words(&self.say(self.action().subject())));
         field(&mut header, "Message-ID", &format!("<{}@{host}>", self.unique));
         if let Some(id) = self.returned.and_then(Returned::message_id) {
@@ -220,7 +222,7 @@ impl Report<'_> {
     fn tell(&self, text: &mut String, reported: &Reported) {
         let recipient = reported.recipient.to_string();
         let named = reported.original.as_ref().map(|original| original.address.as_str());
-        let shown = match named.filter(|named| *named != recipient) {
+        let shown = match named.filter(|named| !named.is_empty() && *named != recipient) {
             Some(named) => self.say(Text::ForNamed { recipient: &recipient, named }),
             None => recipient,
         };
@@ -268,7 +270,7 @@ impl Report<'_> {
     fn status(&self) -> String {
         let mut status = String::new();
         if let Some(id) = self.envelope_id {
-            field(&mut status, "Original-Envelope-Id", id);
+            exact_field(&mut status, "Original-Envelope-Id", id);
         }
         field(&mut status, "Reporting-MTA", &format!("dns; {}", self.hostname.to_ascii()));
         if let Some(id) = self.queue_id {
@@ -291,27 +293,47 @@ impl Report<'_> {
     }
 
     /// RFC 3464 §2.3
+    ///
+    /// Deviates: RFC 3461 §6.3 (d) has no Original-Recipient where ORCPT was not given. Where an alias led on, the address that the sender knows stands
+    /// there all the same, as §5.2.1 (d) lets it be added for the next host: else nobody could tell whom the report is about.
     fn recipient(&self, status: &mut String, reported: &Reported) {
         let Reported { recipient, original, diagnosis, action, .. } = reported;
         if let Some(original) = original {
-            address_field(status, "Original-Recipient", &original.in_report(self.utf8));
+            exact_field(status, "Original-Recipient", &original.in_report(self.utf8));
         }
         let recipient = match recipient.local_part().is_ascii() {
-            true => format!("rfc822; {}", crate::message::with_ascii_domain(recipient)),
+            true => format!("rfc822; {}", recipient.with_ascii_domain()),
             false => OriginalRecipient::of(recipient).in_report(self.utf8),
         };
-        address_field(status, "Final-Recipient", &recipient);
+        exact_field(status, "Final-Recipient", &recipient);
         field(status, "Action", action.as_str());
         field(status, "Status", &diagnosis.status.to_string());
-        if let Some(host) = &diagnosis.host {
-            let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-            field(status, "Remote-MTA", &format!("dns; {name}"));
+        if let Some(server) = diagnosis.server() {
+            field(status, "Remote-MTA", &remote_mta(server));
+        }
+        // RFC 3464 §2.3.6: what the transport has said.
+        if diagnosis.host.is_some() {
             field(status, "Diagnostic-Code", &format!("smtp; {}", diagnosis.text));
         }
         field(status, "Last-Attempt-Date", &date(reported.last_attempt));
         if let (Action::Delayed, Some(until)) = (action, self.until) {
             field(status, "Will-Retry-Until", &date(until));
         }
+    }
+}
+
+/// The server of a diagnosis, without its port: its name, or the literal of its address where it has none. RFC 3461 §6.3 (h), §9.3, RFC 5321 §4.1.3.
+/// A socket of this machine is no name of the DNS.
+fn remote_mta(server: &str) -> String {
+    if server.starts_with('/') {
+        return format!("x-local-hostname; {server}");
+    }
+    let name = server.parse::<NextHop>().map_or_else(|_| server.to_owned(), |hop| hop.host);
+    match (name.parse(), name.parse::<Domain>()) {
+        (Ok(IpAddr::V4(address)), _) => format!("dns; [{address}]"),
+        (Ok(IpAddr::V6(address)), _) => format!("dns; [IPv6:{address}]"),
+        (Err(_), Ok(domain)) => format!("dns; {}", domain.to_ascii()),
+        (Err(_), Err(_)) => format!("dns; {name}"),
     }
 }
 
@@ -325,9 +347,9 @@ fn encoding(content: &[u8]) -> &'static str {
     if content.is_ascii() { "7bit" } else { "8bit" }
 }
 
-/// Writes a part, in ASCII unless it is a whole message of the old kind, which must not be encoded: RFC 2046 §5.2.1, RFC 6533 §4.5.
+/// Writes a part, in lines of ASCII unless it is a whole message of the old kind, which must not be encoded: RFC 2046 §5.2.1, RFC 6533 §4.5.
 fn part(message: &mut Vec<u8>, boundary: &str, media_type: &str, content: &[u8]) {
-    let is_quoted = !content.is_ascii() && media_type != "message/rfc822";
+    let is_quoted = !is_lines_of_ascii(content) && media_type != "message/rfc822";
     let encoding = if is_quoted { "quoted-printable" } else { encoding(content) };
     let head = format!(
         "--{boundary}\r\nContent-Type: {media_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
@@ -343,20 +365,32 @@ fn part(message: &mut Vec<u8>, boundary: &str, media_type: &str, content: &[u8])
     message.extend_from_slice(b"\r\n");
 }
 
-/// A header field, folded. What is not ASCII is for SMTPUTF8 alone and only an address; elsewhere it is replaced.
+/// A field of words, folded between them. What is not ASCII is replaced.
 fn field(out: &mut String, name: &str, value: &str) {
-    let value: String = match name {
-        "To" => value.to_owned(),
-        _ => value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect(),
-    };
-    address_field(out, name, &value);
+    let value: String = value.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+    let mut lines = String::new();
+    wrap(&mut lines, " ", &value);
+    let _ = write!(out, "{name}:{lines}");
 }
 
-/// A field whose value is as it is to be.
-fn address_field(out: &mut String, name: &str, value: &str) {
-    let mut lines = String::new();
-    wrap(&mut lines, " ", value);
-    let _ = write!(out, "{name}:{lines}");
+/// A field whose value is as it is to be, every blank of it: folded before blanks, which unfolding leaves there. RFC 5322 §2.2.3.
+fn exact_field(out: &mut String, name: &str, value: &str) {
+    let text = format!(" {value}");
+    let end = |(at, pair): (usize, &[u8])| matches!(pair, [last, b' '] if *last != b' ').then_some(at + 1);
+    let ends = text.as_bytes().windows(2).enumerate().filter_map(end).chain(std::iter::once(text.len()));
+    let _ = write!(out, "{name}:");
+    let (mut width, mut start) = (name.len() + 1, 0);
+    for end in ends {
+        let word = text.get(start..end).unwrap_or_default();
+        if start > 0 && width + word.len() > WIDTH && !word.trim_start_matches(' ').is_empty() {
+            out.push_str("\r\n");
+            width = 0;
+        }
+        out.push_str(word);
+        width += word.len();
+        start = end;
+    }
+    out.push_str("\r\n");
 }
 
 /// Writes `text` in lines that begin with `indent`.

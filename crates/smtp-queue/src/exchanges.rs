@@ -205,11 +205,11 @@ fn nowhere(domain: &Domain, trouble: Option<LookupError>) -> Outcome {
 }
 
 fn failed(status: Status, text: String) -> Outcome {
-    Outcome::Failed(Diagnosis { status, host: None, text })
+    Outcome::Failed(Diagnosis::ours(status, text))
 }
 
 fn deferred(status: Status, text: String) -> Outcome {
-    Outcome::Deferred(Diagnosis { status, host: None, text })
+    Outcome::Deferred(Diagnosis::ours(status, text))
 }
 
 #[cfg(test)]

@@ -160,5 +160,5 @@ pub(crate) fn delivered_locally() -> Diagnosis {
 }
 
 fn diagnosis(status: Status, text: &str) -> Diagnosis {
-    Diagnosis { status, host: None, text: text.to_owned() }
+    Diagnosis::ours(status, text)
 }

@@ -73,11 +73,37 @@ pub struct Diagnosis {
     pub status: Status,
     /// The server that said `text`; `None` where `text` is ours.
     pub host: Option<String>,
+    /// The server that was tried where `text` is ours; `None` where none was.
+    pub tried: Option<String>,
     /// One line. From a server: its reply, code and enhanced status included.
     pub text: String,
 }
 
 impl Diagnosis {
+    /// In our own words, of no server.
+    pub(crate) fn ours(status: Status, text: impl Into<String>) -> Self {
+        Self { status, host: None, tried: None, text: text.into() }
+    }
+
+    /// The same, known to be of this server.
+    pub(crate) fn at(self, host: &str) -> Self {
+        let tried = self.host.is_none().then(|| host.to_owned());
+        Self { tried, ..self }
+    }
+
+    /// As it was stored, of `server` alone: that has said what begins with a reply's code, as none of our own texts does.
+    pub(crate) fn stored(status: Status, server: Option<String>, text: String) -> Self {
+        let code = text.split(' ').next().unwrap_or_default();
+        let is_reply = code.len() == 3 && code.bytes().all(|octet| octet.is_ascii_digit());
+        let (host, tried) = if is_reply { (server, None) } else { (None, server) };
+        Self { status, host, tried, text }
+    }
+
+    /// The server that it is of, if it is of one.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.host.as_deref().or(self.tried.as_deref())
+    }
+
     /// What `host` replied, in one line.
     pub(crate) fn said(host: &str, reply: &Reply) -> Self {
         let class = u8::try_from(reply.class()).unwrap_or(4);
@@ -88,7 +114,12 @@ impl Diagnosis {
             text.truncate(text.floor_char_boundary(MAX_TEXT));
             text.push('…');
         }
-        Self { status: status.unwrap_or(Status::new(class, 0, 0)), host: Some(host.to_owned()), text }
+        Self {
+            status: status.unwrap_or(Status::new(class, 0, 0)),
+            host: Some(host.to_owned()),
+            tried: None,
+            text,
+        }
     }
 }
 
@@ -189,13 +220,6 @@ pub struct Summary {
     pub oldest: Option<Timestamp>,
 }
 
-/// The address as every server understands it, the domain in A-labels.
-pub(crate) fn with_ascii_domain(address: &Address) -> String {
-    let shown = address.to_string();
-    let local_part = shown.rsplit_once('@').map_or(shown.as_str(), |(local_part, _)| local_part);
-    format!("{local_part}@{}", address.domain().to_ascii())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +233,21 @@ mod tests {
         assert_eq!(said(&["450 later"]).status, Status::new(4, 0, 0));
         assert_eq!(said(&["450 "]).text.trim_end(), "450");
         assert!(said(&[&format!("550 {}", "é".repeat(2000))]).text.len() <= MAX_TEXT + 3);
+    }
+
+    #[test]
+    fn who_has_said_it_is_told_from_who_was_tried_when_it_was_stored() {
+        let again =
+            |it: &Diagnosis| Diagnosis::stored(it.status, it.server().map(str::to_owned), it.text.clone());
+        let said = |line: &str| Diagnosis::said("mx", &Reply::parse(&[line]).unwrap());
+        let silent = Diagnosis::ours(Status::new(4, 4, 1), "192.0.2.1: can't connect");
+        for diagnosis in
+            [said("550 5.1.1 who?"), said("450"), said("250 ok"), silent.clone().at("192.0.2.1"), silent]
+        {
+            assert_eq!(again(&diagnosis), diagnosis);
+        }
+        let reply = said("550 who?");
+        assert_eq!((reply.clone().at("other").host, reply.at("other").tried), (Some("mx".to_owned()), None));
     }
 
     #[test]

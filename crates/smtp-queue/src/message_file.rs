@@ -1,9 +1,10 @@
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Cursor, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek as _, SeekFrom, Write as _};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, Bytes};
 use mail_dkim::{SignError, Signers};
+use mail_message::HeaderText;
 use mail_message::transport::seven_bit;
 use mail_types::Address;
 use smtp_proto::Body;
@@ -24,8 +25,10 @@ const BLOCK: usize = 64 * 1024;
 /// Extensions that a message needs on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Needs {
-    /// Its header is not ASCII. RFC 6532.
+    /// Its header, or that of a part or of a message within it, is not ASCII, and its sender has said so. RFC 6531 §3.2.
     pub(crate) smtputf8: bool,
+    /// There is UTF-8 in one of these, and its sender has said nothing of it.
+    pub(crate) has_utf8: bool,
     /// It is not ASCII (RFC 6152), or no lines (RFC 3030).
     pub(crate) body: Body,
 }
@@ -151,30 +154,19 @@ impl MessageFile {
         Ok(Some(file.with_origin(self.origin.clone())))
     }
 
-    /// What a server must offer so that the message, if it is made of lines, can be sent to it as it is. Blocks.
-    pub(crate) fn needs(&self) -> io::Result<Needs> {
-        let mut needs = Needs::default();
-        let (mut in_header, mut line) = (true, Vec::new());
-        let mut message = BufReader::with_capacity(BLOCK, self.reader()?);
-        while in_header {
-            line.clear();
-            // A line without an end must not be gathered whole.
-            let length = (&mut message).take(BLOCK as u64).read_until(b'\n', &mut line)?;
-            needs.smtputf8 |= !line.is_ascii();
-            in_header = length > 0 && !matches!(line.as_slice(), b"\r\n" | b"\n");
+    /// What a server must offer so that the message, if it is made of lines, can be sent to it as it is, its sender having `declared` that it is
+    /// internationalized or not. Blocks.
+    pub(crate) fn needs(&self, declared: bool) -> io::Result<Needs> {
+        let message = || Ok::<_, io::Error>(BufReader::with_capacity(BLOCK, self.reader()?));
+        if is_ascii(message()?)? {
+            return Ok(Needs::default());
         }
-        let mut is_eight_bit = needs.smtputf8;
-        while !is_eight_bit {
-            let block = message.fill_buf()?;
-            let length = block.len();
-            is_eight_bit = !block.is_ascii();
-            message.consume(length);
-            if length == 0 {
-                break;
-            }
-        }
-        needs.body = if is_eight_bit { Body::EightBit } else { Body::SevenBit };
-        Ok(needs)
+        let text = HeaderText::of(&mut message()?)?;
+        Ok(Needs {
+            smtputf8: declared && text != HeaderText::Ascii,
+            has_utf8: !declared && text == HeaderText::Utf8,
+            body: Body::EightBit,
+        })
     }
 
     /// The addresses of ours that it has gone through, in lower case: its Delivered-To fields. Blocks.
@@ -235,6 +227,17 @@ impl MessageFile {
     }
 }
 
+fn is_ascii(mut octets: impl BufRead) -> io::Result<bool> {
+    loop {
+        let block = octets.fill_buf()?;
+        let length = block.len();
+        if length == 0 || !block.is_ascii() {
+            return Ok(length == 0);
+        }
+        octets.consume(length);
+    }
+}
+
 /// How many octets at a file's start are a Return-Path field, which only the final delivery writes: RFC 5321 §4.4.
 pub(crate) fn return_path_length(head: &[u8]) -> usize {
     const NAME: &[u8] = b"return-path:";
@@ -264,15 +267,47 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_needs(message: &str, smtputf8: bool, eight_bit: bool) {
+    fn check_needs(message: impl AsRef<[u8]>, is_utf8: bool, eight_bit: bool) {
+        let message = message.as_ref();
         let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, message.as_bytes()).unwrap();
+        io::Write::write_all(&mut file, message).unwrap();
         file.rewind().unwrap();
         for content in [Content::File(file), Content::Memory(Cursor::new(message.to_owned().into()))] {
             let file = MessageFile::new(content).unwrap();
             let body = if eight_bit { Body::EightBit } else { Body::SevenBit };
-            assert_eq!(file.needs().unwrap(), Needs { smtputf8, body }, "{message:.40}");
+            for declared in [true, false] {
+                let expected = Needs { smtputf8: is_utf8 && declared, has_utf8: is_utf8 && !declared, body };
+                assert_eq!(file.needs(declared).unwrap(), expected, "{:.40}", message.escape_ascii());
+            }
         }
+    }
+
+    /// RFC 6531 §3.2: at any level within its MIME structure.
+    #[test]
+    fn a_message_needs_smtputf8_for_the_header_of_a_part_or_of_a_message_within_it() {
+        let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
+        check_needs(
+            format!("{head}Content-Disposition: inline; filename=\"Grüße\"\r\n\r\nx\r\n--b--\r\n"),
+            true,
+            true,
+        );
+        check_needs(
+            format!("{head}Content-Type: message/rfc822\r\n\r\nSubject: Grüße\r\n\r\nx\r\n--b--\r\n"),
+            true,
+            true,
+        );
+        check_needs(format!("{head}\r\nGrüße\r\n--b--\r\n"), false, true);
+    }
+
+    /// What is no UTF-8 was never internationalized mail: nobody is asked for anything, unless the sender has said so.
+    #[test]
+    fn a_header_in_another_charset_makes_no_internationalized_mail() {
+        let file =
+            MessageFile::new(Content::Memory(Cursor::new(b"Subject: Gr\xfc\xdfe\r\n\r\nx\r\n"[..].into())))
+                .unwrap();
+        let expected = Needs { smtputf8: false, has_utf8: false, body: Body::EightBit };
+        assert_eq!(file.needs(false).unwrap(), expected);
+        assert!(file.needs(true).unwrap().smtputf8);
     }
 
     #[test]
@@ -284,7 +319,7 @@ mod tests {
         check_needs("", false, false);
         let long = format!("Subject: x\r\n\r\n{}", "x".repeat(3 * BLOCK));
         check_needs(&long, false, false);
-        check_needs(&format!("{long}é"), false, true);
-        check_needs(&format!("X: {}é\r\n\r\nx", "x".repeat(3 * BLOCK)), true, true);
+        check_needs(format!("{long}é"), false, true);
+        check_needs(format!("X: {}é\r\n\r\nx", "x".repeat(3 * BLOCK)), true, true);
     }
 }

@@ -380,12 +380,13 @@ impl Deliverer {
             envelope_id: message.envelope_id.clone(),
             recipients: forward.targets.iter().map(|it| (it.clone(), parameters.clone())).collect(),
         };
+        let fields = forward.fields();
         let envelope = Envelope {
             sender: forward.sender.clone(),
             origin: message.origin.clone(),
             recipients: forward.targets.clone(),
-            smtputf8: message.smtputf8,
-            body: message.body,
+            smtputf8: message.smtputf8 || !fields.is_ascii(),
+            body: message.body.max(Body::of(fields.as_bytes())),
             // RFC 3461 §5.2.7.3: of a list's mail its owner hears.
             requests: if forward.through == Through::List { Requests::default() } else { asked },
             handling: message.handling,
@@ -394,7 +395,7 @@ impl Deliverer {
             attempt.file.as_ref().map_or_else(|| Err(QueueError::NoSuchMessage(message.id.clone())), Ok)?;
         let path = self.queue.path(&message.id);
         let mut writer = self.queue.add()?;
-        writer.write_message(forward.fields().as_bytes())?;
+        writer.write_message(fields.as_bytes())?;
         let copied = file.reader().and_then(|mut from| std::io::copy(&mut from, &mut writer));
         copied.map_err(QueueError::io("copying", &path))?;
         writer.persist(&envelope)

@@ -16,7 +16,6 @@ use mail_types::{Address, Domain};
 use tokio::task::spawn_blocking;
 use tracing::{debug, error, info, warn};
 
-use crate::message::with_ascii_domain;
 use crate::step::Step;
 use crate::{Body, Envelope, Handling, Queue, QueueError, Requests, step};
 
@@ -44,7 +43,7 @@ impl TlsReports {
         let from = wanted.from.clone().or_else(|| format!("postmaster@{hostname}").parse().ok())?;
         let reporter = Reporter {
             organization: wanted.organization.clone().unwrap_or_else(|| hostname.to_ascii()),
-            contact: with_ascii_domain(&from),
+            contact: from.with_ascii_domain(),
             submitter: from.domain().to_ascii(),
         };
         wanted.enabled.then_some(Self { reporter, hostname })
@@ -153,7 +152,7 @@ impl TlsReports {
         let file = report.file_name(&self.reporter);
         let boundary = format!("=_tls_{day}_{submitter}");
         let date = jiff::fmt::rfc2822::to_string(&now.to_zoned(TimeZone::UTC)).unwrap_or_default();
-        let (to, host) = (with_ascii_domain(to), self.hostname.to_ascii());
+        let (to, host) = (to.with_ascii_domain(), self.hostname.to_ascii());
         let lines: String = packed.chunks(LINE).map(|chunk| BASE64_STANDARD.encode(chunk) + "\r\n").collect();
         format!(
             "From: <{contact}>\r\nTo: <{to}>\r\nDate: {date}\r\nMessage-ID: <tls.{day}.{domain}@{host}>\r\n\

@@ -15,7 +15,8 @@ fn now() -> Timestamp {
 
 fn recipient(address: &str, attempts: u32, state: RecipientState) -> QueuedRecipient {
     let text = "450 4.2.0 Greylisted, come back".to_owned();
-    let diagnosis = Diagnosis { status: Status::new(4, 2, 0), host: Some("mx.test".to_owned()), text };
+    let diagnosis =
+        Diagnosis { status: Status::new(4, 2, 0), host: Some("mx.test".to_owned()), tried: None, text };
     QueuedRecipient {
         address: address.parse().unwrap(),
         state,

@@ -125,7 +125,8 @@ impl Said {
             is_header.then(|| String::from_utf8_lossy(part.contents()).into_owned())
         });
         // Who reports it has found it out itself, or is told of us: the other side in any case.
-        let diagnosis = Diagnosis { status, host: Some(host.unwrap_or_else(|| "a host".to_owned())), text };
+        let host = Some(host.unwrap_or_else(|| "a host".to_owned()));
+        let diagnosis = Diagnosis { status, host, tried: None, text };
         Some(Self { diagnosis, original: returned.and_then(|it| original(&it, hostname)) })
     }
 }

@@ -62,7 +62,8 @@ pub(crate) struct Incoming {
     size: u64,
     last_octet: u8,
     has_bare: bool,
-    is_eight_bit: bool,
+    /// What it holds, whatever its sender has declared.
+    holds: Body,
     /// A milter wants it to be held in the queue.
     is_held: bool,
     /// A milter wants it to be thrown away.
@@ -108,7 +109,7 @@ impl Incoming {
             size: 0,
             last_octet: b'\n',
             has_bare: false,
-            is_eight_bit: false,
+            holds: Body::SevenBit,
             is_held: false,
             is_discarded: false,
             refusal: None,
@@ -211,7 +212,7 @@ impl Incoming {
     /// Looks for a CR or LF that stands alone. RFC 5321 §2.3.8.
     fn inspect(&mut self, piece: &[u8]) {
         self.size += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        self.is_eight_bit |= !piece.is_ascii();
+        self.holds = self.holds.max(Body::of(piece));
         self.has_bare |= has_bare(self.last_octet, piece);
         self.last_octet = piece.last().copied().unwrap_or(self.last_octet);
     }
@@ -369,7 +370,9 @@ impl Incoming {
         if self.transaction.stays_here()
             && !self.quotas.may_deliver(self.transaction.accounts.iter(), self.size)?
         {
-            self.refuse(self.quotas.full());
+            let is_as_declared =
+                self.transaction.parameters.size.is_some_and(|declared| self.size <= declared);
+            self.refuse(if is_as_declared { self.quotas.full_after_all() } else { self.quotas.full() });
             return Ok(());
         }
         let held_back = Arc::clone(&self.to.held_back);
@@ -378,8 +381,7 @@ impl Incoming {
             self.refuse(too_much_held_back());
             return Ok(());
         }
-        let found = if self.is_eight_bit { Body::EightBit } else { Body::SevenBit };
-        let body = found.max(self.transaction.parameters.body);
+        let body = self.holds.max(self.transaction.parameters.body);
         if let Some(mut files) = self.files.take() {
             let copy = files.take_copy();
             let (report, bounce) = (self.keep_report(&files), self.bounce(&files));
@@ -484,7 +486,8 @@ fn put_by(waiting: &mut Option<File>, folder: &Path, octets: &[u8]) -> io::Resul
 }
 
 fn header_too_long() -> Reply {
-    Reply::new(552, "5.3.4", "The header is too long: name fewer recipients in it, or put less into it")
+    // Not 552, which would say that the message is longer than was declared: RFC 1870 §6.3.
+    Reply::new(554, "5.3.4", "The header is too long: name fewer recipients in it, or put less into it")
 }
 
 /// `limit` in octets.

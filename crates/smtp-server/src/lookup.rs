@@ -2,24 +2,28 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mail_directory::{Directory, DirectoryError, Reached, Resolution, Standing};
 use mail_types::Address;
 use smtp_proto::{RcptParameters, Recipient, Reply};
 use smtp_queue::Suppression;
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use crate::ahead::{self, Ahead, Found, Question};
 use crate::blocking::blocking;
 use crate::connection::Dialogue;
 use crate::incoming::trouble;
-use crate::policy::{in_greylist, too_much};
+use crate::policy::{MailDomain, in_greylist, too_much};
 use crate::quota::Quotas;
-use crate::session::no_such_user;
+use crate::session::{is_fully_qualified, no_such_user};
 use crate::suppressed::unwanted;
 use crate::transaction::is_postmaster;
+
+/// How long the DNS is waited for, in all, because of the domains of one message's recipients.
+const DOMAINS: Duration = Duration::from_secs(2);
 
 impl Dialogue {
     pub(crate) async fn check_sender(&mut self, account: Address, from: Address) -> Reply {
@@ -53,6 +57,9 @@ impl Dialogue {
         match found {
             Found::Known(address, resolution) => {
                 if matches!(resolution, Resolution::Foreign) {
+                    if let Some(refusal) = Box::pin(self.refusal_of_domain(&address)).await {
+                        return refusal;
+                    }
                     self.note_correspondent(&address).await;
                 }
                 if self.facts.is_some()
@@ -155,7 +162,9 @@ impl Dialogue {
                 if let Some(source) = rates.message(&user, limits, now) {
                     return Some(too_much(&source));
                 }
-                self.session.count();
+                if let Some(transaction) = self.session.transaction_mut() {
+                    transaction.is_counted = true;
+                }
             }
             return rates.user(&user, limits, now).map(|source| too_much(&source));
         }
@@ -165,6 +174,38 @@ impl Dialogue {
         };
         let checks = self.checks.as_mut()?;
         if is_exempt { checks.refusal_by_rate() } else { checks.refusal().await }
+    }
+
+    /// Why nobody at this address elsewhere can get what one of ours sends, as far as the DNS tells at once: what it does not tell the queue
+    /// finds out. Of clients in networks that are trusted it is not asked.
+    async fn refusal_of_domain(&mut self, address: &Address) -> Option<Reply> {
+        let (domain, ip) = (address.domain(), self.connection.peer.ip().to_canonical());
+        let sender = self.session.sender()?.as_ref();
+        let is_asked = self.session.is_ours()
+            && is_fully_qualified(address)
+            && !domain.is_literal()
+            && self.shared.verdicts.concern(ip)
+            && self.shared.config.relay.leads_to_mail_hosts(sender, domain);
+        let left = DOMAINS.checked_sub(self.session.transaction()?.waited).filter(|_| is_asked)?;
+        let (name, begun) = (domain.to_ascii(), Instant::now());
+        let found = timeout(left, self.shared.verdicts.look_at_domain(&name)).await;
+        self.session.transaction_mut()?.waited += begun.elapsed();
+        match found.ok()? {
+            // RFC 7504 §4, RFC 7505 §4.1.
+            MailDomain::Null => {
+                let text =
+                    format!("{domain} takes no mail (null MX): look for a typing error in the address");
+                Some(Reply::new(556, "5.1.10", text))
+            }
+            // RFC 3463 §3.2.
+            MailDomain::Missing => {
+                let text = format!(
+                    "There is no domain {domain} that takes mail: look for a typing error in the address"
+                );
+                Some(Reply::new(550, "5.1.2", text))
+            }
+            MailDomain::Fine | MailDomain::Unknown => None,
+        }
     }
 
     /// One of our users writes to somebody, whose answer is not to be held up.

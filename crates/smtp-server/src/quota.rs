@@ -8,6 +8,9 @@ use mail_store::{Store, StoreError};
 use mail_types::{LocalRecipient, Usage};
 use smtp_proto::Reply;
 
+/// What is said where a full mailbox is a failure for good.
+const REJECTED: &str = "The mailbox is full: reach its owner another way";
+
 /// Who may hold how much.
 #[derive(Debug, Clone)]
 pub(crate) struct Quotas {
@@ -89,9 +92,15 @@ impl Quotas {
                 "4.2.2",
                 "The mailbox is full: try again later, or reach its owner another way",
             ),
-            FullMailbox::Reject => {
-                Reply::new(552, "5.2.2", "The mailbox is full: reach its owner another way")
-            }
+            FullMailbox::Reject => Reply::new(552, "5.2.2", REJECTED),
+        }
+    }
+
+    /// The same where it turns out behind a message that is no longer than was declared: 552 would say that it is. RFC 1870 §6.3.
+    pub(crate) fn full_after_all(&self) -> Reply {
+        match self.config.full {
+            FullMailbox::Defer => self.full(),
+            FullMailbox::Reject => Reply::new(554, "5.2.2", REJECTED),
         }
     }
 }
@@ -102,12 +111,26 @@ mod tests {
 
     use super::*;
 
+    fn quotas(dir: &tempfile::TempDir, config: QuotaConfig) -> Quotas {
+        let store = Store::open(&dir.path().join("mail")).unwrap();
+        let directory = Arc::new(Directory::open(&dir.path().join("directory.sqlite")).unwrap());
+        Quotas { directory, store, config }
+    }
+
+    /// RFC 1870 §6.3
+    #[test]
+    fn a_message_that_is_as_long_as_declared_is_not_refused_by_552_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for (full, before, behind) in [(FullMailbox::Defer, 452, 452), (FullMailbox::Reject, 552, 554)] {
+            let quotas = quotas(&dir, QuotaConfig { full, ..QuotaConfig::default() });
+            assert_eq!((quotas.full().code(), quotas.full_after_all().code()), (before, behind));
+        }
+    }
+
     #[test]
     fn mail_of_an_account_without_quota_is_not_counted() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("mail")).unwrap();
-        let directory = Arc::new(Directory::open(&dir.path().join("directory.sqlite")).unwrap());
-        let quotas = Quotas { directory, store, config: QuotaConfig::default() };
+        let quotas = quotas(&dir, QuotaConfig::default());
         let bob: Address = "bob@example.org".parse().unwrap();
         quotas.store.create_account(&bob).unwrap();
         let new = dir.path().join("mail/example.org/bob/Maildir/new");

@@ -143,10 +143,11 @@ impl Session {
         matches!(&self.state, State::Mail(transaction) if transaction.is_counted)
     }
 
-    /// It counts as one from now on.
-    pub(crate) fn count(&mut self) {
-        if let State::Mail(transaction) = &mut self.state {
-            transaction.is_counted = true;
+    /// The transaction, if one has begun.
+    pub(crate) fn transaction_mut(&mut self) -> Option<&mut Transaction> {
+        match &mut self.state {
+            State::Mail(transaction) => Some(transaction),
+            State::Connected | State::Greeted | State::Chunks => None,
         }
     }
 
@@ -576,7 +577,7 @@ impl Session {
 }
 
 /// True if the address can be reached from anywhere: its domain is a literal or has a dot.
-fn is_fully_qualified(address: &Address) -> bool {
+pub(crate) fn is_fully_qualified(address: &Address) -> bool {
     address.domain().is_literal() || address.domain().as_str().contains('.')
 }
 

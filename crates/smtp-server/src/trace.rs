@@ -53,6 +53,9 @@ impl Trace {
     }
 
     /// The Received field. RFC 5321 §4.4.
+    ///
+    /// Deviates: RFC 6531 §3.7.3 would have our own name in U-labels under SMTPUTF8. In A-labels it makes no message internationalized that
+    /// is not so otherwise, which may go on to a host that takes no other.
     pub(crate) fn received(&self, transaction: &Transaction) -> String {
         let Self { id, hostname, greeting, peer, .. } = self;
         let from = if self.hides_client { "unknown".to_owned() } else { format!("{greeting} ([{peer}])") };
@@ -126,11 +129,7 @@ fn date(at: Timestamp, zone: TimeZone) -> String {
 
 /// The address; without SMTPUTF8 with its domain in A-labels, so that the header stays ASCII (RFC 6531 §3.7.3).
 pub(crate) fn shown(address: &Address, utf8: bool) -> String {
-    let text = address.to_string();
-    match text.rsplit_once('@') {
-        Some((local_part, _)) if !utf8 => format!("{local_part}@{}", address.domain().to_ascii()),
-        Some(_) | None => text,
-    }
+    if utf8 { address.to_string() } else { address.with_ascii_domain() }
 }
 
 /// A name that no other message of this host has: an `Atom`, which has no dot. RFC 5321 §4.4.

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_directory::{Forward, Reached, Through};
@@ -20,6 +21,8 @@ pub(crate) struct Transaction {
     pub(crate) began: Timestamp,
     /// It counts as a message of who has logged in.
     pub(crate) is_counted: bool,
+    /// How long the DNS has been waited for because of recipients' domains.
+    pub(crate) waited: Duration,
     /// As the client named them.
     pub(crate) recipients: Vec<Address>,
     /// What the sender wants to hear of each of them.
@@ -49,6 +52,7 @@ impl Transaction {
             parameters,
             began,
             is_counted: false,
+            waited: Duration::ZERO,
             recipients: Vec::new(),
             wishes: Vec::new(),
             accounts: BTreeSet::new(),
@@ -201,13 +205,15 @@ impl Transaction {
     ) -> Envelope {
         let recipients = forward.targets.iter().map(|it| (it.clone(), parameters.clone())).collect();
         let is_list = forward.through == Through::List;
+        let fields = forward.fields();
         Envelope {
             sender: forward.sender.clone(),
             origin: origin.to_owned(),
             recipients: forward.targets.clone(),
-            smtputf8: self.parameters.smtputf8
-                || forward.sender.iter().chain(&forward.targets).any(needs_utf8),
-            body,
+            smtputf8: self.needs_utf8()
+                || forward.sender.iter().chain(&forward.targets).any(needs_utf8)
+                || !fields.is_ascii(),
+            body: body.max(Body::of(fields.as_bytes())),
             // RFC 3461 §5.2.7.3: of a list's mail its owner hears.
             requests: if is_list { Requests::default() } else { self.requests(recipients) },
             handling,
@@ -294,6 +300,23 @@ mod tests {
 
     fn vias(transaction: &Transaction) -> Vec<&str> {
         transaction.forwards.iter().map(|it| it.forward.via.local_part()).collect()
+    }
+
+    /// RFC 6531 §3.2: our own Delivered-To field names it.
+    #[test]
+    fn what_goes_on_through_an_address_in_utf8_needs_smtputf8() {
+        for (via, needs) in
+            [("josé@example.org", true), ("bob@bücher.example", false), ("bob@example.org", false)]
+        {
+            let via = via.parse().unwrap();
+            let targets = vec!["bob@example.net".parse().unwrap()];
+            let forward = Forward { via, through: Through::Alias, sender: None, targets };
+            let onward = Onward { forward, parameters: RcptParameters::default() };
+            let transaction = Transaction::new(None, MailParameters::default(), Timestamp::UNIX_EPOCH);
+            let envelope = transaction.envelope_of(&onward, "", Body::SevenBit, Handling::default());
+            let body = if needs { Body::EightBit } else { Body::SevenBit };
+            assert_eq!((envelope.smtputf8, envelope.body), (needs, body));
+        }
     }
 
     #[test]

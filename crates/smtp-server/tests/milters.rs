@@ -206,9 +206,12 @@ fn says(to: u8, answer: &[u8]) -> impl Fn(u8, &[u8]) -> Vec<Vec<u8>> + use<> {
 #[tokio::test]
 async fn a_milter_refuses_at_every_step_in_its_own_words() {
     let sent = |last: &str| message("250", "250", "354") + &format!("S: {last}...\n");
-    let cases: [(u8, &[u8], String); 7] = [
+    let cases: [(u8, &[u8], String); 9] = [
         (b'M', b"y553 5.7.1 not you 100%%\0", message("553 5.7.1 not you 100%", "", "")),
         (b'R', b"t", message("250", "451 4.7.1", "")),
+        // RFC 2034 §4: every refusal has a status, of its own class.
+        (b'R', b"y550 not her\0", message("250", "550 5.7.1 not her", "")),
+        (b'L', b"y450-5.1.1 not\r\n450 now\0", sent("450-4.7.1 not") + "S: 450 4.7.1 now\n"),
         (b'T', b"r", message("250", "250", "550 5.7.1")),
         (b'L', b"y554 5.7.1 no such field\0", sent("554 5.7.1 no such field")),
         (b'N', b"r", sent("550 5.7.1")),

@@ -167,6 +167,24 @@ fn a_delivery_is_reported_to_who_asked_for_it() {
     }
 }
 
+/// RFC 2045 §2.7, RFC 6152 §3: no line holds a NUL, whatever was declared, and however it came.
+#[test]
+fn a_message_with_a_nul_is_binary_on_its_way() {
+    let server = server();
+    let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
+    let mut stream = up_to_data(&server, "MAIL FROM:<bob@example.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n");
+    stream.write_all(b"Subject: a\r\n\r\na\0b\r\n.\r\nQUIT\r\n").unwrap();
+    stream.read_to_string(&mut String::new()).unwrap();
+    let mail = "MAIL FROM:<bob@example.org> BODY=8BITMIME\r\nRCPT TO:<c@d.org>\r\nBDAT 4 LAST\r\n\r\na\0";
+    assert!(
+        codes(server.submission, &format!("{LOGIN}{mail}"))
+            .get(3..6)
+            .is_some_and(|codes| codes == ["250"; 3])
+    );
+    let listed = queue.list(None, 10).unwrap();
+    assert_eq!(listed.iter().map(|it| it.body).collect::<Vec<_>>(), [Body::Binary; 2]);
+}
+
 /// RFC 3030 §3
 #[test]
 fn binary_mail_is_stored_and_queued_octet_by_octet() {

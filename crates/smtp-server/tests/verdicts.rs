@@ -187,7 +187,7 @@ async fn a_header_longer_than_a_piece_is_refused() {
     let (fixture, server) = server(GOOD.to_owned()).await;
     let mut client = Client::connect(&server).await;
     let header = format!("From: a@good.test\r\n{}", format!("X: {}\r\n", "x".repeat(900)).repeat(400));
-    assert!(client.send(&format!("{header}\r\nHello.\r\n")).await.starts_with("552 5.3.4 "));
+    assert!(client.send(&format!("{header}\r\nHello.\r\n")).await.starts_with("554 5.3.4 "));
     assert!(client.send("From: a@good.test\r\n\r\nHello.\r\n").await.starts_with("250 "));
     assert_eq!(fixture.delivered("bob").unwrap().len(), 1);
 }

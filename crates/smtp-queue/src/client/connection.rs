@@ -54,6 +54,11 @@ const MAX_LINES: usize = 128;
 /// Octets read from the message's file at once.
 const BLOCK: usize = 128 * 1024;
 
+/// Octets of commands that go out at once whether or not the server reads them: RFC 2920 §3.1.
+const WINDOW: usize = 4096;
+/// Octets of replies that are kept while commands go out.
+const MAX_REPLIES: usize = 256 * 1024;
+
 /// Octets to read at once from a message of this size.
 fn block_for(size: u64) -> usize {
     // One more, so that its end is seen without another block.
@@ -283,7 +288,7 @@ impl Connection {
     /// Why a message must not go to this server, but may to another one.
     pub(crate) fn tls_obstacle(&self, outgoing: &Outgoing) -> Option<Diagnosis> {
         let found = outgoing.tls_obstacle(&self.extensions, self.verified);
-        found.map(|it| Diagnosis { text: format!("{}: {}", self.host, it.text), ..it })
+        found.map(|it| Diagnosis { text: format!("{}: {}", self.host, it.text), ..it }.at(&self.host))
     }
 
     /// Sends one message, `file` standing at its first octet.
@@ -322,7 +327,7 @@ impl Connection {
         let mut file = Some(file);
         loop {
             match transaction.next() {
-                transaction::Step::Send(lines) => self.write(lines.as_bytes()).await?,
+                transaction::Step::Send(lines) => self.write_commands(lines.as_bytes()).await?,
                 transaction::Step::Read(awaited) => {
                     let reply = self.read_awaited(awaited).await?;
                     tracing::debug!(?awaited, code = reply.code(), "reply");
@@ -396,6 +401,29 @@ impl Connection {
         self.flush().await
     }
 
+    /// Sends a group of commands. What does not fit into any window goes out while replies come in: a server that must wait until its replies are
+    /// taken takes no more commands. RFC 2920 §3.1.
+    async fn write_commands(&mut self, lines: &[u8]) -> Result<(), Broken> {
+        if lines.len() <= WINDOW {
+            return self.write(lines).await;
+        }
+        let (mut input, mut output) = tokio::io::split(&mut self.stream);
+        let (replies, mut is_open) = (&mut self.buffer, true);
+        let exchange = async {
+            let mut sent = Box::pin(async {
+                output.write_all(lines).await?;
+                output.flush().await
+            });
+            loop {
+                tokio::select! {
+                    sent = &mut sent => return sent,
+                    read = input.read_buf(replies), if is_open && replies.len() < MAX_REPLIES => is_open = matches!(read, Ok(1..)),
+                }
+            }
+        };
+        Ok(self.patience.wait(self.timeouts.block, exchange).await??)
+    }
+
     async fn write_block(&mut self, data: &[u8]) -> Result<(), Broken> {
         Ok(self.patience.wait(self.timeouts.block, self.stream.write_all(data)).await??)
     }
@@ -442,7 +470,7 @@ impl Connection {
             Broken::Tls(_) | Broken::Untrusted(..) => Status::new(4, 7, 5),
             Broken::Message(_) => Status::new(4, 3, 0),
         };
-        Diagnosis { status, host: None, text: format!("{}: {broken}", self.host) }
+        Diagnosis::ours(status, format!("{}: {broken}", self.host)).at(&self.host)
     }
 
     /// Takes leave, without insisting on an answer.

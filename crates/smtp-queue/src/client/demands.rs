@@ -73,7 +73,10 @@ impl<'a> Demands<'a> {
             // RFC 7672 §2.2: what is not known must not be taken for what isn't there.
             Err(failure) => {
                 self.note(trust, applied("tlsa", Vec::new(), host), &failure, host);
-                Err(Denied { diagnosis: ours(Status::new(4, 4, 3), failure.why), is_for_now: true })
+                Err(Denied {
+                    diagnosis: Diagnosis::ours(Status::new(4, 4, 3), failure.why),
+                    is_for_now: true,
+                })
             }
         }
     }
@@ -97,7 +100,7 @@ impl<'a> Demands<'a> {
                 self.note(trust, applied, &failure, host);
                 if policy.mode == Mode::Enforce {
                     return Err(Denied {
-                        diagnosis: ours(Status::new(4, 7, 5), failure.why),
+                        diagnosis: Diagnosis::ours(Status::new(4, 7, 5), failure.why),
                         is_for_now: false,
                     });
                 }
@@ -138,8 +141,4 @@ impl<'a> Demands<'a> {
 fn applied(kind: &str, strings: Vec<String>, domain: &str) -> Applied {
     let (policy_type, policy_domain) = (kind.to_owned(), domain.to_owned());
     Applied { policy_type, policy_string: strings, policy_domain, mx_host: Vec::new() }
-}
-
-fn ours(status: Status, text: String) -> Diagnosis {
-    Diagnosis { status, host: None, text }
 }

@@ -2,7 +2,6 @@ use mail_types::Address;
 use smtp_proto::{Body, ByMode, DeliverBy, MailParameters, Notify, Priority, RcptParameters, Return};
 
 use super::extensions::Extensions;
-use crate::message::with_ascii_domain;
 use crate::{Diagnosis, Status};
 
 /// What is to be sent to whom.
@@ -14,6 +13,11 @@ pub(crate) struct Outgoing {
     pub(crate) size: u64,
     /// The message needs SMTPUTF8, whatever its addresses need.
     pub(crate) smtputf8: bool,
+    /// Its header has UTF-8 of which its sender has said nothing.
+    ///
+    /// Deviates: RFC 6531 §3.2 has it go to nobody who does not offer SMTPUTF8. Programs that don't know of it have always sent such, and all
+    /// servers pass it on: who offers it is told, and who does not gets the message as it came.
+    pub(crate) has_utf8: bool,
     /// What octets the message holds.
     pub(crate) body: Body,
     /// How much comes back with the report of a failure.
@@ -38,6 +42,9 @@ pub(crate) struct Recipient {
 
 impl Recipient {
     /// RCPT, with what is asked for where the server reports: RFC 3461 §5.2.1, and else without it: §5.2.2.
+    ///
+    /// Deviates: RFC 3461 §5.2.1 (c) has NOTIFY go on as it came. A server that knows nothing of the time for delivery is asked for delays
+    /// besides, as RFC 2852 §4.1.4.2 says.
     fn command(&self, extensions: &Extensions, utf8: bool, is_unbound: bool) -> String {
         let mut command = format!("RCPT TO:<{}>", path(&self.address, utf8));
         if extensions.dsn {
@@ -63,7 +70,7 @@ impl Outgoing {
 
     /// Why a server with these extensions, its name `verified` or not, can't be given the message, whatever it says.
     pub(super) fn obstacle(&self, extensions: &Extensions, verified: bool) -> Option<Diagnosis> {
-        let ours = |status, text: String| Some(Diagnosis { status, host: None, text });
+        let ours = |status, text: String| Some(Diagnosis::ours(status, text));
         if let Some(diagnosis) = self.tls_obstacle(extensions, verified) {
             return Some(diagnosis);
         }
@@ -75,21 +82,21 @@ impl Outgoing {
             let text = format!("the message has {} octets, the server takes at most {limit}", self.size);
             return ours(Status::new(5, 3, 4), text);
         }
+        let sender_needs = self.sender.as_ref().is_some_and(needs_smtputf8);
+        if !extensions.smtputf8 && (self.smtputf8 || sender_needs) {
+            let is_of_addresses = self.names_need_smtputf8();
+            return Some(if is_of_addresses {
+                no_smtputf8()
+            } else {
+                Diagnosis { status: Status::new(5, 6, 9), ..no_smtputf8() }
+            });
+        }
         if !extensions.take(self.body) {
             // RFC 6152 §3, RFC 3030 §3: not to be sent as it is.
             let text = "the message has 8-bit or binary content, which the server does not take, and can't be converted";
             return ours(Status::new(5, 6, 3), text.to_owned());
         }
-        let sender_needs = self.sender.as_ref().is_some_and(needs_smtputf8);
-        if extensions.smtputf8 || !(self.smtputf8 || sender_needs) {
-            return None;
-        }
-        let is_of_addresses = self.names_need_smtputf8();
-        Some(if is_of_addresses {
-            no_smtputf8()
-        } else {
-            Diagnosis { status: Status::new(5, 6, 9), ..no_smtputf8() }
-        })
+        None
     }
 
     /// Why the message must not go to such a server, but may to another one.
@@ -105,7 +112,7 @@ impl Outgoing {
             (true, false) => (Status::new(5, 7, 30), unsupported),
             (true, true) => return None,
         };
-        Some(Diagnosis { status, host: None, text: text.to_owned() })
+        Some(Diagnosis::ours(status, text))
     }
 
     /// True if the server knows nothing of the time for delivery, which is not over yet, and the sender wants to be told.
@@ -138,9 +145,9 @@ impl Outgoing {
         }
     }
 
-    /// True if the message or one of its addresses does.
-    pub(super) fn needs_smtputf8(&self) -> bool {
-        self.smtputf8 || self.names_need_smtputf8()
+    /// True if a server that offers it is asked for it. RFC 6531 §3.4.
+    pub(super) fn asks_for_smtputf8(&self) -> bool {
+        self.smtputf8 || self.has_utf8 || self.names_need_smtputf8()
     }
 
     fn names_need_smtputf8(&self) -> bool {
@@ -178,8 +185,7 @@ const fn with_delays(notify: Option<Notify>) -> Notify {
 
 /// RFC 6531 §3.5: of an address; of the message itself the detail is 9.
 pub(super) fn no_smtputf8() -> Diagnosis {
-    let text = "the server does not take internationalized mail (SMTPUTF8)".to_owned();
-    Diagnosis { status: Status::new(5, 6, 7), host: None, text }
+    Diagnosis::ours(Status::new(5, 6, 7), "the server does not take internationalized mail (SMTPUTF8)")
 }
 
 /// A domain can be written in A-labels, a local part can't.
@@ -188,7 +194,7 @@ fn needs_smtputf8(address: &Address) -> bool {
 }
 
 fn path(address: &Address, utf8: bool) -> String {
-    if utf8 { address.to_string() } else { with_ascii_domain(address) }
+    if utf8 { address.to_string() } else { address.with_ascii_domain() }
 }
 
 #[cfg(test)]
@@ -202,6 +208,7 @@ impl Outgoing {
             recipients: recipients.iter().map(recipient).collect(),
             size,
             smtputf8: false,
+            has_utf8: false,
             body: Body::SevenBit,
             ret: None,
             envelope_id: None,

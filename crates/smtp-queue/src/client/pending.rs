@@ -66,8 +66,7 @@ impl<'a> Pending<'a> {
 
     /// The outcomes, in the order of the recipients. What a host said of a recipient tells more than that another is down.
     pub(super) fn finish(self) -> Vec<Outcome> {
-        let untried =
-            || Diagnosis { status: Status::new(4, 4, 4), host: None, text: "no host to try".to_owned() };
+        let untried = || Diagnosis::ours(Status::new(4, 4, 4), "no host to try");
         // One that could not be spoken to may be fit another time.
         let none = match (self.trouble, self.obstacle) {
             (Some(trouble), _) => Outcome::Deferred(trouble),
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     fn diagnosis(text: &str) -> Diagnosis {
-        Diagnosis { status: Status::new(4, 0, 0), host: None, text: text.to_owned() }
+        Diagnosis::ours(Status::new(4, 0, 0), text)
     }
 
     #[test]

@@ -3,7 +3,7 @@ mod dial;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -147,11 +147,12 @@ impl Terms {
 
     /// For diagnoses.
     fn shown(&self, candidate: &Candidate) -> String {
-        let port = candidate.address.port();
-        if self.usual_port == Some(port) {
-            candidate.host.clone()
-        } else {
-            format!("{}:{port}", candidate.host)
+        let (host, port) = (candidate.host.as_str(), candidate.address.port());
+        match (self.usual_port == Some(port), host.parse::<IpAddr>()) {
+            (true, Ok(IpAddr::V6(_))) => format!("[{host}]"),
+            (false, Ok(IpAddr::V6(_))) => format!("[{host}]:{port}"),
+            (true, _) => host.to_owned(),
+            (false, _) => format!("{host}:{port}"),
         }
     }
 }
@@ -362,7 +363,7 @@ impl Relay {
     ) -> Result<(&Terms, Vec<Candidate>), Outcome> {
         patience.wait(LOOK_UPS, self.candidates(destination)).await.unwrap_or_else(|overdue| {
             let text = format!("the mail hosts can't be looked up: {overdue}");
-            Err(Outcome::Deferred(ours(Status::new(4, 4, 3), text)))
+            Err(Outcome::Deferred(Diagnosis::ours(Status::new(4, 4, 3), text)))
         })
     }
 
@@ -459,17 +460,22 @@ async fn addresses_of(host: &str, port: u16) -> Result<Vec<Candidate>, Diagnosis
         Ok(found) => {
             let found: Vec<_> = found.map(|address| Candidate { host: host.to_owned(), address }).collect();
             if found.is_empty() {
-                return Err(ours(Status::new(4, 4, 4), format!("{host}:{port}: the name has no address")));
+                return Err(Diagnosis::ours(
+                    Status::new(4, 4, 4),
+                    format!("{host}:{port}: the name has no address"),
+                ));
             }
             Ok(found)
         }
-        Err(error) => Err(ours(Status::new(4, 4, 3), format!("{host}:{port}: can't be looked up: {error}"))),
+        Err(error) => {
+            Err(Diagnosis::ours(Status::new(4, 4, 3), format!("{host}:{port}: can't be looked up: {error}")))
+        }
     }
 }
 
 fn no_route() -> Outcome {
     let text = "no [relay] smarthost is configured, and direct delivery is switched off";
-    Outcome::Deferred(ours(NO_ROUTE, text.to_owned()))
+    Outcome::Deferred(Diagnosis::ours(NO_ROUTE, text.to_owned()))
 }
 
 /// What goes out, signed now if it has not been for another host: what can't go anywhere costs no signature.
@@ -484,7 +490,10 @@ async fn signed(outgoing: &Outgoing, message: &MessageFile) -> Result<(Outgoing,
         };
         if let Some(error) = problem {
             tracing::error!(%error, "a message can't be signed");
-            return Err(ours(Status::new(4, 3, 0), "the message can't be signed for now".to_owned()));
+            return Err(Diagnosis::ours(
+                Status::new(4, 3, 0),
+                "the message can't be signed for now".to_owned(),
+            ));
         }
     }
     let octets = message.reopen().await.map_err(|error| unreadable(&error))?;
@@ -492,9 +501,5 @@ async fn signed(outgoing: &Outgoing, message: &MessageFile) -> Result<(Outgoing,
 }
 
 fn unreadable(error: &io::Error) -> Diagnosis {
-    ours(Status::new(4, 3, 0), format!("the message file can't be read: {error}"))
-}
-
-fn ours(status: Status, text: String) -> Diagnosis {
-    Diagnosis { status, host: None, text }
+    Diagnosis::ours(Status::new(4, 3, 0), format!("the message file can't be read: {error}"))
 }

@@ -13,6 +13,9 @@ use crate::{Diagnosis, Status};
 /// TLS is required and not to be had. RFC 5248: encryption needed.
 pub(crate) const NO_TLS: Status = Status::new(4, 7, 10);
 
+/// The longest command line, its end included. RFC 5321 §4.5.3.1.4.
+const MAX_COMMAND: usize = 512;
+
 /// What the connection must do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -63,6 +66,7 @@ enum State {
     Greeted,
     GreetedPlainly,
     StartingTls(Extensions),
+    PlainMessage(Extensions),
     LoginUsername(Extensions),
     LoginPassword(Extensions),
     Authenticating(Extensions),
@@ -98,6 +102,10 @@ impl Session {
             (State::StartingTls(_), 2) => Step::StartTls,
             (State::StartingTls(extensions), _) if !self.must_secure() && reply.code() != 421 => {
                 self.authenticate(extensions)
+            }
+            (State::PlainMessage(extensions), 3) => {
+                self.state = State::Authenticating(extensions);
+                self.send_credential(plain_message)
             }
             (State::LoginUsername(extensions), 3) => {
                 self.state = State::LoginPassword(extensions);
@@ -147,7 +155,7 @@ impl Session {
     }
 
     fn authenticate(&mut self, extensions: Extensions) -> Step {
-        let Some((username, password)) = &self.policy.credentials else {
+        let Some(credentials) = &self.policy.credentials else {
             return Step::Ready(extensions);
         };
         if !self.secure && !self.policy.loopback {
@@ -157,9 +165,14 @@ impl Session {
             );
         }
         if extensions.auth_plain {
-            let message = BASE64_STANDARD.encode(format!("\0{username}\0{}", password.reveal()));
+            let command = format!("AUTH PLAIN {}", BASE64_STANDARD.encode(plain_message(credentials)));
+            // RFC 4954 §4: what is too long for a command waits to be asked for.
+            if command.len() + "\r\n".len() > MAX_COMMAND {
+                self.state = State::PlainMessage(extensions);
+                return send("AUTH PLAIN".to_owned());
+            }
             self.state = State::Authenticating(extensions);
-            return send(format!("AUTH PLAIN {message}"));
+            return send(command);
         }
         if extensions.auth_login {
             self.state = State::LoginUsername(extensions);
@@ -189,8 +202,14 @@ impl Session {
     }
 
     fn give_up(&self, status: Status, text: &str) -> Step {
-        Step::GiveUp(Diagnosis { status, host: None, text: format!("{}: {text}", self.policy.host) })
+        let host = &self.policy.host;
+        Step::GiveUp(Diagnosis::ours(status, format!("{host}: {text}")).at(host))
     }
+}
+
+/// RFC 4616 §2
+fn plain_message((username, password): &(String, Secret<String>)) -> String {
+    format!("\0{username}\0{}", password.reveal())
 }
 
 fn send(line: String) -> Step {
@@ -273,6 +292,18 @@ mod tests {
         );
     }
 
+    /// RFC 4954 §4
+    #[test]
+    fn a_password_too_long_for_a_command_waits_for_the_challenge() {
+        let mut long = session(RelayTls::Implicit, true, false);
+        let password = "x".repeat(400);
+        long.policy.credentials = Some(("bob".to_owned(), Secret::new(password.clone())));
+        let message = BASE64_STANDARD.encode(format!("\0bob\0{password}"));
+        let dialogue =
+            [("EHLO us", "250-mx|250 AUTH PLAIN"), ("AUTH PLAIN", "334 "), (message.as_str(), "235 ok")];
+        check(long, &dialogue, "ready");
+    }
+
     #[test]
     fn an_old_server_is_greeted_with_helo() {
         let plain = || session(RelayTls::Opportunistic, false, false);
@@ -322,6 +353,7 @@ mod tests {
         let refusal = Step::GiveUp(Diagnosis {
             status: Status::new(4, 7, 1),
             host: Some("mx".to_owned()),
+            tried: None,
             text: "554 5.7.1 go away".to_owned(),
         });
         assert_eq!(session(RelayTls::None, false, false).replied(&reply("554 5.7.1 go away")), refusal);

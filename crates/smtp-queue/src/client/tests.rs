@@ -1,6 +1,7 @@
 //! The client against a scripted server, over real sockets and TLS.
 
 mod mail_hosts;
+mod pipelining;
 mod replies;
 mod signing;
 

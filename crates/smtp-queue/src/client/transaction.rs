@@ -137,7 +137,7 @@ impl Transaction {
         };
         match outgoing.obstacle(extensions, verified) {
             Some(diagnosis) => {
-                transaction.settle_all(&Outcome::Failed(diagnosis));
+                transaction.settle_all(&Outcome::Failed(diagnosis.at(host)));
                 transaction.phase = Phase::Done;
             }
             None => transaction.plan(outgoing, extensions, reset),
@@ -146,7 +146,7 @@ impl Transaction {
     }
 
     fn plan(&mut self, outgoing: &Outgoing, extensions: &Extensions, reset: bool) {
-        let utf8 = extensions.smtputf8 && outgoing.needs_smtputf8();
+        let utf8 = extensions.smtputf8 && outgoing.asks_for_smtputf8();
         if reset {
             self.unsent.push_back((Awaited::Reset, "RSET\r\n".to_owned()));
         }
@@ -158,7 +158,7 @@ impl Transaction {
                     outgoing.rcpt_command(recipient, extensions, utf8),
                 ));
             } else {
-                self.settle(place, Outcome::Failed(no_smtputf8()));
+                self.settle(place, Outcome::Failed(no_smtputf8().at(&self.host)));
             }
         }
         if self.outcomes.iter().all(Option::is_some) {
@@ -335,7 +335,7 @@ impl Transaction {
 
     /// The outcomes, in the order of the recipients.
     pub(crate) fn finish(self) -> Vec<Outcome> {
-        let unknown = Diagnosis { status: Status::new(4, 5, 0), host: None, text: "not tried".to_owned() };
+        let unknown = Diagnosis::ours(Status::new(4, 5, 0), "not tried");
         self.outcomes.into_iter().map(|it| it.unwrap_or_else(|| Outcome::Deferred(unknown.clone()))).collect()
     }
 }

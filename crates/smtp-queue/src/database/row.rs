@@ -89,11 +89,8 @@ fn diagnosis(row: &Row<'_>) -> rusqlite::Result<Option<Diagnosis>> {
     let Some(status) = status.and_then(|status| status.parse().ok()) else {
         return Ok(None);
     };
-    Ok(Some(Diagnosis {
-        status,
-        host: row.get(6)?,
-        text: row.get::<_, Option<String>>(7)?.unwrap_or_default(),
-    }))
+    let text = row.get::<_, Option<String>>(7)?.unwrap_or_default();
+    Ok(Some(Diagnosis::stored(status, row.get(6)?, text)))
 }
 
 pub(super) const fn state_code(state: RecipientState) -> i64 {

@@ -1,5 +1,6 @@
 use std::io::{self, Read as _};
 
+use mail_message::HeaderText;
 use mail_types::Language;
 use smtp_proto::Return;
 
@@ -50,13 +51,16 @@ impl Returned {
         self.octets.get(..self.header).unwrap_or_default()
     }
 
-    /// RFC 6522 §4 and, where the header is not ASCII, RFC 6533 §4.
+    /// RFC 6522 §4 and, where headers are not ASCII, that of a part or of a message within it among them, RFC 6533 §4. A whole message with a header
+    /// that is not even UTF-8 is as little one of the old kind, which would have to be sent as it is.
     pub(super) fn media_type(&self) -> &'static str {
-        match (self.whole, self.header().is_ascii()) {
-            (true, true) => "message/rfc822",
-            (true, false) => "message/global",
-            (false, true) => "text/rfc822-headers",
-            (false, false) => "message/global-headers",
+        // Reading from memory can't fail.
+        let text = HeaderText::of(&mut self.octets.as_slice()).unwrap_or(HeaderText::Other);
+        match (self.whole, text) {
+            (true, HeaderText::Ascii) => "message/rfc822",
+            (true, HeaderText::Utf8 | HeaderText::Other) => "message/global",
+            (false, HeaderText::Ascii | HeaderText::Other) => "text/rfc822-headers",
+            (false, HeaderText::Utf8) => "message/global-headers",
         }
     }
 

@@ -19,7 +19,7 @@ fn returned(message: &[u8]) -> Returned {
 
 fn reported(action: Action, recipient: &str, host: Option<&str>, text: &str) -> Reported {
     let status = if action.is_trouble() { Status::new(5, 1, 1) } else { Status::new(2, 1, 5) };
-    let diagnosis = Diagnosis { status, host: host.map(str::to_owned), text: text.to_owned() };
+    let diagnosis = Diagnosis { status, host: host.map(str::to_owned), tried: None, text: text.to_owned() };
     let (recipient, last_attempt) =
         (recipient.parse().unwrap(), Timestamp::from_second(1_700_000_060).unwrap());
     Reported { recipient, original: None, action, diagnosis, last_attempt, expired: false }
@@ -128,6 +128,90 @@ fn internationalized_mail_bounces_in_its_own_types() {
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.contains("Final-Recipient: utf-8; j\\x{FC}rg\\x{2B}x@x.org\r\n"), "{text}");
     assert!(text.is_ascii() && !envelope.smtputf8 && envelope.body == Body::SevenBit, "{text}");
+}
+
+/// RFC 3461 §6.3 (h), §9.3; RFC 3464 §2.3.5, §2.3.6; RFC 5321 §4.1.3
+#[test]
+fn the_remote_mta_is_named_or_shown_as_an_address_literal_whether_or_not_it_replied() {
+    for (server, shown) in [
+        ("mx.example.net", "dns; mx.example.net"),
+        ("mx.example.net:2525", "dns; mx.example.net"),
+        ("bücher.example:25", "dns; xn--bcher-kva.example"),
+        ("192.0.2.1", "dns; [192.0.2.1]"),
+        ("192.0.2.1:2525", "dns; [192.0.2.1]"),
+        ("2001:db8::1", "dns; [IPv6:2001:db8::1]"),
+        ("[2001:db8::1]", "dns; [IPv6:2001:db8::1]"),
+        ("[2001:db8::1]:2525", "dns; [IPv6:2001:db8::1]"),
+        ("/run/dovecot/lmtp", "x-local-hostname; /run/dovecot/lmtp"),
+    ] {
+        let replied = failure("b@x.org", Some(server), "550 5.1.1 who?", false);
+        let silent = Reported {
+            diagnosis: Diagnosis::ours(Status::new(5, 4, 7), format!("{server}: can't connect")).at(server),
+            ..failure("b@x.org", None, "", true)
+        };
+        for (reported, code) in [(replied, "Diagnostic-Code: smtp; 550 5.1.1 who?\r\n"), (silent, "")] {
+            let (bytes, _) = compose("alice@example.org", &[reported], None);
+            let status =
+                String::from_utf8(MessageParser::new().parse(&bytes).unwrap().parts[2].contents().to_vec())
+                    .unwrap();
+            assert!(
+                status.contains(&format!("\r\nRemote-MTA: {shown}\r\n{code}Last-Attempt-Date: ")),
+                "{status}"
+            );
+        }
+    }
+    let (bytes, _) = compose("alice@example.org", &[failure("b@x.org", None, "no host to try", false)], None);
+    assert!(!String::from_utf8(bytes).unwrap().contains("Remote-MTA"), "nobody was tried");
+}
+
+/// RFC 3461 §6.3 (a), (d): the values are those of the parameters, every blank of them.
+#[test]
+fn what_the_sender_gave_comes_back_with_every_blank() {
+    let id = format!("QQ  3 {} {}  end", "long".repeat(15), "word ".repeat(12).trim_end());
+    for value in [id.as_str(), "a", "a  b"] {
+        let mut out = String::new();
+        exact_field(&mut out, "Original-Envelope-Id", value);
+        assert!(out.lines().skip(1).all(|line| line.len() <= WIDTH && line.starts_with(' ')), "{out}");
+        assert_eq!(out.replace("\r\n", ""), format!("Original-Envelope-Id: {value}"));
+    }
+    let original = Some(OriginalRecipient { kind: "x400".to_owned(), address: "/S=Bob /O=a  b/".to_owned() });
+    let reported = Reported { original, ..failure("\"a  b\"@x.org", Some("mx"), "550 no", false) };
+    let (bytes, _) = compose("\"c  d\"@example.org", &[reported], None);
+    let text = String::from_utf8(bytes).unwrap();
+    for line in [
+        "To: <\"c  d\"@example.org>",
+        "Original-Recipient: x400; /S=Bob /O=a  b/",
+        "Final-Recipient: rfc822; \"a  b\"@x.org",
+    ] {
+        assert!(text.contains(&format!("\r\n{line}\r\n")), "{text}");
+    }
+}
+
+/// RFC 6533 §4.2, §4.3: of UTF-8 in a part's header too; what is in another charset is none.
+#[test]
+fn what_is_returned_has_the_type_of_what_its_headers_hold() {
+    let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
+    let in_part = format!("{head}Content-Disposition: inline; filename=\"Grüße\"\r\n\r\nx\r\n--b--\r\n");
+    for (message, whole, header) in [
+        (&b"Subject: x\r\n\r\nx\r\n"[..], "message/rfc822", "text/rfc822-headers"),
+        ("Subject: x\r\n\r\né\r\n".as_bytes(), "message/rfc822", "text/rfc822-headers"),
+        ("Subject: é\r\n\r\nx\r\n".as_bytes(), "message/global", "message/global-headers"),
+        (in_part.as_bytes(), "message/global", "text/rfc822-headers"),
+        (b"Subject: \xe9\r\n\r\nx\r\n", "message/global", "text/rfc822-headers"),
+    ] {
+        assert_eq!(returned(message).media_type(), whole, "{}", message.escape_ascii());
+        assert_eq!(Returned::header_of(message).media_type(), header, "{}", message.escape_ascii());
+    }
+}
+
+/// RFC 2045 §2.7: what no line may hold is encoded.
+#[test]
+fn a_nul_in_a_header_does_not_come_back_as_such() {
+    let header = Returned::header_of(b"Subject: a\0b\r\n\r\nx\r\n");
+    let (bytes, envelope) =
+        compose("alice@example.org", &[failure("b@x.org", None, "no", false)], Some(&header));
+    assert!(!bytes.contains(&0) && String::from_utf8(bytes).unwrap().contains("Subject: a=00b\r\n"));
+    assert_eq!(envelope.body, Body::SevenBit);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod aggregate;
+mod binary;
 mod crash;
 mod damage;
 mod direct;
 mod full;
 mod host;
+mod international;
 mod peer;
 mod routes;
 mod turns;
@@ -142,7 +144,7 @@ async fn a_delivery_is_reported_to_who_wants_to_hear_of_it_unless_the_next_host_
     assert_eq!(message[0].to, ["b@x.org", "c@x.org", "d@x.org"]);
     let relayed = reports.iter().find(|it| it.text.contains("Action: relayed")).unwrap();
     let group = "\r\nOriginal-Recipient: rfc822; Robert@x.org\r\nFinal-Recipient: rfc822; b@x.org\r\n\
-        Action: relayed\r\nStatus: 2.0.0\r\nRemote-MTA: dns; 127.0.0.1\r\nDiagnostic-Code: smtp; 250 2.0.0 taken\r\n";
+        Action: relayed\r\nStatus: 2.0.0\r\nRemote-MTA: dns; [127.0.0.1]\r\nDiagnostic-Code: smtp; 250 2.0.0 taken\r\n";
     assert!(
         relayed.text.contains(group) && relayed.text.contains("Original-Envelope-Id: E1\r\n"),
         "{relayed:?}"

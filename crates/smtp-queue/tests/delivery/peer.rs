@@ -26,6 +26,8 @@ pub(crate) enum Manner {
     Willing,
     /// Willing, and reports deliveries itself (DSN): shows what RCPT asks for before the message's text.
     Reporting,
+    /// Willing, and takes UTF-8: shows what MAIL asks for before the message's text.
+    International,
     /// Answers the connection with 421.
     Busy,
     /// Defers every recipient.
@@ -106,7 +108,12 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
     match manner {
         Manner::Silent => std::future::pending().await,
         Manner::Busy => return answer(&mut stream, "421 4.3.2 too busy").await,
-        Manner::Willing | Manner::Reporting | Manner::Grudging | Manner::Clumsy | Manner::Vanishing => {
+        Manner::Willing
+        | Manner::Reporting
+        | Manner::International
+        | Manner::Grudging
+        | Manner::Clumsy
+        | Manner::Vanishing => {
             answer(&mut stream, "220 peer").await?;
         }
     }
@@ -117,6 +124,9 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
         let reply = match verb {
             "EHLO" if manner == Manner::Clumsy => "250-peer\r\n250 STARTTLS",
             "EHLO" if manner == Manner::Reporting => "250-peer\r\n250-PIPELINING\r\n250 DSN",
+            "EHLO" if manner == Manner::International => {
+                "250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8"
+            }
             "EHLO" => "250-peer\r\n250 PIPELINING",
             "STARTTLS" => {
                 answer(&mut stream, "220 go").await?;
@@ -126,6 +136,9 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
             "RCPT" if manner == Manner::Grudging => "451 4.7.1 come back later",
             "MAIL" => {
                 (message.from, message.to) = (path, Vec::new());
+                if manner == Manner::International {
+                    message.text = format!("{line}\n");
+                }
                 "250 ok"
             }
             "RCPT" if path.starts_with("no@") => "550 5.1.1 no such user",

@@ -1,6 +1,6 @@
 //! A message on its way to the milters and back.
 
-use smtp_proto::Reply;
+use smtp_proto::{Body, Reply};
 
 use super::{Incoming, MAX_HEADER, Verdicted, bare_cr_or_lf, header_too_long, missing, too_big};
 use crate::milter::{Mail, Ruled};
@@ -52,7 +52,7 @@ impl Incoming {
         self.held = mail.header();
         let above = mail.above();
         if ruled.is_changed {
-            self.is_eight_bit |= !self.held.is_ascii() || !above.is_ascii() || mail.body.is_eight_bit;
+            self.holds = self.holds.max(Body::of(&self.held)).max(Body::of(&above)).max(mail.body.holds);
         }
         if let Some(refusal) = &ruled.refusal {
             self.refuse(refusal.clone());

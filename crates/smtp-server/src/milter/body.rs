@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use smtp_proto::Body as Octets;
+
 use crate::blocking::blocking;
 use crate::incoming::PIECE;
 
@@ -15,13 +17,13 @@ pub(crate) struct Body {
     start: Vec<u8>,
     file: Option<Arc<File>>,
     end: Vec<u8>,
-    /// A milter has put octets above 127 into it.
-    pub(crate) is_eight_bit: bool,
+    /// What a milter has put into it.
+    pub(crate) holds: Octets,
 }
 
 impl Body {
     pub(crate) fn new(file: Option<File>, end: Vec<u8>) -> Self {
-        Self { start: Vec::new(), file: file.map(Arc::new), end, is_eight_bit: false }
+        Self { start: Vec::new(), file: file.map(Arc::new), end, holds: Octets::SevenBit }
     }
 
     pub(crate) fn put_before(&mut self, start: &[u8]) {
@@ -100,14 +102,14 @@ pub(crate) struct NewBody {
     end: Vec<u8>,
     size: u64,
     after_cr: bool,
-    is_eight_bit: bool,
+    holds: Octets,
 }
 
 impl NewBody {
     /// `folder` is on the disk where messages are.
     pub(crate) fn new(folder: &Path) -> Self {
         let folder = folder.to_owned();
-        Self { folder, file: None, end: Vec::new(), size: 0, after_cr: false, is_eight_bit: false }
+        Self { folder, file: None, end: Vec::new(), size: 0, after_cr: false, holds: Octets::SevenBit }
     }
 
     /// Octets so far.
@@ -124,7 +126,7 @@ impl NewBody {
             }
             self.after_cr = *octet == b'\r';
         }
-        self.is_eight_bit |= !piece.is_ascii();
+        self.holds = self.holds.max(Octets::of(piece));
         self.size += u64::try_from(piece.len()).unwrap_or_default();
         if self.end.len() < PIECE {
             return Ok(self);
@@ -143,7 +145,7 @@ impl NewBody {
     }
 
     pub(crate) fn finish(self) -> Body {
-        Body { is_eight_bit: self.is_eight_bit, ..Body::new(self.file, self.end) }
+        Body { holds: self.holds, ..Body::new(self.file, self.end) }
     }
 }
 

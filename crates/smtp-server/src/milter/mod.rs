@@ -435,7 +435,7 @@ impl Said {
             Answer::Shutdown => {
                 Self::Refuse(Reply::new(421, "4.7.1", "A filter can't take it now; try again later"))
             }
-            Answer::ReplyCode(reply) => Self::Refuse(reply),
+            Answer::ReplyCode(reply) => Self::Refuse(reply.or_status(7, 1)),
             Answer::ConnectionFailed => return Err(MilterError::Lost),
             other @ (Answer::Negotiated(_) | Answer::Progress | Answer::Change(_)) => {
                 return Err(MilterError::OutOfPlace(format!("{other:?}")));

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::Verdicts;
-use super::client::{Client, ClientFindings, SenderDomain};
+use super::client::{Client, ClientFindings, MailDomain};
 use super::greylist::{Caller, Greylist, Standing};
 use super::judge::{Outcome, Verdict};
 use super::original::{Digest, Original};
@@ -22,7 +22,7 @@ use crate::blocking::blocking;
 pub(crate) struct Checks {
     verdicts: Arc<Verdicts>,
     client: Client,
-    sender_domain: Asked<SenderDomain>,
+    sender_domain: Asked<MailDomain>,
     findings: Asked<ClientFindings>,
     /// What the greylist knows of the sender, once it has been asked.
     standing: Option<Standing>,
@@ -58,7 +58,7 @@ impl Checks {
             let asked = tokio::spawn(async move { asked.look_at_sender_domain(&about).await });
             Asked::Waiting(AbortOnDropHandle::new(asked))
         } else {
-            Asked::Known(SenderDomain::Fine)
+            Asked::Known(MailDomain::Fine)
         };
         Self {
             verdicts: Arc::clone(verdicts),
@@ -91,12 +91,12 @@ impl Checks {
     }
 
     async fn domain_refusal(&mut self) -> Option<Reply> {
-        let found = self.sender_domain.get().await.copied().unwrap_or(SenderDomain::Unknown);
+        let found = self.sender_domain.get().await.copied().unwrap_or(MailDomain::Unknown);
         let domain = self.client.sender_domain().unwrap_or_default();
         match found {
-            SenderDomain::Fine => None,
+            MailDomain::Fine => None,
             // RFC 3463 §3.2.
-            SenderDomain::Missing => Some(Verdicts::reply(
+            MailDomain::Missing => Some(Verdicts::reply(
                 550,
                 "5.1.8",
                 &format!(
@@ -104,14 +104,14 @@ impl Checks {
                 ),
             )),
             // RFC 7505 §4.2.
-            SenderDomain::Null => Some(Verdicts::reply(
+            MailDomain::Null => Some(Verdicts::reply(
                 550,
                 "5.7.27",
                 &format!(
                     "The sender's domain {domain} says that it takes no mail (null MX): nobody there could get an answer"
                 ),
             )),
-            SenderDomain::Unknown => Some(Verdicts::reply(
+            MailDomain::Unknown => Some(Verdicts::reply(
                 451,
                 "4.4.3",
                 &format!(

@@ -54,9 +54,9 @@ pub(crate) enum Helo {
     Ours,
 }
 
-/// Whether the sender could get an answer.
+/// Whether mail for a domain can get anywhere. RFC 5321 §5.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SenderDomain {
+pub(crate) enum MailDomain {
     Fine,
     Missing,
     /// RFC 7505.
@@ -110,13 +110,20 @@ impl Verdicts {
     }
 
     /// Whether mail can go back to the sender. RFC 7505 §4.2, RFC 5321 §5.1.
-    pub(crate) async fn look_at_sender_domain(&self, client: &Client) -> SenderDomain {
-        let Some(domain) = client.sender_domain() else { return SenderDomain::Fine };
-        match self.dns.mail_hosts(&domain).await {
-            Ok(MailHosts::Hosts(_) | MailHosts::Itself) => SenderDomain::Fine,
-            Ok(MailHosts::Null) => SenderDomain::Null,
-            Ok(MailHosts::Nothing) => SenderDomain::Missing,
-            Err(_) => SenderDomain::Unknown,
+    pub(crate) async fn look_at_sender_domain(&self, client: &Client) -> MailDomain {
+        match client.sender_domain() {
+            Some(domain) => self.look_at_domain(&domain).await,
+            None => MailDomain::Fine,
+        }
+    }
+
+    /// Whether a domain, in A-labels, takes mail.
+    pub(crate) async fn look_at_domain(&self, domain: &str) -> MailDomain {
+        match self.dns.mail_hosts(domain).await {
+            Ok(MailHosts::Hosts(_) | MailHosts::Itself) => MailDomain::Fine,
+            Ok(MailHosts::Null) => MailDomain::Null,
+            Ok(MailHosts::Nothing) => MailDomain::Missing,
+            Err(_) => MailDomain::Unknown,
         }
     }
 

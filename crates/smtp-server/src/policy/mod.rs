@@ -32,7 +32,7 @@ use mail_reports::{Observer, ReportError};
 use greylist::Greylist;
 
 pub(crate) use checks::{Checks, MessageCheck, in_greylist, too_much};
-pub(crate) use client::Client;
+pub(crate) use client::{Client, MailDomain};
 pub(crate) use forged::{Claim, claims};
 pub(crate) use judge::{Outcome, Verdict};
 pub(crate) use original::MAX_HEADER;

@@ -66,7 +66,7 @@ async fn required(target: Target<'_>, demands: &mut Demands<'_>) -> Result<Requi
     let host = &target.candidate.host;
     target.patience.wait(LOOK_UPS, demands.on(host)).await.unwrap_or_else(|overdue| {
         let text = format!("{host}: what it must prove can't be found out: {overdue}");
-        Err(Denied { diagnosis: Diagnosis { status: NO_ANSWER, host: None, text }, is_for_now: true })
+        Err(Denied { diagnosis: Diagnosis::ours(NO_ANSWER, text), is_for_now: true })
     })
 }
 

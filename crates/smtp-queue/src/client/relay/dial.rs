@@ -9,7 +9,7 @@ use mail_trust::{Applied, Failed};
 use mail_types::Domain;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
-use super::{Relay, Target, Terms, ours};
+use super::{Relay, Target, Terms};
 use crate::client::connection::{Connection, Refusal};
 use crate::client::demands::Requirement;
 use crate::client::haste::Patience;
@@ -39,7 +39,7 @@ impl Relay {
         let left: Vec<Candidate> = candidates.into_iter().filter(can_be).collect();
         if left.is_empty() {
             let text = "no host has an address of a family for which [[relay.source]] has one";
-            return Err(Outcome::Deferred(ours(Status::new(4, 4, 4), text.to_owned())));
+            return Err(Outcome::Deferred(Diagnosis::ours(Status::new(4, 4, 4), text.to_owned())));
         }
         Ok(left)
     }
@@ -86,16 +86,15 @@ impl Relay {
         let (implicit, trust) = (tls == RelayTls::Implicit, terms.trust.as_ref());
         if let Some(path) = &terms.socket {
             let connected = within(patience, self.timeouts.connect, UnixStream::connect(path)).await;
-            let stream = connected.map_err(|error| unconnected(&format!("{host}: {error}")))?;
+            let stream = connected.map_err(|error| unconnected(host, &error.to_string()))?;
             return Connection::start(stream, policy, implicit, trust, (self.timeouts, patience.clone()))
                 .await;
         }
         let from = source.and_then(|it| it.address_to(address.ip().to_canonical()));
         let connected = within(patience, self.timeouts.connect, connect_from(from, *address)).await;
         let stream = connected.map_err(|error| {
-            let text = format!("{}: can't connect to {address}: {error}", terms.shown(candidate));
-            let advice = self.note_failure(target, &error).map(|it| format!("; {it}"));
-            unconnected(&format!("{text}{}", advice.unwrap_or_default()))
+            let advice = self.note_failure(target, &error).map(|it| format!("; {it}")).unwrap_or_default();
+            unconnected(&terms.shown(candidate), &format!("can't connect to {address}: {error}{advice}"))
         })?;
         self.note_answer(target);
         // Commands are written whole; none must wait for the reply to the one before.
@@ -185,6 +184,7 @@ async fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStr
     socket.connect(to).await
 }
 
-fn unconnected(text: &str) -> Refusal {
-    Refusal { diagnosis: ours(Status::new(4, 4, 1), text.to_owned()), tls_failed: false, failure: None }
+fn unconnected(host: &str, why: &str) -> Refusal {
+    let diagnosis = Diagnosis::ours(Status::new(4, 4, 1), format!("{host}: {why}")).at(host);
+    Refusal { diagnosis, tls_failed: false, failure: None }
 }

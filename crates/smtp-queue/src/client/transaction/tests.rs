@@ -270,6 +270,35 @@ fn what_the_server_can_not_take_fails_without_a_try() {
     assert!(outcomes[0].starts_with("- 5.6.7") && outcomes[1].starts_with('+'));
 }
 
+/// RFC 6531 §3.2, §3.4; what nobody has declared goes on as it came where nobody can be told.
+#[test]
+fn utf8_in_headers_is_told_who_takes_it_and_refused_only_where_it_was_declared() {
+    let utf8 = Extensions { smtputf8: true, ..pipelining() };
+    let replies = ["250 ok", "250 ok", "354 go", "250 ok"];
+    let one = outgoing(&["b@x.org"]);
+    for (message, told) in [
+        (Outgoing { smtputf8: true, ..one.clone() }, true),
+        (Outgoing { has_utf8: true, ..one.clone() }, true),
+        (one.clone(), false),
+    ] {
+        let (sent, _) = play(&message, &utf8, &replies);
+        assert_eq!(sent.contains(" SMTPUTF8|"), told, "{sent}");
+    }
+    let (sent, outcomes) = play(&Outgoing { has_utf8: true, ..one }, &pipelining(), &replies);
+    assert!(!sent.contains("SMTPUTF8") && outcomes[0].starts_with('+'), "{sent} {outcomes:?}");
+}
+
+/// RFC 3461 §6.3 (h)
+#[test]
+fn the_server_is_known_of_which_a_message_is_kept() {
+    let mut transaction =
+        Transaction::new("mx", &Outgoing { smtputf8: true, ..outgoing(&["b@x.org"]) }, &plain(), true, false);
+    assert_eq!(transaction.next(), Step::Done);
+    let outcomes = transaction.finish();
+    let [Outcome::Failed(diagnosis)] = &outcomes[..] else { panic!("{outcomes:?}") };
+    assert_eq!((diagnosis.host.as_deref(), diagnosis.tried.as_deref()), (None, Some("mx")));
+}
+
 #[test]
 fn a_lost_connection_leaves_settled_recipients_alone() {
     let mut transaction =
@@ -278,7 +307,7 @@ fn a_lost_connection_leaves_settled_recipients_alone() {
     for code in ["250", "550"] {
         transaction.replied(&Reply::parse(&[code]).unwrap());
     }
-    transaction.abandon(Diagnosis { status: Status::new(4, 4, 2), host: None, text: "lost".to_owned() });
+    transaction.abandon(Diagnosis::ours(Status::new(4, 4, 2), "lost"));
     assert_eq!(transaction.next(), Step::Done);
     assert!(!transaction.is_usable());
     let outcomes = transaction.finish();
