@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mail_types::Uid;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use crate::error::{IoContext as _, StoreError};
@@ -154,6 +155,10 @@ impl Index {
 
     fn of(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         connection.set_prepared_statement_cache_capacity(64);
+        // A statement is prepared once, not anew for each value that it is given.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(|source| StoreError::Index { path: path.to_owned(), source })?;
         #[cfg(test)]
         meanwhile();
         let inode = std::fs::metadata(path).context("looking at", path)?.ino();

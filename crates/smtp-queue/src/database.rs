@@ -13,15 +13,17 @@ mod renewal;
 mod row;
 mod salvage;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use mail_types::Address;
+use rusqlite::config::DbConfig;
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi, params,
 };
@@ -197,6 +199,8 @@ pub(crate) struct Database {
     turn: Arc<File>,
     /// What was opened.
     place: Place,
+    /// When the folder had changed last as all was in its place, if that was not just before.
+    settled: Cell<Option<SystemTime>>,
 }
 
 /// A process's turn to write, until it is dropped.
@@ -252,7 +256,7 @@ impl Database {
         let place = Place::of(path);
         let holders = Holders::of(path)?.join(&place)?;
         let (path, turn) = (path.to_owned(), Arc::clone(turn));
-        Ok(Self { _holders: holders, connection, path, turn, place })
+        Ok(Self { _holders: holders, connection, path, turn, place, settled: Cell::default() })
     }
 
     /// Reads. Where it is damaged, or was taken away, what could be saved is read.
@@ -389,6 +393,8 @@ fn furnish(connection: &mut Connection) -> rusqlite::Result<i64> {
 
 /// Durable at each commit: WAL with synchronous=FULL syncs the log before COMMIT returns.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    // A statement is prepared once, not anew for each value that it is given.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::config::DbConfig;
@@ -21,6 +22,8 @@ use crate::{QueueError, QueueId, step};
 
 /// Octets of the smallest database.
 const SMALLEST: u64 = 512;
+/// In less than that a folder may change without another time of its last change, on any file system.
+const MOMENT: Duration = Duration::from_secs(2);
 /// What SQLite has beside a database: its log, and an index to that.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
@@ -76,9 +79,18 @@ impl Database {
         Self::open_what_is_there(path, turn)
     }
 
-    /// True if what is open is what others will find, and no new one lies there whose maker came to no end.
+    /// True if what is open is what others will find, and no new one lies there whose maker came to no end. Each word to the database asks this:
+    /// as long as the folder stays as it was, that costs one look.
     pub(super) fn is_in_place(&self) -> bool {
-        Place::of(&self.path) == self.place && !finished(&self.path).exists()
+        let changed = fs::metadata(folder_of(&self.path)).and_then(|folder| folder.modified()).ok();
+        if changed.is_some() && changed == self.settled.get() {
+            return true;
+        }
+        let looked = SystemTime::now();
+        let is_in_place = Place::of(&self.path) == self.place && !finished(&self.path).exists();
+        let is_past = |changed: &SystemTime| looked.duration_since(*changed).is_ok_and(|it| it >= MOMENT);
+        self.settled.set(changed.filter(is_past).filter(|_| is_in_place));
+        is_in_place
     }
 
     /// Sees to it that it is.
@@ -358,4 +370,34 @@ fn remove(path: &Path) -> Result<(), QueueError> {
 
 fn sync(folder: &Path) -> Result<(), QueueError> {
     File::open(folder).and_then(|handle| handle.sync_all()).map_err(QueueError::io("syncing", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is seen once of a folder that has been left alone holds until it changes, whatever the change is.
+    #[test]
+    fn every_change_in_a_folder_long_left_alone_is_seen() {
+        let removed = |database: &Path| fs::remove_file(beside(database, "-wal")).unwrap();
+        let replaced = |database: &Path| {
+            fs::copy(database, beside(database, ".copy")).unwrap();
+            fs::rename(beside(database, ".copy"), database).unwrap();
+        };
+        let renewed = |database: &Path| fs::write(finished(database), "").unwrap();
+        for change in [removed as fn(&Path), replaced, renewed] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("queue.sqlite");
+            let database = Database::open(&path).unwrap();
+            assert!(database.is_in_place());
+            assert_eq!(database.settled.get(), None, "it has changed this moment");
+            let long_ago = SystemTime::now() - 2 * MOMENT;
+            File::open(folder.path()).unwrap().set_modified(long_ago).unwrap();
+            assert!(database.is_in_place());
+            assert_eq!(database.settled.get(), Some(long_ago));
+            assert!(database.is_in_place());
+            change(&path);
+            assert!(!database.is_in_place());
+        }
+    }
 }
