@@ -14,7 +14,7 @@ mod row;
 mod salvage;
 
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -227,6 +227,7 @@ impl Database {
     /// open, they are waited for.
     pub(crate) fn open(path: &Path) -> Result<Self, QueueError> {
         let turn = path.with_extension("turn");
+        whole_file::set_aside_unless(&turn, Metadata::is_file);
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o600);
         let turn = Arc::new(options.open(&turn).map_err(QueueError::io("making", &turn))?);

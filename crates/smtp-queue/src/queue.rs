@@ -31,8 +31,6 @@ pub struct Queue {
     _watch: Watch,
     folder: PathBuf,
     messages: PathBuf,
-    /// Open for its fsync.
-    messages_handle: File,
     wakeup: File,
     writer: Arc<Writer>,
     /// For what is only read, so that it waits for no flush of the disk.
@@ -48,10 +46,10 @@ impl Queue {
         let messages = folder.join("messages");
         make_folder(&messages)?;
         let (wakeup, database) = (folder.join("wakeup"), folder.join("queue.sqlite"));
+        whole_file::set_aside_unless(&wakeup, fs::Metadata::is_file);
         let writer = Arc::new(Writer::new(Database::open(&database)?));
         let queue = Self {
             _watch: Watch::begin(&writer)?,
-            messages_handle: File::open(&messages).map_err(QueueError::io("opening", &messages))?,
             wakeup: private_file()
                 .write(true)
                 .create(true)
@@ -352,7 +350,19 @@ impl Queue {
     }
 
     pub(crate) fn sync_messages(&self) -> Result<(), QueueError> {
-        self.messages_handle.sync_all().map_err(QueueError::io("syncing", &self.messages))
+        sync_folder(&self.messages)
+    }
+
+    /// Makes a message's file, and the folder too where somebody has removed it.
+    pub(crate) fn new_file(&self, path: &Path) -> io::Result<File> {
+        let make = || private_file().write(true).create_new(true).open(path);
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(&self.messages).map_err(io::Error::other)?;
+                make()
+            }
+            made => made,
+        }
     }
 
     /// Unlinks a file whose row is gone; should it come back after a power loss, it is swept.
@@ -405,11 +415,12 @@ fn is_older(entry: &fs::DirEntry, grace: Duration) -> bool {
     entry.metadata().is_ok_and(|metadata| metadata.is_file() && age(metadata) >= grace)
 }
 
-/// Makes `folder` and those above it, durably; what is there already stays as it is.
+/// Makes `folder` and those above it, durably; those that are there already stay as they are, and what is none is set aside.
 fn make_folder(folder: &Path) -> Result<(), QueueError> {
     if folder.is_dir() {
         return Ok(());
     }
+    whole_file::set_aside_unless(folder, fs::Metadata::is_dir);
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
         make_folder(parent)?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -148,6 +148,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
 /// Waits to be the only one that delivers from this queue; `None` if told to stop meanwhile.
 async fn lock(path: PathBuf, drain: &Drain) -> Result<Option<File>, QueueError> {
     let failed = || QueueError::io("locking", &path);
+    whole_file::set_aside_unless(&path, Metadata::is_file);
     let mut options = File::options();
     let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed())?;
     let mut told = false;

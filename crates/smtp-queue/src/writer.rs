@@ -8,7 +8,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::database::NewMessage;
-use crate::queue::private_file;
 use crate::step::Step;
 use crate::{Envelope, Queue, QueueError, QueueId, step};
 
@@ -117,7 +116,7 @@ impl QueueWriter {
 
     /// Goes over to a file.
     fn spill(&mut self) -> io::Result<&mut BufWriter<File>> {
-        let file = private_file().write(true).create_new(true).open(&self.path)?;
+        let file = self.queue.new_file(&self.path)?;
         step::reached(Step::FileMade);
         let mut writer = BufWriter::with_capacity(SMALL, file);
         if let Octets::Memory(octets) = &self.octets {

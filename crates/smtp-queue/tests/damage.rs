@@ -270,6 +270,65 @@ fn the_log_of_a_database_that_is_gone_is_read_and_set_aside() {
     assert_eq!(fs::read(format!("{}-wal", aside[0].display())).unwrap(), octets);
 }
 
+/// What it held is lost, which must not stay untold.
+#[test]
+fn a_log_that_was_overwritten_is_set_aside_and_told() {
+    let mut ground = Ground::new(21);
+    let running = ground.open();
+    add(&running, 99);
+    let crashed = tempfile::tempdir().unwrap();
+    fs::copy(ground.database(), crashed.path().join("queue.sqlite")).unwrap();
+    fs::rename(ground.folder.path().join("messages"), crashed.path().join("messages")).unwrap();
+    drop(running);
+    let ids = std::mem::take(&mut ground.ids);
+    let mut ground = Ground { folder: crashed, ids };
+    // As the loss of power may leave it.
+    fs::write(ground.beside("-wal"), [0; 8192]).unwrap();
+    assert!(ground.open().notices().unwrap().is_empty());
+    let octets = garbage(8192);
+    fs::write(ground.beside("-wal"), &octets).unwrap();
+    let queue = ground.open();
+    assert_eq!(ground.nothing_vanished(&queue), []);
+    assert!(ground.told().contains("its log was overwritten"), "{}", ground.told());
+    assert_eq!(fs::read(format!("{}-wal", ground.set_aside()[0].display())).unwrap(), octets);
+    ground.goes_on(&queue);
+}
+
+#[test]
+fn what_is_no_file_where_one_belongs_is_set_aside_and_no_folder_where_that_belongs() {
+    for name in ["queue.sqlite", "queue.sqlite-wal", "queue.turn", "queue.open", "wakeup", "messages"] {
+        let ground = Ground::new(1);
+        let path = ground.folder.path().join(name);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+            fs::write(&path, "this is no folder").unwrap();
+        } else {
+            let _ = fs::remove_file(&path);
+            fs::create_dir(&path).unwrap();
+        }
+        let queue = ground.open();
+        let id = add(&queue, 10);
+        assert!(queue.list(None, 10).unwrap().iter().any(|it| it.id == id), "{name}");
+        assert!(queue.content(&id).is_ok(), "{name}");
+        let aside = ground.folder.path().join(format!("{name}.damaged"));
+        assert_eq!(aside.is_file(), name == "messages", "{name}");
+        assert_eq!(aside.is_dir(), name != "messages", "{name}");
+    }
+}
+
+/// While it is open.
+#[test]
+fn a_folder_of_messages_that_was_removed_is_made_again() {
+    let ground = Ground::new(0);
+    let queue = ground.open();
+    let lost = add(&queue, 10);
+    fs::remove_dir_all(ground.folder.path().join("messages")).unwrap();
+    let id = add(&queue, 10);
+    let mut octets = Vec::new();
+    queue.content(&id).unwrap().read_to_end(&mut octets).unwrap();
+    assert!(octets == text(10) && queue.content(&lost).is_err());
+}
+
 #[test]
 fn a_database_that_lacks_a_table_or_a_column_is_made_anew_of_the_rest() {
     let ways = [

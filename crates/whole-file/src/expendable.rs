@@ -1,5 +1,5 @@
 use std::fmt::{self, Display};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -70,6 +70,7 @@ impl<C, E: Display> Expendable<C, E> {
     }
 
     fn opened(&self) -> Result<Opened<C>, E> {
+        set_aside_unless(&self.path, Metadata::is_file);
         let inode = inode(&self.path);
         let opened = match (self.open)(&self.path) {
             Err(error) if (self.is_damage)(&error) => {
@@ -107,18 +108,28 @@ pub fn set_aside_in(folder: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
     Ok(found)
 }
 
+/// Sets aside what lies at `path` if it is of another kind, such as a folder where a file belongs. True if it did; that it can't is logged. Blocks.
+pub fn set_aside_unless(path: &Path, is_right: fn(&Metadata) -> bool) -> bool {
+    let is_wrong = fs::metadata(path).is_ok_and(|it| !is_right(&it));
+    is_wrong && set_aside(path, inode(path), &"it is of another kind than it must be")
+}
+
 /// Unless another process did so already: then another file lies there.
-fn set_aside(path: &Path, damaged: Option<Inode>, why: &dyn Display) {
+fn set_aside(path: &Path, damaged: Option<Inode>, why: &dyn Display) -> bool {
+    let shown = path.display();
     match aside(path, damaged) {
-        Ok(Some(aside)) => tracing::error!(
-            path = %path.display(), aside = %aside.display(),
-            "a database is damaged ({why}): it is set aside, and made anew"
-        ),
-        Ok(None) => {}
-        Err(error) => tracing::error!(
-            path = %path.display(), %error,
-            "a database is damaged ({why}), and can't be set aside"
-        ),
+        Ok(Some(aside)) => {
+            tracing::error!(
+                "{shown} is damaged ({why}): it is set aside as {}, and made anew",
+                aside.display()
+            );
+            true
+        }
+        Ok(None) => false,
+        Err(error) => {
+            tracing::error!(%error, "{shown} is damaged ({why}), and can't be set aside");
+            false
+        }
     }
 }
 
@@ -206,6 +217,16 @@ mod tests {
         }
         assert_eq!(other.with(|text| Ok(text.clone())).unwrap(), "newer");
         assert_eq!(set_aside_in(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_folder_where_a_database_belongs_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sqlite");
+        fs::create_dir(&path).unwrap();
+        let one = Expendable::open(&path, read, is_damage).unwrap();
+        assert_eq!(one.with(|text| Ok(text.clone())).unwrap(), "new");
+        assert!(set_aside_in(folder.path()).unwrap()[0].0.is_dir());
     }
 
     #[test]

@@ -161,8 +161,9 @@ fn notices(config: &Path) -> anyhow::Result<Vec<NoticeReport>> {
     let config = become_operator(config)?;
     let notices = Queue::open(&config.queue_dir())?.notices()?.into_iter();
     let shown = |Notice { subject, text, since }| NoticeReport { subject, text, since: since.to_string() };
-    let aside = whole_file::set_aside_in(&config.data_dir)?.into_iter().map(|(path, since)| NoticeReport {
-        subject: "damaged database".to_owned(),
+    let aside = [whole_file::set_aside_in(&config.data_dir)?, whole_file::set_aside_in(&config.queue_dir())?];
+    let aside = aside.into_iter().flatten().map(|(path, since)| NoticeReport {
+        subject: "damaged file".to_owned(),
         text: format!(
             "{} was damaged, and another one made in its place; remove it when you need it no more",
             path.display()

@@ -1,7 +1,7 @@
 //! Who has the database open. Where somebody took it away, or its log, only they know all that is in it: as long as one of them is there, nobody else
 //! decides what becomes of it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read as _, Seek as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ impl Holders {
     /// Those of the database at `path`, which the caller is not one of yet.
     pub(super) fn of(path: &Path) -> Result<Self, QueueError> {
         let path = path.with_extension("open");
+        whole_file::set_aside_unless(&path, Metadata::is_file);
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(QueueError::io("making", &path))?;

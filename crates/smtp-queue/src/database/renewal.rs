@@ -4,7 +4,7 @@
 //! beside the old one, and takes its place in one step; who has the old one open finds out before its next word, and goes on with the new one.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ const SMALLEST: u64 = 512;
 const MOMENT: Duration = Duration::from_secs(2);
 /// What SQLite has beside a database: its log, and an index to that.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
+/// How a log begins: <https://www.sqlite.org/fileformat2.html#walformat>.
+const LOG: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 
 /// In front of the moment in the name of one that was set aside.
 const ASIDE: &str = ".damaged-";
@@ -66,6 +69,9 @@ impl Database {
     pub(super) fn open_in_turn(path: &Path, turn: &Arc<File>, held: &Turn) -> Result<Self, QueueError> {
         if finished(path).exists() {
             put_in_place(path)?;
+        }
+        for suffix in [""].iter().chain(&BESIDE) {
+            whole_file::set_aside_unless(&beside(path, suffix), fs::Metadata::is_file);
         }
         let why = if let Some(why) = missing(path)? {
             why.to_owned()
@@ -146,14 +152,28 @@ impl Database {
     }
 }
 
-/// Why a database that isn't there, or is too short to be one, must have been there; `None` if it is to be made as usual.
+/// Why a database that isn't there, or is too short to be one, must have been there, or lacks its log; `None` if it is to be opened or made as usual.
 fn missing(path: &Path) -> Result<Option<&'static str>, QueueError> {
+    let log = beside(path, "-wal");
     if length(path) >= SMALLEST {
-        return Ok(None);
+        return Ok(is_garbage(&log)?.then_some("its log was overwritten"));
     }
-    let is_new =
-        length(path) == 0 && length(&beside(path, "-wal")) == 0 && files(&messages(path))?.is_empty();
+    let is_new = length(path) == 0 && length(&log) == 0 && files(&messages(path))?.is_empty();
     Ok((!is_new).then_some(if path.exists() { "it was cut off" } else { "somebody removed it" }))
+}
+
+/// True if a log begins as SQLite begins none. Zeros are what the loss of power may leave of one that nobody was promised anything of.
+fn is_garbage(log: &Path) -> Result<bool, QueueError> {
+    let mut beginning = Vec::new();
+    let read = File::open(log).and_then(|file| file.take(4).read_to_end(&mut beginning));
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        read => {
+            read.map_err(QueueError::io("reading", log))?;
+            let known: [&[u8]; 4] = [&[], &[0; 4], &LOG[0], &LOG[1]];
+            Ok(!known.contains(&beginning.as_slice()))
+        }
+    }
 }
 
 /// What is open of it, and whether that is sound.
@@ -190,6 +210,7 @@ fn free_moment(path: &Path) -> Result<String, QueueError> {
 
 /// Gives what lies there a name that stays: the database, and what is in its log. `None` if neither is there.
 fn set_aside(path: &Path, own: Own<'_>, moment: &str) -> Result<Option<PathBuf>, QueueError> {
+    whole_file::set_aside_unless(path, fs::Metadata::is_file);
     let Place([file, log, _]) = Place::of(path);
     // Of what was put in the place of an open one, that one's log says nothing.
     let is_foreign = own.is_some_and(|(own, _)| own.place.0[0] != file && own.place.0[1] == log);
