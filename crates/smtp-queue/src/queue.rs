@@ -335,7 +335,7 @@ impl Queue {
             // In this order: that the database is damaged may be found out by asking it.
             if id.moment().is_some()
                 && is_older(&entry, grace)
-                && self.is_orphan(&id)?
+                && !self.contains(&id)?
                 && !mishap::may_be_known(&self.folder, &id)?
             {
                 fs::remove_file(entry.path()).map_err(QueueError::io("removing", entry.path()))?;
@@ -345,8 +345,9 @@ impl Queue {
         Ok(swept)
     }
 
-    fn is_orphan(&self, id: &QueueId) -> Result<bool, QueueError> {
-        self.read(|database| database.contains(id)).map(|queued| !queued)
+    /// True if the message is queued.
+    pub(crate) fn contains(&self, id: &QueueId) -> Result<bool, QueueError> {
+        self.read(|database| database.contains(id))
     }
 
     pub(crate) fn sync_messages(&self) -> Result<(), QueueError> {

@@ -101,7 +101,7 @@ impl Deliverer {
     /// True if somebody has removed the message.
     async fn is_gone(&self, id: &QueueId) -> bool {
         let (queue, id) = (Arc::clone(&self.queue), id.clone());
-        matches!(spawn_blocking(move || queue.show(&id)).await, Ok(Ok(None)))
+        matches!(spawn_blocking(move || queue.contains(&id)).await, Ok(Ok(false)))
     }
 
     /// False if the message is gone.

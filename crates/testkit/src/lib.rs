@@ -40,6 +40,7 @@ mod fixture;
 mod pattern;
 mod resolver;
 mod scram;
+mod small_disk;
 mod transcript;
 mod web;
 
@@ -50,5 +51,6 @@ pub use fixture::{Fixture, Server};
 pub use resolver::TestResolver;
 pub use rustls::version::{TLS12, TLS13};
 pub use scram::{Bound, ScramDialogue, scram, scram_over_tls};
+pub use small_disk::{Filling, OnSmallDisk, SmallDisk};
 pub use transcript::{LineRule, Transcript, run_folder};
 pub use web::{TestWeb, WebRequest};

@@ -8,7 +8,7 @@ use mail_config::{Config, Smarthost};
 use mail_directory::Directory;
 use mail_types::{Address, Secret};
 use server_core::{Drain, Limits, ServerContext};
-use smtp_queue::{Body, Envelope, Handling, Queue, QueueId, QueuedMessage, Requests};
+use smtp_queue::{Body, Envelope, Handling, Queue, QueueError, QueueId, QueuedMessage, Requests};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -89,7 +89,19 @@ impl Host {
         requests: Requests,
         handling: Handling,
     ) -> QueueId {
-        let mut writer = self.queue.add().unwrap();
+        self.try_add(text, sender, recipients, requests, handling).unwrap()
+    }
+
+    /// The same where the queue may refuse it.
+    pub(crate) fn try_add(
+        &self,
+        text: &[u8],
+        sender: Option<&str>,
+        recipients: &[&str],
+        requests: Requests,
+        handling: Handling,
+    ) -> Result<QueueId, QueueError> {
+        let mut writer = self.queue.add()?;
         writer.write_all(text).unwrap();
         let recipients = recipients.iter().map(|it| address(it)).collect();
         let sender = sender.map(address);
@@ -101,7 +113,7 @@ impl Host {
             .map(Address::to_string)
             .collect();
         let envelope = Envelope { sender, origin, recipients, smtputf8: false, body, requests, handling };
-        writer.commit(&envelope).unwrap()
+        writer.commit(&envelope)
     }
 
     /// Waits until the queue holds the message in such a state.

@@ -9,6 +9,7 @@ mod direct;
 mod full;
 mod host;
 mod international;
+mod log;
 mod peer;
 mod routes;
 mod turns;
