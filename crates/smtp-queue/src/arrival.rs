@@ -80,7 +80,7 @@ impl Receipt {
             original: self.original.clone(),
             action: self.action,
             diagnosis: delivered_locally(),
-            last_attempt: now,
+            last_attempt: Some(now),
             expired: false,
         }
     }

@@ -127,8 +127,8 @@ pub(crate) struct Reported {
     pub(crate) original: Option<OriginalRecipient>,
     pub(crate) action: Action,
     pub(crate) diagnosis: Diagnosis,
-    /// When that was found out.
-    pub(crate) last_attempt: Timestamp,
+    /// When that was found out; `None` if it was not tried yet.
+    pub(crate) last_attempt: Option<Timestamp>,
     /// It was tried for too long, not refused.
     pub(crate) expired: bool,
 }
@@ -315,7 +315,9 @@ impl Report<'_> {
         if diagnosis.host.is_some() {
             field(status, "Diagnostic-Code", &format!("smtp; {}", diagnosis.text));
         }
-        field(status, "Last-Attempt-Date", &date(reported.last_attempt));
+        if let Some(last_attempt) = reported.last_attempt {
+            field(status, "Last-Attempt-Date", &date(last_attempt));
+        }
         if let (Action::Delayed, Some(until)) = (action, self.until) {
             field(status, "Will-Retry-Until", &date(until));
         }

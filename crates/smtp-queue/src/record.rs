@@ -29,6 +29,9 @@ const EXPIRED: Status = Status::new(5, 4, 7);
 /// The same of what is tried further. RFC 2852 §4.1.3.
 const LATE: Status = Status::new(4, 4, 7);
 
+/// RFC 3463 §3.5: there was too much to do.
+const UNTRIED: Status = Status::new(4, 4, 5);
+
 /// The longest wait until it is seen whether the queue can be written to again: nothing else is sent meanwhile.
 const MAX_STANDSTILL: Duration = Duration::from_secs(10);
 
@@ -465,23 +468,28 @@ fn tidings(
         original: recipient.parameters.original.clone(),
         action,
         diagnosis: if is_missed { Diagnosis { status: LATE, ..diagnosis } } else { diagnosis },
-        last_attempt: step.last_attempt,
+        last_attempt: Some(step.last_attempt),
         expired: matches!(outcome, Outcome::Deferred(_)) && action == Action::Failed,
     })
 }
 
-/// That a recipient of a message that is late at `now` has not got it at its last attempt, if its sender wants to hear that and has not heard it.
+/// That a recipient of a message that is late at `now` has not got it at its last attempt, or was not tried yet, if its sender wants to hear that and has
+/// not heard it.
 fn late(recipient: &QueuedRecipient, deadline: Option<&Deadline>, now: Timestamp) -> Option<Reported> {
     let is_wanted = recipient.parameters.notify.is_none_or(Notify::of_delay);
     let is_news = recipient.state == RecipientState::Pending && !recipient.warned;
-    let diagnosis = recipient.diagnosis.clone().filter(|_| is_wanted && is_news)?;
+    if !is_wanted || !is_news {
+        return None;
+    }
+    let untried = || Diagnosis::ours(UNTRIED, "its turn has not come yet");
+    let diagnosis = recipient.diagnosis.clone().unwrap_or_else(untried);
     let is_missed = deadline.is_some_and(|it| it.is_missed(now));
     Some(Reported {
         recipient: recipient.address.clone(),
         original: recipient.parameters.original.clone(),
         action: Action::Delayed,
         diagnosis: if is_missed { Diagnosis { status: LATE, ..diagnosis } } else { diagnosis },
-        last_attempt: recipient.last_attempt?,
+        last_attempt: recipient.last_attempt,
         expired: false,
     })
 }

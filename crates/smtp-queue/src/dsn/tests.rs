@@ -20,8 +20,7 @@ fn returned(message: &[u8]) -> Returned {
 fn reported(action: Action, recipient: &str, host: Option<&str>, text: &str) -> Reported {
     let status = if action.is_trouble() { Status::new(5, 1, 1) } else { Status::new(2, 1, 5) };
     let diagnosis = Diagnosis { status, host: host.map(str::to_owned), tried: None, text: text.to_owned() };
-    let (recipient, last_attempt) =
-        (recipient.parse().unwrap(), Timestamp::from_second(1_700_000_060).unwrap());
+    let (recipient, last_attempt) = (recipient.parse().unwrap(), Timestamp::from_second(1_700_000_060).ok());
     Reported { recipient, original: None, action, diagnosis, last_attempt, expired: false }
 }
 

@@ -269,6 +269,28 @@ async fn that_a_message_is_late_at_several_hosts_is_told_once_and_in_one_report(
     running.stop().await;
 }
 
+#[tokio::test]
+async fn who_was_not_tried_yet_when_a_message_is_late_is_told_of_with_the_others_and_not_again() {
+    let (_dns, mut host, [one, two, three]) = direct().await;
+    let (_one, mut sender) = (Peer::at(one, Manner::Willing), Peer::at(three, Manner::Willing));
+    host.config.queue.warn_after = Duration::from_millis(1);
+    let running = host.run();
+    let id = host.add(Some("s@c.test"), &["later@a.test", "x@b.test"]);
+    let told = sender.next().await.text;
+    for (recipient, status) in [("later@a.test", "4.2.0"), ("x@b.test", "4.4.5")] {
+        let group =
+            format!("Final-Recipient: rfc822; {recipient}\r\nAction: delayed\r\nStatus: {status}\r\n");
+        assert_eq!(told.matches(&group).count(), 1, "{recipient}: {told}");
+    }
+    assert_eq!(told.matches("Last-Attempt-Date: ").count(), 1, "{told}");
+    // Now it turns out that nobody answers there.
+    drop(two);
+    host.wait(&id, |message| message.is_some_and(|it| it.recipients[1].attempts == 1)).await;
+    assert_eq!(host.queue.summary().unwrap().messages, 1, "no warning of its own");
+    assert!(sender.received_already().is_none());
+    running.stop().await;
+}
+
 /// A message that fails at several destinations within a short time gets one report; what is still tried is waited for no longer than that.
 #[tokio::test]
 async fn what_fails_at_several_hosts_is_told_in_one_report() {
