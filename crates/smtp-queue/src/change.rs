@@ -56,7 +56,8 @@ impl Queue {
     }
 
     /// Changes what the filter means: [`Change::Retry`] and [`Change::Reroute`] recipients, all else whole messages. Shows `see` the messages that were changed,
-    /// some at a time, and tells how many they were. What goes through the queue meanwhile is as it finds it.
+    /// some at a time, and tells how many they were: those that were held already are not held, nor those released that were not held. What goes through
+    /// the queue meanwhile is as it finds it.
     ///
     /// # Errors
     /// [`QueueError`].
@@ -81,7 +82,7 @@ impl Queue {
         Ok(count)
     }
 
-    /// Changes one message, with all of its recipients. Tells how many that is.
+    /// Changes one message, with all of its recipients. Tells how many were changed, as [`Self::change`] counts: 0 or 1.
     ///
     /// # Errors
     /// [`QueueError::NoSuchMessage`], [`QueueError::Database`].
@@ -90,10 +91,8 @@ impl Queue {
             // Whether it can be read or not.
             return self.remove(Some(id));
         }
-        let missing = || QueueError::NoSuchMessage(id.clone());
-        let message = self.show(id)?.ok_or_else(missing)?;
+        let message = self.show(id)?.ok_or_else(|| QueueError::NoSuchMessage(id.clone()))?;
         let meant = Meant { recipients: (0..message.recipients.len()).collect(), id: message.id };
-        let changed = self.change_some(&[meant], change, Timestamp::now())?;
-        if changed.is_empty() { Err(missing()) } else { Ok(changed.len()) }
+        Ok(self.change_some(&[meant], change, Timestamp::now())?.len())
     }
 }

@@ -12,6 +12,7 @@ mod raw;
 mod renewal;
 mod row;
 mod salvage;
+mod totals;
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
@@ -130,6 +131,8 @@ const INDEX: &str = "
     DROP INDEX IF EXISTS recipient_due_by_hop;
     DROP INDEX IF EXISTS recipient_due_of_origin;
 ";
+/// What that makes.
+const INDEXES: [&str; 2] = ["recipient_due_in_turn", "message_held_back"];
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long those are waited for who have the database open that was taken away, and how often they are looked for.
@@ -426,10 +429,16 @@ fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
 
 /// Writes only where something is to be changed.
 fn index(connection: &Connection) -> rusqlite::Result<()> {
-    let count =
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('recipient_due_in_turn', 'message_held_back')";
-    if connection.query_row(count, [], |row| row.get::<_, i64>(0))? < 2 {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
+    let mut is_there = connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = ?1")?;
+    let mut lacks = |names: &[&str]| {
+        names
+            .iter()
+            .try_fold(false, |lacks, name| Ok::<_, rusqlite::Error>(lacks || !is_there.exists([name])?))
+    };
+    for (names, made) in [(&INDEXES[..], INDEX), (&totals::NAMES[..], totals::TOTALS)] {
+        if lacks(names)? {
+            connection.execute_batch(&format!("BEGIN IMMEDIATE; {made} COMMIT;"))?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_metrics::{Metric, Metrics};
@@ -13,14 +13,12 @@ use crate::{Queue, QueueError, Summary};
 
 /// How often.
 const PERIOD: Duration = Duration::from_secs(15);
-/// All of the queue is read for it: where that takes long, the next look waits for so many times that.
-const LOOKING: u32 = 100;
 
 /// Looks until it is dropped.
 pub(crate) async fn watch(folder: PathBuf, metrics: Metrics) {
     let mut queue: Option<Arc<Queue>> = None;
     loop {
-        let (known, folder, began) = (queue.take(), folder.clone(), Instant::now());
+        let (known, folder) = (queue.take(), folder.clone());
         match spawn_blocking(move || look(known, folder)).await {
             Ok(Ok((opened, summary))) => {
                 tell(&metrics, &summary, Timestamp::now());
@@ -29,7 +27,7 @@ pub(crate) async fn watch(folder: PathBuf, metrics: Metrics) {
             Ok(Err(error)) => error!(%error, "the queue can't be counted"),
             Err(error) => error!(%error, "counting the queue failed unexpectedly"),
         }
-        tokio::time::sleep(PERIOD.max(began.elapsed() * LOOKING)).await;
+        tokio::time::sleep(PERIOD).await;
     }
 }
 

@@ -173,6 +173,16 @@ fn what_messages_have_in_common_says_which_are_changed() {
     assert_eq!(changed(&queue, &Change::Release { early: false }, &held), slice::from_ref(&both));
     assert!(next(&both, 0).is_some());
     assert!(changed(&queue, &Change::Release { early: false }, &held).is_empty());
+    let before = next(&both, 0);
+    assert!(changed(&queue, &Change::Release { early: true }, &all()).is_empty(), "nothing was held");
+    assert_eq!(queue.change_one(&both, &Change::Release { early: true }).unwrap(), 0);
+    assert_eq!(next(&both, 0), before, "its time is as it was");
+    assert_eq!(
+        [queue.change_one(&both, &Change::Hold).unwrap(), queue.change_one(&both, &Change::Hold).unwrap()],
+        [1, 0]
+    );
+    assert_eq!(changed(&queue, &Change::Hold, &all()), slice::from_ref(&other));
+    assert_eq!(changed(&queue, &Change::Release { early: false }, &all()), [both.clone(), other.clone()]);
     assert_eq!(changed(&queue, &Change::Remove, &of_domain), slice::from_ref(&both));
     assert_eq!((queue.show(&both).unwrap(), files(folder.path())), (None, 1));
     assert_eq!(changed(&queue, &Change::Remove, &all()), [other]);
@@ -228,8 +238,8 @@ fn what_its_sender_holds_back_goes_early_only_when_an_operator_says_so() {
     let id = add_to(&queue, &Envelope { handling, ..envelope() });
     let message = || queue.show(&id).unwrap().unwrap();
     let scheduled = Filter { state: Some(WaitState::Scheduled), ..all() };
-    for change in [Change::Retry, Change::Release { early: false }] {
-        assert_eq!(changed(&queue, &change, &scheduled).len(), 1);
+    for (change, count) in [(Change::Retry, 1), (Change::Release { early: false }, 0)] {
+        assert_eq!(changed(&queue, &change, &scheduled).len(), count);
         assert!(message().recipients.iter().all(|it| it.next_attempt >= Some(later)), "{change:?}");
     }
     // Held and let go again it still waits for its time.

@@ -6,9 +6,9 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::Database;
 use super::raw::RawText;
-use super::row::{message, moment, recipient, unsigned};
+use super::row::{message, recipient, unsigned};
 use crate::change::{Change, Meant};
-use crate::message::{QueueId, QueuedMessage, Summary};
+use crate::message::{QueueId, QueuedMessage};
 use crate::{NextHop, QueueError, Status};
 
 /// Which messages are meant: those of these names, and between.
@@ -115,24 +115,6 @@ impl Database {
             .map_err(|source| self.failed(source))
     }
 
-    pub(crate) fn summary(&self) -> Result<Summary, QueueError> {
-        let figures = |row: &Row<'_>| {
-            Ok(Summary {
-                messages: unsigned(row, 0)?,
-                octets: unsigned(row, 1)?,
-                held: unsigned(row, 2)?,
-                oldest: row.get::<_, Option<i64>>(3)?.map(|it| moment(it, 3)).transpose()?,
-            })
-        };
-        self.connection
-            .query_row(
-                "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(held), 0), min(arrived) FROM message",
-                [],
-                figures,
-            )
-            .map_err(|source| self.failed(source))
-    }
-
     /// What is held back by whose mail it is, beyond `now`.
     pub(crate) fn held_back(&self, origin: &str, now: Timestamp) -> Result<Usage, QueueError> {
         let usage = |row: &Row<'_>| Ok(Usage { messages: unsigned(row, 0)?, storage: unsigned(row, 1)? });
@@ -188,17 +170,21 @@ impl Database {
         })
     }
 
-    /// Holds messages, or releases them to be tried at `now`. Tells how many are meant.
+    /// Holds messages, or releases them to be tried at `now`. Tells how many messages are meant.
     pub(crate) fn hold(
         &mut self,
         which: &Selection,
         held: bool,
         now: Timestamp,
     ) -> Result<usize, QueueError> {
-        self.write(|transaction| hold(transaction, which, held, now))
+        self.write(|transaction| {
+            hold(transaction, which, held, now)?;
+            count(transaction, which)
+        })
     }
 
-    /// Changes messages together, and tells which of them were there, and of each whether it leaves a file.
+    /// Changes messages together, and tells which of them were there, or (held and released) were changed by that, and of each whether it
+    /// leaves a file.
     pub(crate) fn change(
         &mut self,
         meant: &[Meant],
@@ -209,7 +195,7 @@ impl Database {
             let mut changed = Vec::new();
             for it in meant {
                 let which = &Selection::one(&it.id);
-                let is_there = match change {
+                let is_done = match change {
                     Change::Remove => {
                         changed.extend(remove(transaction, which)?);
                         continue;
@@ -218,13 +204,11 @@ impl Database {
                     Change::Hold => hold(transaction, which, true, now)? > 0,
                     Change::Reroute(hop) => reroute(transaction, it, hop.as_ref(), now)?,
                     Change::Release { early } => {
-                        if *early {
-                            release_early(transaction, &it.id, now)?;
-                        }
-                        hold(transaction, which, false, now)? > 0
+                        let was_early = *early && release_early(transaction, &it.id, now)?;
+                        hold(transaction, which, false, now)? > 0 || was_early
                     }
                 };
-                if is_there {
+                if is_done {
                     changed.push((it.id.clone(), false));
                 }
             }
@@ -238,6 +222,7 @@ impl Database {
     }
 }
 
+/// Tells how many messages were not so before.
 fn hold(
     transaction: &Transaction<'_>,
     which: &Selection,
@@ -251,15 +236,13 @@ fn hold(
              AND message IN (SELECT id FROM message WHERE id BETWEEN ?1 AND ?2 AND held <> ?3)"
         ))?
         .execute(params![which.first, which.last, held, next])?;
-    transaction.prepare_cached("UPDATE message SET held = ?3 WHERE id BETWEEN ?1 AND ?2")?.execute(params![
-        which.first,
-        which.last,
-        held
-    ])
+    transaction
+        .prepare_cached("UPDATE message SET held = ?3 WHERE id BETWEEN ?1 AND ?2 AND held <> ?3")?
+        .execute(params![which.first, which.last, held])
 }
 
-/// What its sender holds back until later is held back until now only: its time begins then.
-fn release_early(transaction: &Transaction<'_>, id: &QueueId, now: Timestamp) -> rusqlite::Result<()> {
+/// What its sender holds back until later is held back until now only: its time begins then. True if it was held back.
+fn release_early(transaction: &Transaction<'_>, id: &QueueId, now: Timestamp) -> rusqlite::Result<bool> {
     let mut recipients = transaction.prepare_cached(
         "UPDATE recipient SET next_attempt = ?2 WHERE message = ?1 AND next_attempt IS NOT NULL
          AND (SELECT release FROM message WHERE id = ?1) > ?2",
@@ -267,7 +250,7 @@ fn release_early(transaction: &Transaction<'_>, id: &QueueId, now: Timestamp) ->
     recipients.execute(params![id.0, now.as_millisecond()])?;
     let mut message =
         transaction.prepare_cached("UPDATE message SET release = ?2 WHERE id = ?1 AND release > ?2")?;
-    message.execute(params![id.0, now.as_millisecond()]).map(drop)
+    message.execute(params![id.0, now.as_millisecond()]).map(|changed| changed > 0)
 }
 
 /// Has recipients go another way, at once. True if the message is there.

@@ -1,0 +1,122 @@
+//! How much is queued: kept by the database itself, with each change, so that nobody reads all of the queue to know.
+
+use rusqlite::{OptionalExtension as _, Row};
+
+use super::Database;
+use super::row::{moment, unsigned};
+use crate::QueueError;
+use crate::message::Summary;
+
+/// What is made where it is missing. A program that knows nothing of it keeps it right as well.
+pub(super) const TOTALS: &str = "
+    CREATE TABLE IF NOT EXISTS total (
+        id INTEGER PRIMARY KEY, messages INTEGER NOT NULL, octets INTEGER NOT NULL, held INTEGER NOT NULL
+    ) STRICT;
+    CREATE TRIGGER IF NOT EXISTS total_grows AFTER INSERT ON message BEGIN
+        UPDATE total SET messages = messages + 1, octets = octets + new.size, held = held + new.held;
+    END;
+    CREATE TRIGGER IF NOT EXISTS total_shrinks AFTER DELETE ON message BEGIN
+        UPDATE total SET messages = messages - 1, octets = octets - old.size, held = held - old.held;
+    END;
+    CREATE TRIGGER IF NOT EXISTS total_changes AFTER UPDATE OF size, held ON message BEGIN
+        UPDATE total SET octets = octets + new.size - old.size, held = held + new.held - old.held;
+    END;
+    INSERT OR REPLACE INTO total (id, messages, octets, held)
+        SELECT 1, count(*), coalesce(sum(size), 0), coalesce(sum(held), 0) FROM message;
+";
+/// What that makes.
+pub(super) const NAMES: [&str; 4] = ["total", "total_grows", "total_shrinks", "total_changes"];
+
+impl Database {
+    pub(crate) fn summary(&self) -> Result<Summary, QueueError> {
+        let oldest = |row: &Row<'_>| row.get(0).and_then(|it| moment(it, 0));
+        let read = || {
+            // Names are in the order of time.
+            let oldest = self
+                .connection
+                .prepare_cached("SELECT arrived FROM message ORDER BY id LIMIT 1")?
+                .query_row([], oldest)
+                .optional()?;
+            self.connection.prepare_cached("SELECT messages, octets, held FROM total")?.query_row([], |row| {
+                let (messages, octets, held) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
+                Ok(Summary { messages, octets, held, oldest })
+            })
+        };
+        read().map_err(|source| self.failed(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use rusqlite::StatementStatus;
+
+    use super::super::Selection;
+    use super::super::raw::RawText;
+    use super::*;
+    use crate::QueueId;
+
+    const FILL: &str = "
+        WITH RECURSIVE number (it) AS (SELECT 1 UNION ALL SELECT it + 1 FROM number WHERE it < 10000)
+        INSERT INTO message (id, size, arrived, held, smtputf8, eight_bit)
+            SELECT printf('%09d', it), it % 7, it, it % 5 = 0, 0, 0 FROM number";
+
+    #[track_caller]
+    fn check(database: &Database) {
+        let summed = |row: &Row<'_>| {
+            Ok(Summary {
+                messages: unsigned(row, 0)?,
+                octets: unsigned(row, 1)?,
+                held: unsigned(row, 2)?,
+                oldest: row.get::<_, Option<i64>>(3)?.map(|it| moment(it, 3)).transpose()?,
+            })
+        };
+        let sum =
+            "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(held), 0), min(arrived) FROM message";
+        let summed = database.connection.query_row(sum, [], summed).unwrap();
+        assert_eq!(database.summary().unwrap(), summed);
+    }
+
+    #[test]
+    fn the_totals_are_right_whatever_is_done_with_messages() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let mut database = Database::open(&path).unwrap();
+        check(&database);
+        database.connection.execute_batch(FILL).unwrap();
+        check(&database);
+        let (one, now) = (Selection::one(&QueueId("000000001".to_owned())), Timestamp::now());
+        let some = database.some_behind(&RawText::from("000000100")).unwrap().unwrap();
+        for held in [true, true, false] {
+            for which in [&one, &some] {
+                database.hold(which, held, now).unwrap();
+                check(&database);
+            }
+        }
+        for which in [&one, &some] {
+            database.remove(which).unwrap();
+            check(&database);
+        }
+        // Of an older version, or by a hand.
+        database
+            .connection
+            .execute_batch("DROP TRIGGER total_shrinks; DELETE FROM message WHERE id < '000005000'")
+            .unwrap();
+        let database = Database::open(&path).unwrap();
+        check(&database);
+    }
+
+    #[test]
+    fn a_look_at_the_totals_goes_through_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("queue.sqlite")).unwrap();
+        database.connection.execute_batch(FILL).unwrap();
+        for sql in
+            ["SELECT messages, octets, held FROM total", "SELECT arrived FROM message ORDER BY id LIMIT 1"]
+        {
+            let mut statement = database.connection.prepare(sql).unwrap();
+            statement.query_row([], |_| Ok(())).unwrap();
+            assert!(statement.get_status(StatementStatus::VmStep) < 50, "{sql}");
+        }
+    }
+}
