@@ -136,6 +136,8 @@ impl Default for QueueConfig {
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>) -> QueueConfig {
     let standard = QueueConfig::default();
+    // Who shortens expire_after alone needs no warning before.
+    let says_when_to_warn = reader.has("warn_after");
     let queue = QueueConfig {
         enabled: reader.bool("enabled", standard.enabled),
         retry_min: reader.duration("retry_min", SECOND, standard.retry_min),
@@ -154,6 +156,14 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>) -> QueueConfig {
     };
     if queue.retry_max < queue.retry_min {
         reader.wrong("retry_max must not be shorter than retry_min");
+    }
+    if says_when_to_warn && queue.warn_after >= queue.expire_after {
+        reader.wrong(format!(
+            "warn_after = \"{}\" must be shorter than expire_after = \"{}\": nobody is warned of a message that is given up by then; \"0s\" warns \
+             nobody at all",
+            units::show(queue.warn_after),
+            units::show(queue.expire_after)
+        ));
     }
     queue
 }
@@ -175,6 +185,12 @@ fn patterns(reader: &mut Reader<'_, '_>, key: &'static str) -> Vec<AddressPatter
 }
 
 fn rate(reader: &mut Reader<'_, '_>) -> Option<QueueRate> {
+    if !reader.has("account") && !reader.has("domain") {
+        reader.missing(
+            "domain",
+            "say which mail is meant, by domain = \"example.net\" or account = \"news@example.org\"; how much goes at one time of all mail, max_concurrent in [queue] says",
+        );
+    }
     let account = reader.string("account").map(|text| text.to_lowercase());
     let domain = reader.parsed("domain", "a domain such as \"example.net\"", |text| text.parse().ok());
     let messages =

@@ -307,6 +307,11 @@ fn source(reader: &mut Reader<'_, '_>) -> Option<RelaySource> {
 
 fn warm_up(reader: &mut Reader<'_, '_>) -> Option<WarmUp> {
     let date = |text: &str| text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
+    let is_asked_for = ["warm_up_start", "warm_up_growth", "warm_up_max"].iter().any(|key| reader.has(key));
+    if is_asked_for && !reader.has("warm_up_since") {
+        let advice = "say when the first day is, such as warm_up_since = \"2026-12-01\", or leave the other warm_up_ keys out: without it there is no limit";
+        reader.missing("warm_up_since", advice);
+    }
     let since = reader.parsed("warm_up_since", "a day such as \"2026-12-01\"", date);
     let (start, growth) = (reader.number("warm_up_start", 1, 50), reader.number("warm_up_growth", 0, 50));
     let most = reader.number("warm_up_max", 1, 100_000);

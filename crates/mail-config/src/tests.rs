@@ -474,6 +474,28 @@ fn a_rate_says_how_many_in_what_time_or_at_one_time() {
     );
     let found = mistakes("hostname = \"mail.example.org\"\n[[queue.rates]]\ndomain = \"example.net\"\n");
     assert!(found.contains("queue.rates.messages is missing"), "{found}");
+    let found = mistakes("hostname = \"mail.example.org\"\n[[queue.rates]]\nmessages = 100\n");
+    assert!(
+        found.starts_with("2:1: queue.rates.domain is missing: say which mail is meant, by domain"),
+        "{found}"
+    );
+}
+
+#[test]
+fn nobody_is_to_be_warned_of_what_is_given_up_by_then() {
+    let queue = |keys: &str| mistakes(&format!("hostname = \"mail.example.org\"\n[queue]\n{keys}\n"));
+    for keys in ["warn_after = \"5d\"", "warn_after = \"2h\"\nexpire_after = \"1h\""] {
+        let found = queue(keys);
+        assert!(
+            found.starts_with("2:1: [queue]: warn_after = \"") && found.contains("shorter than expire_after"),
+            "{found}"
+        );
+    }
+    for keys in
+        ["expire_after = \"1h\"", "warn_after = \"0s\"", "warn_after = \"59m\"\nexpire_after = \"1h\""]
+    {
+        assert_eq!(queue(keys), "");
+    }
 }
 
 #[test]
@@ -488,6 +510,13 @@ fn a_warm_up_begins_on_a_day() {
     let since = "2026-12-01T00:00:00Z".parse().unwrap();
     assert_eq!(sources[0].warm_up, Some(WarmUp { since, start: 20, growth: 50, most: 100_000 }));
     assert!(mistakes(&source("warm_up_since = \"tomorrow\"")).contains("expected a day"));
+    for key in ["warm_up_start", "warm_up_growth", "warm_up_max"] {
+        let found = mistakes(&source(&format!("{key} = 20")));
+        assert!(
+            found.starts_with("2:1: relay.source.warm_up_since is missing: say when the first day is"),
+            "{found}"
+        );
+    }
 }
 
 /// Promise 5: never an open relay, and no relay by mistake.
