@@ -22,7 +22,7 @@ pub use event::{
 pub use log::EventLog;
 pub use reader::Reader;
 pub use report::{By, Figures, Line, Reason, Report, ReportFilter};
-pub use trace::{Story, Trace};
+pub use trace::{Story, Trace, Traced};
 
 /// The log can't be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,8 @@
+//! What happened to a message: found by the names by which its events hang together, however large the log is, in bounded memory.
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use jiff::Timestamp;
 use memchr::memmem::Finder;
@@ -7,12 +10,21 @@ use serde::Deserialize;
 
 use crate::{Entry, EventError, Reader};
 
-/// All that happened to one message, in order: what its client said, what became of it in the queue, and of the messages that came of
-/// it there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Messages that are looked at beyond those that are wanted.
+const SPARE: usize = 10_000;
+/// Names of messages that are left out, known so that none of these is counted twice; beyond these some may be.
+const MAX_LEFT_OUT: usize = 1_000_000;
+/// Events of one message that a story has at its beginning, and as many at its end.
+const HALF: usize = 500;
+
+/// What happened to one message, in order: what its client said, what became of it in the queue, and of the messages that came of
+/// it there. Of very many events the first and the last ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Story {
     /// At least one.
     pub entries: Vec<Entry>,
+    /// How many are left out.
+    pub omitted: usize,
 }
 
 /// What was found.
@@ -22,6 +34,15 @@ pub struct Trace {
     pub stories: Vec<Story>,
     /// Older ones that are left out.
     pub more: usize,
+}
+
+/// Messages that were looked for.
+#[derive(Debug)]
+pub struct Traced<'r> {
+    reader: &'r Reader,
+    groups: Groups,
+    chosen: Vec<usize>,
+    more: usize,
 }
 
 /// The names in a line, by which those of one message hang together.
@@ -50,6 +71,10 @@ struct Groups {
     above: Vec<usize>,
     /// When each group was last heard of.
     last: Vec<Option<Timestamp>>,
+    /// Groups that are left out, and their names' hashes.
+    left_out: usize,
+    names_left_out: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl Groups {
@@ -64,14 +89,40 @@ impl Groups {
         group
     }
 
+    /// A new group, of which nothing was known, or which was left out.
+    fn begin(&mut self, names: &Names<'_>) -> usize {
+        let is_back = names.all().any(|name| self.names_left_out.contains(&self.hasher.hash_one(name)));
+        self.left_out = self.left_out.saturating_sub(usize::from(is_back));
+        self.above.push(self.above.len());
+        self.last.push(None);
+        self.above.len() - 1
+    }
+
+    /// Leaves all groups out but so many, those that were heard of last.
+    fn keep(&mut self, most: usize) {
+        let (kept, more) = self.latest(most);
+        let places: HashMap<usize, usize> =
+            kept.iter().enumerate().map(|(place, group)| (*group, place)).collect();
+        let mut known = HashMap::new();
+        for (name, group) in std::mem::take(&mut self.known) {
+            match places.get(&self.top(group)) {
+                Some(place) => drop(known.insert(name, *place)),
+                None if self.names_left_out.len() < MAX_LEFT_OUT => {
+                    self.names_left_out.insert(self.hasher.hash_one(&name));
+                }
+                None => {}
+            }
+        }
+        self.last = kept.iter().map(|group| self.last.get(*group).copied().flatten()).collect();
+        self.above = (0..kept.len()).collect();
+        self.known = known;
+        self.left_out += more;
+    }
+
     /// Puts the names into one group; true if that tells something new.
     fn join(&mut self, names: &Names<'_>) -> bool {
         let before = self.known.len();
-        let target = names.all().find_map(|name| self.group(name)).unwrap_or_else(|| {
-            self.above.push(self.above.len());
-            self.last.push(None);
-            self.above.len() - 1
-        });
+        let target = names.all().find_map(|name| self.group(name)).unwrap_or_else(|| self.begin(names));
         let mut is_new = false;
         for name in names.all() {
             match self.group(name) {
@@ -108,28 +159,26 @@ impl Reader {
     /// # Errors
     /// The log can't be read.
     pub fn trace(&self, wanted: &str, limit: usize) -> Result<Trace, EventError> {
-        let mut groups = Groups::default();
-        self.find(wanted, &mut groups)?;
-        if groups.known.is_empty() {
-            return Ok(Trace::default());
-        }
-        // What came of a message may stand before it: another process wrote it.
-        while self.join(&mut groups)? {}
-        let (chosen, more) = groups.latest(limit);
-        let mut stories = BTreeMap::<usize, Vec<Entry>>::new();
-        self.lines(|line| {
-            let Some(names) = names(line) else { return };
-            let group = names.all().find_map(|name| groups.group(name)).filter(|it| chosen.contains(it));
-            if let (Some(group), Ok(entry)) = (group, serde_json::from_slice(line)) {
-                stories.entry(group).or_default().push(entry);
-            }
-        })?;
-        let mut stories: Vec<Story> = stories.into_values().map(Story::of).collect();
-        stories.sort_by_key(|story| story.entries.first().map(|entry| entry.at));
-        Ok(Trace { stories, more })
+        let found = self.look_for(wanted, limit)?;
+        Ok(Trace { stories: found.stories()?, more: found.more })
     }
 
-    fn find(&self, wanted: &str, groups: &mut Groups) -> Result<(), EventError> {
+    /// The messages that [`Self::trace`] tells of.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn look_for(&self, wanted: &str, limit: usize) -> Result<Traced<'_>, EventError> {
+        let mut groups = Groups::default();
+        let most = limit.saturating_add(SPARE);
+        self.find(wanted, most, &mut groups)?;
+        // What came of a message may stand before it: another process wrote it.
+        while !groups.known.is_empty() && self.join(&mut groups)? {}
+        let (chosen, more) = groups.latest(limit);
+        let more = more + groups.left_out;
+        Ok(Traced { reader: self, groups, chosen, more })
+    }
+
+    fn find(&self, wanted: &str, most: usize, groups: &mut Groups) -> Result<(), EventError> {
         let bare = wanted.trim_matches(['<', '>']).to_ascii_lowercase();
         if bare.is_empty() {
             return Ok(());
@@ -151,8 +200,13 @@ impl Reader {
                 && names.all().next().is_some()
             {
                 groups.join(&names);
+                if groups.above.len() >= most.saturating_mul(2) {
+                    groups.keep(most);
+                }
             }
-        })
+        })?;
+        groups.keep(most);
+        Ok(())
     }
 
     /// Adds what hangs together with what is known; true if there was something.
@@ -169,10 +223,57 @@ impl Reader {
     }
 }
 
+impl Traced<'_> {
+    /// Shows every event of these messages, those of each process in their order, with a number that is the same for all of one message.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn each(&self, mut see: impl FnMut(usize, Entry)) -> Result<(), EventError> {
+        if self.chosen.is_empty() {
+            return Ok(());
+        }
+        self.reader.lines(|line| {
+            let Some(names) = names(line) else { return };
+            let group = names.all().find_map(|name| self.groups.group(name));
+            let group = group.filter(|group| self.chosen.contains(group));
+            if let (Some(group), Ok(entry)) = (group, serde_json::from_slice(line)) {
+                see(group, entry);
+            }
+        })
+    }
+
+    fn stories(&self) -> Result<Vec<Story>, EventError> {
+        let mut stories = BTreeMap::<usize, Story>::new();
+        self.each(|message, entry| stories.entry(message).or_default().add(entry))?;
+        let mut stories: Vec<Story> = stories.into_values().map(Story::shortened).collect();
+        stories.sort_by_key(|story| story.entries.first().map(|entry| entry.at));
+        Ok(stories)
+    }
+}
+
 impl Story {
-    fn of(mut entries: Vec<Entry>) -> Self {
-        entries.sort_by_key(|entry| entry.at);
-        Self { entries }
+    /// Where entries are left out, and how many.
+    #[must_use]
+    pub fn gap(&self) -> Option<(usize, usize)> {
+        (self.omitted > 0).then_some((HALF, self.omitted))
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.entries.push(entry);
+        if self.entries.len() >= 4 * HALF {
+            *self = std::mem::take(self).shortened();
+        }
+    }
+
+    /// In order, and no longer than it may be.
+    fn shortened(mut self) -> Self {
+        self.entries.sort_by_key(|entry| entry.at);
+        let excess = self.entries.len().saturating_sub(2 * HALF);
+        if excess > 0 {
+            self.entries.drain(HALF..HALF + excess);
+            self.omitted += excess;
+        }
+        self
     }
 }
 

@@ -195,6 +195,57 @@ fn a_message_is_traced_from_its_client_to_the_report_by_any_of_its_names() {
     assert!(reader(&config).trace("", 10).unwrap().stories.is_empty());
 }
 
+/// A newsletter has as many events as recipients, and who sends much has as many messages.
+#[test]
+fn of_very_much_the_last_messages_are_told_and_of_each_its_first_and_last_events() {
+    const MESSAGES: usize = 25_000;
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let log = EventLog::open(&config, "smtp").unwrap();
+    log.note(message("newsletter", "all@example.com", Some("Q")));
+    drop(log);
+    // As the log writes it, in numbers that it would not take at once.
+    let line = |second: usize, event: &Event| {
+        let at = jiff::Timestamp::from_second(1_800_000_000 + i64::try_from(second).unwrap()).unwrap();
+        serde_json::to_string(&Entry { at, event: event.clone() }).unwrap() + "\n"
+    };
+    let mut text = String::new();
+    for number in 0..3000 {
+        text += &line(number, &attempt("Q", &format!("{number}@example.com"), AttemptOutcome::Delivered));
+    }
+    fs::write(config.events_dir().join("20270101T000000.000000-queue.jsonl"), &text).unwrap();
+    // Each message of another one stands in two segments, as those of two servers do.
+    let (mut first, mut second) = (String::new(), String::new());
+    for number in 0..MESSAGES {
+        let id = format!("Q{number}");
+        first += &line(number, &attempt(&id, "busy@example.com", AttemptOutcome::Deferred));
+        second += &line(number + 5, &attempt(&id, "busy@example.com", AttemptOutcome::Delivered));
+    }
+    fs::write(config.events_dir().join("20270102T000000.000000-a.jsonl"), first).unwrap();
+    fs::write(config.events_dir().join("20270102T000000.000000-b.jsonl"), second).unwrap();
+
+    let found = reader(&config).trace("newsletter", 10).unwrap();
+    let story = &found.stories[0];
+    assert_eq!((story.entries.len(), story.omitted, story.gap()), (1000, 2001, Some((500, 2001))));
+    let of = |entry: &Entry| {
+        let Event::Attempt(it) = &entry.event else { return "the message".to_owned() };
+        it.recipient.clone()
+    };
+    let told = [0, 1, 499, 500, 999].map(|place| of(&story.entries[place]));
+    assert_eq!(
+        told,
+        ["the message", "0@example.com", "498@example.com", "2500@example.com", "2999@example.com"]
+    );
+
+    let found = reader(&config).trace("busy@example.com", 3).unwrap();
+    assert_eq!(found.more, MESSAGES - 3, "each is counted once");
+    let ids = found.stories.iter().map(|story| {
+        let Event::Attempt(it) = &story.entries[0].event else { panic!("{story:?}") };
+        (it.queue_id.clone(), story.entries.len())
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), [24_997, 24_998, 24_999].map(|number| (format!("Q{number}"), 2)));
+}
+
 #[test]
 fn a_log_that_is_off_makes_no_file() {
     let folder = tempfile::tempdir().unwrap();

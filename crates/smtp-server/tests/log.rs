@@ -90,7 +90,7 @@ async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
     let transcript = Transcript::parse(DIALOGUE).unwrap();
     transcript.run(&fixture, &server, Security::Plain).await.unwrap();
     let stories = traced(&fixture, "alice@example.org").await;
-    let [Story { entries }] = stories.as_slice() else { panic!("{stories:?}") };
+    let [Story { entries, .. }] = stories.as_slice() else { panic!("{stories:?}") };
     let events: Vec<Event> = entries.iter().map(|entry| entry.event.clone()).collect();
     let [Event::Refusal(refused), Event::Message(message)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(refused.recipient.as_deref(), Some("nobody@example.org"));
@@ -117,7 +117,7 @@ async fn a_message_is_a_line_with_its_connection_and_secrets_are_in_none() {
 
     leave_in_the_midst(server.address(Security::Plain)).await;
     let stories = traced(&fixture, "leaver@example.net").await;
-    let [Story { entries }] = stories.as_slice() else { panic!("{stories:?}") };
+    let [Story { entries, .. }] = stories.as_slice() else { panic!("{stories:?}") };
     let lost = |event: &Event| matches!(event, Event::Message(it) if it.outcome == MessageOutcome::Lost);
     assert!(entries.iter().any(|entry| lost(&entry.event)), "{entries:?}");
 

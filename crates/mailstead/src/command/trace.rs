@@ -1,18 +1,18 @@
 //! `mailstead trace`: what happened to a message.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mail_config::Config;
 use mail_events::{
     Attempt, AttemptOutcome, Entry, Event, LoginFailure, Message, MessageOutcome, Operation, Queued,
     QueuedWhy, Reader, Refusal, Stage, Story, Trace,
 };
-use serde_json::json;
-use smtp_queue::{Filter, Queue, QueueError, QueuedMessage};
+use smtp_queue::{Filter, Queue, QueueId, QueuedMessage};
 
 use super::operator::become_operator;
 use super::queue;
@@ -24,38 +24,107 @@ const MAX_NAMED: usize = 20;
 
 pub(super) fn run(config: &Path, arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
     let config = become_operator(config)?;
-    let reader = Reader::open(&config.events_dir())?;
-    let trace = reader.trace(&arguments.wanted, arguments.last)?;
-    let waiting = waiting(&config, &arguments.wanted, &trace)?;
-    if arguments.json {
-        let stories: Vec<&[Entry]> = trace.stories.iter().map(|story| story.entries.as_slice()).collect();
-        let queue: Vec<_> = waiting.iter().map(queue::to_json).collect();
-        output::json(&json!({ "messages": stories, "queue": queue, "more": trace.more }))?;
-    } else {
-        output::line(&shown(&trace, &waiting, &arguments.wanted))?;
-    }
-    let is_known = !trace.stories.is_empty() || !waiting.is_empty();
+    let trace = Reader::open(&config.events_dir())?.trace(&arguments.wanted, arguments.last)?;
+    let queue = Queue::open(&config.queue_dir())?;
+    let waiting = Waiting { queue: &queue, wanted: &arguments.wanted, trace: &trace };
+    let mut out = std::io::stdout().lock();
+    let is_known = match arguments.json {
+        true => write_json(&mut out, &trace, &waiting)?,
+        false => write_text(&mut out, &trace, &waiting)?,
+    };
+    out.flush()?;
     Ok(if is_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What is in the queue now: of the messages that were found, and of those that the event log knows nothing of (any more).
-fn waiting(config: &Config, wanted: &str, trace: &Trace) -> anyhow::Result<Vec<QueuedMessage>> {
-    let names: HashSet<&str> =
-        trace.stories.iter().flat_map(|story| &story.entries).filter_map(|it| queue_id(&it.event)).collect();
-    let bare = wanted.trim_matches(['<', '>']);
-    let is = |text: &str| text.eq_ignore_ascii_case(bare);
-    let is_meant = |message: &QueuedMessage| {
-        names.contains(message.id.to_string().as_str())
-            || is(&message.id.to_string())
-            || message.sender.as_ref().is_some_and(|sender| is(&sender.to_string()))
-            || message.recipients.iter().any(|recipient| is(&recipient.address.to_string()))
-    };
-    let mut waiting = Vec::new();
-    Queue::open(&config.queue_dir())?.each(&Filter::default(), |page| {
-        waiting.extend(page.into_iter().filter(is_meant));
-        Ok::<_, QueueError>(())
+struct Waiting<'a> {
+    queue: &'a Arc<Queue>,
+    wanted: &'a str,
+    trace: &'a Trace,
+}
+
+impl Waiting<'_> {
+    /// Shows `see` each message, some at a time being in memory.
+    fn each(&self, mut see: impl FnMut(&QueuedMessage) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let names: HashSet<&str> = self.trace.stories.iter().flat_map(queue_ids).collect();
+        let bare = self.wanted.trim_matches(['<', '>']);
+        let is = |text: &str| text.eq_ignore_ascii_case(bare);
+        let is_meant = |message: &QueuedMessage| {
+            names.contains(message.id.to_string().as_str())
+                || is(&message.id.to_string())
+                || message.sender.as_ref().is_some_and(|sender| is(&sender.to_string()))
+                || message.recipients.iter().any(|recipient| is(&recipient.address.to_string()))
+        };
+        self.queue
+            .each(&Filter::default(), |page| page.iter().filter(|it| is_meant(it)).try_for_each(&mut see))
+    }
+
+    /// Those of a story.
+    fn of(&self, story: &Story) -> impl Iterator<Item = QueuedMessage> {
+        let names: BTreeSet<&str> = queue_ids(story).collect();
+        names.into_iter().filter_map(|name| match self.queue.show(&QueueId(name.to_owned())) {
+            Ok(message) => message,
+            Err(error) => {
+                output::warn(&error.to_string());
+                None
+            }
+        })
+    }
+}
+
+/// The names in the queue that a story tells of.
+fn queue_ids(story: &Story) -> impl Iterator<Item = &str> {
+    story.entries.iter().filter_map(|entry| queue_id(&entry.event))
+}
+
+/// True if something is known.
+fn write_json(out: &mut impl Write, trace: &Trace, waiting: &Waiting<'_>) -> anyhow::Result<bool> {
+    let stories: Vec<&[Entry]> = trace.stories.iter().map(|story| story.entries.as_slice()).collect();
+    let omitted: Vec<usize> = trace.stories.iter().map(|story| story.omitted).collect();
+    let (stories, omitted) = (serde_json::to_string(&stories)?, serde_json::to_string(&omitted)?);
+    write!(out, "{{\"messages\":{stories},\"omitted\":{omitted},\"more\":{},\"queue\":[", trace.more)?;
+    let mut count = 0_usize;
+    waiting.each(|message| {
+        let comma = if count == 0 { "" } else { "," };
+        count += 1;
+        Ok(write!(out, "{comma}{}", serde_json::to_string(&queue::to_json(message))?)?)
     })?;
-    Ok(waiting)
+    writeln!(out, "]}}")?;
+    Ok(count > 0 || !trace.stories.is_empty())
+}
+
+/// True if something is known.
+fn write_text(out: &mut impl Write, trace: &Trace, waiting: &Waiting<'_>) -> anyhow::Result<bool> {
+    let mut is_first = true;
+    let mut paragraph = |text: &str| {
+        let gap = if std::mem::take(&mut is_first) { "" } else { "\n" };
+        writeln!(out, "{gap}{text}")
+    };
+    if trace.more > 0 {
+        paragraph(&format!("{} older messages are left out; --last shows more", trace.more))?;
+    }
+    let mut shown = HashSet::new();
+    for story in &trace.stories {
+        let mut lines = vec![told(story)];
+        for message in waiting.of(story).filter(|it| !shown.contains(&it.id.0)).collect::<Vec<_>>() {
+            lines.push(in_queue(&message));
+            shown.insert(message.id.0);
+        }
+        paragraph(&lines.join("\n"))?;
+    }
+    let mut others = 0_usize;
+    waiting.each(|message| {
+        if shown.contains(&message.id.0) {
+            return Ok(());
+        }
+        others += 1;
+        Ok(paragraph(&in_queue(message))?)
+    })?;
+    let is_known = others > 0 || !trace.stories.is_empty();
+    if !is_known {
+        paragraph(&format!("nothing is known of {}", waiting.wanted))?;
+    }
+    Ok(is_known)
 }
 
 /// The name in the queue of what an event is about.
@@ -69,29 +138,6 @@ fn queue_id(event: &Event) -> Option<&str> {
     }
 }
 
-fn shown(trace: &Trace, waiting: &[QueuedMessage], wanted: &str) -> String {
-    if trace.stories.is_empty() && waiting.is_empty() {
-        return format!("nothing is known of {wanted}");
-    }
-    let mut unseen: Vec<&QueuedMessage> = waiting.iter().collect();
-    let mut stories = Vec::new();
-    for story in &trace.stories {
-        let is_of = |message: &&QueuedMessage| {
-            let id = message.id.to_string();
-            story.entries.iter().any(|entry| queue_id(&entry.event) == Some(&id))
-        };
-        let (own, others): (Vec<_>, Vec<_>) = unseen.into_iter().partition(is_of);
-        unseen = others;
-        let now = own.into_iter().map(in_queue);
-        stories.push(std::iter::once(told(story)).chain(now).collect::<Vec<_>>().join("\n"));
-    }
-    stories.extend(unseen.into_iter().map(in_queue));
-    if trace.more > 0 {
-        stories.insert(0, format!("{} older messages are left out; --last shows more", trace.more));
-    }
-    stories.join("\n\n")
-}
-
 fn in_queue(message: &QueuedMessage) -> String {
     format!("  in the queue now: {}", queue::shown(message, |_| None).replace('\n', "\n  "))
 }
@@ -100,7 +146,11 @@ fn in_queue(message: &QueuedMessage) -> String {
 fn told(story: &Story) -> String {
     let mut day = String::new();
     let mut lines = Vec::new();
-    for entry in &story.entries {
+    let (gap, omitted) = story.gap().unzip();
+    for (place, entry) in story.entries.iter().enumerate() {
+        if gap == Some(place) {
+            lines.push(format!("  {} events more are left out here", omitted.unwrap_or_default()));
+        }
         let today = local(entry.at, "%Y-%m-%d");
         if today != day {
             lines.push(today.clone());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mail_config::Config;
-use mail_events::{AttemptOutcome, Event, EventError, Reader, Story};
+use mail_events::{AttemptOutcome, Event, EventError, Reader, Traced};
 use mail_reports::{Obey, ProvenComplaint};
 use mail_types::{Address, Domain};
 use smtp_queue::Suppression;
@@ -48,15 +48,10 @@ impl Complaints {
                 "who reports it does not speak for the recipient; see complaints_from in [reports]",
             ));
         }
-        let trace = Reader::open(&self.events)?.trace(&complaint.message_id, MAX_STORIES)?;
-        let sent_to: BTreeSet<Address> =
-            trace.stories.iter().flat_map(|story| sent(story, &complaint.message_id)).collect();
-        let recipient = match &complaint.recipient {
-            Some(recipient) => sent_to.get(&recipient.to_lowercase()),
-            // Who alone got it is who complains, though the report does not say so.
-            None => sent_to.first().filter(|_| sent_to.len() == 1),
-        };
-        Ok(recipient.cloned().ok_or("the event log knows of no such message from here to that recipient"))
+        let reader = Reader::open(&self.events)?;
+        let sent = reader.look_for(&complaint.message_id, MAX_STORIES)?;
+        let recipient = who_got_it(&sent, &complaint.message_id, complaint.recipient.as_ref())?;
+        Ok(recipient.ok_or("the event log knows of no such message from here to that recipient"))
     }
 }
 
@@ -81,17 +76,33 @@ fn is_within(inner: &Domain, outer: &Domain) -> bool {
     before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
-/// To whom elsewhere a message went that an account of ours has sent, in lower case.
-fn sent(story: &Story, message_id: &str) -> Vec<Address> {
-    let ours = story.entries.iter().find_map(|entry| {
-        let Event::Message(it) = &entry.event else { return None };
-        let is_ours = it.account.is_some() && it.message_id.as_deref() == Some(message_id);
-        it.queue_id.as_deref().filter(|_| is_ours)
-    });
-    let delivered = story.entries.iter().filter_map(|entry| {
-        let Event::Attempt(it) = &entry.event else { return None };
-        let is_of_it = it.outcome == AttemptOutcome::Delivered && ours == Some(it.queue_id.as_str());
-        it.recipient.parse::<Address>().ok().filter(|_| is_of_it && it.host.is_some())
-    });
-    delivered.map(|it| it.to_lowercase()).collect()
+/// The recipient elsewhere, in lower case, if it got a message of this Message-ID that an account of ours has sent. Where a report does not name it, who
+/// alone got that is who complains.
+fn who_got_it(
+    sent: &Traced<'_>,
+    message_id: &str,
+    named: Option<&Address>,
+) -> Result<Option<Address>, EventError> {
+    let mut ours = BTreeSet::new();
+    sent.each(|_, entry| {
+        if let Event::Message(it) = entry.event
+            && it.account.is_some()
+            && it.message_id.as_deref() == Some(message_id)
+        {
+            ours.extend(it.queue_id);
+        }
+    })?;
+    let named = named.map(Address::to_lowercase);
+    let (mut found, mut are_several) = (None, false);
+    sent.each(|_, entry| {
+        let Event::Attempt(it) = entry.event else { return };
+        let is_of_it =
+            it.outcome == AttemptOutcome::Delivered && it.host.is_some() && ours.contains(&it.queue_id);
+        let recipient = it.recipient.parse::<Address>().ok().filter(|_| is_of_it);
+        let Some(recipient) = recipient.map(|it| it.to_lowercase()) else { return };
+        if named.as_ref().is_none_or(|named| *named == recipient) {
+            are_several |= found.replace(recipient.clone()).is_some_and(|before| before != recipient);
+        }
+    })?;
+    Ok(found.filter(|_| !are_several))
 }
