@@ -91,7 +91,7 @@ impl Aggregate {
     }
 
     /// Sends what is to be told of days that are over at `now`.
-    async fn send_due(self: &Arc<Self>, now: Timestamp) -> Result<(), AggregateError> {
+    pub(crate) async fn send_due(self: &Arc<Self>, now: Timestamp) -> Result<(), AggregateError> {
         let reports = Arc::clone(&self.reports);
         let due = spawn_blocking(move || reports.observed(now, MAX_DOMAINS)).await??;
         for observed in due {
@@ -121,14 +121,17 @@ impl Aggregate {
             if recipients.is_empty() {
                 info!(domain = observed.domain, "the DMARC report is larger than anybody takes");
             } else {
+                step::reached(Step::ReportMade);
                 let mut writer = self.queue.add()?;
                 writer.write_message(&message)?;
                 let id = writer.commit(&envelope(&self.from, recipients))?;
                 info!(%id, domain = observed.domain, "a DMARC report is queued");
-                step::reached(Step::ReportQueued);
+                step::reached(Step::ReportOut);
             }
         }
-        Ok(self.reports.forget(observed)?)
+        self.reports.forget(observed)?;
+        step::reached(Step::ReportForgotten);
+        Ok(())
     }
 
     fn report(&self, observed: &Observed, wish: &Wish, records: Vec<mail_auth::report::Record>) -> Report {

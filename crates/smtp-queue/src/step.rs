@@ -25,8 +25,14 @@ pub(crate) enum Step {
     FileRemoved,
     /// An address is about to be noted on the suppression list.
     Bounced,
-    /// A report is queued, and what it reports is not forgotten yet.
-    ReportQueued,
+    /// A report that tells of more has taken the place of another one, uncommitted.
+    Superseded,
+    /// What a report to another domain says is known, and nobody has it.
+    ReportMade,
+    /// It is queued, or a web server has it, and what it reports is not forgotten yet.
+    ReportOut,
+    /// That is forgotten.
+    ReportForgotten,
     /// A damaged database has another name as well.
     SetAside,
     /// The new one is whole, but not in place.

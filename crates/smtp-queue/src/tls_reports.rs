@@ -61,7 +61,7 @@ impl TlsReports {
             if self.is_done_with(&report, queue, trust, now).await {
                 let asked = Arc::clone(trust);
                 match spawn_blocking(move || asked.forget(&report)).await {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => step::reached(Step::ReportForgotten),
                     Ok(Err(error)) => error!(%error, "a report on TLS can't be forgotten"),
                     Err(error) => error!(%error, "forgetting a report on TLS failed unexpectedly"),
                 }
@@ -96,9 +96,11 @@ impl TlsReports {
                 return true;
             }
         };
+        step::reached(Step::ReportMade);
         let mut is_out = false;
         for target in targets {
             is_out |= self.hand_over(report, &packed, target, queue, trust, now).await;
+            step::reached(Step::ReportOut);
         }
         is_out || is_too_old
     }
@@ -202,9 +204,7 @@ fn enqueue(queue: &Arc<Queue>, text: &str, to: Address) -> Result<(), QueueError
         requests: Requests::default(),
         handling: Handling { is_ours: true, ..Handling::default() },
     };
-    writer.commit(&envelope)?;
-    step::reached(Step::ReportQueued);
-    Ok(())
+    writer.commit(&envelope).map(drop)
 }
 
 #[cfg(test)]

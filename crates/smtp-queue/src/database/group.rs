@@ -8,7 +8,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::spawn_blocking;
 
 use super::{Attempted, Database, NewMessage, Recorded, insert, record};
-use crate::QueueError;
+use crate::step::Step;
+use crate::{QueueError, step};
 
 /// A change that many threads make at once.
 #[derive(Debug)]
@@ -152,6 +153,7 @@ fn finish(transaction: &Transaction<'_>, attempted: &Attempted) -> rusqlite::Res
     if let Some(superseded) = superseded {
         // Its file, if it has one, is swept.
         transaction.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([&superseded.0])?;
+        step::reached(Step::Superseded);
     }
     let has_file = transaction
         .prepare_cached(

@@ -6,6 +6,7 @@ mod host;
 #[path = "../../tests/delivery/peer.rs"]
 #[expect(dead_code, reason = "it is made for other tests as well")]
 mod peer;
+mod reporting;
 mod sending;
 mod writing;
 

@@ -27,8 +27,8 @@ fn open(folder: &Path, port: u16) -> Host {
     host
 }
 
-/// Of each kind some.
-fn fill(host: &Host, port: u16) {
+/// Of each kind some; `elsewhere` is the port of another host.
+fn fill(host: &Host, elsewhere: u16) {
     let directory = Directory::open(&host.config.directory_file()).unwrap();
     directory.add_alias(&"sales@example.org".parse().unwrap(), &[address("sold@x.org")]).unwrap();
     let ours = Handling { is_ours: true, ..Handling::default() };
@@ -39,10 +39,12 @@ fn fill(host: &Host, port: u16) {
     host.add_large("carol@example.com", "sales@example.org");
     host.add(Some("carol@example.com"), &["alice@example.org"]);
     add("news@example.org", &["v1@x.org", "v2@x.org", "v3@x.org"]);
+    // What goes to one host is gathered into one transaction.
+    add("carol@example.com", &GATHERED);
     // What fails at two destinations is told in one report.
     add("carol@example.com", &["no@x.org", "no@z.org"]);
     let there = Filter { domain: Some("z.org".parse().unwrap()), ..Filter::default() };
-    let hop = format!("127.0.0.1:{port}").parse().unwrap();
+    let hop = format!("127.0.0.1:{elsewhere}").parse().unwrap();
     assert_eq!(host.queue.change(&there, &Change::Reroute(Some(hop)), |_| {}).unwrap(), 1);
     host.add_large("carol@example.com", "no@y.org");
     host.add(Some("carol@example.com"), &["later@x.org"]);
@@ -94,8 +96,13 @@ fn counted(folder: &Path, received: &[Received]) -> BTreeMap<String, usize> {
     count
 }
 
-const EXPECTED: [&str; 10] = [
+/// Recipients of one message at one host.
+const GATHERED: [&str; 2] = ["g1@x.org", "g2@x.org"];
+
+const EXPECTED: [&str; 12] = [
     "alice@example.org",
+    "g1@x.org",
+    "g2@x.org",
     "later@x.org Action: delayed",
     "no@x.org Action: failed",
     "no@y.org Action: failed",
@@ -129,7 +136,11 @@ fn only_what_was_on_its_way_came_twice(
     counted: &BTreeMap<String, usize>,
     pending: &BTreeSet<String>,
 ) {
-    let messages: Vec<&String> = counted.iter().filter(|(_, count)| **count > 1).map(|(to, _)| to).collect();
+    let again = counted.iter().filter(|(_, count)| **count > 1).map(|(to, _)| to);
+    let (gathered, others): (Vec<&String>, Vec<&String>) =
+        again.partition(|to| GATHERED.contains(&to.as_str()));
+    assert!(gathered.is_empty() || gathered.len() == GATHERED.len(), "one transaction: {counted:?}");
+    let messages: Vec<&String> = gathered.first().copied().into_iter().chain(others).collect();
     let reports = received.iter().enumerate().filter(|(_, it)| it.from.is_empty());
     let reports =
         reports.filter(|(place, it)| received[..*place].iter().any(|before| before.text == it.text));
@@ -142,23 +153,33 @@ fn only_what_was_on_its_way_came_twice(
     assert!(messages.len() + reports.len() <= DESTINATIONS, "{counted:?}");
 }
 
+/// Into one transaction for one host, whoever died.
+#[track_caller]
+fn recipients_were_gathered(received: &[Received]) {
+    for Received { to, .. } in received {
+        assert!(to.iter().all(|to| !GATHERED.contains(&to.as_str())) || *to == GATHERED, "{to:?}");
+    }
+}
+
 /// Has a process die at the step, each time that it is reached, and another one go on. Tells how often that was.
 async fn dies_at(step: Step) -> usize {
     for times in 0.. {
-        let mut peer = Peer::start().await;
+        let (mut peer, mut other) = (Peer::start().await, Peer::start().await);
         let folder = tempfile::tempdir().unwrap();
-        fill(&open(folder.path(), peer.port), peer.port);
+        fill(&open(folder.path(), peer.port), other.port);
         let (path, port) = (folder.path().to_owned(), peer.port);
         let died = spawn_blocking(move || dies("sending::sends_all", &path, port, (step, times)).0);
         let died = died.await.unwrap();
         let left = pending(folder.path());
         settle(&open(folder.path(), peer.port)).await;
-        let received: Vec<Received> = std::iter::from_fn(|| peer.received_already()).collect();
+        let next = || peer.received_already().or_else(|| other.received_already());
+        let received: Vec<Received> = std::iter::from_fn(next).collect();
         let counted = counted(folder.path(), &received);
         let reached: Vec<&str> = counted.keys().map(String::as_str).collect();
         assert_eq!(reached, EXPECTED, "{step:?} {times}");
         assert!(!counted.values().any(|count| *count == 0), "{step:?} {times}: {counted:?}");
         only_what_was_on_its_way_came_twice(&received, &counted, &left);
+        recipients_were_gathered(&received);
         is_clean(folder.path());
         if !died {
             return times;
@@ -186,6 +207,12 @@ async fn what_is_recorded_never_comes_again_wherever_a_process_dies() {
     let steps = [Step::Committed, Step::Recorded, Step::FileRemoved, Step::Bounced];
     let times = join_all(steps.map(dies_at)).await;
     assert!(times[0] >= 9 && times[1] >= 9 && times[2] >= 3 && times[3] >= 1, "{times:?}");
+}
+
+/// What failed elsewhere before is told in a report that takes the place of one in the queue, which another process finds there if this one dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_to_tell_of_more_takes_the_place_of_the_first_one_or_leaves_it() {
+    assert_eq!(dies_at(Step::Superseded).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
