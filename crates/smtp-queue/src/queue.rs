@@ -44,6 +44,10 @@ impl Queue {
     /// [`QueueError`].
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
         let messages = folder.join("messages");
+        // These are ours; what is above them is not.
+        for ours in [folder, &messages] {
+            whole_file::set_aside_unless(ours, fs::Metadata::is_dir);
+        }
         make_folder(&messages)?;
         let (wakeup, database) = (folder.join("wakeup"), folder.join("queue.sqlite"));
         whole_file::set_aside_unless(&wakeup, fs::Metadata::is_file);
@@ -416,12 +420,11 @@ fn is_older(entry: &fs::DirEntry, grace: Duration) -> bool {
     entry.metadata().is_ok_and(|metadata| metadata.is_file() && age(metadata) >= grace)
 }
 
-/// Makes `folder` and those above it, durably; those that are there already stay as they are, and what is none is set aside.
+/// Makes `folder` and those above it, durably; those that are there already stay as they are.
 fn make_folder(folder: &Path) -> Result<(), QueueError> {
     if folder.is_dir() {
         return Ok(());
     }
-    whole_file::set_aside_unless(folder, fs::Metadata::is_dir);
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
         make_folder(parent)?;

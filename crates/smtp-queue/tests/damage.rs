@@ -316,6 +316,16 @@ fn what_is_no_file_where_one_belongs_is_set_aside_and_no_folder_where_that_belon
     }
 }
 
+/// A `data_dir` that is wrong in the config may lead anywhere.
+#[test]
+fn what_lies_above_the_queue_is_not_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "somebody's").unwrap();
+    assert!(Queue::open(&file.join("below/queue")).is_err());
+    assert_eq!(fs::read_to_string(file).unwrap(), "somebody's");
+}
+
 /// While it is open.
 #[test]
 fn a_folder_of_messages_that_was_removed_is_made_again() {
