@@ -87,7 +87,7 @@ mod tests {
         check(&database);
         let (one, now) = (Selection::one(&QueueId("000000001".to_owned())), Timestamp::now());
         let some = database.some_behind(&RawText::from("000000100")).unwrap().unwrap();
-        for held in [true, true, false] {
+        for held in [true, true, false, true] {
             for which in [&one, &some] {
                 database.hold(which, held, now).unwrap();
                 check(&database);

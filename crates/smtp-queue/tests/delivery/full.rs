@@ -1,9 +1,11 @@
 //! A queue that can't write.
 
+use std::fs;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mail_directory::Directory;
+use mail_types::Secret;
 use rusqlite::Connection;
 use smtp_queue::{Handling, QueueError, QueueId, Requests};
 use testkit::{OnSmallDisk, SmallDisk};
@@ -125,8 +127,13 @@ async fn the_attempt_at_a_message_that_is_removed_ends_though_it_can_not_be_reco
     // An attempt that goes on would be waited for.
     host.config.limits.drain_timeout = Duration::from_secs(3600);
     let directory = Directory::open(&host.config.directory_file()).unwrap();
-    let targets = [address("alice@example.org"), address("bob@example.net")];
+    let targets = [address("alice@example.org"), address("carol@example.org")];
+    directory.add_account(&targets[1], &Secret::new("correct horse battery".to_owned())).unwrap();
     directory.add_alias(&"both@example.org".parse().unwrap(), &targets).unwrap();
+    // Carol's mailbox can't be written to.
+    let domain = host.config.mail_dir().join("example.org");
+    fs::create_dir_all(&domain).unwrap();
+    fs::write(domain.join("carol"), "no folder").unwrap();
     let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
     let fails = "CREATE TRIGGER fails BEFORE UPDATE ON recipient WHEN old.address = 'both@example.org'
                  BEGIN SELECT RAISE(ABORT, 'no'); END";
@@ -135,7 +142,7 @@ async fn the_attempt_at_a_message_that_is_removed_ends_though_it_can_not_be_reco
     let running = host.run();
     log.wait(UNRECORDED, 1).await;
     host.queue.remove(Some(&id)).unwrap();
-    // What goes on to bob was to be queued with the outcome, and its file is gone.
+    // What goes on to carol was to be queued with the outcome, and the file that it would be is gone.
     host.add(Some("alice@example.org"), &["dave@example.net"]);
     assert_eq!(peer.next().await.to, ["dave@example.net"]);
     running.stop().await;
