@@ -19,7 +19,7 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ use holders::Holders;
 pub use notices::Notice;
 pub(crate) use operator::Selection;
 pub(crate) use raw::RawText;
-use renewal::Place;
+use renewal::{FolderState, Place};
 use row::{body_code, state_code};
 
 const FORMAT: i64 = 10;
@@ -202,8 +202,8 @@ pub(crate) struct Database {
     turn: Arc<File>,
     /// What was opened.
     place: Place,
-    /// When the folder had changed last as all was in its place, if that was not just before.
-    settled: Cell<Option<SystemTime>>,
+    /// How the folder was as all was in its place, if it had been so for a while.
+    settled: Cell<Option<FolderState>>,
 }
 
 /// A process's turn to write, until it is dropped.

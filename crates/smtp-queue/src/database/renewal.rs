@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::config::DbConfig;
@@ -35,6 +35,25 @@ const ASIDE: &str = ".damaged-";
 
 /// By device and number.
 type Inode = (u64, u64);
+
+/// Which folder it is, by device and number, and since when it has been as it is: by a time that nobody can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FolderState {
+    inode: Inode,
+    changed: (i64, i64),
+}
+
+impl FolderState {
+    fn of(folder: &fs::Metadata) -> Self {
+        Self { inode: (folder.dev(), folder.ino()), changed: (folder.ctime(), folder.ctime_nsec()) }
+    }
+
+    /// False if it may change at this moment without another state.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let changed = u64::try_from(self.changed.0).map(|it| UNIX_EPOCH + Duration::from_secs(it));
+        changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|it| it > MOMENT))
+    }
+}
 
 /// What lies at a path, and what SQLite has beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +107,16 @@ impl Database {
     /// True if what is open is what others will find, and no new one lies there whose maker came to no end. Each word to the database asks this:
     /// as long as the folder stays as it was, that costs one look.
     pub(super) fn is_in_place(&self) -> bool {
-        let changed = fs::metadata(folder_of(&self.path)).and_then(|folder| folder.modified()).ok();
-        if changed.is_some() && changed == self.settled.get() {
+        self.is_in_place_at(SystemTime::now())
+    }
+
+    fn is_in_place_at(&self, now: SystemTime) -> bool {
+        let state = fs::metadata(folder_of(&self.path)).ok().map(|it| FolderState::of(&it));
+        if state.is_some() && state == self.settled.get() {
             return true;
         }
-        let looked = SystemTime::now();
         let is_in_place = Place::of(&self.path) == self.place && !finished(&self.path).exists();
-        let is_past = |changed: &SystemTime| looked.duration_since(*changed).is_ok_and(|it| it >= MOMENT);
-        self.settled.set(changed.filter(is_past).filter(|_| is_in_place));
+        self.settled.set(state.filter(|state| is_in_place && state.is_settled(now)));
         is_in_place
     }
 
@@ -410,15 +431,15 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("queue.sqlite");
             let database = Database::open(&path).unwrap();
-            assert!(database.is_in_place());
-            assert_eq!(database.settled.get(), None, "it has changed this moment");
-            let long_ago = SystemTime::now() - 2 * MOMENT;
-            File::open(folder.path()).unwrap().set_modified(long_ago).unwrap();
-            assert!(database.is_in_place());
-            assert_eq!(database.settled.get(), Some(long_ago));
-            assert!(database.is_in_place());
+            let (now, soon) = (SystemTime::now(), SystemTime::now() + 2 * MOMENT);
+            let changed = folder.path().metadata().unwrap().modified().unwrap();
+            assert!(database.is_in_place_at(now) && database.is_in_place_at(soon));
+            assert!(database.settled.get().is_some());
+            assert!(database.is_in_place_at(soon));
             change(&path);
-            assert!(!database.is_in_place());
+            // As a copy of the folder is put back.
+            File::open(folder.path()).unwrap().set_modified(changed).unwrap();
+            assert!(!database.is_in_place_at(soon));
         }
     }
 }
