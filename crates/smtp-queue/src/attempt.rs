@@ -149,7 +149,7 @@ impl Deliverer {
         let Some(message) = message.filter(|message| !message.held) else { return Ok(None) };
         let mut attempt = Attempt {
             file: None,
-            needs: Needs { smtputf8: message.smtputf8, has_utf8: false, body: message.body },
+            needs: Needs { smtputf8: message.smtputf8, body: message.body },
             outcomes: Vec::new(),
             here: Vec::new(),
             elsewhere: Vec::new(),
@@ -354,7 +354,6 @@ impl Deliverer {
             recipients,
             size: file.size(),
             smtputf8: attempt.needs.smtputf8,
-            has_utf8: attempt.needs.has_utf8,
             body: attempt.needs.body,
             ret: message.ret,
             envelope_id: message.envelope_id.clone(),

@@ -379,6 +379,7 @@ fn lacks_columns(connection: &Connection) -> bool {
     let of_new = || {
         let mut new = Connection::open_in_memory()?;
         create(&mut new)?;
+        index(&new)?;
         columns(&new)
     };
     let (Ok(known), Ok(needed)) = (columns(connection), of_new()) else { return true };
@@ -435,10 +436,12 @@ fn index(connection: &Connection) -> rusqlite::Result<()> {
             .iter()
             .try_fold(false, |lacks, name| Ok::<_, rusqlite::Error>(lacks || !is_there.exists([name])?))
     };
-    for (names, made) in [(&INDEXES[..], INDEX), (&totals::NAMES[..], totals::TOTALS)] {
-        if lacks(names)? {
-            connection.execute_batch(&format!("BEGIN IMMEDIATE; {made} COMMIT;"))?;
-        }
+    let is_sane = |connection: &Connection| connection.prepare(totals::SANE)?.exists([]);
+    if lacks(&INDEXES)? {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {INDEX} COMMIT;"))?;
+    }
+    if lacks(&totals::NAMES)? || !is_sane(connection)? {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", totals::TOTALS))?;
     }
     Ok(())
 }

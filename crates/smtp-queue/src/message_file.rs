@@ -26,9 +26,10 @@ const BLOCK: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Needs {
     /// Its header, or that of a part or of a message within it, is not ASCII, and its sender has said so. RFC 6531 §3.2.
+    ///
+    /// Deviates: §3.2 has mail of which its sender has not said so go to nobody who does not offer SMTPUTF8. Programs that don't know of it have
+    /// always sent such, and all servers pass it on; a host that were asked for SMTPUTF8 would return it where the host behind does not offer that.
     pub(crate) smtputf8: bool,
-    /// There is UTF-8 in one of these, and its sender has said nothing of it.
-    pub(crate) has_utf8: bool,
     /// It is not ASCII (RFC 6152), or no lines (RFC 3030).
     pub(crate) body: Body,
 }
@@ -161,12 +162,8 @@ impl MessageFile {
         if is_ascii(message()?)? {
             return Ok(Needs::default());
         }
-        let text = HeaderText::of(&mut message()?)?;
-        Ok(Needs {
-            smtputf8: declared && text != HeaderText::Ascii,
-            has_utf8: !declared && text == HeaderText::Utf8,
-            body: Body::EightBit,
-        })
+        let smtputf8 = declared && HeaderText::of(&mut message()?)? != HeaderText::Ascii;
+        Ok(Needs { smtputf8, body: Body::EightBit })
     }
 
     /// The addresses of ours that it has gone through, in lower case: its Delivered-To fields. Blocks.
@@ -276,7 +273,7 @@ mod tests {
             let file = MessageFile::new(content).unwrap();
             let body = if eight_bit { Body::EightBit } else { Body::SevenBit };
             for declared in [true, false] {
-                let expected = Needs { smtputf8: is_utf8 && declared, has_utf8: is_utf8 && !declared, body };
+                let expected = Needs { smtputf8: is_utf8 && declared, body };
                 assert_eq!(file.needs(declared).unwrap(), expected, "{:.40}", message.escape_ascii());
             }
         }
@@ -299,13 +296,13 @@ mod tests {
         check_needs(format!("{head}\r\nGrüße\r\n--b--\r\n"), false, true);
     }
 
-    /// What is no UTF-8 was never internationalized mail: nobody is asked for anything, unless the sender has said so.
+    /// What is no UTF-8 either: who has said that it is internationalized is held to that.
     #[test]
     fn a_header_in_another_charset_makes_no_internationalized_mail() {
         let file =
             MessageFile::new(Content::Memory(Cursor::new(b"Subject: Gr\xfc\xdfe\r\n\r\nx\r\n"[..].into())))
                 .unwrap();
-        let expected = Needs { smtputf8: false, has_utf8: false, body: Body::EightBit };
+        let expected = Needs { smtputf8: false, body: Body::EightBit };
         assert_eq!(file.needs(false).unwrap(), expected);
         assert!(file.needs(true).unwrap().smtputf8);
     }

@@ -15,7 +15,8 @@ const BESIDE: [&str; 2] = ["-wal", "-shm"];
 type Inode = (u64, u64);
 
 /// A database of which the loss holds up nothing. One that is damaged is set aside under a name that stays, `.damaged` behind its own and a number behind
-/// that where there is one already, and made anew, whether that is found when it is opened or later. All calls block.
+/// that where there is one already, and made anew, whether that is found when it is opened or later. Where another process did so, or a hand, all go on
+/// with what lies there then. All calls block.
 pub struct Expendable<C, E> {
     path: PathBuf,
     open: fn(&Path) -> Result<C, E>,
@@ -55,7 +56,9 @@ impl<C, E: Display> Expendable<C, E> {
     /// What `work` says, or what prevents that it is opened anew.
     pub fn with<T>(&self, work: impl Fn(&mut C) -> Result<T, E>) -> Result<T, E> {
         let mut place = self.lock();
-        let (mut connection, inode) = place.take().map_or_else(|| self.opened(), Ok)?;
+        // What lies elsewhere by now is closed before another one is opened.
+        let kept = place.take().filter(|(_, inode)| *inode == self::inode(&self.path));
+        let (mut connection, inode) = kept.map_or_else(|| self.opened(), Ok)?;
         let mut result = work(&mut connection);
         if let Some(error) = result.as_ref().err().filter(|error| (self.is_damage)(error)) {
             // Closed first: SQLite knows a file again that a process has open.
@@ -205,18 +208,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sqlite");
         let [one, other] = [0, 1].map(|_| Expendable::open(&path, read, is_damage).unwrap());
-        // As both have it open.
-        for (expendable, expected) in [(&one, "new"), (&other, "newer")] {
-            let reads = std::cell::Cell::new(0);
-            let work = |text: &mut String| {
-                reads.set(reads.get() + 1);
-                if reads.get() == 1 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(text.clone()) }
-            };
-            assert_eq!(expendable.with(work).unwrap(), expected);
-            fs::write(&path, "newer").unwrap();
-        }
+        let fails_first = |reads: &std::cell::Cell<u32>, text: &str| {
+            reads.set(reads.get() + 1);
+            if reads.get() == 1 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(text.to_owned()) }
+        };
+        let (of_one, of_other) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        // As both are at work in it.
+        let work = |text: &mut String| {
+            if of_other.get() == 0 {
+                assert_eq!(one.with(|text| fails_first(&of_one, text)).unwrap(), "new");
+                fs::write(&path, "newer").unwrap();
+            }
+            fails_first(&of_other, text)
+        };
+        assert_eq!(other.with(work).unwrap(), "newer");
         assert_eq!(other.with(|text| Ok(text.clone())).unwrap(), "newer");
         assert_eq!(set_aside_in(folder.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn all_go_on_with_what_one_of_them_has_made_or_a_hand_has_put_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sqlite");
+        let one = Expendable::open(&path, read, is_damage).unwrap();
+        let text = || one.with(|text| Ok(text.clone())).unwrap();
+        fs::rename(&path, beside(&path, ".damaged")).unwrap();
+        fs::write(&path, "another's").unwrap();
+        assert_eq!(text(), "another's");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(text(), "new");
+        assert!(path.exists());
     }
 
     #[test]

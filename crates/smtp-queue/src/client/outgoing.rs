@@ -13,11 +13,6 @@ pub(crate) struct Outgoing {
     pub(crate) size: u64,
     /// The message needs SMTPUTF8, whatever its addresses need.
     pub(crate) smtputf8: bool,
-    /// Its header has UTF-8 of which its sender has said nothing.
-    ///
-    /// Deviates: RFC 6531 §3.2 has it go to nobody who does not offer SMTPUTF8. Programs that don't know of it have always sent such, and all
-    /// servers pass it on: who offers it is told, and who does not gets the message as it came.
-    pub(crate) has_utf8: bool,
     /// What octets the message holds.
     pub(crate) body: Body,
     /// How much comes back with the report of a failure.
@@ -147,7 +142,7 @@ impl Outgoing {
 
     /// True if a server that offers it is asked for it. RFC 6531 §3.4.
     pub(super) fn asks_for_smtputf8(&self) -> bool {
-        self.smtputf8 || self.has_utf8 || self.names_need_smtputf8()
+        self.smtputf8 || self.names_need_smtputf8()
     }
 
     fn names_need_smtputf8(&self) -> bool {
@@ -208,7 +203,6 @@ impl Outgoing {
             recipients: recipients.iter().map(recipient).collect(),
             size,
             smtputf8: false,
-            has_utf8: false,
             body: Body::SevenBit,
             ret: None,
             envelope_id: None,

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use super::Database;
 use super::raw::RawText;
 use super::row::{message, recipient, unsigned};
+use super::totals::octets;
 use crate::change::{Change, Meant};
 use crate::message::{QueueId, QueuedMessage};
 use crate::{NextHop, QueueError, Status};
@@ -119,9 +120,11 @@ impl Database {
     pub(crate) fn held_back(&self, origin: &str, now: Timestamp) -> Result<Usage, QueueError> {
         let usage = |row: &Row<'_>| Ok(Usage { messages: unsigned(row, 0)?, storage: unsigned(row, 1)? });
         self.connection
-            .prepare_cached(
-                "SELECT count(*), coalesce(sum(size), 0) FROM message WHERE origin = ?1 AND release > ?2",
-            )
+            .prepare_cached(concat!(
+                "SELECT count(*), coalesce(sum(",
+                octets!("size"),
+                "), 0) FROM message WHERE origin = ?1 AND release > ?2"
+            ))
             .and_then(|mut count| count.query_row(params![origin, now.as_millisecond()], usage))
             .map_err(|source| self.failed(source))
     }

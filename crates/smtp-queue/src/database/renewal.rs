@@ -1,7 +1,8 @@
 //! A database that is damaged, or that somebody took away from those who have it open, is set aside and made anew of all that can be read.
 //!
-//! All is done in a process's turn to write, and by one that has had it open as long as there is any (`holders.rs`). The new one is written whole
-//! beside the old one, and takes its place in one step; who has the old one open finds out before its next word, and goes on with the new one.
+//! All is done in a process's turn to write. What was taken away is made anew by one that has had it open, as long as there is any (`holders.rs`); what
+//! is damaged, by whoever finds that. The new one is written whole beside the old one, and takes its place in one step; who has the old one open finds
+//! out before its next word, and goes on with the new one.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
@@ -208,8 +209,8 @@ fn renew(path: &Path, own: Own<'_>, why: &str, _turn: &Turn) -> Result<(), Queue
     let mishap =
         Mishap { moment: &moment, why, aside: aside.as_deref(), salvaged: &salvaged, strays: &strays };
     // Before anybody can take the new one for whole: what became of the old one must not stay untold.
-    let told = mishap.write(folder)?;
     let new = beside(path, ".new");
+    let told = mishap.write(folder).inspect_err(|_| discard(&new))?;
     fs::rename(&new, finished(path)).map_err(QueueError::io("writing", &new))?;
     sync(folder)?;
     step::reached(Step::Renewed);
@@ -271,12 +272,29 @@ fn already_aside(path: &Path, there: [Option<Inode>; 2]) -> Result<Option<PathBu
     Ok(None)
 }
 
-/// Makes the new one of what can be read, whole and durable. Tells which files belong to no message in it.
+/// Makes the new one of what can be read, whole and durable. Tells which files belong to no message in it. Where that fails nothing stays of it: the
+/// disk may be full.
 fn make(path: &Path, own: Own<'_>, aside: Option<&Path>) -> Result<(Salvaged, Vec<String>), QueueError> {
-    let (new, files_of) = (beside(path, ".new"), messages(path));
-    let failed = |source| QueueError::Database { path: new.clone(), source };
+    let new = beside(path, ".new");
     remove(&new)?;
-    let mut target = Connection::open(&new).map_err(failed)?;
+    make_at(&new, path, own, aside).inspect_err(|_| discard(&new))
+}
+
+fn discard(new: &Path) {
+    for suffix in [""].iter().chain(&BESIDE) {
+        let _ = fs::remove_file(beside(new, suffix));
+    }
+}
+
+fn make_at(
+    new: &Path,
+    path: &Path,
+    own: Own<'_>,
+    aside: Option<&Path>,
+) -> Result<(Salvaged, Vec<String>), QueueError> {
+    let files_of = messages(path);
+    let failed = |source| QueueError::Database { path: new.to_owned(), source };
+    let mut target = Connection::open(new).map_err(failed)?;
     let mut salvaged = Salvaged::default();
     let mut fill = || -> rusqlite::Result<()> {
         // Nobody knows of it yet.
@@ -300,8 +318,8 @@ fn make(path: &Path, own: Own<'_>, aside: Option<&Path>) -> Result<(Salvaged, Ve
     strays.retain(|name| !known.exists([name]).unwrap_or_default());
     drop(known);
     target.close().map_err(|(_, source)| failed(source))?;
-    let written = File::open(&new).and_then(|file| file.sync_all());
-    written.map_err(QueueError::io("writing", &new))?;
+    let written = File::open(new).and_then(|file| file.sync_all());
+    written.map_err(QueueError::io("writing", new))?;
     Ok((salvaged, strays))
 }
 
@@ -417,6 +435,19 @@ fn sync(folder: &Path) -> Result<(), QueueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_new_one_that_can_not_be_made_nothing_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        fs::write(&path, [0x5a; 4096]).unwrap();
+        // Found out when the new one is written.
+        fs::write(messages(&path), "no folder").unwrap();
+        assert!(Database::open(&path).is_err());
+        assert!(Place::of(&beside(&path, ".new")).is_empty());
+        fs::remove_file(messages(&path)).unwrap();
+        assert!(Database::open(&path).is_ok());
+    }
 
     /// What is seen once of a folder that has been left alone holds until it changes, whatever the change is.
     #[test]

@@ -7,23 +7,53 @@ use super::row::{moment, unsigned};
 use crate::QueueError;
 use crate::message::Summary;
 
+/// What a message's size counts for: as it is, unless damage has made of it what no message has.
+macro_rules! octets {
+    ($size:literal) => {
+        concat!("min(max(cast(coalesce(", $size, ", 0) AS INTEGER), 0), 1 << 40)")
+    };
+}
+pub(super) use octets;
+
+/// How much there is, summed up.
+const SUM: &str = concat!(
+    "SELECT count(*), coalesce(sum(",
+    octets!("size"),
+    "), 0), coalesce(sum(held <> 0), 0) FROM message"
+);
+/// Finds none where what is kept can't be right.
+pub(super) const SANE: &str =
+    "SELECT messages, octets, held FROM total WHERE id = 1 AND min(messages, octets, held) >= 0";
+
 /// What is made where it is missing. A program that knows nothing of it keeps it right as well.
-pub(super) const TOTALS: &str = "
+pub(super) const TOTALS: &str = concat!(
+    "
     CREATE TABLE IF NOT EXISTS total (
         id INTEGER PRIMARY KEY, messages INTEGER NOT NULL, octets INTEGER NOT NULL, held INTEGER NOT NULL
     ) STRICT;
     CREATE TRIGGER IF NOT EXISTS total_grows AFTER INSERT ON message BEGIN
-        UPDATE total SET messages = messages + 1, octets = octets + new.size, held = held + new.held;
+        UPDATE total SET messages = messages + 1, held = held + (new.held <> 0), octets = octets + ",
+    octets!("new.size"),
+    ";
     END;
     CREATE TRIGGER IF NOT EXISTS total_shrinks AFTER DELETE ON message BEGIN
-        UPDATE total SET messages = messages - 1, octets = octets - old.size, held = held - old.held;
+        UPDATE total SET messages = messages - 1, held = held - (old.held <> 0), octets = octets - ",
+    octets!("old.size"),
+    ";
     END;
     CREATE TRIGGER IF NOT EXISTS total_changes AFTER UPDATE OF size, held ON message BEGIN
-        UPDATE total SET octets = octets + new.size - old.size, held = held + new.held - old.held;
+        UPDATE total SET held = held + (new.held <> 0) - (old.held <> 0), octets = octets + ",
+    octets!("new.size"),
+    " - ",
+    octets!("old.size"),
+    ";
     END;
     INSERT OR REPLACE INTO total (id, messages, octets, held)
-        SELECT 1, count(*), coalesce(sum(size), 0), coalesce(sum(held), 0) FROM message;
-";
+        SELECT 1, count(*), coalesce(sum(",
+    octets!("size"),
+    "), 0), coalesce(sum(held <> 0), 0) FROM message;
+"
+);
 /// What that makes.
 pub(super) const NAMES: [&str; 4] = ["total", "total_grows", "total_shrinks", "total_changes"];
 
@@ -37,10 +67,14 @@ impl Database {
                 .prepare_cached("SELECT arrived FROM message ORDER BY id LIMIT 1")?
                 .query_row([], oldest)
                 .optional()?;
-            self.connection.prepare_cached("SELECT messages, octets, held FROM total")?.query_row([], |row| {
+            let summary = |row: &Row<'_>| {
                 let (messages, octets, held) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
                 Ok(Summary { messages, octets, held, oldest })
-            })
+            };
+            match self.connection.prepare_cached(SANE)?.query_row([], summary).optional()? {
+                Some(summary) => Ok(summary),
+                None => self.connection.prepare_cached(SUM)?.query_row([], summary),
+            }
         };
         read().map_err(|source| self.failed(source))
     }
@@ -107,13 +141,66 @@ mod tests {
     }
 
     #[test]
+    fn totals_that_are_lost_or_can_not_be_right_are_counted_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let is_sane = |database: &Database| database.connection.prepare(SANE).unwrap().exists([]).unwrap();
+        for damage in ["DELETE FROM total", "UPDATE total SET octets = -1", "UPDATE total SET messages = -9"]
+        {
+            let database = Database::open(&path).unwrap();
+            database.connection.execute_batch(&format!("DELETE FROM message; {FILL}")).unwrap();
+            database.connection.execute_batch(damage).unwrap();
+            check(&database);
+            assert!(!is_sane(&database));
+            let database = Database::open(&path).unwrap();
+            assert!(is_sane(&database));
+            check(&database);
+        }
+    }
+
+    #[test]
+    fn a_queue_whose_totals_are_lost_while_it_is_open_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut database = Database::open(&folder.path().join("queue.sqlite")).unwrap();
+        let writes = |database: &mut Database| database.write(|it| it.execute_batch(FILL));
+        let reads = |database: &mut Database| database.read(Database::summary).map(drop);
+        for work in [writes as fn(&mut Database) -> Result<(), QueueError>, reads] {
+            database.connection.execute_batch("DROP TABLE total").unwrap();
+            work(&mut database).unwrap();
+            check(&database);
+        }
+    }
+
+    #[test]
+    fn sizes_that_can_not_be_keep_nothing_from_being_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let database = Database::open(&path).unwrap();
+        let sum = |database: &Database| {
+            let Summary { messages, octets, .. } = database.summary().unwrap();
+            (messages, octets)
+        };
+        database.connection.execute_batch(FILL).unwrap();
+        let (messages, octets) = sum(&database);
+        let damage =
+            "UPDATE message SET size = iif(id < '000000003', 9223372036854775807, -5) WHERE id < '000000004'";
+        let lost = 1 + 2 + 3;
+        database.connection.execute_batch(damage).unwrap();
+        let expected = (messages, octets - lost + (2 << 40));
+        assert_eq!(sum(&database), expected);
+        database.connection.execute_batch("DROP TABLE total; DROP TRIGGER total_grows").unwrap();
+        let database = Database::open(&path).unwrap();
+        assert_eq!(sum(&database), expected);
+        database.connection.execute_batch("DELETE FROM message WHERE id < '000000004'").unwrap();
+        assert_eq!(sum(&database), (messages - 3, octets - lost));
+    }
+
+    #[test]
     fn a_look_at_the_totals_goes_through_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("queue.sqlite")).unwrap();
         database.connection.execute_batch(FILL).unwrap();
-        for sql in
-            ["SELECT messages, octets, held FROM total", "SELECT arrived FROM message ORDER BY id LIMIT 1"]
-        {
+        for sql in [SANE, "SELECT arrived FROM message ORDER BY id LIMIT 1"] {
             let mut statement = database.connection.prepare(sql).unwrap();
             statement.query_row([], |_| Ok(())).unwrap();
             assert!(statement.get_status(StatementStatus::VmStep) < 50, "{sql}");
