@@ -244,7 +244,7 @@ pub struct SmtpConfig {
     pub max_message_size: u64,
     /// In one transaction.
     pub max_recipients: usize,
-    /// Commands refused, since the last message, before the connection is closed.
+    /// Commands refused, since the last message, before the connection is closed, but for recipients that are refused to users of ours.
     pub max_errors: u32,
     /// Commands that lead to no mail (EHLO, RSET, NOOP, VRFY, HELP), since the last message, before the connection is closed.
     pub max_junk_commands: u32,
@@ -403,7 +403,7 @@ pub struct LimitsConfig {
     pub max_connections: usize,
     /// Of one IP address; loopback is exempt.
     pub max_connections_per_address: usize,
-    /// Of one network, the /24 of an IPv4 address or the /48 of an IPv6 one, and no fewer than of one address; loopback,
+    /// Of one network, the /24 of an IPv4 address or the /48 of an IPv6 one, before login, and no fewer than of one address; loopback and
     /// [`SmtpConfig::networks_of_ours`] are exempt.
     pub max_connections_per_network: usize,
     /// Of one account in one server process.

@@ -130,14 +130,28 @@ impl RelayConfig {
     /// True if what `sender` sends to a domain that is not ours goes straight to the domain's mail hosts.
     #[must_use]
     pub fn leads_to_mail_hosts(&self, sender: Option<&Address>, domain: &Domain) -> bool {
-        match self.routes.iter().find(|route| route.is_of(sender, domain)) {
-            Some(route) => route.smarthost.is_none(),
-            None => self.smarthost.is_none() && self.direct,
-        }
+        let routes = self.routes.iter().map(|route| (route, route.smarthost.as_ref()));
+        Route::choose(routes, self.others(), sender, domain) == Some(None)
+    }
+
+    /// The smarthost for what no route is meant for; `Some(None)` for the mail hosts of its domain, `None` for nowhere.
+    #[must_use]
+    pub fn others(&self) -> Option<Option<&Smarthost>> {
+        self.smarthost.as_ref().map(Some).or(self.direct.then_some(None))
     }
 }
 
 impl Route {
+    /// What goes with the first of these routes that is meant for what `sender` sends to an address in `domain`; `others` with none of them.
+    pub fn choose<'r, T>(
+        mut routes: impl Iterator<Item = (&'r Self, T)>,
+        others: Option<T>,
+        sender: Option<&Address>,
+        domain: &Domain,
+    ) -> Option<T> {
+        routes.find(|(route, _)| route.is_of(sender, domain)).map(|(_, choice)| choice).or(others)
+    }
+
     /// True if it is meant for what `sender` sends to an address in `domain`.
     #[must_use]
     pub fn is_of(&self, sender: Option<&Address>, domain: &Domain) -> bool {

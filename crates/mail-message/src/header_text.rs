@@ -39,16 +39,20 @@ impl HeaderText {
         };
         let (mut line, mut is_start) = (Vec::new(), true);
         while !scan.is_over() {
-            line.clear();
-            if message.by_ref().take(PIECE).read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
+            let read = message.by_ref().take(PIECE).read_until(b'\n', &mut line)?;
+            let is_whole = line.ends_with(b"\n");
+            // A character that is cut there goes on in the next piece.
+            let is_cut = !is_whole && u64::try_from(read).is_ok_and(|read| read == PIECE);
+            let rest = line.split_off(line.len() - if is_cut { begun_character(&line) } else { 0 });
             if is_start {
                 scan.line(&line);
             } else {
                 scan.field(&line);
             }
-            is_start = line.ends_with(b"\n");
+            if read == 0 {
+                break;
+            }
+            (line, is_start) = (rest, is_whole);
         }
         Ok(scan.found)
     }
@@ -154,6 +158,14 @@ impl Scan {
     }
 }
 
+/// The octets at the end that begin a character of UTF-8 and don't end it: three at most.
+fn begun_character(piece: &[u8]) -> usize {
+    match std::str::from_utf8(piece) {
+        Err(error) if error.error_len().is_none() => piece.len() - error.valid_up_to(),
+        _ => 0,
+    }
+}
+
 fn says_what_it_is(line: &[u8]) -> bool {
     let name = line.split(|octet| *octet == b':').next().unwrap_or_default().trim_ascii_end();
     [&b"Content-Type"[..], b"Content-Transfer-Encoding"].iter().any(|it| name.eq_ignore_ascii_case(it))
@@ -234,6 +246,21 @@ mod tests {
         check(b"Subject: Gr\xfc\xdfe\r\n\r\nplain\r\n", HeaderText::Other);
         check("X: é\r\nY: \u{e9}\r\n".as_bytes(), HeaderText::Utf8);
         check(&[MIXED.as_bytes(), b"--b b\r\nX: \xe9\r\n\r\n"].concat(), HeaderText::Other);
+    }
+
+    #[test]
+    fn a_character_may_stand_across_the_end_of_a_piece() {
+        let piece = usize::try_from(PIECE).unwrap();
+        for character in ["é", "€", "😀"] {
+            for before in 0..=character.len() {
+                let long = format!("X: {}", "x".repeat(piece - before - 3));
+                check(format!("{long}{character}\r\n\r\nx").as_bytes(), HeaderText::Utf8);
+                check(format!("{long}{}\r\n\r\nx", character.repeat(piece)).as_bytes(), HeaderText::Utf8);
+                let cut = &character.as_bytes()[..character.len() - 1];
+                check(&[long.as_bytes(), cut, b"\r\n\r\nx"].concat(), HeaderText::Other);
+                check(&[long.as_bytes(), cut].concat(), HeaderText::Other);
+            }
+        }
     }
 
     #[test]

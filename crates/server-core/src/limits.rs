@@ -12,7 +12,8 @@ use tracing::{error, warn};
 use crate::bans::{Bans, Door, Rule};
 use crate::places::{Places, canonical, place};
 
-/// Counts the open connections of this process: in all, by address, by network, by account; and the failed logins by address.
+/// Counts the open connections of this process: in all, by address, those of strangers by network, by account; and the failed logins by
+/// address.
 #[derive(Debug)]
 pub struct Limits {
     max_connections: usize,
@@ -35,7 +36,7 @@ pub enum TurnedAway {
     /// There are as many connections as may be, in all.
     #[error("too many connections")]
     TooMany,
-    /// There are as many as may be of its address, or of its network.
+    /// There are as many as may be of its address, or of strangers of its network.
     #[error("too many connections of its address or network")]
     TooManyThere,
     /// Too many logins from its address have failed.
@@ -127,7 +128,7 @@ impl Limits {
         }
         counts.open += 1;
         self.look_at_crowd(counts.open);
-        Ok(ConnectionGuard { limits: Arc::clone(self), peer: None, network: None })
+        Ok(ConnectionGuard { limits: Arc::clone(self), peer: None, network: Mutex::default() })
     }
 
     /// Connections open now.
@@ -224,12 +225,12 @@ pub struct ConnectionGuard {
     limits: Arc<Limits>,
     /// By whom it is counted, once that is known.
     peer: Option<IpAddr>,
-    /// The same, unless the peer is exempt.
-    network: Option<Network>,
+    /// The same, unless the peer is exempt or has logged in. It is locked after the counts.
+    network: Mutex<Option<Network>>,
 }
 
 impl ConnectionGuard {
-    /// Counts the connection as one of `peer`, who came through a proxy, and of nobody else.
+    /// Counts the connection as one of `peer`, a stranger who came through a proxy, and of nobody else.
     ///
     /// # Errors
     /// [`TurnedAway`]; nothing is changed then.
@@ -242,16 +243,23 @@ impl ConnectionGuard {
         if counts.bans.turns_away(&peer) {
             return Err(TurnedAway::Banned);
         }
-        if !count(&mut counts.by_address, &peer, most) {
+        let counted = self.network.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (is_elsewhere, is_other_network) = (self.peer != Some(peer), *counted != network);
+        if is_elsewhere && !count(&mut counts.by_address, &peer, most) {
             return Err(TurnedAway::TooManyThere);
         }
-        if let Some(network) = &network
+        if is_other_network
+            && let Some(network) = &network
             && !count(&mut counts.by_network, network, limits.max_per_network)
         {
-            uncount(&mut counts.by_address, &peer);
+            if is_elsewhere {
+                uncount(&mut counts.by_address, &peer);
+            }
             return Err(TurnedAway::TooManyThere);
         }
-        counts.forget(self.peer.replace(peer), std::mem::replace(&mut self.network, network));
+        let left = self.peer.replace(peer).filter(|_| is_elsewhere);
+        let left_network = std::mem::replace(counted, network).filter(|_| is_other_network);
+        counts.forget(left, left_network);
         Ok(())
     }
 
@@ -261,7 +269,10 @@ impl ConnectionGuard {
         let _ = self.limits.crowd.subscribe().wait_for(|is_crowd| *is_crowd).await;
     }
 
-    /// Counts the connection to `account` too, after login; `None` over the limit. Wants to be called on a runtime.
+    /// Counts the connection to `account` too, after login, and to its network no more; `None` over the limit. Wants to be called on a
+    /// runtime.
+    ///
+    /// The limit of a network is one of strangers: a company whose users are all behind one is bounded by the limits of its accounts.
     ///
     /// The client's address is one from where the account is known from now on, and the failures of this account there are forgotten:
     /// behind one address may live a whole office, and what one mistypes is no reason to turn the others away.
@@ -269,6 +280,9 @@ impl ConnectionGuard {
     pub fn login(&self, account: &Address) -> Option<AccountGuard> {
         let mut counts = self.limits.counts();
         let below = count(&mut counts.by_account, account, self.limits.max_per_account);
+        if below {
+            counts.forget(None, self.take_network());
+        }
         if let Some(peer) = self.peer.filter(|peer| !peer.is_loopback()) {
             let name = canonical(&account.to_string());
             let local_part = name.rsplit_once('@').map_or("", |(local_part, _)| local_part);
@@ -277,6 +291,11 @@ impl ConnectionGuard {
         }
         drop(counts);
         below.then(|| AccountGuard { limits: Arc::clone(&self.limits), account: account.clone() })
+    }
+
+    /// The network by which it was counted until now. Who calls has locked the counts.
+    fn take_network(&self) -> Option<Network> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether a password of `name`, as the client has it, may be tried. Not after too many failed logins from the client's address:
@@ -305,7 +324,7 @@ impl Drop for ConnectionGuard {
         let mut counts = self.limits.counts();
         counts.open = counts.open.saturating_sub(1);
         self.limits.look_at_crowd(counts.open);
-        counts.forget(self.peer.take(), self.network.take());
+        counts.forget(self.peer, self.take_network());
     }
 }
 
@@ -421,6 +440,38 @@ mod tests {
         drop((open, sites));
         let counts = limits.counts();
         assert_eq!((counts.open, counts.by_address.len(), counts.by_network.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_has_logged_in_counts_for_its_network_no_more() {
+        let limits = Limits::new(&LimitsConfig { max_connections_per_network: 2, ..config(99, 2) });
+        let [bob, alice] = ["bob@example.org", "alice@example.org"].map(|it| it.parse::<Address>().unwrap());
+        let connect = |address| limits.connect(ip(address));
+        let (mut first, second) = (connect("192.0.2.1").unwrap(), connect("192.0.2.2").unwrap());
+        assert!(connect("192.0.2.3").is_err());
+        let login = first.login(&bob).unwrap();
+        let third = connect("192.0.2.3").unwrap();
+        assert!(second.login(&bob).is_none(), "over the account's limit");
+        assert!(first.login(&alice).is_some());
+        assert!(connect("192.0.2.4").is_err(), "it is still a stranger's, and none is counted off twice");
+        assert_eq!(first.reassign(ip("192.0.2.1")), Err(TurnedAway::TooManyThere), "as a stranger again");
+        drop((login, first, second, third));
+        let counts = limits.counts();
+        assert_eq!((counts.by_address.len(), counts.by_network.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_connection_does_not_compete_with_itself() {
+        let limits = Limits::new(&LimitsConfig { max_connections_per_network: 1, ..config(99, 1) });
+        let mut guard = limits.connect(ip("192.0.2.1")).unwrap();
+        for address in ["192.0.2.1", "192.0.2.2", "192.0.2.2"] {
+            assert_eq!(guard.reassign(ip(address)), Ok(()), "{address}");
+            assert!(limits.connect(ip("192.0.2.3")).is_err(), "it is counted all the same");
+        }
+        assert!(limits.counts().by_address.contains_key(&ip("192.0.2.2")));
+        drop(guard);
+        let counts = limits.counts();
+        assert_eq!((counts.by_address.len(), counts.by_network.len()), (0, 0));
     }
 
     #[test]

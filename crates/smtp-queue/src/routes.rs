@@ -65,8 +65,7 @@ impl Routes {
             smarthosts.push(smarthost.clone());
             smarthosts.len() - 1
         };
-        let others = config.smarthost.as_ref().map(|it| Some(place(it)));
-        let others = others.or(config.direct.then_some(None));
+        let others = config.others().map(|it| it.map(&mut place));
         let routes = config.routes.iter();
         let routes = routes.map(|route| (route.clone(), route.smarthost.as_ref().map(&mut place))).collect();
         Self { smarthosts, routes, others, sources: config.sources.clone(), rates: Vec::new() }
@@ -94,8 +93,8 @@ impl Routes {
         self.others.is_some()
     }
 
-    /// True if there is mail that goes straight to the mail hosts of domains.
-    pub(crate) fn lead_to_mail_hosts(&self) -> bool {
+    /// True if there is any mail that goes straight to the mail hosts of domains.
+    pub(crate) fn ever_lead_to_mail_hosts(&self) -> bool {
         self.others == Some(None) || self.routes.iter().any(|(_, choice)| choice.is_none())
     }
 
@@ -107,8 +106,8 @@ impl Routes {
 
     /// What takes mail that `origin` sends as `sender` for `domain`, which is not ours.
     pub(crate) fn to(&self, sender: Option<&Address>, origin: &str, domain: &Domain) -> Destination {
-        let found = self.routes.iter().find(|(route, _)| route.is_of(sender, domain));
-        let way = match found.map(|(_, choice)| *choice).or(self.others) {
+        let routes = self.routes.iter().map(|(route, choice)| (route, *choice));
+        let way = match Route::choose(routes, self.others, sender, domain) {
             Some(Some(place)) => Way::Smarthost(place),
             Some(None) => Way::MailHosts(domain.clone()),
             None => Way::Nowhere,

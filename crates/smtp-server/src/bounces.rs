@@ -145,11 +145,12 @@ fn typed(value: &str) -> &str {
     value.split_once(';').map_or(value, |(_, value)| value).trim()
 }
 
-/// The name in the Received field of `hostname`, the last of whose fields is that of who took the message first.
+/// The name in the Received field of `hostname`, the last of whose fields is that of who took the message first. Older names have a `.` where
+/// there is a `-` now.
 fn original(header: &str, hostname: &str) -> Option<String> {
     let (_, behind) = header.rsplit_once(&format!("by {hostname} with "))?;
     let (_, id) = behind.split_once(" id ")?;
-    let id: String = id.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let id: String = id.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).collect();
     (!id.is_empty()).then_some(id)
 }
 
@@ -177,6 +178,9 @@ mod tests {
         assert!(class.as_str() == "unknown-user" && class.is_hard(&said.diagnosis));
         let other = Said::read(bounce(report).as_bytes(), "mail.example.com").unwrap();
         assert_eq!(other.original, None);
+        let older = bounce(report).replace("6ab-c-1", "6ab.c.1");
+        let said = Said::read(older.as_bytes(), "mail.example.org").unwrap();
+        assert_eq!(said.original.as_deref(), Some("6ab.c.1"), "as they were before");
     }
 
     #[test]

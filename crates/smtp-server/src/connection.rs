@@ -17,7 +17,7 @@ use crate::ahead::Ahead;
 use crate::files::Destinations;
 use crate::incoming::{Incoming, trouble};
 use crate::milter::{Facts, Milters};
-use crate::patience::{Patience, Wait};
+use crate::patience::{Kind, Patience, Wait};
 use crate::policy::{Checks, Client, Verdicts};
 use crate::room::Room;
 use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
@@ -214,13 +214,26 @@ impl Dialogue {
                 info!(command = named(&line), %reply, "refused");
                 self.tarpit().await;
             }
-            if let Some(goodbye) = self.patience.command(leads_nowhere, &reply, &self.shared.config.smtp) {
+            let kind = if leads_nowhere { Kind::Junk } else { self.kind(&line) };
+            if let Some(goodbye) = self.patience.command(kind, &reply, &self.shared.config.smtp) {
                 return self.close(goodbye).await;
             }
             self.say(&reply);
             if ends_group {
                 self.flush().await?;
             }
+        }
+    }
+
+    /// What a line is that does not lead nowhere. A recipient is one also where nothing can be made of its address.
+    fn kind(&self, line: &Line) -> Kind {
+        let Line::Text(text) = line else { return Kind::Other };
+        if !text.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT ")) {
+            Kind::Other
+        } else if self.session.is_ours() {
+            Kind::OurRecipient
+        } else {
+            Kind::Recipient
         }
     }
 

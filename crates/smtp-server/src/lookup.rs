@@ -193,14 +193,13 @@ impl Dialogue {
         match found.ok()? {
             // RFC 7504 §4, RFC 7505 §4.1.
             MailDomain::Null => {
-                let text =
-                    format!("{domain} takes no mail (null MX): look for a typing error in the address");
+                let text = format!("{name} takes no mail (null MX): look for a typing error in the address");
                 Some(Reply::new(556, "5.1.10", text))
             }
             // RFC 3463 §3.2.
             MailDomain::Missing => {
                 let text = format!(
-                    "There is no domain {domain} that takes mail: look for a typing error in the address"
+                    "There is no domain {name} that takes mail: look for a typing error in the address"
                 );
                 Some(Reply::new(550, "5.1.2", text))
             }

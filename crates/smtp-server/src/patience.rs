@@ -12,8 +12,8 @@ use crate::connection::End;
 const WAITS: u32 = 12;
 /// In a crowd a client is served for such a part of the time. Postfix under stress waits 10 seconds instead of 5 minutes.
 const HASTE: u32 = 10;
-/// Recipients over the limit that are told so before more of them count as mistakes: a client with a long list says it in one go.
-const MAX_OVERSHOOT: u32 = 10_000;
+/// Recipients over the limit, or refused to users of ours, before more of them count as mistakes: a client with a long list says it in one go.
+const MAX_REFUSED_RECIPIENTS: u32 = 10_000;
 /// The least octets in a second that mail data may come by in the long run. Postfix's `smtpd_min_data_rate`.
 const SLOWEST: u64 = 500;
 
@@ -25,13 +25,38 @@ pub(crate) struct Patience {
     errors: u32,
     /// Commands that led nowhere.
     junk: u32,
-    /// Recipients over the limit.
-    overshoot: u32,
+    /// Recipients that were refused, which is no mistake of the client.
+    refused_recipients: u32,
+}
+
+/// What a command was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One that brings no message nearer.
+    Junk,
+    /// RCPT from a stranger.
+    Recipient,
+    /// RCPT from a user of ours, whose list of recipients others have filled.
+    OurRecipient,
+    /// Any other, and what is no command.
+    Other,
+}
+
+impl Kind {
+    /// True if such a reply to it is no mistake of the client.
+    fn excuses(self, reply: &Reply) -> bool {
+        match self {
+            Self::OurRecipient => reply.is_negative(),
+            // RFC 5321 §4.5.3.1.10: over the limit; the client sends to them next.
+            Self::Recipient => reply.code() == 452,
+            Self::Junk | Self::Other => false,
+        }
+    }
 }
 
 impl Patience {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { since: now, errors: 0, junk: 0, overshoot: 0 }
+        Self { since: now, errors: 0, junk: 0, refused_recipients: 0 }
     }
 
     /// A message has come to its end, whatever the reply. One that was taken makes up for all before it.
@@ -43,15 +68,14 @@ impl Patience {
     }
 
     /// A command was answered so. Why the connection is to end, if it is.
-    pub(crate) fn command(&mut self, leads_nowhere: bool, reply: &Reply, smtp: &SmtpConfig) -> Option<Reply> {
-        if reply.code() == 452 {
-            // RFC 5321 §4.5.3.1.10: recipients over the limit are no mistake; the client sends to them next.
-            self.overshoot += 1;
-            self.errors += u32::from(self.overshoot > MAX_OVERSHOOT);
+    pub(crate) fn command(&mut self, kind: Kind, reply: &Reply, smtp: &SmtpConfig) -> Option<Reply> {
+        if kind.excuses(reply) {
+            self.refused_recipients += 1;
+            self.errors += u32::from(self.refused_recipients > MAX_REFUSED_RECIPIENTS);
         } else {
             self.errors += u32::from(reply.is_negative());
         }
-        self.junk += u32::from(leads_nowhere);
+        self.junk += u32::from(kind == Kind::Junk);
         if self.errors > smtp.max_errors {
             Some(Reply::new(421, "4.7.0", "Too many commands were refused; goodbye"))
         } else if self.junk > smtp.max_junk_commands {
@@ -150,10 +174,26 @@ mod tests {
     fn a_long_list_of_recipients_is_no_mistake_and_an_endless_one_is() {
         let (mut patience, smtp) = (Patience::new(Instant::now()), SmtpConfig::default());
         let over = Reply::new(452, "4.5.3", "Too many recipients");
-        for _ in 0..MAX_OVERSHOOT + smtp.max_errors {
-            assert_eq!(patience.command(false, &over, &smtp), None);
+        for _ in 0..MAX_REFUSED_RECIPIENTS + smtp.max_errors {
+            assert_eq!(patience.command(Kind::Recipient, &over, &smtp), None);
         }
-        assert_eq!(patience.command(false, &over, &smtp).map(|reply| reply.code()), Some(421));
+        assert_eq!(patience.command(Kind::Recipient, &over, &smtp).map(|reply| reply.code()), Some(421));
+    }
+
+    /// How many commands of this kind are refused in this way before the connection is closed.
+    fn last(kind: Kind, code: u16) -> u32 {
+        let (mut patience, smtp) = (Patience::new(Instant::now()), SmtpConfig::default());
+        let refusal = Reply::new(code, "5.1.2", "");
+        (0..).find(|_| patience.command(kind, &refusal, &smtp).is_some()).unwrap()
+    }
+
+    #[test]
+    fn only_recipients_may_be_refused_often_and_dead_ones_only_to_users_of_ours() {
+        let few = SmtpConfig::default().max_errors;
+        let many = few + MAX_REFUSED_RECIPIENTS;
+        assert_eq!((last(Kind::OurRecipient, 550), last(Kind::OurRecipient, 452)), (many, many));
+        assert_eq!((last(Kind::Recipient, 550), last(Kind::Recipient, 452)), (few, many));
+        assert_eq!((last(Kind::Other, 550), last(Kind::Other, 452)), (few, few), "MAIL to a full disk");
     }
 
     #[test]
@@ -162,12 +202,12 @@ mod tests {
         let smtp = SmtpConfig { max_errors: 1, max_junk_commands: 1, ..SmtpConfig::default() };
         let [taken, refused] =
             [(250, "2.0.0"), (550, "5.7.1")].map(|(code, status)| Reply::new(code, status, ""));
-        assert_eq!(patience.command(true, &taken, &smtp), None);
-        assert_eq!(patience.command(false, &refused, &smtp), None);
+        assert_eq!(patience.command(Kind::Junk, &taken, &smtp), None);
+        assert_eq!(patience.command(Kind::Other, &refused, &smtp), None);
         patience.message(&taken, now);
-        assert_eq!(patience.command(true, &taken, &smtp), None);
+        assert_eq!(patience.command(Kind::Junk, &taken, &smtp), None);
         patience.message(&refused, now);
-        assert!(patience.command(true, &taken, &smtp).is_some(), "a refused one does not");
+        assert!(patience.command(Kind::Junk, &taken, &smtp).is_some(), "a refused one does not");
     }
 
     #[test]

@@ -20,8 +20,17 @@ const FRESH: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Room {
     folders: [PathBuf; 2],
-    /// When a look has begun, and the octets that the last one found.
-    seen: Mutex<Option<(Instant, u64)>>,
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// When a look has begun.
+    at: Instant,
+    /// What the last one found.
+    octets: u64,
+    /// The operator was told that this is too little.
+    is_told: bool,
 }
 
 impl Room {
@@ -29,19 +38,24 @@ impl Room {
         Self { folders: [config.mail_dir(), config.queue_dir()], seen: Mutex::default() }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The octets that were free a moment ago; `None` if who asks is to look. Only one does at a time, once there was a first look.
     fn known(&self, now: Instant) -> Option<u64> {
         let mut seen = self.seen();
-        let (at, octets) = seen.as_mut()?;
-        if now.saturating_duration_since(*at) < FRESH {
-            return Some(*octets);
+        let seen = seen.as_mut()?;
+        if now.saturating_duration_since(seen.at) < FRESH {
+            return Some(seen.octets);
         }
-        *at = now;
+        seen.at = now;
         None
+    }
+
+    /// True once for each look: of every message the log need not say it.
+    fn is_news(&self) -> bool {
+        self.seen().as_mut().is_some_and(|seen| !std::mem::replace(&mut seen.is_told, true))
     }
 
     /// The octets that are free where there is most. What can't be found out holds up nobody. Blocks.
@@ -53,7 +67,7 @@ impl Room {
             })
         };
         let octets = self.folders.iter().map(free).max().unwrap_or(u64::MAX);
-        *self.seen() = Some((now, octets));
+        *self.seen() = Some(Seen { at: now, octets, is_told: false });
         octets
     }
 }
@@ -73,7 +87,9 @@ impl Dialogue {
         if size <= free {
             return reply;
         }
-        warn!(size, free, "the disk has no room for a message");
+        if self.shared.room.is_news() {
+            warn!(size, free, "the disk has no room for a message");
+        }
         self.session.reset();
         full()
     }
@@ -94,6 +110,16 @@ mod tests {
         assert_eq!(room.known(now + FRESH / 2), Some(free));
         assert_eq!(room.known(now + FRESH), None);
         assert_eq!(room.known(now + FRESH), Some(free), "somebody looks already");
+    }
+
+    #[test]
+    fn that_there_is_no_room_is_told_once_for_each_look() {
+        let folders = [PathBuf::from("/nowhere"), PathBuf::from("/nowhere")];
+        let room = Room { folders, seen: Mutex::default() };
+        for _ in 0..2 {
+            room.look(Instant::now());
+            assert_eq!([(); 3].map(|()| room.is_news()), [true, false, false]);
+        }
     }
 
     #[test]

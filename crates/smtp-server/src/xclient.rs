@@ -26,6 +26,14 @@ impl Dialogue {
                 None => return Ok(Some(trouble())),
             },
         };
+        self.leave_milters().await;
+        if let Some(address) = client.address
+            && let Err(why) = self.connection.guard.reassign(address)
+        {
+            info!(%address, "refused: {why}");
+            return self.close(refusal(why)).await.map(|_| None);
+        }
+        // Where the client is, not where the proxy is.
         let login = match account.as_ref().map(|account| self.connection.guard.login(account)) {
             Some(None) => {
                 let reply = Reply::new(421, "4.7.0", "Too many connections of this account");
@@ -34,13 +42,6 @@ impl Dialogue {
             Some(guard) => guard,
             None => None,
         };
-        self.leave_milters().await;
-        if let Some(address) = client.address
-            && let Err(why) = self.connection.guard.reassign(address)
-        {
-            info!(%address, "refused: {why}");
-            return self.close(refusal(why)).await.map(|_| None);
-        }
         set(&mut self.connection.peer, client.address, client.port);
         set(&mut self.connection.local, client.called, client.called_port);
         info!(peer = %self.connection.peer, login = client.login, "a proxy speaks for its client");

@@ -134,7 +134,13 @@ const TO_DATA: &str = "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nDA
 /// Begins a message, and stops in it.
 async fn begin_data(stream: &mut BufReader<TcpStream>) {
     stream.write_all(TO_DATA.as_bytes()).await.unwrap();
-    while !line(stream).await.starts_with("354 ") {}
+    loop {
+        let said = line(stream).await;
+        assert!(!said.is_empty(), "the server has closed");
+        if said.starts_with("354 ") {
+            break;
+        }
+    }
     stream.write_all(b"Subject: a\r\n").await.unwrap();
 }
 

@@ -163,7 +163,7 @@ impl Relay {
         let routes = Routes::new(&config.relay).with_rates(&config.queue.rates);
         let smarthosts = routes.smarthosts().iter().map(Terms::of).collect::<Result<_, _>>()?;
         let exchanges = Exchanges::new(config)?;
-        let leads_there = routes.lead_to_mail_hosts();
+        let leads_there = routes.ever_lead_to_mail_hosts();
         let trust =
             leads_there.then(|| mail_trust::Trust::open(config, exchanges.dns())).transpose()?.map(Arc::new);
         let authorities = trust.as_ref().map(|trust| trust.authorities().clone());

@@ -51,6 +51,7 @@ impl Dialogue {
         self.milters = Some(milters);
         let Ruling::Refuse(refusal) = ruling else { return reply };
         if command.is_ok() {
+            // Deviates: RFC 5321 §4.1.4 would have the transaction go on, which is over when the milters are asked.
             self.session.ungreet();
         }
         refusal
