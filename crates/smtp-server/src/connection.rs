@@ -230,7 +230,7 @@ impl Dialogue {
         let Line::Text(text) = line else { return Kind::Other };
         if !text.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT ")) {
             Kind::Other
-        } else if self.session.is_ours() {
+        } else if self.session.is_ours() || self.is_lmtp() {
             Kind::OurRecipient
         } else {
             Kind::Recipient

@@ -36,7 +36,7 @@ pub(crate) enum Kind {
     Junk,
     /// RCPT from a stranger.
     Recipient,
-    /// RCPT from a user of ours, whose list of recipients others have filled.
+    /// RCPT from a user of ours, or from a server of ours by LMTP, whose list of recipients others have filled.
     OurRecipient,
     /// Any other, and what is no command.
     Other,
