@@ -17,6 +17,19 @@ const DUE_FROM: &str = "
     WHERE priority = ?1 AND origin = ?2 AND next_attempt IS NOT NULL AND (next_attempt, message) >= (?3, ?4)
     ORDER BY next_attempt, message, position";
 
+/// The origin behind another one, of the same priority.
+const NEXT_ORIGIN: &str = "
+    SELECT priority, origin FROM recipient WHERE next_attempt IS NOT NULL AND priority = ?1 AND origin > ?2
+    ORDER BY origin LIMIT 1";
+
+/// The first origin of the next lower priority. In two steps: no index has one in descending and the other in ascending order, so that all of the
+/// priority would be gone through.
+const NEXT_PRIORITY: &str = "
+    SELECT priority, origin FROM recipient WHERE next_attempt IS NOT NULL AND priority =
+        (SELECT priority FROM recipient WHERE next_attempt IS NOT NULL AND priority < ?1
+         ORDER BY priority DESC LIMIT 1)
+    ORDER BY origin LIMIT 1";
+
 /// The same from behind, up to a moment.
 const DUE_LAST: &str = "
     SELECT next_attempt, message, address, sender, next_hop FROM recipient
@@ -55,23 +68,14 @@ impl Database {
         if let Some((priority, origin)) = last {
             let found = self
                 .connection
-                .prepare_cached(
-                    "SELECT priority, origin FROM recipient WHERE next_attempt IS NOT NULL AND priority = ?1
-                     AND origin > ?2 ORDER BY origin LIMIT 1",
-                )?
+                .prepare_cached(NEXT_ORIGIN)?
                 .query_row(params![priority, origin], lane)
                 .optional()?;
             if found.is_some() {
                 return Ok(found);
             }
         }
-        self.connection
-            .prepare_cached(
-                "SELECT priority, origin FROM recipient WHERE next_attempt IS NOT NULL AND priority < ?1
-                 ORDER BY priority DESC, origin LIMIT 1",
-            )?
-            .query_row([below], lane)
-            .optional()
+        self.connection.prepare_cached(NEXT_PRIORITY)?.query_row([below], lane).optional()
     }
 
     /// When the next one of this lane will be due, if it was looked through.
@@ -182,15 +186,15 @@ impl<'r> Texts<'r> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use rusqlite::StatementStatus;
 
     use super::*;
 
-    /// From wherever what is due is read, nothing is gone through for it that is not shown.
-    #[test]
-    fn what_is_due_is_found_in_the_index_from_any_spot_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("queue.sqlite")).unwrap();
+    /// With 10,000 recipients that are to be tried at a moment.
+    fn filled(folder: &Path) -> (Database, Timestamp) {
+        let database = Database::open(&folder.join("queue.sqlite")).unwrap();
         let moment = Timestamp::now();
         let fill = format!(
             "WITH RECURSIVE number (it) AS (SELECT 0 UNION ALL SELECT it + 1 FROM number WHERE it < 9999)
@@ -201,6 +205,32 @@ mod tests {
             moment.as_millisecond()
         );
         database.connection.execute_batch(&fill).unwrap();
+        (database, moment)
+    }
+
+    /// However many there are of the one before it.
+    #[test]
+    fn the_next_origin_is_found_without_going_through_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let (database, _) = filled(folder.path());
+        for (sql, priority, is_there) in
+            [(NEXT_PRIORITY, i64::MAX, true), (NEXT_PRIORITY, 0, false), (NEXT_ORIGIN, 0, false)]
+        {
+            let mut statement = database.connection.prepare(sql).unwrap();
+            let found = match sql {
+                NEXT_ORIGIN => statement.exists(params![priority, ""]).unwrap(),
+                _ => statement.exists([priority]).unwrap(),
+            };
+            let steps = statement.get_status(StatementStatus::VmStep);
+            assert!(found == is_there && steps < 100, "{steps}: {sql}");
+        }
+    }
+
+    /// From wherever what is due is read, nothing is gone through for it that is not shown.
+    #[test]
+    fn what_is_due_is_found_in_the_index_from_any_spot_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (database, moment) = filled(folder.path());
         let steps = |sql: &str, third: i64, fourth: Option<&str>| {
             let mut statement = database.connection.prepare(sql).unwrap();
             let mut rows = match fourth {
