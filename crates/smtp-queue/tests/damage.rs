@@ -419,6 +419,23 @@ fn a_fresh_process_adds_one() {
     std::io::stdout().write_all(format!("\nadded {id}\n").as_bytes()).unwrap();
 }
 
+/// A queue that two have open, with 30 messages, and one that was removed.
+fn opened_twice() -> (Ground, [Arc<Queue>; 2], QueueId) {
+    let mut ground = Ground::new(20);
+    let both = [ground.open(), ground.open()];
+    ground.ids.extend((20..31).map(|number| add(&both[0], number)));
+    let gone = ground.ids.remove(1);
+    both[0].remove(Some(&gone)).unwrap();
+    (ground, both, gone)
+}
+
+/// Without the log.
+fn replace_by_copy(ground: &Ground) {
+    let copy = ground.folder.path().join("copy");
+    fs::copy(ground.database(), &copy).unwrap();
+    fs::rename(copy, ground.database()).unwrap();
+}
+
 /// Who comes anew must not go by what is left: those know more that have it open.
 #[test]
 fn what_a_fresh_process_queues_and_what_those_know_who_had_it_open_is_kept_together() {
@@ -426,11 +443,7 @@ fn what_a_fresh_process_queues_and_what_those_know_who_had_it_open_is_kept_toget
         |ground| fs::remove_file(ground.beside("-shm")).unwrap(),
         |ground| fs::remove_file(ground.beside("-wal")).unwrap(),
         |ground| fs::remove_file(ground.database()).unwrap(),
-        |ground| {
-            let copy = ground.folder.path().join("copy");
-            fs::copy(ground.database(), &copy).unwrap();
-            fs::rename(copy, ground.database()).unwrap();
-        },
+        replace_by_copy,
         |ground| {
             for suffix in ["", "-wal", "-shm"] {
                 fs::remove_file(ground.beside(suffix)).unwrap();
@@ -438,11 +451,7 @@ fn what_a_fresh_process_queues_and_what_those_know_who_had_it_open_is_kept_toget
         },
     ];
     for (way, damage) in ways.into_iter().enumerate() {
-        let mut ground = Ground::new(20);
-        let (one, other) = (ground.open(), ground.open());
-        ground.ids.extend((20..31).map(|number| add(&one, number)));
-        let gone = ground.ids.remove(1);
-        one.remove(Some(&gone)).unwrap();
+        let (mut ground, [one, other], _) = opened_twice();
         damage(&ground);
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--quiet", "--ignored", "--nocapture", "--exact", "a_fresh_process_adds_one"])
@@ -480,18 +489,10 @@ fn who_has_it_open_loses_nothing_when_files_are_removed_or_replaced_under_it() {
             fs::remove_file(ground.database()).unwrap();
             ground.open().list(None, 1).unwrap();
         },
-        |ground| {
-            let copy = ground.folder.path().join("copy");
-            fs::copy(ground.database(), &copy).unwrap();
-            fs::rename(copy, ground.database()).unwrap();
-        },
+        replace_by_copy,
     ];
     for (way, damage) in ways.into_iter().enumerate() {
-        let mut ground = Ground::new(20);
-        let (one, other) = (ground.open(), ground.open());
-        ground.ids.extend((20..31).map(|number| add(&one, number)));
-        let gone = ground.ids.remove(1);
-        one.remove(Some(&gone)).unwrap();
+        let (mut ground, [one, other], gone) = opened_twice();
         damage(&ground);
         assert!(ground.queued(&other).len() == 30, "way {way}");
         ground.goes_on(&one);

@@ -230,7 +230,7 @@ impl Dialogue {
         let Line::Text(text) = line else { return Kind::Other };
         if !text.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"RCPT ")) {
             Kind::Other
-        } else if self.session.is_ours() || self.is_lmtp() {
+        } else if self.comes_from_us() {
             Kind::OurRecipient
         } else {
             Kind::Recipient
@@ -428,7 +428,7 @@ impl Dialogue {
         }
         let between = !self.session.is_in_transaction();
         self.input.reserve(if between { IDLE } else { BUSY });
-        let may_be_sent_away = self.may_be_sent_away();
+        let may_be_sent_away = !self.comes_from_us();
         let whole = self.shared.config.limits.drain_timeout;
         let Connection { stream, drain, guard, .. } = &mut self.connection;
         let crowd = async {
@@ -453,9 +453,9 @@ impl Dialogue {
         }
     }
 
-    /// True for who has to make room for others where it does nothing: no user of ours, and no server of ours.
-    pub(crate) fn may_be_sent_away(&self) -> bool {
-        !self.session.is_ours() && !self.is_lmtp()
+    /// True for users of ours, and servers of ours. Anybody else has to make room for others where it does nothing.
+    pub(crate) fn comes_from_us(&self) -> bool {
+        self.session.is_ours() || self.is_lmtp()
     }
 }
 

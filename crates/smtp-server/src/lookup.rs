@@ -144,11 +144,7 @@ impl Dialogue {
     pub(crate) fn standing(&self) -> Standing {
         let ip = self.connection.peer.ip().to_canonical();
         let is_trusted = || self.shared.config.smtp.verdicts.trusted.iter().any(|it| it.contains(ip));
-        if self.session.is_ours() || self.is_lmtp() || is_trusted() {
-            Standing::Ours
-        } else {
-            Standing::Stranger
-        }
+        if self.comes_from_us() || is_trusted() { Standing::Ours } else { Standing::Stranger }
     }
 
     /// Why no recipient is taken from this sender now, if that is so.

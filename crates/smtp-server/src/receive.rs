@@ -192,7 +192,7 @@ impl Dialogue {
     async fn read_data(&mut self, long: usize, pace: &mut Pace) -> io::Result<bool> {
         self.flush().await?;
         self.input.reserve(long.clamp(READ, READ_MOST));
-        let (may_be_sent_away, whole) = (self.may_be_sent_away(), self.shared.config.limits.drain_timeout);
+        let (may_be_sent_away, whole) = (!self.comes_from_us(), self.shared.config.limits.drain_timeout);
         let Connection { stream, drain, guard, .. } = &mut self.connection;
         let (deadline, in_crowd) = (pace.deadline, pace.in_crowd);
         // On the heap, so that no other session has to have room for it.

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 /// What is behind the name of a file that was set aside.
 const ASIDE: &str = ".damaged";
 /// What SQLite has beside a database: its log, and an index to that.
-const BESIDE: [&str; 2] = ["-wal", "-shm"];
+pub const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
 /// Which file it is, by device and number.
 type Inode = (u64, u64);
@@ -111,28 +111,23 @@ pub fn set_aside_in(folder: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
     Ok(found)
 }
 
-/// Sets aside what lies at `path` if it is of another kind, such as a folder where a file belongs. True if it did; that it can't is logged. Blocks.
-pub fn set_aside_unless(path: &Path, is_right: fn(&Metadata) -> bool) -> bool {
-    let is_wrong = fs::metadata(path).is_ok_and(|it| !is_right(&it));
-    is_wrong && set_aside(path, inode(path), &"it is of another kind than it must be")
+/// Sets aside what lies at `path` if it is of another kind, such as a folder where a file belongs. That it can't is logged. Blocks.
+pub fn set_aside_unless(path: &Path, is_right: fn(&Metadata) -> bool) {
+    if fs::metadata(path).is_ok_and(|it| !is_right(&it)) {
+        set_aside(path, inode(path), &"it is of another kind than it must be");
+    }
 }
 
 /// Unless another process did so already: then another file lies there.
-fn set_aside(path: &Path, damaged: Option<Inode>, why: &dyn Display) -> bool {
+fn set_aside(path: &Path, damaged: Option<Inode>, why: &dyn Display) {
     let shown = path.display();
     match aside(path, damaged) {
-        Ok(Some(aside)) => {
-            tracing::error!(
-                "{shown} is damaged ({why}): it is set aside as {}, and made anew",
-                aside.display()
-            );
-            true
-        }
-        Ok(None) => false,
-        Err(error) => {
-            tracing::error!(%error, "{shown} is damaged ({why}), and can't be set aside");
-            false
-        }
+        Ok(Some(aside)) => tracing::error!(
+            "{shown} is damaged ({why}): it is set aside as {}, and made anew",
+            aside.display()
+        ),
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "{shown} is damaged ({why}), and can't be set aside"),
     }
 }
 
@@ -163,7 +158,9 @@ fn inode(path: &Path) -> Option<Inode> {
     fs::metadata(path).ok().map(|it| (it.dev(), it.ino()))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The file whose name is that of `path` with `suffix` behind it.
+#[must_use]
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use whole_file::{BESIDE, beside};
 
 use super::salvage::salvage;
 use super::{Database, Turn, create, index, note_ancestor, own_id};
@@ -25,8 +26,6 @@ use crate::{QueueError, QueueId, step};
 const SMALLEST: u64 = 512;
 /// In less than that a folder may change without another time of its last change, on any file system.
 const MOMENT: Duration = Duration::from_secs(2);
-/// What SQLite has beside a database: its log, and an index to that.
-const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
 /// How a log begins: <https://www.sqlite.org/fileformat2.html#walformat>.
 const LOG: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
@@ -413,12 +412,6 @@ fn folder_of(path: &Path) -> &Path {
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(suffix);
-    name.into()
 }
 
 fn remove(path: &Path) -> Result<(), QueueError> {

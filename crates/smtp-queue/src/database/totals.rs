@@ -16,11 +16,11 @@ macro_rules! octets {
 pub(super) use octets;
 
 /// How much there is, summed up.
-const SUM: &str = concat!(
-    "SELECT count(*), coalesce(sum(",
-    octets!("size"),
-    "), 0), coalesce(sum(held <> 0), 0) FROM message"
-);
+macro_rules! sums {
+    () => {
+        concat!("count(*), coalesce(sum(", octets!("size"), "), 0), coalesce(sum(held <> 0), 0) FROM message")
+    };
+}
 /// Finds none where what is kept can't be right.
 pub(super) const SANE: &str =
     "SELECT messages, octets, held FROM total WHERE id = 1 AND min(messages, octets, held) >= 0";
@@ -49,10 +49,9 @@ pub(super) const TOTALS: &str = concat!(
     ";
     END;
     INSERT OR REPLACE INTO total (id, messages, octets, held)
-        SELECT 1, count(*), coalesce(sum(",
-    octets!("size"),
-    "), 0), coalesce(sum(held <> 0), 0) FROM message;
-"
+        SELECT 1, ",
+    sums!(),
+    ";",
 );
 /// What that makes.
 pub(super) const NAMES: [&str; 4] = ["total", "total_grows", "total_shrinks", "total_changes"];
@@ -73,7 +72,7 @@ impl Database {
             };
             match self.connection.prepare_cached(SANE)?.query_row([], summary).optional()? {
                 Some(summary) => Ok(summary),
-                None => self.connection.prepare_cached(SUM)?.query_row([], summary),
+                None => self.connection.prepare_cached(concat!("SELECT ", sums!()))?.query_row([], summary),
             }
         };
         read().map_err(|source| self.failed(source))
