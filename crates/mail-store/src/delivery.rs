@@ -29,13 +29,16 @@ pub(crate) struct TmpFile {
     hasher: Hasher,
     /// No LF in it is taken for the end of a line.
     is_binary: bool,
+    /// The content is written, but not flushed.
+    is_pending: bool,
 }
 
 impl TmpFile {
     pub(crate) fn create(maildir: &Path) -> Result<Self, StoreError> {
         let path = maildir.join("tmp").join(names::unique());
         let file = BufWriter::with_capacity(64 << 10, disk::create_new(&path)?);
-        Ok(Self { path, file, size: 0, bare_lfs: 0, last: 0, hasher: Hasher::default(), is_binary: false })
+        let hasher = Hasher::default();
+        Ok(Self { path, file, size: 0, bare_lfs: 0, last: 0, hasher, is_binary: false, is_pending: false })
     }
 
     /// Octets in the file.
@@ -60,9 +63,34 @@ impl TmpFile {
     /// was whole, not when it began to come.
     pub(crate) fn finish(&mut self) -> Result<String, StoreError> {
         self.flush().context("writing", &self.path)?;
-        disk::sync_file(self.file.get_ref().file(), &self.path)?;
+        self.sync()?;
+        Ok(self.name())
+    }
+
+    /// As [`Self::finish`], but where a journal does it the content comes to the disk only with the names: behind those
+    /// [`Self::keep`] must be called.
+    pub(crate) fn write_out(&mut self) -> Result<String, StoreError> {
+        self.flush().context("writing", &self.path)?;
+        self.is_pending = disk::write_out(self.file.get_ref().file());
+        if !self.is_pending {
+            self.sync()?;
+        }
+        Ok(self.name())
+    }
+
+    /// Brings the content to the disk if [`Self::write_out`] did not. The folders come first, since other deliveries change them: behind
+    /// the commit of the journal for the file they would often need another one.
+    pub(crate) fn keep(&self) -> Result<(), StoreError> {
+        if self.is_pending { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        disk::sync_file(self.file.get_ref().file(), &self.path)
+    }
+
+    fn name(&self) -> String {
         let wire = (self.is_binary || self.bare_lfs > 0).then(|| self.wire());
-        Ok(names::sealed(&names::unique(), self.size, wire, Some(self.hasher.finish())))
+        names::sealed(&names::unique(), self.size, wire, Some(self.hasher.finish()))
     }
 }
 
@@ -145,12 +173,13 @@ impl Delivery {
         std::fs::File::open(&self.tmp.path)
     }
 
-    /// Makes the message durable and visible: fsync, link into each `new/`, flush of the folders.
+    /// Makes the message durable and visible: fsync, link into each `new/`, flush of the folders (where a journal keeps the order,
+    /// the fsync comes last).
     /// The results stand in the order of the recipients; where one is `Ok` the message is there for good, where it is an error it
     /// isn't there, or was taken back, so that a sender who tries again doubles nothing (unless the disk refuses that as well).
     #[must_use]
     pub fn commit(mut self) -> Vec<Result<(), StoreError>> {
-        let name = match self.tmp.finish() {
+        let name = match self.tmp.write_out() {
             Ok(name) => name,
             Err(error) => return self.all_failed(&error),
         };
@@ -177,7 +206,7 @@ impl Delivery {
             };
             results.push(result);
         }
-        if let Err(error) = note.close() {
+        if let Err(error) = self.keep_content(is_kept).and_then(|()| note.close()) {
             self.maildirs.iter().for_each(|maildir| withdraw(maildir, &name));
             return self.all_failed(&error);
         }
@@ -196,7 +225,7 @@ impl Delivery {
 
     /// `placed` is called after each recipient.
     pub(crate) fn place_all(mut self, placed: impl Fn()) -> Result<(), (usize, StoreError)> {
-        let name = self.tmp.finish().map_err(|error| (0, error))?;
+        let name = self.tmp.write_out().map_err(|error| (0, error))?;
         let take_back = |position: usize, error| {
             self.maildirs.iter().take(position + 1).for_each(|maildir| withdraw(maildir, &name));
             (position, error)
@@ -212,13 +241,14 @@ impl Delivery {
         }
         // All names are there before the first folder is flushed: a journaling file system brings them to the disk at once.
         let last = self.maildirs.len().saturating_sub(1);
-        if !self.is_kept_at_once(copies.into_iter()) {
+        let is_kept = self.is_kept_at_once(copies.into_iter());
+        if !is_kept {
             self.maildirs
                 .iter()
                 .try_for_each(|maildir| keep(maildir))
                 .map_err(|error| take_back(last, error))?;
         }
-        note.close().map_err(|error| take_back(last, error))?;
+        self.keep_content(is_kept).and_then(|()| note.close()).map_err(|error| take_back(last, error))?;
         counts.iter_mut().for_each(Count::keep);
         Ok(())
     }
@@ -249,10 +279,15 @@ impl Delivery {
         self.maildirs.len() >= MANY
             && disk::sync_file_system(file, &self.tmp.path)
                 // Without a journal ext4 writes the last of it behind its flush of the disk's own cache: this is one more.
-                .and_then(|()| disk::sync_file(file, &self.tmp.path))
+                .and_then(|()| self.tmp.sync())
                 .and_then(|()| copies.try_for_each(|maildir| keep(maildir)))
                 .inspect_err(|error| tracing::warn!(%error, "each folder is flushed by itself"))
                 .is_ok()
+    }
+
+    /// Brings the content to the disk, unless it is there: [`Self::is_kept_at_once`] has it there with the names.
+    fn keep_content(&self, is_kept: bool) -> Result<(), StoreError> {
+        if is_kept { Ok(()) } else { self.tmp.keep() }
     }
 
     fn all_failed(&self, error: &StoreError) -> Vec<Result<(), StoreError>> {

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 
 use crate::error::{IoContext as _, StoreError};
 
+mod order;
+
 #[cfg(test)]
 pub(crate) mod fault;
 #[cfg(not(test))]
@@ -26,6 +28,11 @@ mod fault {
     #[expect(clippy::unnecessary_wraps, reason = "the test's twin fails")]
     pub(super) fn admit(data: &[u8]) -> std::io::Result<&[u8]> {
         Ok(data)
+    }
+
+    #[inline]
+    pub(super) fn order() -> Option<bool> {
+        None
     }
 
     #[inline]
@@ -187,6 +194,13 @@ pub(crate) fn lock(home: &Path) -> Result<File, StoreError> {
     let lock = File::open(&path).context("opening", &path)?;
     flock(&lock, FlockOperation::LockExclusive).map_err(io::Error::from).context("locking", &path)?;
     Ok(lock)
+}
+
+/// Has a file's content written, and is true if the names that the file then gets on its file system may be flushed before it: none of
+/// them is ever on the disk without the whole content (see [`order`]). It must be flushed all the same; where it is false, before.
+pub(crate) fn write_out(file: &File) -> bool {
+    let kept = || fault::order().unwrap_or_else(|| order::is_kept_for(file) && order::write_out(file));
+    fault::check().is_ok() && kept()
 }
 
 /// Brings a file's content to the disk.

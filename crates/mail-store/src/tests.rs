@@ -22,6 +22,7 @@ mod metadata;
 mod misfits;
 mod notices;
 mod object_ids;
+mod order;
 mod quota;
 mod races;
 mod readers;

@@ -1,6 +1,6 @@
 //! Changes of the disk that fail, and writes that are cut short, at a step that a test names.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Error;
 use std::sync::{Arc, Mutex};
 
@@ -50,6 +50,20 @@ thread_local! {
 
 fn with<T>(act: impl FnOnce(&mut Plan) -> T) -> T {
     PLAN.with_borrow(|plan| act(&mut plan.lock().unwrap()))
+}
+
+thread_local! {
+    static ORDER: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Has the file system, whichever it is, counted among those that keep the order or not; `None` lets it be.
+pub(crate) fn claim_order(is_kept: Option<bool>) {
+    ORDER.set(is_kept);
+}
+
+/// What is claimed.
+pub(super) fn order() -> Option<bool> {
+    ORDER.get()
 }
 
 /// What another thread does as a part of this one's changes.

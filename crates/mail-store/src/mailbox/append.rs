@@ -93,6 +93,7 @@ impl Append {
             let uids = both.map(place).collect::<Result<Vec<_>, _>>()?;
             Self::note_seen(&messages, &mut work, &uids)?;
             disk::sync_dir(&work.place.path("cur"))?;
+            messages.iter().try_for_each(|message| message.tmp.keep())?;
             Ok((uids, mailbox.finish(work)?, count))
         };
         mailbox.or_undo(
@@ -113,18 +114,19 @@ impl Append {
         reader.add_seen(work, &seen.map(|(_, uid)| *uid).collect::<Vec<_>>())
     }
 
-    /// Brings all contents to the disk, many of them side by side: then they share what the disk does to make one durable.
+    /// Brings all contents to the disk, many of them side by side: then they share what the disk does to make one durable. Of few,
+    /// see [`TmpFile::write_out`].
     fn finish_all(messages: &mut [Self]) -> Result<Vec<String>, StoreError> {
         // The threads that share the work are not measured by themselves.
         let meter = Meter::current();
-        let finish = |message: &mut Self| {
-            let finished = message.finish();
+        let counted = |finished| {
             meter.iter().for_each(|meter| meter.count_one());
             finished
         };
         if messages.len() < MANY {
-            return messages.iter_mut().map(finish).collect();
+            return messages.iter_mut().map(|message| counted(message.write_out())).collect();
         }
+        let finish = |message: &mut Self| counted(message.finish());
         let share = messages.len().div_ceil(FLUSHERS);
         std::thread::scope(|scope| {
             let finish = |share: &mut [Self]| share.iter_mut().map(&finish).collect::<Result<Vec<_>, _>>();
@@ -139,9 +141,15 @@ impl Append {
     }
 
     /// Brings the content to the disk, and gives the base of its name.
-    pub(super) fn finish(&mut self) -> Result<String, StoreError> {
+    fn finish(&mut self) -> Result<String, StoreError> {
         self.tmp.set_modified(self.date.unix_seconds())?;
         self.tmp.finish()
+    }
+
+    /// As [`TmpFile::write_out`].
+    pub(super) fn write_out(&mut self) -> Result<String, StoreError> {
+        self.tmp.set_modified(self.date.unix_seconds())?;
+        self.tmp.write_out()
     }
 
     /// Puts the message into `cur/` and the index.

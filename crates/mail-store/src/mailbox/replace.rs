@@ -25,7 +25,7 @@ impl Append {
     pub fn replace(mut self, source: &Mailbox, uid: Uid) -> Result<Uid, StoreError> {
         self.mailbox.is_neighbour(source)?;
         let more = Usage::message(self.tmp.size());
-        let base = self.finish()?;
+        let base = self.write_out()?;
         let moved = RefCell::new(Vec::new());
         let target = &self.mailbox;
         let exchange = |index: &Index| -> Result<Exchanged, StoreError> {
@@ -34,6 +34,7 @@ impl Append {
             let new = self.place(&base, &mut work, &moved)?;
             Self::note_seen(std::slice::from_ref(&self), &mut work, &[new])?;
             disk::sync_dir(&work.place.path("cur"))?;
+            self.tmp.keep()?;
             let mut other = if is_same { None } else { Some(source.work(index)?) };
             let less = other.as_mut().unwrap_or(&mut work).put_away(uid, &mut moved.borrow_mut())?;
             let count = target.place.account.count_exchange(more, less)?;

@@ -156,6 +156,15 @@ const CASES: [(Strike, bool); 7] = [
     (Strike::Short, true),
 ];
 
+/// The same where a journal keeps the order of content and names, and where none does.
+#[track_caller]
+fn check_in_each_order(operation: &Operation) {
+    for is_kept in [false, true] {
+        fault::claim_order(Some(is_kept));
+        check(operation);
+    }
+}
+
 #[track_caller]
 fn check(operation: &Operation) {
     let template = fast_dir();
@@ -227,7 +236,7 @@ const NOTHING: Operation = Operation {
 
 #[test]
 fn a_delivery_cut_short() {
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| send(store, &[bob()], "new")?.commit_all().map_err(|(_, error)| error),
         more: &["new"],
         done: |after| has(after, "bob/INBOX", "new"),
@@ -239,7 +248,7 @@ fn a_delivery_cut_short() {
 
 #[test]
 fn a_delivery_to_several_cut_short() {
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| {
             let mut results = send(store, &[bob(), alice()], "new")?.commit().into_iter();
             let (bob, alice) = (results.next().unwrap(), results.next().unwrap());
@@ -254,7 +263,7 @@ fn a_delivery_to_several_cut_short() {
 
 #[test]
 fn an_append_cut_short() {
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| {
             put(&account(store).open(&name("Trash"))?, "new", keyword(&[Flag::Draft], "Fresh")).map(|_| ())
         },
@@ -268,7 +277,7 @@ fn an_append_cut_short() {
 
 #[test]
 fn an_append_of_several_cut_short() {
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| {
             let trash = account(store).open(&name("Trash"))?;
             let begin = |text: &&str| {
@@ -294,7 +303,7 @@ fn a_message_larger_than_a_buffer_cut_short() {
         static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
         TEXT.get_or_init(|| "sixteen octets\r\n".repeat(20_000))
     }
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| {
             put(&account(store).open(&name("Trash"))?, large(), Flags::new())?;
             let mut delivery = store.deliver(&[bob().into()])?;
@@ -310,7 +319,7 @@ fn a_message_larger_than_a_buffer_cut_short() {
 
 #[test]
 fn a_draft_saved_anew_cut_short() {
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| {
             let trash = account(store).open(&name("Trash"))?;
             let old = trash.snapshot().uids().to_vec();
@@ -372,7 +381,7 @@ fn replace(store: &Arc<Store>, target: &str) -> Result<(), StoreError> {
 
 #[test]
 fn a_replace_cut_short() {
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| replace(store, "INBOX"),
         more: &["new"],
         less: &["one"],
@@ -383,7 +392,7 @@ fn a_replace_cut_short() {
 
 #[test]
 fn a_replace_by_a_message_elsewhere_cut_short() {
-    check(&Operation {
+    check_in_each_order(&Operation {
         act: |store| replace(store, "Trash"),
         more: &["new"],
         less: &["one"],
