@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::{Span, error, info, warn};
 
+use crate::checked::Flaw;
 use crate::client::{Outcome, Outgoing, Recipient, Relay, Told};
 use crate::damaged::Damaged;
 use crate::database::Progress;
@@ -37,6 +38,9 @@ pub(crate) const MAX_TROUBLE: Duration = Duration::from_secs(300);
 
 /// Transactions of one attempt, where recipients have return addresses of their own.
 const TURN: usize = 20;
+
+/// RFC 3463 §3.4: trouble of our own.
+const UNREADABLE: Status = Status::new(4, 3, 0);
 
 /// RFC 3463 §3.2: bad destination mailbox address, as we know it to be.
 const UNWANTED: Status = Status::new(5, 1, 1);
@@ -160,20 +164,35 @@ impl Deliverer {
         };
         attempt.here = self.route(&mut attempt, Timestamp::now());
         match self.open(&attempt.message) {
-            Ok(file) => attempt.file = Some(file),
-            Err(error) => {
-                error!(id = %piece.id, %error, "the file of a queued message can't be read");
-                let mut positions = std::mem::take(&mut attempt.elsewhere);
-                positions.extend(attempt.here.drain(..).map(|(position, _)| position));
-                let text = if error.is_damage() {
-                    error.to_string()
-                } else {
-                    "the message file can't be read".to_owned()
-                };
-                attempt.put_off(positions, &text);
+            Ok(file) => {
+                self.damaged.is_whole(&piece.id);
+                attempt.file = Some(file);
             }
+            Err(error) => self.put_off_flawed(&mut attempt, &error),
         }
         Ok(Some(attempt))
+    }
+
+    /// Defers all that is left to try of a message whose text can't be read, or is not what was queued, and names it. It is tried again as its schedule
+    /// says: somebody may put its file back.
+    fn put_off_flawed(&self, attempt: &mut Attempt, error: &QueueError) {
+        attempt.file = None;
+        let mut positions = std::mem::take(&mut attempt.elsewhere);
+        positions.extend(attempt.here.drain(..).map(|(position, _)| position));
+        attempt.put_off(positions, self.name_flawed(&attempt.message.id, error));
+    }
+
+    /// Names it. Returns what comes of an attempt.
+    fn name_flawed(&self, id: &QueueId, error: &QueueError) -> Diagnosis {
+        error!(%id, %error, "the text of a queued message is damaged or can't be read: it is not sent");
+        let (text, why) = match error.is_damage() {
+            true => (error.to_string(), error.to_string()),
+            false => {
+                ("the message file can't be read".to_owned(), format!("message {id} can't be read: {error}"))
+            }
+        };
+        self.damaged.note_flawed(id, why, Instant::now());
+        Diagnosis::ours(UNREADABLE, text)
     }
 
     /// Names a message that makes no sense, and leaves it alone.
@@ -201,8 +220,7 @@ impl Deliverer {
         if found != message.size {
             return Err(QueueError::Damaged { id: message.id.clone(), found, size: message.size });
         }
-        let file = MessageFile::new(content);
-        let file = file.map_err(QueueError::io("reading message", &message.id.0))?;
+        let file = MessageFile::new(content, message.checksum).map_err(|error| unreadable(message, error))?;
         let file = file.of(message.body);
         Ok(file.with_origin(match &self.seals_as {
             _ if message.handling.is_ours => Origin::Here(Arc::clone(&self.signers)),
@@ -236,7 +254,7 @@ impl Deliverer {
                 Route::Local(_) | Route::Elsewhere | Route::Nowhere(_) => {}
             }
         }
-        attempt.put_off(over, "the time for its delivery is over");
+        attempt.put_off(over, Diagnosis::ours(Status::new(4, 3, 0), "the time for its delivery is over"));
         local
     }
 
@@ -254,6 +272,12 @@ impl Deliverer {
     /// Delivers to those that are ours, and makes ready what goes elsewhere. Blocks.
     fn prepare(&self, attempt: &mut Attempt) {
         let Some(file) = attempt.file.take() else { return };
+        // What is delivered here is there at once: it is looked at first.
+        if !attempt.here.is_empty()
+            && let Err(error) = file.verify()
+        {
+            return self.put_off_flawed(attempt, &unreadable(&attempt.message, error));
+        }
         let mut local = std::mem::take(&mut attempt.here);
         attempt.take_out_loops(&mut local, &file);
         if !local.is_empty() {
@@ -342,7 +366,14 @@ impl Deliverer {
 
     /// Sends to these. False if their destination could not be reached, or was lost on the way.
     async fn send_from(&self, sender: Option<Address>, positions: Vec<usize>, attempt: &mut Attempt) -> bool {
-        let Some(file) = attempt.file.as_ref() else { return true };
+        let Some(file) = attempt.file.as_ref() else {
+            // An earlier part of the attempt has found that out.
+            attempt.put_off(
+                positions,
+                Diagnosis::ours(UNREADABLE, "the message file is damaged or can't be read"),
+            );
+            return true;
+        };
         let message = &attempt.message;
         let recipients = positions
             .iter()
@@ -365,8 +396,27 @@ impl Deliverer {
             positions.iter().filter_map(|position| message.recipients.get(*position)?.next_attempt).max();
         let sent = self.relay.send(&attempt.destination, &outgoing, file, due.unwrap_or_default()).await;
         let is_lost = sent.outcomes.iter().any(Outcome::is_lost);
-        attempt.outcomes.extend(positions.into_iter().zip(sent.outcomes));
+        let mut outcomes = sent.outcomes;
+        if let Some(flaw) = file.flaw() {
+            let error = match flaw {
+                Flaw::Altered => QueueError::Altered { id: message.id.clone() },
+                Flaw::Unreadable(why) => unreadable(message, std::io::Error::other(why.clone())),
+            };
+            let flawed = Outcome::Deferred(self.name_flawed(&message.id, &error));
+            let deferred = outcomes.iter_mut().filter(|it| matches!(it, Outcome::Deferred(_)));
+            deferred.for_each(|outcome| *outcome = flawed.clone());
+            attempt.file = None;
+        }
+        attempt.outcomes.extend(positions.into_iter().zip(outcomes));
         sent.reached && !is_lost
+    }
+}
+
+/// Why a message's text can't be had.
+fn unreadable(message: &QueuedMessage, error: std::io::Error) -> QueueError {
+    match error.get_ref().and_then(|it| it.downcast_ref()) {
+        Some(Flaw::Altered) => QueueError::Altered { id: message.id.clone() },
+        Some(Flaw::Unreadable(_)) | None => QueueError::io("reading message", &message.id.0)(error),
     }
 }
 
@@ -412,7 +462,7 @@ impl Attempt {
             Err(error) => {
                 error!(id = %self.message.id, %error, "the file of a queued message can't be read");
                 let positions = local.drain(..).map(|(position, _)| position).collect();
-                self.put_off(positions, "the message file can't be read");
+                self.put_off(positions, Diagnosis::ours(UNREADABLE, "the message file can't be read"));
             }
         }
     }
@@ -473,8 +523,7 @@ impl Attempt {
     }
 
     /// Defers these, for a reason of ours.
-    fn put_off(&mut self, positions: Vec<usize>, text: &str) {
-        let diagnosis = Diagnosis::ours(Status::new(4, 3, 0), text);
+    fn put_off(&mut self, positions: Vec<usize>, diagnosis: Diagnosis) {
         let outcome = |position| (position, Outcome::Deferred(diagnosis.clone()));
         self.outcomes.extend(positions.into_iter().map(outcome));
     }

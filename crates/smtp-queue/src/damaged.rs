@@ -1,5 +1,5 @@
-//! Messages whose rows can't be read: named, and left alone for a while, so that they hold up nothing. The rows stay as they are: somebody may
-//! mend them.
+//! Messages whose rows can't be read, or whose text is not what was queued: named, so that somebody may mend them, and without holding up anything.
+//! The rows of the ones are left alone for a while, the others are tried again as ever.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,44 +12,79 @@ const WHILE: Duration = Duration::from_secs(3600);
 /// How many operators are told of by name.
 const MAX_NAMED: usize = 20;
 
-/// By their names: why, and since when.
+/// By their names.
 #[derive(Debug, Default)]
-pub(crate) struct Damaged(Mutex<BTreeMap<QueueId, (String, Instant)>>);
+pub(crate) struct Damaged(Mutex<BTreeMap<QueueId, Known>>);
+
+/// What is known of one.
+#[derive(Debug)]
+struct Known {
+    why: String,
+    since: Instant,
+    /// Not the row is damaged.
+    is_text: bool,
+}
 
 impl Damaged {
+    /// The message's row makes no sense.
     pub(crate) fn note(&self, id: &QueueId, why: String, now: Instant) {
-        self.known().insert(id.clone(), (why, now));
+        self.known().insert(id.clone(), Known { why, since: now, is_text: false });
+    }
+
+    /// The message's text is not what was queued, or can't be read.
+    pub(crate) fn note_flawed(&self, id: &QueueId, why: String, now: Instant) {
+        self.known().insert(id.clone(), Known { why, since: now, is_text: true });
+    }
+
+    /// Nothing is wrong with the message any more.
+    pub(crate) fn is_whole(&self, id: &QueueId) {
+        self.known().remove(id);
     }
 
     /// Those that are to be left alone.
     pub(crate) fn ids(&self, now: Instant) -> HashSet<String> {
         let mut known = self.known();
-        known.retain(|_, (_, since)| now.duration_since(*since) < WHILE);
-        known.keys().map(|id| id.0.clone()).collect()
+        known.retain(|_, it| it.is_text || now.duration_since(it.since) < WHILE);
+        known.iter().filter(|(_, it)| !it.is_text).map(|(id, _)| id.0.clone()).collect()
+    }
+
+    /// Those whose text was found damaged so long ago that they may be gone, and why: they are forgotten unless they are named again.
+    pub(crate) fn named_long_ago(&self, now: Instant) -> Vec<(QueueId, String)> {
+        let mut known = self.known();
+        let is_old = |it: &Known| it.is_text && now.duration_since(it.since) >= WHILE;
+        known.extract_if(.., |_, it| is_old(it)).map(|(id, it)| (id, it.why)).collect()
     }
 
     /// What operators are told: subject and text.
     pub(crate) fn notices(&self) -> Vec<(String, String)> {
         let known = self.known();
-        let named = known.iter().take(MAX_NAMED).map(|(id, (why, _))| {
-            // Nobody can type a name that can't be read.
-            let removal = match id.0.contains(char::REPLACEMENT_CHARACTER) {
-                true => String::new(),
-                false => format!(", or `mailstead queue remove {id}`"),
-            };
-            let text = format!(
-                "message {id} is damaged and not tried: {why}; mend its row in queue.sqlite{removal}"
-            );
-            (format!("damaged {id}"), text)
-        });
+        let named = known.iter().take(MAX_NAMED).map(|(id, it)| (format!("damaged {id}"), it.text(id)));
         let others = known.len().saturating_sub(MAX_NAMED);
         let more = (others > 0)
             .then(|| ("damaged".to_owned(), format!("{others} more messages are damaged: see the log")));
         named.chain(more).collect()
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<QueueId, (String, Instant)>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<QueueId, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// What operators are told.
+    fn text(&self, id: &QueueId) -> String {
+        let why = &self.why;
+        // Nobody can type a name that can't be read.
+        let removal = match id.0.contains(char::REPLACEMENT_CHARACTER) {
+            true => String::new(),
+            false => format!(", or `mailstead queue remove {id}`"),
+        };
+        match self.is_text {
+            true => format!("{why}; it is tried again later: put its text back as it was{removal}"),
+            false => {
+                format!("message {id} is damaged and not tried: {why}; mend its row in queue.sqlite{removal}")
+            }
+        }
     }
 }
 
@@ -69,5 +104,23 @@ mod tests {
         assert!(notices[MAX_NAMED].1.starts_with("10 more"), "{notices:?}");
         assert!(damaged.ids(now).contains("39"));
         assert!(damaged.ids(now + WHILE).is_empty() && damaged.notices().is_empty());
+    }
+
+    #[test]
+    fn what_has_a_damaged_text_is_named_until_it_is_whole_or_gone_and_never_left_alone() {
+        let (damaged, now) = (Damaged::default(), Instant::now());
+        let ids = ["1", "2", "3"].map(|id| QueueId(id.to_owned()));
+        for id in &ids {
+            damaged.note_flawed(id, format!("message {id} is damaged"), now);
+        }
+        assert!(damaged.ids(now).is_empty() && damaged.named_long_ago(now).is_empty());
+        damaged.is_whole(&ids[0]);
+        let notices = damaged.notices();
+        assert_eq!(notices.len(), 2);
+        assert!(notices[0].1.starts_with("message 2 is damaged; "), "{notices:?}");
+        assert!(notices[0].1.contains("`mailstead queue remove 2`"), "{notices:?}");
+        let old = damaged.named_long_ago(now + WHILE);
+        assert_eq!(old.iter().map(|(id, _)| id).collect::<Vec<_>>(), [&ids[1], &ids[2]]);
+        assert!(damaged.notices().is_empty());
     }
 }

@@ -42,7 +42,7 @@ pub(crate) use raw::RawText;
 use renewal::{FolderState, Place};
 use row::{body_code, state_code};
 
-const FORMAT: i64 = 10;
+const FORMAT: i64 = 11;
 /// The tables of format [`SCHEMA_FORMAT`]; a new database is brought from it to [`FORMAT`] as an old one is.
 const SCHEMA_FORMAT: usize = 5;
 const SCHEMA: &str = "
@@ -85,8 +85,8 @@ const SCHEMA: &str = "
 /// Each brings a database from its format, counted from 1, to the next one: 1 knew of no requests, 2 of no warnings,
 /// 3 of nothing that says when and how a message is to go on its way, 4 of no signatures, 5 of no messages without a file, 6 of no
 /// senders beside recipients and of no notices, 7 of no ways that operators chose, 8 of nobody whose mail it is, and of no bulk mail,
-/// 9 not from which other one it was made.
-const UPGRADES: [&str; 9] = [
+/// 9 not from which other one it was made, 10 of no checksums.
+const UPGRADES: [&str; 10] = [
     "ALTER TABLE message ADD COLUMN ret TEXT;
      ALTER TABLE message ADD COLUMN envelope_id TEXT;
      ALTER TABLE recipient ADD COLUMN notify TEXT;
@@ -116,6 +116,7 @@ const UPGRADES: [&str; 9] = [
     // A name of the database's own, and those of the ones that it took the place of.
     "CREATE TABLE lineage (id TEXT PRIMARY KEY, is_own INTEGER NOT NULL) STRICT, WITHOUT ROWID;
      INSERT INTO lineage (id, is_own) VALUES (lower(hex(randomblob(16))), 1);",
+    "ALTER TABLE message ADD COLUMN checksum INTEGER;",
 ];
 /// What an account holds back is counted in one; what is due is found in the other alone, without a look at the table, from any place on. Older
 /// versions had one in which what is due since the same moment was ordered by address, and before that others with less in them.
@@ -145,6 +146,8 @@ pub(crate) struct NewMessage {
     pub(crate) id: QueueId,
     pub(crate) envelope: Envelope,
     pub(crate) size: u64,
+    /// CRC-32 of its octets, if that is known.
+    pub(crate) checksum: Option<u32>,
     /// Its octets; `None` if they lie in a file, which is durable already.
     pub(crate) content: Option<Bytes>,
     pub(crate) arrived: Timestamp,
@@ -459,7 +462,7 @@ fn note_ancestor(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()
 }
 
 fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Result<()> {
-    let NewMessage { id, envelope, size, content, arrived, first_attempt } = message;
+    let NewMessage { id, envelope, size, checksum, content, arrived, first_attempt } = message;
     let handling = &envelope.handling;
     if let Some(octets) = content {
         transaction.prepare_cached("INSERT INTO content (octets) VALUES (?)")?.execute([octets.as_ref()])?;
@@ -468,8 +471,8 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
     transaction
         .prepare_cached(
             "INSERT INTO message (id, sender, size, arrived, smtputf8, eight_bit, ret, envelope_id, require_tls,
-                 priority, deadline, deadline_returns, deadline_traced, release, is_ours, content, origin, is_bulk)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 priority, deadline, deadline_returns, deadline_traced, release, is_ours, content, origin, is_bulk, checksum)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             id.0,
@@ -490,6 +493,7 @@ fn insert(transaction: &Transaction<'_>, message: &NewMessage) -> rusqlite::Resu
             content,
             envelope.origin,
             handling.is_bulk,
+            checksum,
         ])?;
     let mut recipient = transaction.prepare_cached(
         "INSERT INTO recipient (message, position, address, state, next_attempt, notify, original, priority,

@@ -57,6 +57,12 @@ pub enum QueueError {
         /// Octets that there were.
         size: u64,
     },
+    /// A message has other octets than when it was queued.
+    #[error("message {id} is damaged: its text is not what was queued")]
+    Altered {
+        /// Its name.
+        id: QueueId,
+    },
     /// The message is not, or no longer, in the queue.
     #[error("there is no message {0} in the queue")]
     NoSuchMessage(QueueId),
@@ -75,6 +81,7 @@ impl QueueError {
             | Self::NewerFormat { .. }
             | Self::NoRecipients
             | Self::Damaged { .. }
+            | Self::Altered { .. }
             | Self::NoSuchMessage(_) => false,
         }
     }
@@ -84,7 +91,9 @@ impl QueueError {
         use rusqlite::Error::{
             FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
         };
-        let Self::Database { source, .. } = self else { return matches!(self, Self::Damaged { .. }) };
+        let Self::Database { source, .. } = self else {
+            return matches!(self, Self::Damaged { .. } | Self::Altered { .. });
+        };
         matches!(
             source,
             FromSqlConversionFailure(..)

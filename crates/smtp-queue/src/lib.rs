@@ -18,6 +18,7 @@ mod aggregate;
 mod arrival;
 mod attempt;
 mod change;
+mod checked;
 mod class;
 mod client;
 mod content;

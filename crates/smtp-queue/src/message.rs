@@ -189,6 +189,8 @@ pub struct QueuedMessage {
     pub origin: String,
     /// Octets in the file.
     pub size: u64,
+    /// CRC-32 of these; `None` of what was queued by an older version, or of which only a part is known.
+    pub checksum: Option<u32>,
     /// When it was added.
     pub arrived: Timestamp,
     /// Not tried until released.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt as _, Chain};
 use tokio_util::either::Either;
 
 use crate::Content;
+use crate::checked::{Checked, Flaw, Whole, is_intact};
 
 /// Octets in which a Return-Path field at a file's start must end.
 const HEAD: usize = 4096;
@@ -60,26 +61,50 @@ pub(crate) enum Origin {
 
 #[derive(Debug)]
 enum Source {
-    File(File),
+    File(File, Whole),
     Memory(Bytes),
 }
 
 /// A message as it goes on its way, being read.
-pub(crate) type Octets = Chain<Cursor<Bytes>, Either<tokio::fs::File, Cursor<Bytes>>>;
+pub(crate) type Octets = Chain<Cursor<Bytes>, Either<Checked<tokio::fs::File>, Cursor<Bytes>>>;
 
 impl MessageFile {
-    /// Blocks.
-    pub(crate) fn new(content: Content) -> io::Result<Self> {
+    /// The CRC-32 of the octets is known, or they are taken for right. What is in memory is compared with it now, a file whenever it is read to its
+    /// end: see [`Self::flaw`]. Blocks.
+    pub(crate) fn new(content: Content, checksum: Option<u32>) -> io::Result<Self> {
         Ok(match content {
             Content::File(file) => {
                 let mut head = Vec::new();
                 (&file).take(HEAD as u64).read_to_end(&mut head)?;
-                let start = return_path_length(&head) as u64;
+                head.truncate(return_path_length(&head));
+                let start = head.len() as u64;
                 let size = file.metadata()?.len().saturating_sub(start);
-                Self::unsigned(Source::File(file), start, size)
+                Self::unsigned(Source::File(file, Whole::new(&head, size, checksum)), start, size)
             }
-            Content::Memory(octets) => Self::in_memory(octets.into_inner()),
+            Content::Memory(octets) => {
+                let octets = octets.into_inner();
+                if !is_intact(&octets, checksum) {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, Flaw::Altered));
+                }
+                Self::in_memory(octets)
+            }
         })
+    }
+
+    /// What was found to be wrong with its file when that was read.
+    pub(crate) fn flaw(&self) -> Option<&Flaw> {
+        match &self.source {
+            Source::File(_, whole) => whole.flaw(),
+            Source::Memory(_) => None,
+        }
+    }
+
+    /// Reads it to its end, if it is a file, so that it is known whether anything is wrong with it. Blocks.
+    pub(crate) fn verify(&self) -> io::Result<()> {
+        match &self.source {
+            Source::File(..) => io::copy(&mut self.reader()?, &mut io::sink()).map(drop),
+            Source::Memory(_) => Ok(()),
+        }
     }
 
     fn in_memory(mut octets: Bytes) -> Self {
@@ -151,7 +176,8 @@ impl MessageFile {
         let mut file = tempfile::tempfile()?;
         file.write_all(&converted)?;
         file.rewind()?;
-        let file = Self::unsigned(Source::File(file), 0, converted.len() as u64);
+        let size = converted.len() as u64;
+        let file = Self::unsigned(Source::File(file, Whole::new(b"", size, None)), 0, size);
         Ok(Some(file.with_origin(self.origin.clone())))
     }
 
@@ -191,10 +217,10 @@ impl MessageFile {
     /// From the message's first octet on. Blocks.
     pub(crate) fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
         Ok(match &self.source {
-            Source::File(file) => {
+            Source::File(file, whole) => {
                 let mut file: &File = file;
                 file.seek(SeekFrom::Start(self.start))?;
-                Box::new(file)
+                Box::new(whole.of(file))
             }
             Source::Memory(octets) => Box::new(octets.as_ref()),
         })
@@ -204,7 +230,7 @@ impl MessageFile {
     pub(crate) fn again(&self) -> io::Result<Self> {
         let (signatures, origin) = (Arc::clone(&self.signatures), self.origin.clone());
         let source = match &self.source {
-            Source::File(file) => Source::File(file.try_clone()?),
+            Source::File(file, whole) => Source::File(file.try_clone()?, whole.clone()),
             Source::Memory(octets) => Source::Memory(octets.clone()),
         };
         Ok(Self { source, signatures, origin, ..*self })
@@ -213,10 +239,10 @@ impl MessageFile {
     /// From the message's first octet on, for reading without blocking. One at a time: of a file they share the position.
     pub(crate) async fn reopen(&self) -> io::Result<Octets> {
         let octets = match &self.source {
-            Source::File(file) => {
+            Source::File(file, whole) => {
                 let mut file = tokio::fs::File::from_std(file.try_clone()?);
                 file.seek(SeekFrom::Start(self.start)).await?;
-                Either::Left(file)
+                Either::Left(whole.of(file))
             }
             Source::Memory(octets) => Either::Right(Cursor::new(octets.clone())),
         };
@@ -270,7 +296,7 @@ mod tests {
         io::Write::write_all(&mut file, message).unwrap();
         file.rewind().unwrap();
         for content in [Content::File(file), Content::Memory(Cursor::new(message.to_owned().into()))] {
-            let file = MessageFile::new(content).unwrap();
+            let file = MessageFile::new(content, None).unwrap();
             let body = if eight_bit { Body::EightBit } else { Body::SevenBit };
             for declared in [true, false] {
                 let expected = Needs { smtputf8: is_utf8 && declared, body };
@@ -299,9 +325,11 @@ mod tests {
     /// What is no UTF-8 either: who has said that it is internationalized is held to that.
     #[test]
     fn a_header_in_another_charset_makes_no_internationalized_mail() {
-        let file =
-            MessageFile::new(Content::Memory(Cursor::new(b"Subject: Gr\xfc\xdfe\r\n\r\nx\r\n"[..].into())))
-                .unwrap();
+        let file = MessageFile::new(
+            Content::Memory(Cursor::new(b"Subject: Gr\xfc\xdfe\r\n\r\nx\r\n"[..].into())),
+            None,
+        )
+        .unwrap();
         let expected = Needs { smtputf8: false, body: Body::EightBit };
         assert_eq!(file.needs(false).unwrap(), expected);
         assert!(file.needs(true).unwrap().smtputf8);

@@ -267,19 +267,23 @@ impl Queue {
         Ok(())
     }
 
-    /// The same message for others, durable as far as it has a file, for a row to be written together with others.
+    /// The same message for others, durable as far as it has a file, for a row to be written together with others. What it was when it was queued
+    /// first is what it is compared with.
     pub(crate) fn again(
         self: &Arc<Self>,
-        id: &QueueId,
+        QueuedMessage { id, checksum, .. }: &QueuedMessage,
         envelope: &Envelope,
     ) -> Result<NewMessage, QueueError> {
         let (name, path) = self.new_name()?;
         match self.content(id)? {
-            Content::Memory(octets) => NewMessage::in_memory(name, octets.into_inner(), envelope),
+            Content::Memory(octets) => {
+                let again = NewMessage::in_memory(name, octets.into_inner(), envelope)?;
+                Ok(NewMessage { checksum: *checksum, ..again })
+            }
             Content::File(handle) => {
                 let file = NewFile::new(name, path.clone());
                 fs::hard_link(self.path(id), &path).map_err(QueueError::io("linking", &path))?;
-                file.persist(self, &handle, envelope)
+                file.persist(self, &handle, *checksum, envelope)
             }
         }
     }

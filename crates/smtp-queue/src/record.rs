@@ -367,7 +367,7 @@ impl Deliverer {
             requests: Requests { ret: message.ret, envelope_id: message.envelope_id.clone(), recipients },
             handling: message.handling,
         };
-        self.queue.again(&message.id, &envelope)
+        self.queue.again(message, &envelope)
     }
 
     /// What goes on in the name of an address of ours.

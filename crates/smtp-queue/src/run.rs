@@ -184,6 +184,15 @@ impl Deliverer {
         }
     }
 
+    /// What was named long ago may have been removed since. Blocks.
+    fn forget_removed(&self) {
+        for (id, why) in self.damaged.named_long_ago(Instant::now()) {
+            if self.queue.contains(&id).unwrap_or(true) {
+                self.damaged.note_flawed(&id, why, Instant::now());
+            }
+        }
+    }
+
     /// Looks for what is due, and reads of it what there is room for. Blocks.
     fn find_due(&self, mut prospect: Prospect) -> Result<(Found, HashMap<Key, Begun>), QueueError> {
         let here = self.local.directory.domains().unwrap_or_else(|error| {
@@ -192,6 +201,7 @@ impl Deliverer {
         });
         let mut picker = prospect.picker(&self.relay.routes, here);
         let now = Timestamp::now();
+        self.forget_removed();
         let damaged = self.damaged.ids(Instant::now());
         let next = self.queue.due(now, |due| match due {
             Some(due) if damaged.contains(due.message) => Further::Next,

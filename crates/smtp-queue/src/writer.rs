@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crc32fast::Hasher;
 use jiff::Timestamp;
 
 use crate::database::NewMessage;
@@ -27,7 +28,8 @@ pub struct QueueWriter {
 enum Octets {
     /// As long as it is small.
     Memory(Vec<u8>),
-    File(NewFile, BufWriter<File>),
+    /// And the checksum of what was written.
+    File(NewFile, BufWriter<File>, Hasher),
 }
 
 /// A file among the messages, removed again unless it is kept.
@@ -51,10 +53,11 @@ impl NewFile {
         mut self,
         queue: &Queue,
         file: &File,
+        checksum: Option<u32>,
         envelope: &Envelope,
     ) -> Result<NewMessage, QueueError> {
         let size = file.metadata().map_err(QueueError::io("reading the size of", &self.path))?.len();
-        let message = NewMessage::new(self.id.clone(), size, None, envelope)?;
+        let message = NewMessage::new(self.id.clone(), (size, checksum), None, envelope)?;
         step::reached(Step::FileWritten);
         file.sync_all().map_err(QueueError::io("syncing", &self.path))?;
         step::reached(Step::FileFlushed);
@@ -79,16 +82,22 @@ impl Drop for NewFile {
 impl NewMessage {
     /// One that needs no file.
     pub(crate) fn in_memory(id: QueueId, octets: Bytes, envelope: &Envelope) -> Result<Self, QueueError> {
-        Self::new(id, octets.len() as u64, Some(octets), envelope)
+        let checksum = crc32fast::hash(&octets);
+        Self::new(id, (octets.len() as u64, Some(checksum)), Some(octets), envelope)
     }
 
-    fn new(id: QueueId, size: u64, content: Option<Bytes>, envelope: &Envelope) -> Result<Self, QueueError> {
+    fn new(
+        id: QueueId,
+        (size, checksum): (u64, Option<u32>),
+        content: Option<Bytes>,
+        envelope: &Envelope,
+    ) -> Result<Self, QueueError> {
         if envelope.recipients.is_empty() {
             return Err(QueueError::NoRecipients);
         }
         let (envelope, arrived) = (envelope.clone(), Timestamp::now());
         let first_attempt = envelope.handling.release.unwrap_or(arrived).max(arrived);
-        Ok(Self { id, envelope, size, content, arrived, first_attempt })
+        Ok(Self { id, envelope, size, checksum, content, arrived, first_attempt })
     }
 }
 
@@ -96,15 +105,22 @@ impl Write for QueueWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match &mut self.octets {
             Octets::Memory(octets) if octets.len() + data.len() <= SMALL => octets.write(data),
-            Octets::Memory(_) => self.spill()?.write(data),
-            Octets::File(_, writer) => writer.write(data),
+            Octets::Memory(_) => {
+                self.spill()?;
+                self.write(data)
+            }
+            Octets::File(_, writer, checksum) => {
+                let length = writer.write(data)?;
+                checksum.update(data.get(..length).unwrap_or_default());
+                Ok(length)
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.octets {
             Octets::Memory(_) => Ok(()),
-            Octets::File(_, writer) => writer.flush(),
+            Octets::File(_, writer, _) => writer.flush(),
         }
     }
 }
@@ -115,18 +131,17 @@ impl QueueWriter {
     }
 
     /// Goes over to a file.
-    fn spill(&mut self) -> io::Result<&mut BufWriter<File>> {
+    fn spill(&mut self) -> io::Result<()> {
         let file = self.queue.new_file(&self.path)?;
         step::reached(Step::FileMade);
-        let mut writer = BufWriter::with_capacity(SMALL, file);
+        let new = NewFile::new(self.id.clone(), self.path.clone());
+        let (mut writer, mut checksum) = (BufWriter::with_capacity(SMALL, file), Hasher::new());
         if let Octets::Memory(octets) = &self.octets {
             writer.write_all(octets)?;
+            checksum.update(octets);
         }
-        self.octets = Octets::File(NewFile::new(self.id.clone(), self.path.clone()), writer);
-        match &mut self.octets {
-            Octets::File(_, writer) => Ok(writer),
-            Octets::Memory(_) => Err(io::Error::other("the file is gone")),
-        }
+        self.octets = Octets::File(new, writer, checksum);
+        Ok(())
     }
 
     /// Makes the message durable; from now on it will be delivered or bounced.
@@ -162,10 +177,10 @@ impl QueueWriter {
     pub(crate) fn persist(self, envelope: &Envelope) -> Result<NewMessage, QueueError> {
         match self.octets {
             Octets::Memory(octets) => NewMessage::in_memory(self.id, octets.into(), envelope),
-            Octets::File(file, writer) => {
+            Octets::File(file, writer, checksum) => {
                 let failed = QueueError::io("writing", &self.path);
                 let handle = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-                file.persist(&self.queue, &handle, envelope)
+                file.persist(&self.queue, &handle, Some(checksum.finalize()), envelope)
             }
         }
     }

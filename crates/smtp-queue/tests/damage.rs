@@ -80,6 +80,8 @@ impl Ground {
                     return None;
                 }
             };
+            // Of what is held not all is known.
+            assert_eq!(message.checksum, (!message.held).then(|| crc32fast::hash(&octets)));
             let shown = String::from_utf8(octets.clone()).unwrap();
             let number = shown.lines().next().unwrap().strip_prefix("Subject: ").unwrap().parse().unwrap();
             assert!(octets == text(number), "{number} is not whole");

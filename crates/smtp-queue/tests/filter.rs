@@ -36,6 +36,7 @@ fn message() -> QueuedMessage {
         origin: String::new(),
         id: QueueId("M".to_owned()),
         sender: Some("Alice@example.org".parse().unwrap()),
+        checksum: None,
         size: 1000,
         arrived: now() - jiff::SignedDuration::from_hours(1),
         held: false,

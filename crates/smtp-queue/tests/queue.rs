@@ -313,17 +313,18 @@ fn a_queue_of_the_first_format_goes_on() {
         ALTER TABLE message DROP COLUMN priority; ALTER TABLE message DROP COLUMN deadline;
         ALTER TABLE message DROP COLUMN deadline_returns; ALTER TABLE message DROP COLUMN deadline_traced;
         ALTER TABLE message DROP COLUMN release; ALTER TABLE message DROP COLUMN is_ours;
-        DROP TRIGGER content_goes_with_its_message; DROP TABLE content; ALTER TABLE message DROP COLUMN content; PRAGMA user_version = 1;";
+        DROP TRIGGER content_goes_with_its_message; DROP TABLE content; ALTER TABLE message DROP COLUMN content;
+        ALTER TABLE message DROP COLUMN checksum; PRAGMA user_version = 1;";
     rusqlite::Connection::open(path.join("queue.sqlite")).unwrap().execute_batch(before).unwrap();
     let queue = Queue::open(&path).unwrap();
     let message = queue.show(&id).unwrap().unwrap();
-    assert_eq!((message.recipients.len(), message.ret), (2, None));
+    assert_eq!((message.recipients.len(), message.ret, message.checksum), (2, None, None));
     assert!(message.recipients.iter().all(|it| !it.warned));
     assert_eq!(message.handling, Handling::default());
     assert_eq!(content(&queue, &id), large());
     let second = add(&queue);
     assert_eq!(content(&queue, &second), MESSAGE);
-    assert!(queue.show(&second).unwrap().is_some());
+    assert_eq!(queue.show(&second).unwrap().unwrap().checksum, Some(crc32fast::hash(MESSAGE)));
 }
 
 #[test]

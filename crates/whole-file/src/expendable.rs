@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 /// What is behind the name of a file that was set aside.
 const ASIDE: &str = ".damaged";
+/// How many databases that were set aside stay, the newest ones: a disk that damages one again and again must not fill up with them.
+const MAX_ASIDE: usize = 8;
 /// What SQLite has beside a database: its log, and an index to that.
 pub const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
@@ -15,8 +17,8 @@ pub const BESIDE: [&str; 2] = ["-wal", "-shm"];
 type Inode = (u64, u64);
 
 /// A database of which the loss holds up nothing. One that is damaged is set aside under a name that stays, `.damaged` behind its own and a number behind
-/// that where there is one already, and made anew, whether that is found when it is opened or later. Where another process did so, or a hand, all go on
-/// with what lies there then. All calls block.
+/// that where there is one already, and made anew, whether that is found when it is opened or later. The newest 8 of these stay. Where another process did
+/// so, or a hand, all go on with what lies there then. All calls block.
 pub struct Expendable<C, E> {
     path: PathBuf,
     open: fn(&Path) -> Result<C, E>,
@@ -63,7 +65,7 @@ impl<C, E: Display> Expendable<C, E> {
         if let Some(error) = result.as_ref().err().filter(|error| (self.is_damage)(error)) {
             // Closed first: SQLite knows a file again that a process has open.
             drop(connection);
-            set_aside(&self.path, inode, error);
+            set_aside_one_of_few(&self.path, inode, error);
             let (connection, _) = place.insert(self.opened()?);
             result = work(connection);
         } else {
@@ -77,7 +79,7 @@ impl<C, E: Display> Expendable<C, E> {
         let inode = inode(&self.path);
         let opened = match (self.open)(&self.path) {
             Err(error) if (self.is_damage)(&error) => {
-                set_aside(&self.path, inode, &error);
+                set_aside_one_of_few(&self.path, inode, &error);
                 (self.open)(&self.path)
             }
             opened => opened,
@@ -132,17 +134,16 @@ fn set_aside(path: &Path, damaged: Option<Inode>, why: &dyn Display) {
 }
 
 fn aside(path: &Path, damaged: Option<Inode>) -> io::Result<Option<PathBuf>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // One process after the other.
-    let turn = File::open(folder)?;
+    let turn = File::open(folder_of(path))?;
     turn.lock()?;
     if damaged.is_none() || inode(path) != damaged {
         return Ok(None);
     }
-    let numbers = std::iter::once(String::new()).chain((2_u32..).map(|number| format!("-{number}")));
-    let mut names = numbers.map(|number| beside(path, &format!("{ASIDE}{number}")));
-    let free = names.find(|name| fs::symlink_metadata(name).is_err());
-    let aside = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    let last = numbered_aside(path)?.pop().map_or(0, |(number, _)| number);
+    let number = last.checked_add(1).ok_or(io::ErrorKind::AlreadyExists)?;
+    let number = if number == 1 { String::new() } else { format!("-{number}") };
+    let aside = beside(path, &format!("{ASIDE}{number}"));
     fs::rename(path, &aside)?;
     for suffix in BESIDE {
         match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
@@ -152,6 +153,52 @@ fn aside(path: &Path, damaged: Option<Inode>) -> io::Result<Option<PathBuf>> {
     }
     turn.sync_all()?;
     Ok(Some(aside))
+}
+
+/// The same of one of which only the newest few stay.
+fn set_aside_one_of_few(path: &Path, damaged: Option<Inode>, why: &dyn Display) {
+    set_aside(path, damaged, why);
+    if let Err(error) = remove_oldest(path) {
+        tracing::warn!(%error, "what was set aside of {} before can't be removed", path.display());
+    }
+}
+
+/// What is a folder stays: that was none of ours.
+fn remove_oldest(path: &Path) -> io::Result<()> {
+    let mut aside = numbered_aside(path)?;
+    aside.retain(|(_, path)| fs::symlink_metadata(path).is_ok_and(|it| !it.is_dir()));
+    for (_, oldest) in aside.iter().rev().skip(MAX_ASIDE) {
+        for suffix in BESIDE.iter().chain(&[""]) {
+            match fs::remove_file(beside(oldest, suffix)) {
+                // Another process may be faster.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was set aside of a file, and where in the row: the last one last.
+fn numbered_aside(path: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    let prefix = beside(path, ASIDE);
+    let prefix = prefix.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder_of(path))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(number) = name.strip_prefix(&prefix) else { continue };
+        let number = if number.is_empty() { Some("1") } else { number.strip_prefix('-') };
+        if let Some(number) = number.and_then(|it| it.parse().ok()) {
+            found.push((number, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn inode(path: &Path) -> Option<Inode> {
@@ -197,6 +244,35 @@ mod tests {
         let texts: Vec<_> = aside.iter().map(|(path, _)| fs::read_to_string(path).unwrap()).collect();
         assert_eq!(texts, ["bad 1", "bad 2", "bad 3"]);
         assert!(beside(&aside[2].0, "-wal").exists() && !beside(&path, "-wal").exists());
+    }
+
+    /// Also where an operator has removed some of them: the oldest go, whatever is free in between. What is no database stays.
+    #[test]
+    fn the_newest_eight_of_what_was_set_aside_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.sqlite");
+        fs::write(folder.path().join("it.sqlite.damaged-by-me"), "an operator's").unwrap();
+        for number in 1..=12 {
+            fs::write(&path, format!("bad {number}")).unwrap();
+            fs::write(beside(&path, "-wal"), "its log").unwrap();
+            Expendable::open(&path, read, is_damage).unwrap();
+            if number == 6 {
+                for name in ["it.sqlite.damaged-4", "it.sqlite.damaged-4-wal"] {
+                    fs::remove_file(folder.path().join(name)).unwrap();
+                }
+                fs::create_dir(beside(&path, ".damaged-4")).unwrap();
+            }
+        }
+        let aside = numbered_aside(&path).unwrap();
+        let numbers: Vec<u32> = aside.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        for (number, aside) in &aside[1..] {
+            assert_eq!(fs::read_to_string(aside).unwrap(), format!("bad {number}"));
+            assert!(beside(aside, "-wal").exists());
+        }
+        assert!(folder.path().join("it.sqlite.damaged-by-me").exists());
+        // A new one, that directory, eight with their logs, and what is an operator's.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1 + 1 + 8 * 2 + 1);
     }
 
     /// Of two that find damage, the second doesn't set aside what the first has made.

@@ -297,8 +297,8 @@ impl Connection {
             Transaction::new(&self.host, outgoing, &self.extensions, self.verified, self.open);
         let mut in_doubt = false;
         if let Err(broken) = self.run(&mut transaction, outgoing.size, file).await {
-            // What follows on something that is no reply can't be told whose it is.
-            if !matches!(broken, Broken::Reply(_) | Broken::Endless) {
+            // What follows on something that is no reply can't be told whose it is; and who waits for the rest of a message says nothing.
+            if !matches!(broken, Broken::Reply(_) | Broken::Endless | Broken::Message(_)) {
                 self.hear_last_words(&mut transaction).await;
             }
             in_doubt = transaction.is_at_body() && transaction.is_waiting();

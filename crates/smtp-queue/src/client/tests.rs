@@ -114,7 +114,7 @@ fn smarthost(port: u16, tls: RelayTls) -> Smarthost {
 fn message(content: &[u8]) -> MessageFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
-    MessageFile::new(Content::File(std::fs::File::open(file.path()).unwrap())).unwrap()
+    MessageFile::new(Content::File(std::fs::File::open(file.path()).unwrap()), None).unwrap()
 }
 
 async fn send(relay: &Relay, recipients: &[&str]) -> Vec<String> {

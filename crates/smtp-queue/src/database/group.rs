@@ -197,7 +197,16 @@ mod tests {
         let now = Timestamp::now();
         let content = Some("Subject: x\r\n\r\n".into());
         let id = QueueId(id.to_owned());
-        Change::Insert(vec![NewMessage { id, envelope, size: 14, content, arrived: now, first_attempt: now }])
+        let (size, checksum) = (14, None);
+        Change::Insert(vec![NewMessage {
+            id,
+            envelope,
+            size,
+            checksum,
+            content,
+            arrived: now,
+            first_attempt: now,
+        }])
     }
 
     /// What waits while the database is at work is made together; what can't be made is told to who wanted it, and to nobody else.

@@ -90,7 +90,7 @@ impl Database {
         let mut messages = snapshot
             .prepare_cached(&format!(
                 "SELECT id, sender, size, arrived, held, smtputf8, eight_bit, ret, envelope_id, require_tls,
-                 priority, deadline, deadline_returns, deadline_traced, release, is_ours, origin, is_bulk FROM message {which}"
+                 priority, deadline, deadline_returns, deadline_traced, release, is_ours, origin, is_bulk, checksum FROM message {which}"
             ))?
             .query_map(params![id, limit], message)?
             .collect::<rusqlite::Result<Vec<_>>>()?;

@@ -19,6 +19,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
         origin: row.get(16)?,
         sender: sender.map(|sender| address(&sender, 1)).transpose()?,
         size: unsigned(row, 2)?,
+        checksum: row.get(18)?,
         arrived: timestamp(row, 3)?,
         held: row.get(4)?,
         smtputf8: row.get(5)?,

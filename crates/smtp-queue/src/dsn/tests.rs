@@ -14,7 +14,7 @@ fn returned(message: &[u8]) -> Returned {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(message).unwrap();
     file.rewind().unwrap();
-    Returned::read(&MessageFile::new(Content::File(file)).unwrap(), None).unwrap()
+    Returned::read(&MessageFile::new(Content::File(file), None).unwrap(), None).unwrap()
 }
 
 fn reported(action: Action, recipient: &str, host: Option<&str>, text: &str) -> Reported {

@@ -84,7 +84,9 @@ async fn a_day_is_reported_once_when_it_is_over_by_mail_and_by_post() -> Result<
     assert_eq!((id.sender.as_ref(), id.handling.is_ours), (None, true));
     assert_eq!(id.recipients.first().context("nobody")?.address.to_string(), "tls@d.test");
     let mut text = Vec::new();
-    crate::message_file::MessageFile::new(world.queue.content(&id.id)?)?.reader()?.read_to_end(&mut text)?;
+    crate::message_file::MessageFile::new(world.queue.content(&id.id)?, None)?
+        .reader()?
+        .read_to_end(&mut text)?;
     let mail = MessageParser::default().parse(&text).context("no message")?;
     let field = |name: &str| mail.header_raw(name).unwrap_or_default().trim().to_owned();
     assert_eq!(

@@ -1,13 +1,14 @@
 //! What of the queue was damaged by hand is named and holds up nothing.
 
 use std::fs;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rusqlite::Connection;
 use smtp_queue::{Change, QueueId};
 
 use crate::host::{Host, PATIENCE};
-use crate::peer::Peer;
+use crate::peer::{Manner, Peer, listeners};
 
 /// SQL by which `?1`, a message, is damaged so that its row makes no sense.
 const ROWS: [&str; 14] = [
@@ -204,4 +205,154 @@ async fn a_message_that_was_cut_off_is_not_sent() {
     }
     running.stop().await;
     assert!(peer.received_already().is_none());
+}
+
+impl Host {
+    /// What came of the one attempt at the message's one recipient.
+    async fn why_not_sent(&self, id: &QueueId) -> String {
+        self.wait(id, |message| message.is_some_and(|it| it.recipients[0].attempts == 1)).await;
+        self.queue.show(id).unwrap().unwrap().recipients[0].diagnosis.clone().unwrap().to_string()
+    }
+
+    /// Waits until operators are told so of the message, or nothing any more.
+    async fn is_named(&self, id: &QueueId, why: Option<&str>) {
+        let named = async {
+            loop {
+                let notices = self.queue.notices().unwrap();
+                let notice = notices.into_iter().find(|it| it.subject == format!("damaged {id}"));
+                if notice.as_ref().is_some_and(|it| why.is_some_and(|why| it.text.contains(why)))
+                    || notice.is_none() && why.is_none()
+                {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, named).await.expect("it is not named so");
+    }
+}
+
+/// By a bit or by many, at its beginning or at its end: nobody gets the message to its end, until its text is put back.
+#[tokio::test]
+async fn a_message_of_the_right_length_that_is_not_what_was_queued_is_not_sent() {
+    const ALTERED: &str = "its text is not what was queued";
+    for manner in [Manner::Willing, Manner::Chunking] {
+        let mut peer = Peer::at(listeners(&["127.0.0.1"]).await.remove(0), manner);
+        let host = Host::new(Some(peer.smarthost()));
+        let (alice, bob) = ("alice@example.org", "bob@example.net");
+        let small = host.add(Some(alice), &[bob]);
+        let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+        let flip =
+            "UPDATE content SET octets = CAST(replace(CAST(octets AS TEXT), 'hello', 'hullo') AS BLOB)";
+        assert_eq!(connection.execute(flip, []).unwrap(), 1);
+        let places = [0, 70_000, 150_000];
+        let larges: Vec<_> = places
+            .iter()
+            .map(|place| {
+                let id = host.add_large(alice, bob);
+                let file = host.config.queue_dir().join("messages").join(&id.0);
+                let file = fs::File::options().read(true).write(true).open(file).unwrap();
+                let mut octet = [0];
+                file.read_exact_at(&mut octet, *place).unwrap();
+                file.write_all_at(&[octet[0] ^ 1], *place).unwrap();
+                (id, file, octet[0])
+            })
+            .collect();
+        let here = host.add_large(bob, alice);
+        let file = host.config.queue_dir().join("messages").join(&here.0);
+        fs::write(&file, "y".repeat(fs::read(&file).unwrap().len())).unwrap();
+        let running = host.run();
+        for id in larges.iter().map(|(id, ..)| id).chain([&small, &here]) {
+            let why = host.why_not_sent(id).await;
+            assert_eq!(why, format!("4.3.0 message {id} is damaged: {ALTERED}"));
+            host.is_named(id, Some(ALTERED)).await;
+        }
+        assert!(peer.received_already().is_none() && host.letters() == 0);
+        let (id, file, octet) = &larges[1];
+        file.write_all_at(&[*octet], places[1]).unwrap();
+        host.queue.retry(Some(id)).unwrap();
+        assert_eq!(peer.next().await.to, [bob]);
+        host.wait(id, |message| message.is_none()).await;
+        host.is_named(id, None).await;
+        running.stop().await;
+        assert!(peer.received_already().is_none());
+    }
+}
+
+/// By an older version, or found as a file of which only the recipients are known.
+#[tokio::test]
+async fn a_message_without_a_checksum_is_sent() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    host.add_large("alice@example.org", "bob@example.net");
+    host.add(Some("alice@example.org"), &["bob@example.net"]);
+    let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+    connection.execute("UPDATE message SET checksum = NULL", []).unwrap();
+    let running = host.run();
+    for _ in 0..2 {
+        assert_eq!(peer.next().await.to, ["bob@example.net"]);
+    }
+    host.wait_until_empty().await;
+    running.stop().await;
+}
+
+/// A way to make a file unreadable, and what the system says of it.
+type Unreadable = (fn(&Path), &'static str);
+
+/// Whatever the system says: it is tried again, named, and goes out when it can be read.
+#[tokio::test]
+async fn a_message_whose_file_can_not_be_read_waits_and_is_named() {
+    let mut peer = Peer::start().await;
+    let host = Host::new(Some(peer.smarthost()));
+    let folder = host.config.queue_dir().join("messages");
+    let ways: [Unreadable; 3] = [
+        // Of it nothing can be read: an I/O error.
+        (|path| std::os::unix::fs::symlink("/proc/self/mem", path).unwrap(), "Input/output error"),
+        (|path| std::os::unix::fs::symlink(path, path).unwrap(), "Too many levels of symbolic links"),
+        (
+            |path| {
+                fs::write(path, "no").unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
+            },
+            "Permission denied",
+        ),
+    ];
+    let mut waiting = Vec::new();
+    for (damage, why) in ways {
+        let id = host.add_large("alice@example.org", "bob@example.net");
+        let (path, kept) = (folder.join(&id.0), host.config.queue_dir().join("kept"));
+        fs::rename(&path, &kept).unwrap();
+        damage(&path);
+        // Who may read all is refused nothing.
+        if why == "Permission denied" && fs::read(&path).is_ok() {
+            fs::rename(&kept, &path).unwrap();
+            host.queue.remove(Some(&id)).unwrap();
+            continue;
+        }
+        if why == "Input/output error" {
+            // As long as that says it is.
+            let connection = Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+            connection.execute("UPDATE message SET size = 0 WHERE id = ?1", [&id.0]).unwrap();
+            waiting.push((id, why, None));
+        } else {
+            let kept_as = kept.with_added_extension(&id.0);
+            fs::rename(kept, &kept_as).unwrap();
+            waiting.push((id, why, Some(kept_as)));
+        }
+    }
+    let running = host.run();
+    host.add(Some("alice@example.org"), &["eve@example.net"]);
+    assert_eq!(peer.next().await.to, ["eve@example.net"]);
+    for (id, why, kept) in waiting {
+        assert_eq!(host.why_not_sent(&id).await, "4.3.0 the message file can't be read");
+        host.is_named(&id, Some(why)).await;
+        assert!(peer.received_already().is_none());
+        if let Some(kept) = kept {
+            fs::rename(kept, folder.join(&id.0)).unwrap();
+            host.queue.retry(Some(&id)).unwrap();
+            assert_eq!(peer.next().await.to, ["bob@example.net"]);
+            host.is_named(&id, None).await;
+        }
+    }
+    running.stop().await;
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::host::PATIENCE;
 
 /// A message as the server got it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) from: String,
     pub(crate) to: Vec<String>,
@@ -26,6 +26,8 @@ pub(crate) enum Manner {
     Willing,
     /// Willing, and reports deliveries itself (DSN): shows what RCPT asks for before the message's text.
     Reporting,
+    /// Willing, and takes messages as chunks (BDAT).
+    Chunking,
     /// Willing, and takes UTF-8: shows what MAIL asks for before the message's text.
     International,
     /// Answers the connection with 421.
@@ -102,14 +104,18 @@ impl Peer {
     }
 }
 
+/// What one offers that takes UTF-8.
+const INTERNATIONAL: &str = "250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8";
+
 async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Received>) -> Option<()> {
     let mut stream = BufStream::new(stream);
-    let mut message = Received { from: String::new(), to: Vec::new(), text: String::new() };
+    let mut message = Received::default();
     match manner {
         Manner::Silent => std::future::pending().await,
         Manner::Busy => return answer(&mut stream, "421 4.3.2 too busy").await,
         Manner::Willing
         | Manner::Reporting
+        | Manner::Chunking
         | Manner::International
         | Manner::Grudging
         | Manner::Clumsy
@@ -124,9 +130,8 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
         let reply = match verb {
             "EHLO" if manner == Manner::Clumsy => "250-peer\r\n250 STARTTLS",
             "EHLO" if manner == Manner::Reporting => "250-peer\r\n250-PIPELINING\r\n250 DSN",
-            "EHLO" if manner == Manner::International => {
-                "250-peer\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8"
-            }
+            "EHLO" if manner == Manner::Chunking => "250-peer\r\n250-PIPELINING\r\n250 CHUNKING",
+            "EHLO" if manner == Manner::International => INTERNATIONAL,
             "EHLO" => "250-peer\r\n250 PIPELINING",
             "STARTTLS" => {
                 answer(&mut stream, "220 go").await?;
@@ -155,11 +160,15 @@ async fn serve(stream: TcpStream, manner: Manner, received: UnboundedSender<Rece
             "DATA" => {
                 answer(&mut stream, "354 go").await?;
                 message.text.push_str(&read_message(&mut stream).await?);
-                let next = Received { from: String::new(), to: Vec::new(), text: String::new() };
-                received.send(std::mem::replace(&mut message, next)).ok()?;
+                received.send(std::mem::take(&mut message)).ok()?;
                 if manner == Manner::Vanishing {
                     return None;
                 }
+                "250 2.0.0 taken"
+            }
+            "BDAT" => {
+                message.text.push_str(&read_chunk(&mut stream, argument).await?);
+                received.send(std::mem::take(&mut message)).ok()?;
                 "250 2.0.0 taken"
             }
             _ => "250 ok",
@@ -177,6 +186,13 @@ async fn read_line(stream: &mut BufStream<TcpStream>) -> Option<String> {
     let mut line = String::new();
     let length = stream.read_line(&mut line).await.ok()?;
     (length > 0).then(|| line.trim_end().to_owned())
+}
+
+/// RFC 3030 §2: the whole message, as one chunk.
+async fn read_chunk(stream: &mut BufStream<TcpStream>, argument: &str) -> Option<String> {
+    let mut chunk = vec![0; argument.trim_end_matches(" LAST").parse().ok()?];
+    stream.read_exact(&mut chunk).await.ok()?;
+    String::from_utf8(chunk).ok()
 }
 
 async fn read_message(stream: &mut BufStream<TcpStream>) -> Option<String> {
