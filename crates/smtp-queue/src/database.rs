@@ -4,6 +4,7 @@
 //! holds what is to be done, in order.
 
 mod due;
+mod flush;
 mod group;
 mod holders;
 mod notices;
@@ -34,6 +35,7 @@ use crate::message::{Diagnosis, Envelope, QueueId, RecipientState};
 use crate::step::Step;
 use crate::{QueueError, step};
 
+use flush::Flush;
 pub(crate) use group::{Change, Writer};
 use holders::Holders;
 pub use notices::Notice;
@@ -207,6 +209,8 @@ pub(crate) struct Database {
     place: Place,
     /// How the folder was as all was in its place, if it had been so for a while.
     settled: Cell<Option<FolderState>>,
+    /// How SQLite was told to commit.
+    flush: Cell<Flush>,
 }
 
 /// A process's turn to write, until it is dropped.
@@ -263,7 +267,8 @@ impl Database {
         let place = Place::of(path);
         let holders = Holders::of(path)?.join(&place)?;
         let (path, turn) = (path.to_owned(), Arc::clone(turn));
-        Ok(Self { _holders: holders, connection, path, turn, place, settled: Cell::default() })
+        let (settled, flush) = (Cell::default(), Cell::new(Flush::AtCommit));
+        Ok(Self { _holders: holders, connection, path, turn, place, settled, flush })
     }
 
     /// Reads. Where it is damaged, or was taken away, what could be saved is read.
@@ -295,16 +300,25 @@ impl Database {
     /// away, it is run in what could be saved.
     fn write<T>(
         &mut self,
+        work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, QueueError> {
+        self.write_flushed(Flush::AtCommit, work)
+    }
+
+    /// The same, on the disk when `flush` says.
+    fn write_flushed<T>(
+        &mut self,
+        flush: Flush,
         mut work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, QueueError> {
         let turn = Turn::take(&self.turn, &self.path)?;
         if !self.is_in_place() {
             self.renew(None, &turn)?;
         }
-        match self.transact(&mut work) {
+        match self.transact(flush, &mut work) {
             Err(error) if error.is_loss() => {
                 self.renew(Some(&error), &turn)?;
-                self.transact(&mut work)
+                self.transact(flush, &mut work)
             }
             result => result,
         }
@@ -312,8 +326,10 @@ impl Database {
 
     fn transact<T>(
         &mut self,
+        flush: Flush,
         work: &mut impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, QueueError> {
+        self.set_flush(flush)?;
         let result = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(
             |transaction| {
                 let value = work(&transaction)?;
@@ -399,13 +415,13 @@ fn furnish(connection: &mut Connection) -> rusqlite::Result<i64> {
     Ok(found)
 }
 
-/// Durable at each commit: WAL with synchronous=FULL syncs the log before COMMIT returns.
+/// Durable at each commit, unless [`Flush::Later`] is set for one: WAL with synchronous=FULL syncs the log before COMMIT returns.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // A statement is prepared once, not anew for each value that it is given.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "synchronous", Flush::AtCommit.synchronous())?;
     connection.pragma_update(None, "foreign_keys", true)
 }
 

@@ -322,7 +322,12 @@ impl Queue {
         if !finished.is_empty() {
             let this = Arc::clone(self);
             // Should it not come to that, they are swept.
-            spawn_blocking(move || finished.iter().for_each(|id| this.remove_file(id)));
+            tokio::spawn(async move {
+                // A message whose row came back after a crash of the machine needs its file.
+                this.writer.flushed().await;
+                let removed = spawn_blocking(move || finished.iter().for_each(|id| this.remove_file(id)));
+                removed.await.inspect_err(|error| tracing::error!(%error, "files stay in the queue"))
+            });
         }
         Ok(recorded)
     }

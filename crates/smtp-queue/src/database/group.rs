@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::spawn_blocking;
 
+use super::flush::{Flush, Unflushed};
 use super::{Attempted, Database, NewMessage, Recorded, insert, record};
 use crate::step::Step;
 use crate::{QueueError, step};
@@ -26,6 +27,16 @@ impl Change {
                 messages.iter().try_for_each(|message| insert(transaction, message)).map(|()| Recorded::Kept)
             }
             Self::Record(attempted) => finish(transaction, attempted),
+        }
+    }
+}
+
+impl Change {
+    /// Nobody but this server has been told of an outcome: it may share the next flush. Who has sent a message was told that it is safe.
+    const fn flush(&self) -> Flush {
+        match self {
+            Self::Insert(_) => Flush::AtCommit,
+            Self::Record(_) => Flush::Later,
         }
     }
 }
@@ -58,11 +69,13 @@ struct Room {
 pub(crate) struct Writer {
     database: Mutex<Database>,
     room: Mutex<Room>,
+    unflushed: Arc<Unflushed>,
 }
 
 impl Writer {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database: Mutex::new(database), room: Mutex::default() }
+        let unflushed = Unflushed::of(&database.path);
+        Self { database: Mutex::new(database), room: Mutex::default(), unflushed }
     }
 
     /// For changes that are made alone.
@@ -71,7 +84,7 @@ impl Writer {
         locked(&self.database)
     }
 
-    /// Makes the change durable, with those of all who wait for the same. Blocks.
+    /// Makes the change, with those of all who wait for the same: a message is on the disk then. Blocks.
     pub(crate) fn write(&self, change: Change) -> Outcome {
         let (teller, mut outcome) = oneshot::channel();
         locked(&self.room).waiting.push(Waiting { change, teller });
@@ -80,13 +93,13 @@ impl Writer {
             match outcome.try_recv() {
                 // Who had the database before may have made it with its own.
                 Ok(outcome) => return outcome,
-                Err(TryRecvError::Empty) => database.write_all(self.take()),
+                Err(TryRecvError::Empty) => database.write_all(self.take(), &self.unflushed),
                 Err(TryRecvError::Closed) => return Err(panicked()),
             }
         }
     }
 
-    /// The same, without blocking.
+    /// The same, without blocking. An outcome is on the disk soon after.
     pub(crate) async fn written(self: &Arc<Self>, change: Change) -> Outcome {
         let (teller, outcome) = oneshot::channel();
         let is_attended = {
@@ -98,10 +111,17 @@ impl Writer {
             let this = Arc::clone(self);
             spawn_blocking(move || {
                 let mut database = this.alone();
-                database.write_all(this.take());
+                database.write_all(this.take(), &this.unflushed);
             });
         }
-        outcome.await.unwrap_or_else(|_| Err(panicked()))
+        let outcome = outcome.await.unwrap_or_else(|_| Err(panicked()));
+        self.unflushed.flush_soon();
+        outcome
+    }
+
+    /// Waits until all outcomes written so far are on the disk.
+    pub(crate) async fn flushed(&self) {
+        self.unflushed.gone().await;
     }
 
     fn take(&self) -> Vec<Waiting> {
@@ -111,11 +131,20 @@ impl Writer {
 
 impl Database {
     /// Makes all changes in one transaction; if one of them fails, each in its own.
-    fn write_all(&mut self, all: Vec<Waiting>) {
-        let together = self.write(|transaction| {
-            all.iter().map(|it| it.change.make(transaction)).collect::<rusqlite::Result<Vec<_>>>()
-        });
-        match together {
+    fn write_all(&mut self, all: Vec<Waiting>, unflushed: &Unflushed) {
+        let is_durable = all.iter().any(|it| it.change.flush() == Flush::AtCommit);
+        let flush = if is_durable { Flush::AtCommit } else { Flush::Later };
+        let mut made = |flush, some: &[Waiting]| {
+            let make = |transaction: &Transaction<'_>| -> rusqlite::Result<Vec<_>> {
+                some.iter().map(|it| it.change.make(transaction)).collect()
+            };
+            let outcomes = self.write_flushed(flush, make);
+            if outcomes.is_ok() && flush == Flush::Later {
+                unflushed.count();
+            }
+            outcomes
+        };
+        match made(flush, &all) {
             Ok(outcomes) => all.into_iter().zip(outcomes).for_each(|(it, outcome)| it.tell(Ok(outcome))),
             Err(error) if all.len() == 1 => {
                 if let Some(it) = all.into_iter().next() {
@@ -123,7 +152,8 @@ impl Database {
                 }
             }
             Err(_) => all.into_iter().for_each(|it| {
-                let outcome = self.write(|transaction| it.change.make(transaction));
+                let outcome = made(it.change.flush(), std::slice::from_ref(&it));
+                let outcome = outcome.and_then(|outcomes| outcomes.into_iter().next().ok_or_else(panicked));
                 it.tell(outcome);
             }),
         }
@@ -250,6 +280,34 @@ mod tests {
         );
         assert_eq!((one.is_ok(), again.is_ok(), two.is_ok()), (true, false, true));
         assert_eq!(writer.alone().list(None, 10).unwrap().len(), 2);
+    }
+
+    /// How SQLite made the last commit: 2 with a flush, 1 without.
+    fn synchronous(writer: &Writer) -> i64 {
+        writer.alone().connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_message_is_flushed_at_its_commit_and_an_outcome_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Arc::new(writer(folder.path()));
+        let outcome = |id: &str| {
+            let (id, progress) = (QueueId(id.to_owned()), Vec::new());
+            let attempted =
+                Attempted { id, progress, offspring: Vec::new(), warned: Vec::new(), superseded: None };
+            Change::Record(Arc::new(attempted))
+        };
+        writer.written(message("one")).await.unwrap();
+        assert_eq!(synchronous(&writer), 2);
+        writer.written(outcome("one")).await.unwrap();
+        assert_eq!(synchronous(&writer), 1);
+        writer.flushed().await;
+        let (both, _) = tokio::join!(writer.written(outcome("one")), writer.written(message("two")));
+        both.unwrap();
+        assert_eq!(synchronous(&writer), 2, "one that shares a transaction with a message has its flush");
+        writer.written(outcome("two")).await.unwrap();
+        writer.alone().remove(&super::super::Selection::one(&QueueId("two".to_owned()))).unwrap();
+        assert_eq!(synchronous(&writer), 2, "what an operator does is on the disk");
     }
 
     #[test]
