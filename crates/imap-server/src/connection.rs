@@ -344,13 +344,17 @@ impl Client {
         Ok(())
     }
 
-    /// Back to where a client is before login; what COMPRESS and STARTTLS made of the connection stays. RFC 8437 §3.
+    /// Back to where a client is before login; what COMPRESS and STARTTLS made of the connection stays. RFC 8437 §3. It is a stranger's again, of
+    /// whose network there may be too many.
     async fn unauthenticate(&mut self, tag: &Tag) -> io::Result<Next> {
         self.session = Some(Box::new(Session::new()));
         self.account = None;
         self.language = Language::Unchosen;
         self.wire.distrust(&self.shared.config.imap);
         self.say(tag, Status::Ok, Text::NobodyLoggedIn).await?;
+        if self.guard.logout().is_err() {
+            return self.bye(Text::TooManyFromThere.coded("UNAVAILABLE")).await;
+        }
         Ok(Next::Command)
     }
 

@@ -92,6 +92,8 @@ texts! {
         // Of limits.
         TooManyAnnotations: "There are as many annotations as there may be",
             "Já há tantas anotações quantas pode haver", "Ya hay tantas anotaciones como puede haber";
+        TooManyFromThere: "Too many connections from your network, try again later",
+            "Demasiadas conexões da sua rede, tente mais tarde", "Demasiadas conexiones desde su red, inténtelo más tarde";
         TooManyIdentifiers: "The mailbox has rights for too many already",
             "A caixa de correio já tem permissões para demasiadas contas", "El buzón ya tiene permisos para demasiados usuarios";
         TooManyItems: "Too many data items", "Demasiados elementos de dados", "Demasiados elementos de datos";

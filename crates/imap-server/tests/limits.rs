@@ -314,6 +314,30 @@ async fn an_address_has_so_many_connections_and_the_next_is_told_to_come_later()
     hold(&mut fixture, dialogue).await
 }
 
+/// RFC 8437 §3: who has logged out of its account is a stranger again, and takes a stranger's place or, where there is none, goes.
+#[tokio::test]
+async fn who_unauthenticates_counts_for_its_network_again() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new()?;
+    let limits = &mut fixture.config.limits;
+    (limits.max_connections_per_address, limits.max_connections_per_network) = (1, 2);
+    limits.allow_plaintext_login = true;
+    let from = |client: u8| {
+        format!("{client}C-raw: PROXY TCP4 192.0.2.{client} 198.51.100.1 54321 143\\r\\n\n{client}S: ")
+    };
+    let log_in = "a LOGIN alice alice-secret";
+    let dialogue = format!(
+        "given: smtp proxies 127.0.0.1\n{}* OK...\n1C: {log_in}\n1S: a OK...\n{}* OK...\n{}* OK...\n\
+         2C: {log_in}\n2S: a OK...\n2C: b UNAUTHENTICATE\n2S: b OK...\n{}* BYE [UNAVAILABLE]...\n4S: <close>\n\
+         1C: b UNAUTHENTICATE\n1S: b OK...\n1S: * BYE [UNAVAILABLE] Too many connections from your network, try again later\n\
+         1S: <close>\n2C: c NOOP\n2S: c OK...\n",
+        from(1),
+        from(2),
+        from(3),
+        from(4),
+    );
+    hold(&mut fixture, &dialogue).await
+}
+
 /// RFC 5465 §3.1, §5.8.
 #[tokio::test]
 async fn notify_watches_a_bounded_number_of_mailboxes() -> anyhow::Result<()> {

@@ -138,8 +138,10 @@ impl fmt::Display for Notify {
 pub struct OriginalRecipient {
     /// `addr-type`, such as `rfc822` or `utf-8` (RFC 6533 §3).
     pub kind: String,
-    /// The address, decoded: printable ASCII, of the kind `utf-8` any printable text.
+    /// The address, decoded: printable ASCII, of the kind `utf-8` any address. One of that kind that is malformed is as it came.
     pub address: String,
+    /// It says that it is of the kind `utf-8` and is not as RFC 6533 §3 has that: it goes on, and is reported, without alteration.
+    pub is_malformed: bool,
 }
 
 /// The kind of addresses that are not ASCII. RFC 6533 §3.
@@ -151,7 +153,7 @@ impl OriginalRecipient {
     pub fn of(address: &Address) -> Self {
         let address = address.to_string();
         let kind = if address.is_ascii() { "rfc822" } else { UTF8 };
-        Self { kind: kind.to_owned(), address }
+        Self { kind: kind.to_owned(), address, is_malformed: false }
     }
 
     /// That of an address that the sender knows, where no parameter of his names it; `None` if it would be longer than a parameter may be.
@@ -164,7 +166,9 @@ impl OriginalRecipient {
     /// As a server gets it that takes UTF-8 in commands (`utf-8-addr-unitext`); all others get what [`Self`] shows. RFC 6533 §3.
     #[must_use]
     pub fn in_utf8(&self) -> String {
-        if self.is_utf8() {
+        if self.is_malformed {
+            format!("{};{}", self.kind, self.address)
+        } else if self.is_utf8() {
             format!("{};{}", self.kind, unitext(&self.address, false))
         } else {
             self.to_string()
@@ -175,7 +179,7 @@ impl OriginalRecipient {
     #[must_use]
     pub fn in_report(&self, utf8: bool) -> String {
         let address = match (self.is_utf8(), utf8) {
-            (true, false) => unitext(&self.address, true),
+            (true, false) => self.in_ascii(),
             (true, true) | (false, _) => self.address.clone(),
         };
         format!("{}; {address}", self.kind)
@@ -183,6 +187,18 @@ impl OriginalRecipient {
 
     fn is_utf8(&self) -> bool {
         self.kind.eq_ignore_ascii_case(UTF8)
+    }
+
+    /// Of the kind `utf-8`.
+    fn in_ascii(&self) -> String {
+        if self.is_malformed { with_points(&self.address) } else { unitext(&self.address, true) }
+    }
+
+    fn of_utf8(kind: &str, encoded: &str) -> Option<Self> {
+        let decoded = of_unitext(encoded).filter(|text| text.parse::<Address>().is_ok());
+        let is_malformed = decoded.is_none();
+        let address = decoded.or_else(|| is_esmtp_value(encoded).then(|| encoded.to_owned()))?;
+        Some(Self { kind: kind.to_owned(), address, is_malformed })
     }
 }
 
@@ -194,18 +210,19 @@ const fn is_short(original: &str) -> bool {
 impl FromStr for OriginalRecipient {
     type Err = ParseError;
 
-    /// `addr-type ";" xtext`, or behind `utf-8` the `utf-8-enc-addr` of RFC 6533 §3.
+    /// `addr-type ";" xtext`, or behind `utf-8` the `utf-8-enc-addr` of RFC 6533 §3 or any other value of a parameter, since the report is to
+    /// show that too.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let (kind, address) = text.split_once(';').ok_or(ParseError::Arguments)?;
         let is_atom = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&c);
         if kind.is_empty() || !kind.bytes().all(is_atom) || !is_short(text) {
             return Err(ParseError::Arguments);
         }
+        let of_any_kind =
+            || printable(address).map(|address| Self { kind: kind.to_owned(), address, is_malformed: false });
         let is_utf8 = kind.eq_ignore_ascii_case(UTF8);
-        let address = if is_utf8 { of_unitext(address) } else { printable(address) };
-        // Of xtext there may be none: RFC 3461 §4.
-        let address = address.filter(|address| !(is_utf8 && address.is_empty()));
-        Ok(Self { kind: kind.to_owned(), address: address.ok_or(ParseError::Arguments)? })
+        let found = if is_utf8 { Self::of_utf8(kind, address) } else { of_any_kind() };
+        found.ok_or(ParseError::Arguments)
     }
 }
 
@@ -215,18 +232,20 @@ impl fmt::Display for OriginalRecipient {
     /// Deviates: RFC 3461 §5.2.1 (d) has the value go on as it came. Octets that came encoded without need go on plain, and hexadecimal digits
     /// in upper case: it is the same address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address =
-            if self.is_utf8() { unitext(&self.address, true) } else { xtext::encode(&self.address) };
+        let address = if self.is_utf8() { self.in_ascii() } else { xtext::encode(&self.address) };
         write!(f, "{};{address}", self.kind)
     }
 }
+
+/// What stands in no unitext itself. RFC 6533 §3.
+const ENCODED: [char; 4] = ['\\', '+', '=', ' '];
 
 /// `utf-8-addr-xtext`, which is ASCII, or `utf-8-addr-unitext`. RFC 6533 §3.
 fn unitext(address: &str, ascii: bool) -> String {
     let mut text = String::with_capacity(address.len());
     for c in address.chars() {
         match c {
-            '\\' | '+' | '=' | ' ' => {
+            other if ENCODED.contains(&other) => {
                 // Writing to a String can't fail.
                 let _ = write!(text, "\\x{{{:02X}}}", u32::from(c));
             }
@@ -239,20 +258,45 @@ fn unitext(address: &str, ascii: bool) -> String {
     text
 }
 
-/// What `utf-8-enc-addr` stands for, if that has no control characters. RFC 6533 §3.
+/// What is no unitext, where only ASCII goes through.
+fn with_points(malformed: &str) -> String {
+    let mut text = String::with_capacity(malformed.len());
+    for c in malformed.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            // Writing to a String can't fail.
+            let _ = write!(text, "\\x{{{:02X}}}", u32::from(c));
+        }
+    }
+    text
+}
+
+/// `esmtp-value`, with what RFC 6531 §3.3 adds to it, or nothing, as xtext may be: RFC 5321 §4.1.2, RFC 3461 §4.
+fn is_esmtp_value(text: &str) -> bool {
+    !text.chars().any(|c| c == '=' || c == ' ' || c.is_control())
+}
+
+/// What `utf-8-enc-addr` stands for, if it is one. RFC 6533 §3.
 fn of_unitext(encoded: &str) -> Option<String> {
     let (mut text, mut rest) = (String::with_capacity(encoded.len()), encoded);
     while let Some((plain, escape)) = rest.split_once('\\') {
         let (digits, behind) = escape.strip_prefix("x{")?.split_once('}')?;
-        let is_point = (2..=6).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_hexdigit());
-        let c = char::from_u32(u32::from_str_radix(digits, 16).ok().filter(|_| is_point)?)?;
         text.push_str(plain);
-        text.push(c);
+        text.push(hex_point(digits)?);
         rest = behind;
     }
     text.push_str(rest);
     let is_plain = !encoded.contains(['+', '=', ' ']);
     (is_plain && !text.chars().any(char::is_control)).then_some(text)
+}
+
+/// `HEXPOINT`: two to six digits, no zero before them, of what is not ASCII or must not stand there itself. The control characters that it has
+/// besides stand in no address.
+fn hex_point(digits: &str) -> Option<char> {
+    let c = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+    let is_shortest = format!("{:02X}", u32::from(c)).eq_ignore_ascii_case(digits);
+    (is_shortest && (!c.is_ascii() || ENCODED.contains(&c))).then_some(c)
 }
 
 /// What xtext stands for, if that is printable ASCII, as a notification has no other.
@@ -340,17 +384,54 @@ mod tests {
             assert_eq!(original.in_report(false), format!("{}; {ascii}", original.kind));
             assert_eq!(original.in_report(true), format!("{}; jürg+x@bücher.example", original.kind));
         }
-        for wrong in [
-            "utf-8;",
-            "utf-8;a+2Bb",
-            "utf-8;a=b",
-            "utf-8;a\\b",
-            "utf-8;\\x{0A}",
-            "utf-8;\\x{D800}",
-            "utf-8;\\x{A}",
+    }
+
+    /// RFC 6533 §3: what says that it is of the kind and is none is taken, and goes on and is reported as it came.
+    #[test]
+    fn a_malformed_address_of_the_kind_utf_8_is_kept_as_it_came() {
+        for value in [
+            "",
+            "no-address",
+            "a+2Bb@x.org",
+            "a\\b@x.org",
+            "a\\x{41}@x.org",
+            "a\\x{0A}@x.org",
+            "\\x{D800}@x.org",
+            "\\x{A}@x.org",
+            "\\x{0FC}@x.org",
+            "\\x{110000}@x.org",
+            "\\x{+FC}@x.org",
+            "\\x{FC@x.org",
+            "\\x{20}@x.org",
         ] {
+            let text = format!("utf-8;{value}");
+            let original = text.parse::<OriginalRecipient>().unwrap();
+            assert!(original.is_malformed, "{text}");
+            assert_eq!(original.in_utf8().parse().as_ref(), Ok(&original), "as the queue keeps it");
+            assert_eq!((original.to_string(), original.in_utf8()), (text.clone(), text.clone()));
+            let shown = format!("utf-8; {value}");
+            assert_eq!((original.in_report(true), original.in_report(false)), (shown.clone(), shown));
+        }
+        let original = "UTF-8;jürg+2B".parse::<OriginalRecipient>().unwrap();
+        assert_eq!(
+            (original.in_utf8().as_str(), original.to_string().as_str()),
+            ("UTF-8;jürg+2B", "UTF-8;j\\x{FC}rg+2B")
+        );
+        assert_eq!(original.in_report(false), "UTF-8; j\\x{FC}rg+2B", "where only ASCII goes through");
+        for wrong in ["utf-8;a=b", "utf-8;a b", "utf-8;a\u{7}", "utf-8;a\u{85}"] {
             assert!(wrong.parse::<OriginalRecipient>().is_err(), "{wrong}");
         }
+    }
+
+    /// RFC 6533 §3
+    #[test]
+    fn what_must_not_stand_in_a_parameter_is_encoded_and_nothing_else() {
+        let original = "utf-8;\"a\\x{20}\\x{2B}\\x{3d}\\x{5C}\\x{5C}\\x{1F600}\"@x.org"
+            .parse::<OriginalRecipient>()
+            .unwrap();
+        assert!(!original.is_malformed);
+        assert_eq!(original.address, "\"a +=\\\\\u{1F600}\"@x.org");
+        assert_eq!(original.in_utf8(), "utf-8;\"a\\x{20}\\x{2B}\\x{3D}\\x{5C}\\x{5C}\u{1F600}\"@x.org");
     }
 
     /// RFC 3461 §4, §4.2: `xtext` may be empty.

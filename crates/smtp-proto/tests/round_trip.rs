@@ -44,8 +44,11 @@ fn rcpt_parameters() -> impl Strategy<Value = RcptParameters> {
             (success, failure, delay) => Notify::On { success, failure, delay },
         });
     let of_others = ("[a-tv-z][a-z0-9-]{1,9}", "[ -~]{1,30}");
-    let original = prop_oneof![of_others, (Just("utf-8".to_owned()), "[ -~é✉]{1,30}")]
-        .prop_map(|(kind, address)| OriginalRecipient { kind, address });
+    let of_others = of_others.prop_map(|(kind, address)| (kind, address, false));
+    let of_utf8 = "[a-z+=é✉]{1,30}@é\\.org".prop_map(|address| ("utf-8".to_owned(), address, false));
+    let malformed = "[!-<>-~]{0,20}\\+[!-<>-~]{0,20}".prop_map(|address| ("utf-8".to_owned(), address, true));
+    let original = prop_oneof![of_others, of_utf8, malformed]
+        .prop_map(|(kind, address, is_malformed)| OriginalRecipient { kind, address, is_malformed });
     (prop::option::of(wanted), prop::option::of(original))
         .prop_map(|(notify, original)| RcptParameters { notify, original })
 }

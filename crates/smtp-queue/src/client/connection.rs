@@ -12,7 +12,8 @@ use tracing::info;
 
 use super::extensions::Extensions;
 use super::haste::{Overdue, Patience};
-use super::outgoing::Outgoing;
+use super::limits::Allowance;
+use super::outgoing::{Outgoing, Recipient};
 use super::session::{self, NO_TLS, Policy, Session};
 use super::tls::Trust;
 use super::transaction::{self, Awaited, Form, LOST, Outcome, Transaction};
@@ -135,6 +136,8 @@ pub(crate) struct Connection {
     /// What the server must prove.
     demand: Demand,
     extensions: Extensions,
+    /// What the server still takes on this connection.
+    allowance: Allowance,
     /// TLS is spoken.
     secure: bool,
     /// The server has proved its name, under TLS.
@@ -183,6 +186,7 @@ impl Connection {
             server_name: policy.server_name.clone(),
             demand: policy.demand.clone(),
             extensions: Extensions::default(),
+            allowance: Allowance::default(),
             secure: false,
             verified: policy.is_verified(),
             shortcoming: None,
@@ -191,7 +195,10 @@ impl Connection {
             open: false,
         };
         match connection.handshake(Session::new(policy, implicit), implicit, trust).await {
-            Ok(Ok(extensions)) => Ok(Self { extensions, ..connection }),
+            Ok(Ok(extensions)) => {
+                let allowance = Allowance::of(extensions.limits);
+                Ok(Self { extensions, allowance, ..connection })
+            }
             Ok(Err(diagnosis)) => {
                 connection.quit().await;
                 let is_plain = diagnosis.host.is_none() && diagnosis.status == NO_TLS;
@@ -276,6 +283,16 @@ impl Connection {
         self.extensions.take(body)
     }
 
+    /// The places of those who may be the recipients of the next transaction; none if they must have another connection. RFC 9422
+    pub(crate) fn choose(&self, recipients: &[&Recipient]) -> Vec<usize> {
+        self.allowance.choose(recipients)
+    }
+
+    /// True if the server takes no further transaction on this connection. RFC 9422 §4.1
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.allowance.is_used_up()
+    }
+
     /// Whether the connection is as secure as the domain wants it.
     pub(crate) fn security(&self) -> Result<(), Failure> {
         match &self.shortcoming {
@@ -295,6 +312,9 @@ impl Connection {
     pub(crate) async fn deliver(mut self, outgoing: &Outgoing, file: Octets) -> Delivered {
         let mut transaction =
             Transaction::new(&self.host, outgoing, &self.extensions, self.verified, self.open);
+        if transaction.is_begun() {
+            self.allowance.spend(&outgoing.recipients);
+        }
         let mut in_doubt = false;
         if let Err(broken) = self.run(&mut transaction, outgoing.size, file).await {
             // What follows on something that is no reply can't be told whose it is; and who waits for the rest of a message says nothing.

@@ -1,5 +1,7 @@
 use smtp_proto::{Body, Reply};
 
+use super::limits::Limits;
+
 /// What a server offered in its reply to EHLO. RFC 5321 §4.1.1.1.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an extension of its own")]
@@ -32,6 +34,10 @@ pub(crate) struct Extensions {
     pub(crate) auth_plain: bool,
     /// draft-murchison-sasl-login
     pub(crate) auth_login: bool,
+    /// We have logged in here. RFC 4954
+    pub(crate) authenticated: bool,
+    /// RFC 9422
+    pub(crate) limits: Limits,
 }
 
 impl Extensions {
@@ -61,6 +67,7 @@ impl Extensions {
                 let least = words.next().and_then(|options| options.split(',').next()?.parse().ok());
                 self.deliver_by = Some(least.unwrap_or_default());
             }
+            "LIMITS" => self.limits = Limits::parse(line.split_once(' ').unwrap_or_default().1),
             "SIZE" => self.size = Some(words.next().and_then(|limit| limit.parse().ok()).unwrap_or(0)),
             "AUTH" => words.for_each(|mechanism| {
                 self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
@@ -99,6 +106,7 @@ mod tests {
             "AUTH  DIGEST-MD5 plain",
             "DSN",
             "DeliverBy 60",
+            "Limits RcptMax=20",
             "X-NEW",
         ];
         let reply = Reply::lines(250, lines.map(str::to_owned).to_vec());
@@ -112,6 +120,7 @@ mod tests {
                 size: Some(100),
                 auth_plain: true,
                 auth_login: true,
+                limits: Limits::parse("RCPTMAX=20"),
                 ..Extensions::default()
             }
         );

@@ -4,6 +4,7 @@ mod connection;
 mod demands;
 mod extensions;
 mod haste;
+mod limits;
 mod outgoing;
 mod pending;
 mod relay;

@@ -165,7 +165,9 @@ impl Outgoing {
             priority: self.priority.filter(|_| extensions.priorities),
             hold: None,
         };
-        format!("MAIL FROM:<{sender}>{parameters}\r\n")
+        // RFC 4954 §5: nobody here vouches for who has submitted the message.
+        let submitter = if extensions.authenticated { " AUTH=<>" } else { "" };
+        format!("MAIL FROM:<{sender}>{parameters}{submitter}\r\n")
     }
 }
 

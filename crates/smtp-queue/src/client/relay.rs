@@ -22,7 +22,7 @@ use super::connection::{Connection, Timeouts};
 use super::demands::Demands;
 use super::haste::{Haste, Patience};
 use super::outgoing::Outgoing;
-use super::pending::Pending;
+use super::pending::{Part, Pending};
 use super::silence::Silence;
 use super::tls::{Trust, TrustError};
 use super::transaction::Outcome;
@@ -110,6 +110,26 @@ struct Target<'a> {
     candidate: &'a Candidate,
     terms: &'a Terms,
     patience: &'a Patience,
+}
+
+/// Who was met at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Met {
+    Nobody,
+    /// A host that must not get the message.
+    Unfit,
+    /// One that was offered it.
+    Host,
+}
+
+/// How a connection was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Its host had closed it before anything was said.
+    Stale,
+    /// Its host gets more, over another one.
+    ForMore,
+    Done,
 }
 
 #[derive(Debug)]
@@ -238,99 +258,157 @@ impl Relay {
 
     async fn send_part(&self, destination: &Destination, outgoing: &Outgoing, message: &MessageFile) -> Sent {
         let (mut pending, patience) = (Pending::new(outgoing), self.haste.begin());
-        let used = self.reuse(destination, &mut pending, message).await;
-        let (mut sessions, mut reached) = (usize::from(used.is_some()), used.is_some());
-        if pending.outgoing().is_none() {
+        let mut hosts = Vec::from_iter(self.reuse(destination, &mut pending, message).await);
+        let mut reached = !hosts.is_empty();
+        if pending.is_settled() {
             return Sent { outcomes: pending.finish(), reached };
         }
         let (terms, candidates) = match self.candidates_within(&patience, destination).await {
             Ok(found) => found,
             Err(outcome) => {
                 reached |= matches!(outcome, Outcome::Failed(_));
-                let count = outgoing.recipients.len();
-                pending.sent(vec![outcome; count], true);
+                pending.settle(&outcome);
                 return Sent { outcomes: pending.finish(), reached };
             }
         };
         let mut demands = Demands::of(destination, self.trust.as_deref(), outgoing.must_be_secured());
         let mut waiver = Waiver::of(outgoing, message);
-        let fresh = candidates.iter().filter(|candidate| Some(candidate.address) != used);
-        for candidate in fresh.take(MAX_ADDRESSES) {
-            let Some(rest) = pending.outgoing().filter(|_| sessions < MAX_SESSIONS) else { break };
-            let target = Target { destination, candidate, terms, patience: &patience };
-            let Some(idle) = self.approach(target, &mut demands, &mut waiver, &mut pending).await else {
-                if patience.is_over() {
-                    break;
-                }
-                continue;
-            };
-            reached = true;
-            if let Some(diagnosis) = idle.connection.tls_obstacle(&rest) {
-                pending.obstructed(diagnosis);
-                self.keep(destination, idle);
+        for candidate in candidates.iter().take(MAX_ADDRESSES) {
+            if !hosts.contains(&candidate.address) && hosts.len() >= MAX_SESSIONS {
                 continue;
             }
-            sessions += 1;
-            self.deliver(destination, idle, &rest, &mut pending, message).await;
+            let target = Target { destination, candidate, terms, patience: &patience };
+            let met = self.visit(target, &mut demands, &mut waiver, &mut pending).await;
+            reached |= met != Met::Nobody;
+            if met == Met::Host && !hosts.contains(&candidate.address) {
+                hosts.push(candidate.address);
+            }
+            if met == Met::Nobody && patience.is_over() {
+                break;
+            }
         }
         Sent { outcomes: pending.finish(), reached }
     }
 
-    /// Sends over a kept connection, if there is one that was not closed meanwhile. Returns where it leads to.
+    /// Sends to a host what it may get, over as many connections as it wants for that: RFC 9422.
+    async fn visit(
+        &self,
+        target: Target<'_>,
+        demands: &mut Demands<'_>,
+        waiver: &mut Waiver<'_>,
+        pending: &mut Pending<'_>,
+    ) -> Met {
+        let (address, mut met) = (target.candidate.address, Met::Nobody);
+        while pending.is_open_for(address) {
+            let Some(idle) = self.approach(target, demands, waiver, pending).await else { return met };
+            if let Some(diagnosis) = idle.connection.tls_obstacle(waiver.outgoing()) {
+                pending.passed_over(diagnosis);
+                self.keep(target.destination, idle);
+                return met.max(Met::Unfit);
+            }
+            met = Met::Host;
+            let left = self.deliver(target.destination, idle, pending, waiver.message()).await;
+            if left != Left::ForMore || target.patience.is_over() {
+                return met;
+            }
+        }
+        met
+    }
+
+    /// Sends over kept connections of one host, if there are any that were not closed meanwhile. Returns where they lead to.
     async fn reuse(
         &self,
         destination: &Destination,
         pending: &mut Pending<'_>,
         message: &MessageFile,
     ) -> Option<SocketAddr> {
-        let outgoing = pending.outgoing()?;
-        let mut unfit = Vec::new();
-        let mut used = None;
-        while used.is_none() {
+        let (mut unfit, mut used) = (Vec::new(), None);
+        while !pending.is_settled() {
             let Some(mut idle) = self.take_idle(destination) else { break };
-            if idle.connection.tls_obstacle(&outgoing).is_some() {
+            let address = idle.address;
+            let part = pending.part(address, |recipients| idle.connection.choose(recipients));
+            let fits = part.is_some_and(|part| idle.connection.tls_obstacle(&part.outgoing).is_none());
+            if !fits || used.is_some_and(|used| used != address) {
                 unfit.push(idle);
                 continue;
             }
-            let address = idle.address;
             idle.connection.renew(self.haste.begin());
-            let is_used = self.deliver(destination, idle, &outgoing, pending, message).await;
-            used = is_used.then_some(address);
+            match self.deliver(destination, idle, pending, message).await {
+                Left::Stale => {}
+                Left::ForMore => used = Some(address),
+                Left::Done => {
+                    used = Some(address);
+                    break;
+                }
+            }
         }
         unfit.into_iter().for_each(|idle| self.keep(destination, idle));
         used
     }
 
-    /// False if the connection had been closed before.
+    /// Sends what the host may get in as many transactions as it wants for that, as far as the connection goes. RFC 9422
     async fn deliver(
         &self,
         destination: &Destination,
-        idle: Idle,
-        outgoing: &Outgoing,
+        mut idle: Idle,
         pending: &mut Pending<'_>,
         message: &MessageFile,
-    ) -> bool {
-        let count = outgoing.recipients.len();
-        let (outgoing, message) =
-            match self.fitting(idle.connection.takes(outgoing.body), outgoing, message).await {
-                Ok(fitting) => fitting,
-                Err(diagnosis) => {
-                    self.keep(destination, idle);
-                    pending.sent(vec![Outcome::Deferred(diagnosis); count], true);
-                    return true;
-                }
+    ) -> Left {
+        let address = idle.address;
+        let mut is_first = true;
+        while let Some(part) = pending.part(address, |recipients| idle.connection.choose(recipients)) {
+            idle = match self.deliver_part(destination, idle, &part, pending, message).await {
+                Ok(idle) => idle,
+                // It has had enough, whether or not it has told limits.
+                Err(Left::Stale) if !is_first => return Left::ForMore,
+                Err(left) => return left,
             };
+            is_first = false;
+        }
+        if !pending.is_open_for(address) {
+            self.keep(destination, idle);
+            return Left::Done;
+        }
+        if idle.connection.is_used_up() {
+            // The host may count it until then.
+            idle.connection.quit().await;
+        } else {
+            self.keep(destination, idle);
+        }
+        Left::ForMore
+    }
+
+    /// One transaction. Returns the connection, as long as it is good.
+    async fn deliver_part(
+        &self,
+        destination: &Destination,
+        idle: Idle,
+        part: &Part,
+        pending: &mut Pending<'_>,
+        message: &MessageFile,
+    ) -> Result<Idle, Left> {
+        let as_it_is = idle.connection.takes(part.outgoing.body);
+        let (outgoing, message) = match self.fitting(as_it_is, &part.outgoing, message).await {
+            Ok(fitting) => fitting,
+            Err(diagnosis) => {
+                self.keep(destination, idle);
+                pending.settle(&Outcome::Deferred(diagnosis));
+                return Err(Left::Done);
+            }
+        };
         let Idle { connection, address, opened, serves_all, is_kept, .. } = idle;
         let delivered = connection.deliver(&outgoing, message).await;
-        if let Some(connection) = delivered.connection {
-            let kept = Instant::now();
-            self.keep(destination, Idle { connection, address, opened, kept, serves_all, is_kept });
+        if delivered.stale && is_kept {
+            return Err(Left::Stale);
         }
-        let is_stale = delivered.stale && is_kept;
-        if !is_stale {
-            pending.sent(delivered.outcomes, delivered.in_doubt);
+        if delivered.connection.is_none()
+            && let Some(diagnosis) = delivered.outcomes.iter().find_map(Outcome::deferral)
+        {
+            pending.passed_over(diagnosis.clone());
         }
-        !is_stale
+        pending.sent(part, delivered.outcomes, (!delivered.in_doubt).then_some(address));
+        let connection = delivered.connection.ok_or(Left::Done)?;
+        Ok(Idle { connection, address, opened, kept: Instant::now(), serves_all, is_kept: true })
     }
 
     /// The message as the server takes it: converted where that must and can be (RFC 6152 §3, RFC 3030 §3), and signed as it is then.
@@ -385,7 +463,8 @@ impl Relay {
     }
 
     fn keep(&self, destination: &Destination, idle: Idle) {
-        if idle.serves_all && idle.opened.elapsed() < MAX_AGE {
+        let is_good = idle.serves_all && !idle.connection.is_used_up();
+        if is_good && idle.opened.elapsed() < MAX_AGE {
             let idle = Idle { is_kept: true, ..idle };
             self.idle().entry(destination.clone()).or_default().push(idle);
         } else {

@@ -10,6 +10,10 @@ use smtp_proto::Reply;
 use super::extensions::Extensions;
 use crate::{Diagnosis, Status};
 
+/// What a host that takes no mail at all greets with, and what that means. RFC 7504 §3, RFC 3463 §3.4.
+const NO_MAIL: u16 = 521;
+const TAKES_NO_MAIL: Status = Status::new(5, 3, 2);
+
 /// TLS is required and not to be had. RFC 5248: encryption needed.
 pub(crate) const NO_TLS: Status = Status::new(4, 7, 10);
 
@@ -25,7 +29,7 @@ pub(crate) enum Step {
     StartTls,
     /// Mail may be sent.
     Ready(Extensions),
-    /// This server won't do now. Never a reason to bounce: it is the operator's to mend.
+    /// This server won't do: for now (4yz), which is never a reason to bounce, since it is the operator's to mend, or at all (5yz).
     GiveUp(Diagnosis),
 }
 
@@ -46,6 +50,8 @@ pub(crate) struct Policy {
     pub(crate) credentials: Option<(String, Secret<String>)>,
     /// A password may go in the clear, since it does not leave the machine.
     pub(crate) loopback: bool,
+    /// The DNS has named it: nobody else has said that it takes mail.
+    pub(crate) is_mail_host: bool,
 }
 
 impl Policy {
@@ -115,7 +121,12 @@ impl Session {
                 self.state = State::Authenticating(extensions);
                 self.send_credential(|(_, password)| password.reveal().clone())
             }
-            (State::Authenticating(extensions), 2) => Step::Ready(extensions),
+            (State::Authenticating(extensions), 2) => {
+                Step::Ready(Extensions { authenticated: true, ..extensions })
+            }
+            (State::Connected, 5) if reply.code() == NO_MAIL && self.policy.is_mail_host => {
+                Step::GiveUp(self.takes_no_mail(reply))
+            }
             (_, _) => Step::GiveUp(self.refused(reply)),
         }
     }
@@ -195,10 +206,15 @@ impl Session {
         )
     }
 
-    /// What a server says before a transaction concerns no message: for the sender it is always temporary.
+    /// What a server says before a transaction concerns no message: for the sender it is temporary, but for [`NO_MAIL`].
     fn refused(&self, reply: &Reply) -> Diagnosis {
         let diagnosis = Diagnosis::said(&self.policy.host, reply);
         Diagnosis { status: diagnosis.status.with_class(4), ..diagnosis }
+    }
+
+    fn takes_no_mail(&self, reply: &Reply) -> Diagnosis {
+        let status = reply.status().unwrap_or(TAKES_NO_MAIL);
+        Diagnosis { status, ..Diagnosis::said(&self.policy.host, reply) }
     }
 
     fn give_up(&self, status: Status, text: &str) -> Step {
@@ -235,6 +251,7 @@ mod tests {
             lmtp: false,
             credentials,
             loopback,
+            is_mail_host: false,
         };
         Session::new(policy, tls == RelayTls::Implicit)
     }

@@ -1,5 +1,6 @@
 //! The client against a scripted server, over real sockets and TLS.
 
+mod limits;
 mod mail_hosts;
 mod pipelining;
 mod replies;
@@ -215,6 +216,7 @@ async fn a_kept_connection_that_was_closed_is_replaced() {
     server.end().await;
 }
 
+/// RFC 4954 §5: and the server is told that who has submitted the message is not known.
 #[tokio::test]
 async fn mail_goes_in_pipelined_chunks_under_verified_tls_after_login() {
     let (acceptor, ca_file) = certificate();
@@ -235,7 +237,7 @@ async fn mail_goes_in_pipelined_chunks_under_verified_tls_after_login() {
         "> 250-SIZE 1000",
     ]));
     whole.extend(script(&["> 250 AUTH PLAIN", "< AUTH PLAIN AGJvYgBodW50ZXIy", "> 235 ok"]));
-    whole.extend(script(&[&format!("< MAIL FROM:<alice@example.org> SIZE={}", BARE.len())]));
+    whole.extend(script(&[&format!("< MAIL FROM:<alice@example.org> SIZE={} AUTH=<>", BARE.len())]));
     whole.extend(script(&[
         "< RCPT TO:<a@x.org>",
         "< RCPT TO:<b@x.org>",

@@ -30,6 +30,14 @@ pub(crate) enum Outcome {
 pub(crate) const LOST: Status = Status::new(4, 4, 2);
 
 impl Outcome {
+    /// Why it is to be tried again, if it is.
+    pub(crate) const fn deferral(&self) -> Option<&Diagnosis> {
+        match self {
+            Self::Deferred(diagnosis) => Some(diagnosis),
+            Self::Delivered(..) | Self::Failed(_) => None,
+        }
+    }
+
     /// True if the host fell silent, or closed the connection.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Deferred(diagnosis) if diagnosis.host.is_none() && diagnosis.status == LOST)
@@ -321,6 +329,11 @@ impl Transaction {
     /// True if the server has answered anything but that it is closing.
     pub(crate) const fn is_answered(&self) -> bool {
         self.answered
+    }
+
+    /// True if something is to be said to the server at all.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.phase != Phase::Done
     }
 
     /// True if the connection may carry another transaction.

@@ -174,7 +174,11 @@ fn what_the_sender_gave_comes_back_with_every_blank() {
         assert!(out.lines().skip(1).all(|line| line.starts_with(' ')), "{out}");
         assert_eq!(out.replace("\r\n", ""), format!("Original-Envelope-Id: {value}"));
     }
-    let original = Some(OriginalRecipient { kind: "x400".to_owned(), address: "/S=Bob /O=a  b/".to_owned() });
+    let original = Some(OriginalRecipient {
+        kind: "x400".to_owned(),
+        address: "/S=Bob /O=a  b/".to_owned(),
+        is_malformed: false,
+    });
     let reported = Reported { original, ..failure("\"a  b\"@x.org", Some("mx"), "550 no", false) };
     let (bytes, _) = compose("\"c  d\"@example.org", &[reported], None);
     let text = String::from_utf8(bytes).unwrap();

@@ -32,6 +32,14 @@ impl<'a> Waiver<'a> {
         Self { outgoing, message, known: None }
     }
 
+    pub(super) const fn outgoing(&self) -> &'a Outgoing {
+        self.outgoing
+    }
+
+    pub(super) const fn message(&self) -> &'a MessageFile {
+        self.message
+    }
+
     /// RFC 8689 §4.1: what the envelope says goes before the header.
     pub(super) async fn is_given(&mut self) -> bool {
         match self.known {
@@ -85,7 +93,7 @@ impl Relay {
                 Ok(connection) => return Some(Idle::new(connection, candidate.address)),
                 Err(diagnosis) if is_insecure(&diagnosis) => Denied { diagnosis, is_for_now: false },
                 Err(diagnosis) => {
-                    pending.trouble(diagnosis);
+                    pending.passed_over(diagnosis);
                     return None;
                 }
             },
@@ -100,17 +108,15 @@ impl Relay {
                     Some(Idle { serves_all: false, ..Idle::new(connection, candidate.address) })
                 }
                 Err(diagnosis) => {
-                    pending.trouble(diagnosis);
+                    pending.passed_over(diagnosis);
                     None
                 }
             };
         }
         let Denied { diagnosis, is_for_now } = denied;
-        if waiver.outgoing.must_be_secured() && !is_for_now {
-            pending.obstructed(Diagnosis { status: ENCRYPTION_NEEDED, ..diagnosis });
-        } else {
-            pending.trouble(diagnosis);
-        }
+        let is_for_good = waiver.outgoing.must_be_secured() && !is_for_now;
+        let status = if is_for_good { ENCRYPTION_NEEDED } else { diagnosis.status };
+        pending.passed_over(Diagnosis { status, ..diagnosis });
         None
     }
 }

@@ -82,6 +82,7 @@ impl Relay {
             lmtp: terms.lmtp,
             credentials: terms.credentials.clone(),
             loopback: terms.socket.is_some() || address.ip().to_canonical().is_loopback(),
+            is_mail_host: matches!(destination.way, Way::MailHosts(_)),
         };
         let (implicit, trust) = (tls == RelayTls::Implicit, terms.trust.as_ref());
         if let Some(path) = &terms.socket {

@@ -1,5 +1,6 @@
 //! Mail hosts that must prove who they are, found through a real DNS server, their policies served over real HTTPS.
 
+mod refusing;
 mod reported;
 mod require_tls;
 

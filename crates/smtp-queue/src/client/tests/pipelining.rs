@@ -48,6 +48,7 @@ async fn replies_are_taken_while_commands_go_out() {
         lmtp: false,
         credentials: None,
         loopback: false,
+        is_mail_host: false,
     };
     let times = (Timeouts { block: Duration::from_secs(5), ..Timeouts::RFC }, Haste::none().begin());
     let connection = Connection::start(client, policy, false, None, times).await.unwrap();

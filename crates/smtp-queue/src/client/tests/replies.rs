@@ -139,6 +139,8 @@ async fn what_a_server_says_before_mail_is_always_for_now() {
         (greeting("421 4.3.2 busy\r\n"), "~ 4.3.2 421 4.3.2 busy"),
         (greeting("450 later\r\n"), "~ 4.0.0 450 later"),
         (greeting("554 5.7.1 go away\r\n"), "~ 4.7.1 554 5.7.1 go away"),
+        // RFC 7504: of a smarthost, which its operator has named, it is no word on the message.
+        (greeting("521 no mail\r\n"), "~ 4.0.0 521 no mail"),
         (greeting("354 what?\r\n"), "~ 4.0.0 354 what?"),
         (greeting("HTTP/1.1 400 Bad Request\r\n"), "~ 4.5.0 ...something else than a reply"),
         (greeting("\r\n"), "~ 4.5.0 ...something else than a reply"),
@@ -273,7 +275,7 @@ async fn a_password_that_is_refused_holds_mail_back() {
         whole.extend(["< AUTH PLAIN AGJvYgBodW50ZXIy".to_owned(), format!("> {reply}")]);
         if expected.starts_with('+') {
             whole.extend(script(&[
-                "< MAIL FROM:<alice@example.org>",
+                "< MAIL FROM:<alice@example.org> AUTH=<>",
                 "> 250 ok",
                 "< RCPT TO:<bob@x.org>",
                 "> 250 ok",
