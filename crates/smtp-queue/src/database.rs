@@ -14,10 +14,9 @@ mod renewal;
 mod row;
 mod salvage;
 mod totals;
+mod turn;
 
 use std::cell::Cell;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +26,8 @@ use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::config::DbConfig;
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi,
+    params,
 };
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
@@ -43,6 +43,7 @@ pub(crate) use operator::Selection;
 pub(crate) use raw::RawText;
 use renewal::{FolderState, Place};
 use row::{body_code, state_code};
+use turn::{Turn, TurnFile};
 
 const FORMAT: i64 = 11;
 /// The tables of format [`SCHEMA_FORMAT`]; a new database is brought from it to [`FORMAT`] as an old one is.
@@ -199,12 +200,12 @@ pub(crate) enum Recorded {
 
 #[derive(Debug)]
 pub(crate) struct Database {
-    /// Left before the rest is closed.
-    _holders: Holders,
+    /// Left before the rest is closed. `None` of a guest, who reads beside those that have it open, and is none of them.
+    holders: Option<Holders>,
     connection: Connection,
     path: PathBuf,
     /// Locked by who writes: SQLite's own way to wait for another process is to look again after a sleep.
-    turn: Arc<File>,
+    turn: Arc<TurnFile>,
     /// What was opened.
     place: Place,
     /// How the folder was as all was in its place, if it had been so for a while.
@@ -213,49 +214,62 @@ pub(crate) struct Database {
     flush: Cell<Flush>,
 }
 
-/// A process's turn to write, until it is dropped.
-#[derive(Debug)]
-struct Turn(Arc<File>);
-
-impl Turn {
-    /// Waits for it.
-    fn take(file: &Arc<File>, path: &Path) -> Result<Self, QueueError> {
-        file.lock().map(|()| Self(Arc::clone(file))).map_err(QueueError::io("locking", path))
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.unlock() {
-            tracing::error!(%error, "the queue stays locked");
-        }
-    }
-}
-
 impl Database {
     /// Opens or makes it. One that is damaged is set aside, and made anew of what can be read of it. Where somebody took it away from those who have it
     /// open, they are waited for.
     pub(crate) fn open(path: &Path) -> Result<Self, QueueError> {
-        let turn = path.with_extension("turn");
-        whole_file::set_aside_unless(&turn, Metadata::is_file);
-        let mut options = File::options();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let turn = Arc::new(options.open(&turn).map_err(QueueError::io("making", &turn))?);
-        let began = Instant::now();
+        Self::open_within(path, PATIENCE)
+    }
+
+    fn open_within(path: &Path, patience: Duration) -> Result<Self, QueueError> {
+        let (turn, began) = (TurnFile::of(path)?, Instant::now());
         loop {
-            let held = Turn::take(&turn, path)?;
-            if !Holders::of(path)?.miss(&Place::of(path))? {
+            let held = Turn::take(&turn)?;
+            let holders = Holders::of(path)?;
+            if !holders.miss(&Place::of(path))? {
                 return Self::open_in_turn(path, &turn, &held);
             }
             drop(held);
-            if began.elapsed() > PATIENCE {
-                return Err(QueueError::TakenAway { path: path.to_owned() });
+            if began.elapsed() > patience {
+                return Err(QueueError::TakenAway { path: path.to_owned(), from: holders.named() });
             }
             std::thread::sleep(LOOK);
         }
     }
 
-    fn open_what_is_there(path: &Path, turn: &Arc<File>) -> Result<Self, QueueError> {
+    /// Opens it to be read, for a while: without a turn, which somebody may keep for long, where those who have it open have it in its place; else as
+    /// [`Self::open`] does.
+    pub(crate) fn visit(path: &Path) -> Result<Self, QueueError> {
+        match Self::open_as_guest(path) {
+            Ok(Some(guest)) => Ok(guest),
+            Ok(None) | Err(_) => Self::open(path),
+        }
+    }
+
+    /// `None` if something is to be done before it can be read.
+    fn open_as_guest(path: &Path) -> Result<Option<Self>, QueueError> {
+        let failed = |source| QueueError::Database { path: path.to_owned(), source };
+        let place = Place::of(path);
+        if !Holders::have(path, &place) {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let prepare = || {
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            format(&connection)
+        };
+        let (found, turn) = (prepare().map_err(failed)?, TurnFile::of(path)?);
+        let path = path.to_owned();
+        let (settled, flush) = (Cell::default(), Cell::new(Flush::AtCommit));
+        let guest = Self { holders: None, connection, path, turn, place, settled, flush };
+        Ok((found == FORMAT && guest.is_in_place()).then_some(guest))
+    }
+
+    fn open_what_is_there(path: &Path, turn: &Arc<TurnFile>) -> Result<Self, QueueError> {
         let failed = |source| QueueError::Database { path: path.to_owned(), source };
         let mut connection = Connection::open(path).map_err(failed)?;
         // All that delivery asks is prepared once.
@@ -265,10 +279,10 @@ impl Database {
             return Err(QueueError::NewerFormat { path: path.to_owned(), found });
         }
         let place = Place::of(path);
-        let holders = Holders::of(path)?.join(&place)?;
+        let holders = Some(Holders::of(path)?.join(&place)?);
         let (path, turn) = (path.to_owned(), Arc::clone(turn));
         let (settled, flush) = (Cell::default(), Cell::new(Flush::AtCommit));
-        Ok(Self { _holders: holders, connection, path, turn, place, settled, flush })
+        Ok(Self { holders, connection, path, turn, place, settled, flush })
     }
 
     /// Reads. Where it is damaged, or was taken away, what could be saved is read.
@@ -290,7 +304,10 @@ impl Database {
         self.refresh()?;
         let result = work(self);
         if let Some(error) = result.as_ref().err().filter(|error| error.is_loss()) {
-            let turn = Turn::take(&self.turn, &self.path)?;
+            if self.holders.is_none() {
+                *self = Self::open(&self.path)?;
+            }
+            let turn = Turn::take(&self.turn)?;
             self.renew(Some(error), &turn)?;
         }
         result
@@ -311,7 +328,7 @@ impl Database {
         flush: Flush,
         mut work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, QueueError> {
-        let turn = Turn::take(&self.turn, &self.path)?;
+        let turn = Turn::take(&self.turn)?;
         if !self.is_in_place() {
             self.renew(None, &turn)?;
         }
@@ -425,9 +442,12 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
+fn format(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
 /// Makes the tables in a new database, and brings an old one up to date. Returns the format found or made.
 fn create(connection: &mut Connection) -> rusqlite::Result<i64> {
-    let format = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
     let found = format(connection)?;
     if found >= FORMAT {
         return Ok(found);
@@ -560,6 +580,7 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
 impl Database {
     /// Overwrites the root of the index of what is due, in one that nobody has open.
     pub(crate) fn damage_index(path: &Path) {
+        use std::fs::File;
         use std::os::unix::fs::FileExt as _;
         let connection = Connection::open(path).unwrap();
         let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'recipient_due_in_turn'";

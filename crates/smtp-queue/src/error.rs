@@ -30,11 +30,13 @@ pub enum QueueError {
     },
     /// Somebody took the database away from processes that have it open. They put back what they know of it; nobody else can.
     #[error(
-        "somebody removed or replaced {path}, its -wal or -shm, and those who have it open have not put it back yet: see their log, or stop them"
+        "somebody removed or replaced {path}, its -wal or -shm, and who has it open has not put it back yet: {from}; see the log, or end it if it hangs"
     )]
     TakenAway {
         /// The database.
         path: PathBuf,
+        /// Who has it open, as far as that is known.
+        from: String,
     },
     /// The database was written by a newer Mailstead.
     #[error("the queue {path} has format {found}, newer than this program knows: run the newer version")]

@@ -33,7 +33,7 @@ pub(crate) async fn watch(folder: PathBuf, metrics: Metrics) {
 
 /// Blocks.
 fn look(known: Option<Arc<Queue>>, folder: PathBuf) -> Result<(Arc<Queue>, Summary), QueueError> {
-    let queue = known.map_or_else(|| Queue::open(&folder), Ok)?;
+    let queue = known.map_or_else(|| Queue::visit(&folder), Ok)?;
     let summary = queue.summary()?;
     Ok((queue, summary))
 }

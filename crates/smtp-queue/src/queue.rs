@@ -2,7 +2,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Cursor};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,12 +27,13 @@ use crate::{
 /// touched to tell the deliverer of a change; `queue.turn`, locked by who writes; and `queue.open`, locked by all who have it open.
 #[derive(Debug)]
 pub struct Queue {
-    /// Ended before the rest is closed.
-    _watch: Watch,
+    /// Ended before the rest is closed. `None` of a visitor, who is gone soon.
+    watch: Option<Watch>,
     folder: PathBuf,
     messages: PathBuf,
     wakeup: File,
-    writer: Arc<Writer>,
+    /// Opened at need.
+    writer: OnceLock<Arc<Writer>>,
     /// For what is only read, so that it waits for no flush of the disk.
     reader: Mutex<Database>,
 }
@@ -43,6 +44,23 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
+        let mut queue = Self::new(folder, Database::open)?;
+        let writer = Arc::clone(queue.writer()?);
+        queue.watch = Some(Watch::begin(writer)?);
+        sync_folder(folder)?;
+        Ok(Arc::new(queue))
+    }
+
+    /// Opens the queue for a look at it, and perhaps a change, as a command does: what servers have open is read without waiting for anybody, and nothing
+    /// runs beside that. Makes it when it does not exist.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn visit(folder: &Path) -> Result<Arc<Self>, QueueError> {
+        Self::new(folder, Database::visit).map(Arc::new)
+    }
+
+    fn new(folder: &Path, open: fn(&Path) -> Result<Database, QueueError>) -> Result<Self, QueueError> {
         let messages = folder.join("messages");
         // These are ours; what is above them is not.
         for ours in [folder, &messages] {
@@ -51,22 +69,31 @@ impl Queue {
         make_folder(&messages)?;
         let (wakeup, database) = (folder.join("wakeup"), folder.join("queue.sqlite"));
         whole_file::set_aside_unless(&wakeup, fs::Metadata::is_file);
-        let writer = Arc::new(Writer::new(Database::open(&database)?));
-        let queue = Self {
-            _watch: Watch::begin(&writer)?,
-            wakeup: private_file()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&wakeup)
-                .map_err(QueueError::io("making", &wakeup))?,
-            writer,
-            reader: Mutex::new(Database::open(&database)?),
+        let mut options = private_file();
+        options.write(true).create(true).truncate(false);
+        Ok(Self {
+            watch: None,
+            wakeup: options.open(&wakeup).map_err(QueueError::io("making", &wakeup))?,
+            writer: OnceLock::new(),
+            reader: Mutex::new(open(&database)?),
             folder: folder.to_owned(),
             messages,
-        };
-        sync_folder(folder)?;
-        Ok(Arc::new(queue))
+        })
+    }
+
+    /// Ends what runs beside, after a last look at whether all is in its place. Blocks. To be called before the process ends.
+    pub fn close(&self) {
+        if let Some(watch) = &self.watch {
+            watch.end();
+        }
+    }
+
+    fn writer(&self) -> Result<&Arc<Writer>, QueueError> {
+        if let Some(writer) = self.writer.get() {
+            return Ok(writer);
+        }
+        let opened = Writer::new(Database::open(&self.folder.join("queue.sqlite"))?);
+        Ok(self.writer.get_or_init(|| Arc::new(opened)))
     }
 
     /// Starts to add a message, with CRLF line ends. Dropped uncommitted, it leaves nothing.
@@ -143,7 +170,7 @@ impl Queue {
 
     /// Puts these, subject and text, into the place of all notices.
     pub(crate) fn set_notices(&self, notices: &[(String, String)]) -> Result<(), QueueError> {
-        self.writer.alone().set_notices(notices, Timestamp::now())
+        self.writer()?.alone().set_notices(notices, Timestamp::now())
     }
 
     /// A queued message, as it was added.
@@ -209,7 +236,7 @@ impl Queue {
         change: &change::Change,
         now: Timestamp,
     ) -> Result<Vec<QueueId>, QueueError> {
-        let changed = self.writer.alone().change(meant, change, now)?;
+        let changed = self.writer()?.alone().change(meant, change, now)?;
         for (id, _) in changed.iter().filter(|(_, leaves_file)| *leaves_file) {
             self.remove_file(id);
         }
@@ -224,7 +251,7 @@ impl Queue {
         change: impl Fn(&mut Database, &Selection) -> Result<usize, QueueError>,
     ) -> Result<usize, QueueError> {
         let Some(id) = id else { return self.change_all(change) };
-        let meant = change(&mut self.writer.alone(), &Selection::one(id))?;
+        let meant = change(&mut self.writer()?.alone(), &Selection::one(id))?;
         if meant == 0 {
             return Err(QueueError::NoSuchMessage(id.clone()));
         }
@@ -239,7 +266,7 @@ impl Queue {
     ) -> Result<usize, QueueError> {
         let (mut meant, mut after) = (0, RawText::default());
         while let Some(some) = self.read(|database| database.some_behind(&after))? {
-            meant += change(&mut self.writer.alone(), &some)?;
+            meant += change(&mut self.writer()?.alone(), &some)?;
             self.wake();
             after = some.into_last();
         }
@@ -262,7 +289,7 @@ impl Queue {
     }
 
     fn insert_all(&self, messages: Vec<NewMessage>) -> Result<(), QueueError> {
-        self.writer.write(Change::Insert(messages))?;
+        self.writer()?.write(Change::Insert(messages))?;
         self.wake();
         Ok(())
     }
@@ -309,7 +336,8 @@ impl Queue {
 
     /// Records an attempt and queues what came of it; [`Self::wake`] has that tried. A message that is done is gone.
     pub(crate) async fn record(self: &Arc<Self>, attempted: &Arc<Attempted>) -> Result<Recorded, QueueError> {
-        let recorded = self.writer.written(Change::Record(Arc::clone(attempted))).await?;
+        let writer = Arc::clone(self.writer()?);
+        let recorded = writer.written(Change::Record(Arc::clone(attempted))).await?;
         step::reached(Step::Recorded);
         let offspring = &attempted.offspring;
         let finished: Vec<QueueId> = match recorded {
@@ -324,7 +352,7 @@ impl Queue {
             // Should it not come to that, they are swept.
             tokio::spawn(async move {
                 // A message whose row came back after a crash of the machine needs its file.
-                this.writer.flushed().await;
+                writer.flushed().await;
                 let removed = spawn_blocking(move || finished.iter().for_each(|id| this.remove_file(id)));
                 removed.await.inspect_err(|error| tracing::error!(%error, "files stay in the queue"))
             });
@@ -452,136 +480,4 @@ fn sync_folder(folder: &Path) -> Result<(), QueueError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-    use crate::{Body, Handling, Requests};
-
-    fn envelope() -> Envelope {
-        Envelope {
-            sender: None,
-            origin: String::new(),
-            recipients: vec!["bob@example.net".parse().unwrap()],
-            smtputf8: false,
-            body: Body::SevenBit,
-            requests: Requests::default(),
-            handling: Handling::default(),
-        }
-    }
-
-    fn due(queue: &Queue, now: Timestamp) -> Vec<String> {
-        let mut due = Vec::new();
-        let mut offer = |found: Option<&Due<'_>>| {
-            due.extend(found.map(|found| found.message.to_owned()));
-            Further::Next
-        };
-        queue.due(now, &mut offer).unwrap();
-        due
-    }
-
-    #[test]
-    fn only_what_an_interrupted_step_left_is_swept() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::open(folder.path()).unwrap();
-        let large = || {
-            let mut writer = queue.add().unwrap();
-            writer.write_all(&[b'x'; 100_000]).unwrap();
-            writer
-        };
-        let queued = large().commit(&envelope()).unwrap();
-        // Killed before the row was written; the file was complete already.
-        let orphan = large().persist(&envelope()).unwrap();
-        let queue = Queue::open(folder.path()).unwrap();
-
-        assert_eq!(queue.sweep(Duration::from_secs(3600)).unwrap(), 0, "it may be another process's work");
-        assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
-        assert!(queue.content(&queued).is_ok());
-        assert!(queue.content(&orphan.id).is_err());
-    }
-
-    #[test]
-    fn what_may_have_lost_its_row_is_swept_only_when_an_operator_has_done_with_that() {
-        let folder = tempfile::tempdir().unwrap();
-        let large = |queue: &Arc<Queue>| {
-            let mut writer = queue.add().unwrap();
-            writer.write_all(&[b'x'; 100_000]).unwrap();
-            writer
-        };
-        let queued = large(&Queue::open(folder.path()).unwrap()).commit(&envelope()).unwrap();
-        let queue = Queue::open(folder.path()).unwrap();
-        let foreign = queue.path(&QueueId("notes.txt".to_owned()));
-        fs::write(&foreign, "an operator's").unwrap();
-        let database = folder.path().join("queue.sqlite");
-        let length = usize::try_from(fs::metadata(&database).unwrap().len()).unwrap();
-        fs::write(&database, b"no database ".repeat(length)).unwrap();
-        assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 0);
-        let told = queue.notices().unwrap();
-        assert!(told.first().is_some_and(|it| it.text.contains("1 files in messages/")), "{told:?}");
-        // In the second after that, which the name of the text is of.
-        while Timestamp::now().as_second() <= told[0].since.as_second() {
-            std::thread::yield_now();
-        }
-        let orphan = large(&queue).persist(&envelope()).unwrap().id;
-        assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
-        assert!(queue.path(&queued).exists() && !queue.path(&orphan).exists() && foreign.exists());
-        let texts = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        texts.filter(|path| path.extension().is_some_and(|it| it == "txt")).for_each(|path| {
-            fs::remove_file(path).unwrap();
-        });
-        assert_eq!((queue.sweep(Duration::ZERO).unwrap(), queue.notices().unwrap()), (1, Vec::new()));
-        assert!(foreign.exists());
-    }
-
-    /// A look that finds damage has not seen what is behind that.
-    #[test]
-    fn a_look_that_finds_the_database_damaged_fails_and_the_next_one_finds_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let add = |queue: &Arc<Queue>| queue.add().unwrap().commit(&envelope()).unwrap().0;
-        let queue = Queue::open(folder.path()).unwrap();
-        let ids = [add(&queue), add(&queue)];
-        drop(queue);
-        Database::damage_index(&folder.path().join("queue.sqlite"));
-        let queue = Queue::open(folder.path()).unwrap();
-        let failed = queue.due(Timestamp::MAX, |_| Further::Next);
-        assert!(failed.is_err_and(|error| error.is_loss()));
-        assert_eq!(due(&queue, Timestamp::MAX), ids);
-    }
-
-    #[test]
-    fn a_message_that_may_be_taken_back_is_left_alone_until_it_is_retried() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::open(folder.path()).unwrap();
-        let due = || due(&queue, Timestamp::now());
-        let wait = Duration::from_secs(300);
-        let id = queue.add().unwrap().commit_after(&envelope(), wait).unwrap();
-        assert!(due().is_empty());
-        queue.retry(Some(&id)).unwrap();
-        assert_eq!(due(), [id.0]);
-    }
-
-    /// RFC 6710 §5
-    #[test]
-    fn what_matters_more_is_due_first_whatever_is_due_longer() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::open(folder.path()).unwrap();
-        let add = |priority: &str| {
-            let (priority, is_bulk) = (priority.parse().ok(), priority == "bulk");
-            let handling = Handling { priority, is_bulk, ..Handling::default() };
-            queue.add().unwrap().commit(&Envelope { handling, ..envelope() }).unwrap().0
-        };
-        let [bulk, low, usual, high, said] = ["bulk", "-9", "", "9", "0"].map(add);
-        assert_eq!(due(&queue, Timestamp::MAX), [high, usual, said, bulk, low]);
-        let next = queue.due(Timestamp::UNIX_EPOCH, |_| Further::Next).unwrap();
-        assert!(next.is_some_and(|next| next <= Timestamp::now()));
-    }
-
-    #[test]
-    fn a_message_being_written_is_not_in_the_queue() {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::open(folder.path()).unwrap();
-        let mut writer = queue.add().unwrap();
-        writer.write_all(b"half").unwrap();
-        assert!(due(&queue, Timestamp::MAX).is_empty());
-    }
-}
+mod tests;

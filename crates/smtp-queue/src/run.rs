@@ -78,7 +78,11 @@ pub async fn run(
     runner.work(&context.drain).await;
     let deliverer = Arc::clone(&runner.deliverer);
     runner.finish(context.config.limits.drain_timeout).await;
-    spawn_blocking(move || deliverer.events.close()).await?;
+    spawn_blocking(move || {
+        deliverer.events.close();
+        deliverer.queue.close();
+    })
+    .await?;
     drop(lock);
     Ok(())
 }

@@ -495,13 +495,14 @@ fn who_has_it_open_loses_nothing_when_files_are_removed_or_replaced_under_it() {
     ];
     for (way, damage) in ways.into_iter().enumerate() {
         let (mut ground, [one, other], gone) = opened_twice();
+        let visitor = Queue::visit(ground.folder.path()).unwrap();
         damage(&ground);
         assert!(ground.queued(&other).len() == 30, "way {way}");
         ground.goes_on(&one);
         let second = ground.ids.remove(1);
         one.remove(Some(&second)).unwrap();
         ground.goes_on(&other);
-        for queue in [one, other, ground.open()] {
+        for queue in [visitor, one, other, ground.open(), Queue::visit(ground.folder.path()).unwrap()] {
             assert_eq!(ground.queued(&queue).len(), 31, "way {way}");
             assert!(queue.show(&gone).unwrap().is_none() && queue.show(&second).unwrap().is_none());
         }

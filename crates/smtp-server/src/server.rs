@@ -54,13 +54,17 @@ pub async fn run(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (config, metrics) = (Arc::clone(&context.config), context.metrics.clone());
     let shared = tokio::task::spawn_blocking(move || open(config, &metrics)).await??;
-    let events = Arc::clone(&shared.to.events);
+    let (events, queue) = (Arc::clone(&shared.to.events), Arc::clone(&shared.to.queue));
     let refusals = refusals(&context.config.hostname.to_ascii());
     server_core::serve(sockets, context, refusals, move |connection| {
         connection::serve(connection, shared.clone())
     })
     .await;
-    tokio::task::spawn_blocking(move || events.close()).await?;
+    tokio::task::spawn_blocking(move || {
+        events.close();
+        queue.close();
+    })
+    .await?;
     Ok(())
 }
 

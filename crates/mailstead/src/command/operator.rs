@@ -1,9 +1,12 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use mail_config::Config;
 use mail_directory::Directory;
 use server_core::become_user;
+use server_core::program::start_logging;
+use smtp_queue::{Queue, QueueError};
 
 use crate::data_dir;
 
@@ -22,4 +25,10 @@ pub(crate) fn become_operator(config: &Path) -> anyhow::Result<Config> {
 pub(super) fn open_directory(config: &Path) -> anyhow::Result<Directory> {
     let config = become_operator(config)?;
     Ok(Directory::open(&config.directory_file())?)
+}
+
+/// The queue, for a look or a change. What keeps that waiting is said on standard error.
+pub(crate) fn open_queue(config: &Config) -> Result<Arc<Queue>, QueueError> {
+    start_logging("warn");
+    Queue::visit(&config.queue_dir())
 }

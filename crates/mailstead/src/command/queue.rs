@@ -13,7 +13,7 @@ use smtp_queue::{
     WaitState,
 };
 
-use super::operator::become_operator;
+use super::operator::{become_operator, open_queue};
 use crate::cli::{QueueCommand, QueueSelection};
 use crate::output::{self, UsageError};
 
@@ -25,7 +25,7 @@ pub(super) fn run(config: &Path, command: QueueCommand) -> anyhow::Result<()> {
         check(selection)?;
     }
     let config = become_operator(config)?;
-    let queue = Queue::open(&config.queue_dir())?;
+    let queue = open_queue(&config)?;
     match command {
         QueueCommand::List { filter, json } => list(&queue, &filter.filter(), json),
         QueueCommand::Show { id, json, message } => show(&config, &queue, &QueueId(id), json, message),

@@ -14,7 +14,7 @@ use mail_events::{
 };
 use smtp_queue::{Filter, Queue, QueueId, QueuedMessage};
 
-use super::operator::become_operator;
+use super::operator::{become_operator, open_queue};
 use super::queue;
 use crate::cli::TraceArguments;
 use crate::output;
@@ -25,7 +25,7 @@ const MAX_NAMED: usize = 20;
 pub(super) fn run(config: &Path, arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
     let config = become_operator(config)?;
     let trace = Reader::open(&config.events_dir())?.trace(&arguments.wanted, arguments.last)?;
-    let queue = Queue::open(&config.queue_dir())?;
+    let queue = open_queue(&config)?;
     let waiting = Waiting { queue: &queue, wanted: &arguments.wanted, trace: &trace };
     let mut out = std::io::stdout().lock();
     let is_known = match arguments.json {

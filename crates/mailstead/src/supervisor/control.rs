@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use mail_config::Config;
 use mail_metrics::{Metric, Sample};
 use serde::{Deserialize, Serialize};
-use smtp_queue::{Notice, Queue};
+use smtp_queue::Notice;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
 use super::metrics;
 use super::run_dir::with_short_path;
 use crate::cli::StatusArguments;
-use crate::command::operator::become_operator;
+use crate::command::operator::{become_operator, open_queue};
 use crate::owner::other_owner;
 use crate::server::Server;
 use crate::{data_dir, output};
@@ -159,7 +159,7 @@ pub(super) fn fetch(path: &Path) -> anyhow::Result<Report> {
 
 fn notices(config: &Path) -> anyhow::Result<Vec<NoticeReport>> {
     let config = become_operator(config)?;
-    let notices = Queue::open(&config.queue_dir())?.notices()?.into_iter();
+    let notices = open_queue(&config)?.notices()?.into_iter();
     let shown = |Notice { subject, text, since }| NoticeReport { subject, text, since: since.to_string() };
     let aside = [whole_file::set_aside_in(&config.data_dir)?, whole_file::set_aside_in(&config.queue_dir())?];
     let aside = aside.into_iter().flatten().map(|(path, since)| NoticeReport {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::renewal::Place;
+use super::turn::{named, who_has_locked};
 use crate::QueueError;
 
 /// Characters of a note, filled up.
@@ -41,6 +42,18 @@ impl Holders {
                 error => Err(QueueError::io("locking", &self.path)(error)),
             },
         }
+    }
+
+    /// True if they say that they have this open, without a look whether there are any.
+    pub(super) fn have(path: &Path, place: &Place) -> bool {
+        let path = path.with_extension("open");
+        let opened = File::open(&path).map(|file| Self { file, path });
+        opened.is_ok_and(|it| it.noted().is_ok_and(|noted| noted == Some(note(place))))
+    }
+
+    /// As people are told of them.
+    pub(super) fn named(&self) -> String {
+        named(&who_has_locked(&self.file))
     }
 
     /// Is one of them until it is dropped, with this open.
@@ -79,8 +92,14 @@ fn is_note(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Child, Command, Stdio};
+    use std::sync::Arc;
+    use std::time::Duration;
 
+    use super::super::Database;
     use super::*;
+    use crate::{Body, Envelope, Handling, Queue, QueueId, Requests};
 
     /// Of a database that is open.
     fn place(folder: &Path) -> (PathBuf, Place) {
@@ -107,6 +126,118 @@ mod tests {
             assert!(Holders::of(&path).unwrap().miss(&Place::of(&path)).unwrap());
             fs::write(&path, "it").unwrap();
         }
+    }
+
+    /// Of a process that has the queue open.
+    const FOLDER: &str = "MAILSTEAD_TEST_FOLDER";
+
+    #[test]
+    #[ignore = "the process that another test has hang"]
+    fn has_it_open_until_it_is_ended() {
+        let Some(folder) = std::env::var_os(FOLDER) else { return };
+        let queue = Queue::open(Path::new(&folder)).unwrap();
+        add(&queue);
+        println!("open");
+        let _ = std::io::stdin().read(&mut [0]);
+    }
+
+    fn add(queue: &Arc<Queue>) -> QueueId {
+        let envelope = Envelope {
+            sender: None,
+            origin: String::new(),
+            recipients: vec!["bob@example.net".parse().unwrap()],
+            smtputf8: false,
+            body: Body::SevenBit,
+            requests: Requests::default(),
+            handling: Handling::default(),
+        };
+        queue.add().unwrap().commit(&envelope).unwrap()
+    }
+
+    /// A process that has the queue open, and hangs.
+    struct Hanging(Child);
+
+    impl Hanging {
+        fn start(folder: &Path) -> Self {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--quiet", "--ignored", "--nocapture", "--exact"]);
+            command.arg("database::holders::tests::has_it_open_until_it_is_ended").env(FOLDER, folder);
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let said = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert!(said.map_while(Result::ok).any(|line| line.ends_with("open")));
+            let hanging = Self(child);
+            hanging.signal("STOP");
+            while !hanging.has_stopped() {
+                std::thread::yield_now();
+            }
+            hanging
+        }
+
+        fn signal(&self, name: &str) {
+            let kill = format!("kill -{name} {}", self.0.id());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        }
+
+        fn has_stopped(&self) -> bool {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+            let is_stopped = |task: &Path| fs::read_to_string(task.join("stat")).unwrap().contains(") T ");
+            tasks.into_iter().all(|task| is_stopped(&task.unwrap().path()))
+        }
+    }
+
+    impl Drop for Hanging {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn queued(database: &Database) -> usize {
+        database.list(None, 10).unwrap().len()
+    }
+
+    #[test]
+    fn who_hangs_with_a_database_that_was_taken_away_is_named_and_puts_it_back_when_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let hanging = Hanging::start(folder.path());
+        fs::remove_file(&path).unwrap();
+        let open = || Database::open_within(&path, Duration::from_millis(100));
+        let error = open().unwrap_err().to_string();
+        assert!(error.contains(&format!("process {} (`", hanging.0.id())), "{error}");
+        assert!(!path.exists());
+        hanging.signal("CONT");
+        assert_eq!(queued(&Database::open(&path).unwrap()), 1);
+    }
+
+    /// What only it knew is lost, and told.
+    #[test]
+    fn when_who_hangs_is_ended_the_queue_goes_on_without_what_was_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let hanging = Hanging::start(folder.path());
+        fs::create_dir_all(folder.path().join("messages")).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(Database::open_within(&path, Duration::ZERO), Err(QueueError::TakenAway { .. })));
+        drop(hanging);
+        let queue = Queue::open(folder.path()).unwrap();
+        add(&queue);
+        let told = queue.notices().unwrap();
+        assert_eq!((queue.list(None, 10).unwrap().len(), told.len()), (2, 1), "{told:?}");
+    }
+
+    #[test]
+    fn another_one_that_has_it_open_puts_it_back_without_who_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let queue = Queue::open(folder.path()).unwrap();
+        let hanging = Hanging::start(folder.path());
+        let id = add(&queue);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(queued(&Database::open(&path).unwrap()), 2);
+        assert!(queue.show(&id).unwrap().is_some());
+        hanging.signal("CONT");
+        assert_eq!(queued(&Database::open(&path).unwrap()), 2);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use whole_file::{BESIDE, beside};
 
 use super::salvage::salvage;
-use super::{Database, Turn, create, index, note_ancestor, own_id};
+use super::turn::{Turn, TurnFile};
+use super::{Database, create, index, note_ancestor, own_id};
 use crate::mishap::{self, Mishap, Salvaged};
 use crate::step::Step;
 use crate::{QueueError, QueueId, step};
@@ -85,7 +86,7 @@ pub(super) fn looks_sound(path: &Path) -> bool {
 
 impl Database {
     /// Opens or makes it, for who has the turn.
-    pub(super) fn open_in_turn(path: &Path, turn: &Arc<File>, held: &Turn) -> Result<Self, QueueError> {
+    pub(super) fn open_in_turn(path: &Path, turn: &Arc<TurnFile>, held: &Turn) -> Result<Self, QueueError> {
         if finished(path).exists() {
             put_in_place(path)?;
         }
@@ -125,7 +126,11 @@ impl Database {
         if self.is_in_place() {
             return Ok(());
         }
-        let turn = Turn::take(&self.turn, &self.path)?;
+        if self.holders.is_none() {
+            *self = Self::visit(&self.path)?;
+            return Ok(());
+        }
+        let turn = Turn::take(&self.turn)?;
         if self.is_in_place() { Ok(()) } else { self.renew(None, &turn) }
     }
 

@@ -142,7 +142,10 @@ impl Drop for Waits {
             let wait = waiting.all.swap_remove(place);
             drop(waiting);
             if wait.is_told {
-                tracing::warn!("the turn to write to the queue came after {} s", wait.since.elapsed().as_secs());
+                tracing::warn!(
+                    "the turn to write to the queue came after {} s",
+                    wait.since.elapsed().as_secs()
+                );
             }
         }
     }
@@ -207,12 +210,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = || TurnFile::of(&folder.path().join("queue.sqlite")).unwrap();
         let (mine, others) = (open(), open());
-        assert_eq!(who_has_locked(&others.file), []);
+        assert!(who_has_locked(&others.file).is_empty());
         let turn = Turn::take(&mine).unwrap();
         let holders = who_has_locked(&others.file);
         assert_eq!(holders, [std::process::id()]);
         assert!(named(&holders).starts_with(&format!("process {} (`", std::process::id())));
         drop(turn);
-        assert_eq!(who_has_locked(&others.file), []);
+        assert!(who_has_locked(&others.file).is_empty());
     }
 }
