@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mail_directory::ScramClaim;
-use mail_directory::sasl::{Exchange, Mechanism, SaslStep, Unbound, decode, encode};
+use mail_directory::sasl::{Exchange, Mechanism, SaslStep, Unbound, decode, decode_initial, encode};
 use mail_events::{EventLog, LoginFailure};
 use mail_store::Account;
 use mail_types::{Address, ChannelBindings, Secret};
@@ -159,7 +159,7 @@ impl Authentication {
         let Some(mechanism) = Mechanism::named(mechanism, bindings.is_some()) else {
             return Authenticating::Refused(Failure::no(Text::UnknownMechanism.coded("CANNOT")));
         };
-        let initial = match initial.map(decode) {
+        let initial = match initial.map(decode_initial) {
             Some(None) => return Authenticating::Refused(Failure::bad(Text::NotBase64)),
             Some(Some(initial)) => Some(initial),
             None => None,

@@ -212,10 +212,16 @@ fn plain(response: &str) -> SaslStep {
     }
 }
 
-/// Decodes a response; `=` stands for an empty initial response (RFC 4954 §4). `None` if it is no base64.
+/// Decodes an initial response, which is `=` where it is empty: RFC 4954 §4, RFC 4959 §3, RFC 5034 §4. `None` if it is no base64.
+#[must_use]
+pub fn decode_initial(response: &[u8]) -> Option<Vec<u8>> {
+    if response == b"=" { Some(Vec::new()) } else { decode(response) }
+}
+
+/// Decodes the response to a challenge. `None` if it is no base64.
 #[must_use]
 pub fn decode(response: &[u8]) -> Option<Vec<u8>> {
-    if response == b"=" { Some(Vec::new()) } else { BASE64.decode(response).ok() }
+    BASE64.decode(response).ok()
 }
 
 /// Encodes a challenge.
@@ -273,7 +279,9 @@ mod tests {
     fn base64_may_lack_its_padding_but_must_be_base64() {
         assert_eq!(decode(b"dGlt").as_deref(), Some(&b"tim"[..]));
         assert_eq!(decode(b"dGlteQ").as_deref(), Some(&b"timy"[..]));
-        assert_eq!(decode(b"=").as_deref(), Some(&b""[..]));
+        assert_eq!(decode_initial(b"=").as_deref(), Some(&b""[..]));
+        assert_eq!(decode_initial(b"dGlt").as_deref(), Some(&b"tim"[..]));
+        assert_eq!(decode(b"="), None);
         assert_eq!(decode(b"d*"), None);
     }
 

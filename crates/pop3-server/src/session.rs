@@ -255,7 +255,7 @@ impl Session {
         let Some(mechanism) = Mechanism::named(mechanism, bindings.is_some()) else {
             return reply(Response::failed("unknown mechanism; AUTH alone lists those we know"));
         };
-        let initial = match initial.map(|initial| sasl::decode(initial.reveal().as_bytes())) {
+        let initial = match initial.map(|initial| sasl::decode_initial(initial.reveal().as_bytes())) {
             Some(None) => return self.refuse_line("this is no base64"),
             Some(Some(initial)) => Some(initial),
             None => None,

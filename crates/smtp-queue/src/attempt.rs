@@ -389,7 +389,8 @@ impl Deliverer {
             ret: message.ret,
             envelope_id: message.envelope_id.clone(),
             require_tls: message.handling.require_tls,
-            deliver_by: message.handling.deliver_by(Timestamp::now()),
+            deadline: message.handling.deadline,
+            deliver_by: None,
             priority: message.handling.priority,
         };
         let due =

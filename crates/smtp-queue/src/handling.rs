@@ -34,6 +34,13 @@ impl Deadline {
     pub(crate) fn is_missed(&self, now: Timestamp) -> bool {
         self.mode == ByMode::Notify && now >= self.at
     }
+
+    /// What is left of the time for delivery, as the next host is told. RFC 2852 §4.1.4.
+    pub(crate) fn left(&self, now: Timestamp) -> DeliverBy {
+        let Self { at, mode, trace } = *self;
+        let left = at.duration_since(now).as_secs().clamp(-999_999_999, 999_999_999);
+        DeliverBy { seconds: i32::try_from(left).unwrap_or_default(), mode, trace }
+    }
 }
 
 impl Handling {
@@ -70,13 +77,6 @@ impl Handling {
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| deadline.mode == ByMode::Return && now >= deadline.at)
-    }
-
-    /// What is left of the time for its delivery, as the next host is told. RFC 2852 §4.1.4.
-    pub(crate) fn deliver_by(&self, now: Timestamp) -> Option<DeliverBy> {
-        let Deadline { at, mode, trace } = self.deadline?;
-        let left = at.duration_since(now).as_secs().clamp(-999_999_999, 999_999_999);
-        Some(DeliverBy { seconds: i32::try_from(left).unwrap_or_default(), mode, trace })
     }
 }
 

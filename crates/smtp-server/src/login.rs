@@ -20,7 +20,7 @@ impl Dialogue {
         mechanism: Mechanism,
         initial: Option<Vec<u8>>,
     ) -> io::Result<Option<Reply>> {
-        let initial = match initial.map(|line| sasl::decode(&line)) {
+        let initial = match initial.map(|line| sasl::decode_initial(&line)) {
             Some(None) => return Ok(Some(malformed())),
             Some(decoded) => decoded,
             None => None,

@@ -451,7 +451,7 @@ fn what_is_held_back_is_counted_one_message_after_the_other() {
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     let count = |start: &str| said.iter().filter(|it| it.contains(start)).count();
-    assert_eq!((count("\r\n250 2.0.0 "), count("\r\n452 4.2.2 ")), (1, 7), "{said:?}");
+    assert_eq!((count("\r\n250 2.0.0 "), count("\r\n552 5.2.2 ")), (1, 7), "{said:?}");
     let queue = Queue::open(&server.folder.path().join("queue")).unwrap();
     assert_eq!(queue.summary().unwrap().messages, 1);
 }

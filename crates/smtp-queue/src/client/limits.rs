@@ -19,10 +19,15 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// What stands behind the keyword. What is not known, or is no limit, is ignored: RFC 9422 §3.7.
+    /// What stands behind the keyword. A limit that is not known, or whose value is none of its own, is ignored; all are where one has another
+    /// form: RFC 9422 §3.7.
     pub(crate) fn parse(text: &str) -> Self {
         let mut limits = Self::default();
-        for (name, value) in text.split(' ').filter_map(|limit| limit.split_once('=')) {
+        for limit in text.split(' ') {
+            if !is_limit(limit) {
+                return Self::default();
+            }
+            let Some((name, value)) = limit.split_once('=') else { continue };
             let Some(value) = limit_value(value) else { continue };
             match name.to_ascii_uppercase().as_str() {
                 "MAILMAX" => limits.transactions = Some(value),
@@ -35,7 +40,15 @@ impl Limits {
     }
 }
 
-/// `%x31-39 0*5DIGIT`
+/// `limit-name ["=" limit-value]`. RFC 9422 §3
+fn is_limit(text: &str) -> bool {
+    let (name, value) = text.split_once('=').unwrap_or((text, "-"));
+    let is_name = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+    let is_value = |octet: u8| octet.is_ascii_graphic() && octet != b';';
+    !name.is_empty() && name.bytes().all(is_name) && !value.is_empty() && value.bytes().all(is_value)
+}
+
+/// `%x31-39 0*5DIGIT`. RFC 9422 §4
 fn limit_value(text: &str) -> Option<NonZeroU32> {
     let is_limit = (1..=6).contains(&text.len())
         && text.bytes().all(|octet| octet.is_ascii_digit())
@@ -107,8 +120,15 @@ mod tests {
             ("rcptmax=999999", limits(0, 999_999, 0)),
             ("X-MAX=1 MAILMAX=3 FLAG", limits(3, 0, 0)),
             ("MAILMAX=0 RCPTMAX=-1 RCPTDOMAINMAX=1000000", Limits::default()),
-            ("MAILMAX=05 RCPTMAX= RCPTDOMAINMAX=+1", Limits::default()),
+            ("MAILMAX=05 RCPTMAX=many RCPTDOMAINMAX=1", limits(0, 0, 1)),
+            ("MAILMAX=5 FUTURE=a=b", limits(5, 0, 0)),
             ("", Limits::default()),
+            // No parameter of the extension at all.
+            ("MAILMAX=5  RCPTMAX=20", Limits::default()),
+            ("MAILMAX=5 RCPTMAX=", Limits::default()),
+            ("MAILMAX=5 =20", Limits::default()),
+            ("MAILMAX=5; RCPTMAX=20", Limits::default()),
+            ("MAILMAX=5 RCPT/MAX=20", Limits::default()),
         ] {
             assert_eq!(Limits::parse(text), expected, "{text}");
         }

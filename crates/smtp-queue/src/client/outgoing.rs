@@ -1,8 +1,9 @@
+use jiff::Timestamp;
 use mail_types::Address;
 use smtp_proto::{Body, ByMode, DeliverBy, MailParameters, Notify, Priority, RcptParameters, Return};
 
 use super::extensions::Extensions;
-use crate::{Diagnosis, Status};
+use crate::{Deadline, Diagnosis, Status};
 
 /// What is to be sent to whom.
 #[derive(Debug, Clone)]
@@ -21,7 +22,9 @@ pub(crate) struct Outgoing {
     pub(crate) envelope_id: Option<String>,
     /// RFC 8689
     pub(crate) require_tls: bool,
-    /// What is left of its time. RFC 2852
+    /// When it is to be delivered at the latest. RFC 2852
+    pub(crate) deadline: Option<Deadline>,
+    /// What is left of that time where it is sent: [`Self::at`].
     pub(crate) deliver_by: Option<DeliverBy>,
     /// RFC 6710
     pub(crate) priority: Option<Priority>,
@@ -58,6 +61,11 @@ impl Recipient {
 }
 
 impl Outgoing {
+    /// As it is sent `now`: what is left of its time is reckoned when MAIL is said. RFC 2852 §4.1.4.
+    pub(super) fn at(self, now: Timestamp) -> Self {
+        Self { deliver_by: self.deadline.map(|deadline| deadline.left(now)), ..self }
+    }
+
     /// It goes over verified TLS to hosts that handle it so too, or not at all; a report is sent all the same. RFC 8689 §4.2.1, §5.
     pub(super) const fn must_be_secured(&self) -> bool {
         self.require_tls && self.sender.is_some()
@@ -162,7 +170,8 @@ impl Outgoing {
             envelope_id: self.envelope_id.clone().filter(|_| requests),
             require_tls: self.require_tls && extensions.require_tls,
             deliver_by: self.deliver_by.filter(|_| extensions.deliver_by.is_some()),
-            priority: self.priority.filter(|_| extensions.priorities),
+            // RFC 6710 §4.2, §4.1: of who has said nothing it is 0.
+            priority: extensions.priorities.then(|| self.priority.unwrap_or_default()),
             hold: None,
         };
         // RFC 4954 §5: nobody here vouches for who has submitted the message.
@@ -209,6 +218,7 @@ impl Outgoing {
             ret: None,
             envelope_id: None,
             require_tls: false,
+            deadline: None,
             deliver_by: None,
             priority: None,
         }

@@ -397,7 +397,7 @@ impl Relay {
             }
         };
         let Idle { connection, address, opened, serves_all, is_kept, .. } = idle;
-        let delivered = connection.deliver(&outgoing, message).await;
+        let delivered = connection.deliver(&outgoing.at(Timestamp::now()), message).await;
         if delivered.stale && is_kept {
             return Err(Left::Stale);
         }

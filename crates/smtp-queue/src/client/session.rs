@@ -1,7 +1,7 @@
 //! From the greeting to where mail may be sent: EHLO, STARTTLS, AUTH. Pure.
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use mail_config::RelayTls;
 use mail_trust::Demand;
 use mail_types::Secret;
@@ -76,6 +76,8 @@ enum State {
     LoginUsername(Extensions),
     LoginPassword(Extensions),
     Authenticating(Extensions),
+    /// The exchange is being cancelled, for this reason.
+    Cancelling(Diagnosis),
     Ready,
 }
 
@@ -109,6 +111,13 @@ impl Session {
             (State::StartingTls(extensions), _) if !self.must_secure() && reply.code() != 421 => {
                 self.authenticate(extensions)
             }
+            (State::PlainMessage(_) | State::LoginUsername(_) | State::LoginPassword(_), 3)
+                if !is_challenge(reply) =>
+            {
+                self.cancel(reply)
+            }
+            (State::Authenticating(_), 3) => self.cancel(reply),
+            (State::Cancelling(why), _) => Step::GiveUp(why),
             (State::PlainMessage(extensions), 3) => {
                 self.state = State::Authenticating(extensions);
                 self.send_credential(plain_message)
@@ -195,6 +204,12 @@ impl Session {
         )
     }
 
+    /// RFC 4954 §4: what can't be understood is answered with an asterisk, and so is what asks for more than the mechanism has.
+    fn cancel(&mut self, reply: &Reply) -> Step {
+        self.state = State::Cancelling(self.refused(reply));
+        send("*".to_owned())
+    }
+
     fn send_credential(&self, choose: impl Fn(&(String, Secret<String>)) -> String) -> Step {
         send(
             self.policy
@@ -221,6 +236,13 @@ impl Session {
         let host = &self.policy.host;
         Step::GiveUp(Diagnosis::ours(status, format!("{host}: {text}")).at(host))
     }
+}
+
+/// RFC 4954 §4: base64, or nothing. Padding that lacks is forgiven.
+fn is_challenge(reply: &Reply) -> bool {
+    let text = reply.text().concat();
+    let bare = text.trim_end_matches('=');
+    reply.code() == 334 && BASE64_STANDARD_NO_PAD.decode(bare).is_ok()
 }
 
 /// RFC 4616 §2
@@ -319,6 +341,33 @@ mod tests {
         let dialogue =
             [("EHLO us", "250-mx|250 AUTH PLAIN"), ("AUTH PLAIN", "334 "), (message.as_str(), "235 ok")];
         check(long, &dialogue, "ready");
+    }
+
+    /// RFC 4954 §4
+    #[test]
+    fn an_exchange_that_makes_no_sense_is_cancelled() {
+        let logs_in = || session(RelayTls::Implicit, true, false);
+        let login = ("EHLO us", "250-mx|250 AUTH LOGIN");
+        for wrong in ["334 Username:", "334 VXNl cm5hbWU6", "334 =VXNl", "354 VXNlcm5hbWU6", "334-VXNl|334 !"]
+        {
+            let dialogue = [login, ("AUTH LOGIN", wrong), ("*", "501 5.7.0 cancelled")];
+            check(
+                logs_in(),
+                &dialogue,
+                &format!("mx said: {}", wrong.replace("|334", "").replacen('-', " ", 1)),
+            );
+        }
+        let second = [login, ("AUTH LOGIN", "334 "), ("Ym9i", "334 ?"), ("*", "501 5.7.0 cancelled")];
+        check(logs_in(), &second, "mx said: 334 ?");
+        let plain = [
+            ("EHLO us", "250-mx|250 AUTH PLAIN"),
+            ("AUTH PLAIN AGJvYgBodW50ZXIy", "334 bW9yZQ=="),
+            ("*", "235 ok"),
+        ];
+        check(logs_in(), &plain, "mx said: 334 bW9yZQ==");
+        let unpadded =
+            [login, ("AUTH LOGIN", "334 VXNlcg"), ("Ym9i", "334 UGFzcw=="), ("aHVudGVyMg==", "235 ok")];
+        check(logs_in(), &unpadded, "ready");
     }
 
     #[test]

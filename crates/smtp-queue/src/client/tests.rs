@@ -15,7 +15,7 @@ use mail_config::{Config, RelayTls, Smarthost};
 use mail_types::Secret;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
-use smtp_proto::Body;
+use smtp_proto::{Body, ByMode};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream,
 };
@@ -25,9 +25,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::relay::Relay;
 use super::{Outcome, Outgoing};
-use crate::Content;
 use crate::message_file::MessageFile;
 use crate::routes::{Destination, Way};
+use crate::{Content, Deadline};
 
 const MESSAGE: &[u8] = b"Return-Path: <alice@example.org>\r\nSubject: x\r\n\r\n.dot\r\n";
 const STUFFED: &str = "Subject: x\r\n\r\n..dot\r\n.\r\n";
@@ -36,7 +36,7 @@ const BARE: &str = "Subject: x\r\n\r\n.dot\r\n";
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A server that plays one script for each connection, then closes it. `> text` sends a line, `< text` awaits one, `= text`
+/// A server that plays one script for each connection, then closes it. `> text` sends a line, `< text` awaits one, `~ text` one that begins so, `= text`
 /// awaits exactly these octets, `# text` one chunk of a message with two signatures that ends so, `TLS` is a handshake.
 struct Server {
     port: u16,
@@ -77,6 +77,11 @@ async fn play(stream: Box<dyn Io>, tls: Option<&TlsAcceptor>, script: &[String])
                 let mut line = String::new();
                 stream.read_line(&mut line).await.unwrap();
                 assert_eq!(line, format!("{text}\r\n"));
+            }
+            "~ " => {
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap();
+                assert!(line.starts_with(text), "{line:?} does not begin with {text:?}");
             }
             "= " => {
                 let mut octets = vec![0; text.len()];
@@ -253,6 +258,26 @@ async fn mail_goes_in_pipelined_chunks_under_verified_tls_after_login() {
         ..smarthost(server.port, RelayTls::Required)
     });
     assert_eq!(send(&relay, &["a@x.org", "b@x.org"]).await, ["- 5.1.1 550 5.1.1 who?", "+ 250 done"]);
+    server.end().await;
+}
+
+/// RFC 2852 §4.1.4
+#[tokio::test]
+async fn the_time_that_is_left_is_reckoned_when_mail_is_said() {
+    let mut whole = script(&["> 220 mx", "< EHLO us.example.org", "> 250-mx\r\n250 DELIVERBY"]);
+    whole.extend(script(&["~ MAIL FROM:<alice@example.org> BY=49999", "> 550 no"]));
+    let server = Server::start(None, vec![whole]).await;
+    let relay = relay(smarthost(server.port, RelayTls::None));
+    let message = message(MESSAGE);
+    // So long that no machine is too slow for the first five digits.
+    let at = Timestamp::now() + Duration::from_secs(5_000_000);
+    let outgoing = Outgoing {
+        deadline: Some(Deadline { at, mode: ByMode::Notify, trace: false }),
+        deliver_by: "1;N".parse().ok(),
+        ..Outgoing::plain("alice@example.org", &["bob@x.org"], message.size())
+    };
+    let sent = send_to(&relay, &Way::Smarthost(0).into(), &outgoing, &message).await;
+    assert_eq!(sent, ["- 5.0.0 550 no"]);
     server.end().await;
 }
 

@@ -61,10 +61,13 @@ impl Session {
     }
 }
 
-/// RFC 3463 §3.3.
+/// RFC 4865 §6 (4).
+///
+/// Deviates: RFC 4865 §6 (5) has 5.7.16, which the registry of RFC 5248 knows as something else since RFC 6710. This is what RFC 3463 §3.3 has for
+/// limits.
 pub(crate) fn too_much_held_back() -> Reply {
     let text = "So much of your mail is held back until later that there is no room for more: send it without a time, or when some has gone";
-    Reply::new(452, "4.2.2", text)
+    Reply::new(552, "5.2.2", text)
 }
 
 /// Why a message can't be held back so, within the limit. RFC 4865 §4.2, §5.2.2.

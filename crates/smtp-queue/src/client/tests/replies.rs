@@ -269,10 +269,14 @@ async fn a_password_that_is_refused_holds_mail_back() {
         ("535 5.7.8 wrong", "~ 4.7.8 535 5.7.8 wrong"),
         ("454 4.7.0 not now", "~ 4.7.0 454 4.7.0 not now"),
         ("250 what?", "+ 250 done"),
+        // RFC 4954 §4: and it is told that no more is to come.
         ("334 more", "~ 4.0.0 334 more"),
     ] {
         let mut whole = script(&["> 220 mx", "< EHLO us.example.org", "> 250-mx", "> 250 AUTH PLAIN"]);
         whole.extend(["< AUTH PLAIN AGJvYgBodW50ZXIy".to_owned(), format!("> {reply}")]);
+        if reply.starts_with("334") {
+            whole.extend(script(&["< *", "> 501 5.7.0 cancelled"]));
+        }
         if expected.starts_with('+') {
             whole.extend(script(&[
                 "< MAIL FROM:<alice@example.org> AUTH=<>",

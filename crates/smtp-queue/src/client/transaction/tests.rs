@@ -213,6 +213,9 @@ fn what_is_left_of_the_time_and_the_priority_go_on() {
     assert!(play(&by("-7;N"), &offered, &replies).0.contains(" BY=-7;N "));
     let (sent, _) = play(&by("60;N"), &plain(), &replies);
     assert!(sent.starts_with("MAIL FROM:<alice@example.org>|"), "{sent}");
+    // RFC 6710 §4.2: the priority is said also where it is that of all others.
+    let (sent, _) = play(&outgoing(&["b@x.org"]), &offered, &replies);
+    assert!(sent.starts_with("MAIL FROM:<alice@example.org> MT-PRIORITY=0|"), "{sent}");
     for (message, extensions) in [(by("59;R"), &offered), (by("60;R"), &plain())] {
         let (sent, outcomes) = play(&message, extensions, &[]);
         assert!(sent.is_empty() && outcomes[0].starts_with("- 5.4.7 "), "{outcomes:?}");
