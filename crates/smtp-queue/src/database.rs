@@ -41,7 +41,7 @@ use holders::Holders;
 pub use notices::Notice;
 pub(crate) use operator::Selection;
 pub(crate) use raw::RawText;
-use renewal::{FolderState, Place};
+use renewal::{FolderState, Place, Unrenewed};
 use row::{body_code, state_code};
 use turn::{Turn, TurnFile};
 
@@ -212,6 +212,8 @@ pub(crate) struct Database {
     settled: Cell<Option<FolderState>>,
     /// How SQLite was told to commit.
     flush: Cell<Flush>,
+    /// That it must be made anew, and couldn't be.
+    unrenewed: Option<Unrenewed>,
 }
 
 impl Database {
@@ -263,9 +265,7 @@ impl Database {
             format(&connection)
         };
         let (found, turn) = (prepare().map_err(failed)?, TurnFile::of(path)?);
-        let path = path.to_owned();
-        let (settled, flush) = (Cell::default(), Cell::new(Flush::AtCommit));
-        let guest = Self { holders: None, connection, path, turn, place, settled, flush };
+        let guest = Self::of(connection, path, turn, place, None);
         Ok((found == FORMAT && guest.is_in_place()).then_some(guest))
     }
 
@@ -280,9 +280,18 @@ impl Database {
         }
         let place = Place::of(path);
         let holders = Some(Holders::of(path)?.join(&place)?);
-        let (path, turn) = (path.to_owned(), Arc::clone(turn));
-        let (settled, flush) = (Cell::default(), Cell::new(Flush::AtCommit));
-        Ok(Self { holders, connection, path, turn, place, settled, flush })
+        Ok(Self::of(connection, path, Arc::clone(turn), place, holders))
+    }
+
+    fn of(
+        connection: Connection,
+        path: &Path,
+        turn: Arc<TurnFile>,
+        place: Place,
+        holders: Option<Holders>,
+    ) -> Self {
+        let (path, settled, flush) = (path.to_owned(), Cell::default(), Cell::new(Flush::AtCommit));
+        Self { holders, connection, path, turn, place, settled, flush, unrenewed: None }
     }
 
     /// Reads. Where it is damaged, or was taken away, what could be saved is read.
@@ -574,19 +583,4 @@ fn record(transaction: &Transaction<'_>, id: &QueueId, step: &Progress, held: bo
             step.warned,
         ])
         .map(|_| ())
-}
-
-#[cfg(test)]
-impl Database {
-    /// Overwrites the root of the index of what is due, in one that nobody has open.
-    pub(crate) fn damage_index(path: &Path) {
-        use std::fs::File;
-        use std::os::unix::fs::FileExt as _;
-        let connection = Connection::open(path).unwrap();
-        let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'recipient_due_in_turn'";
-        let root: u64 = connection.query_row(root, [], |row| row.get(0)).unwrap();
-        drop(connection);
-        let file = File::options().write(true).open(path).unwrap();
-        file.write_all_at(&[0x5a; 4096], (root - 1) * 4096).unwrap();
-    }
 }

@@ -1,5 +1,6 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
@@ -38,6 +39,9 @@ pub enum QueueError {
         /// Who has it open, as far as that is known.
         from: String,
     },
+    /// The database must be made anew, and can't be: it is tried again after a while.
+    #[error("the queue's database must be made anew, and can't be: {0}")]
+    Unrenewed(Arc<Self>),
     /// The database was written by a newer Mailstead.
     #[error("the queue {path} has format {found}, newer than this program knows: run the newer version")]
     NewerFormat {
@@ -79,6 +83,7 @@ impl QueueError {
                 matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             }
             Self::Database { source, .. } => source.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            Self::Unrenewed(why) => why.is_full(),
             Self::TakenAway { .. }
             | Self::NewerFormat { .. }
             | Self::NoRecipients

@@ -73,6 +73,7 @@ pub async fn run(
         renew: Instant::now() + SETTLED,
         written: Instant::now(),
         noticed: None,
+        complaints: Complaints::default(),
     };
     runner.start();
     runner.work(&context.drain).await;
@@ -234,6 +235,21 @@ struct Runner {
     written: Instant,
     /// What operators were told last; `None` before they were told anything.
     noticed: Option<Vec<(String, String)>>,
+    complaints: Complaints,
+}
+
+/// What is wrong with the queue for as long as it is the same, which is logged once.
+#[derive(Default)]
+struct Complaints {
+    read: Option<String>,
+    notices: Option<String>,
+}
+
+/// True if that is something else than what was wrong before.
+fn is_news(known: &mut Option<String>, found: Option<String>) -> bool {
+    let is_news = found.is_some() && *known != found;
+    *known = found;
+    is_news
 }
 
 impl Runner {
@@ -322,9 +338,14 @@ impl Runner {
         let (deliverer, began) = (Arc::clone(&self.deliverer), Instant::now());
         let prospect = self.agenda.prospect(began);
         let found = match spawn_blocking(move || deliverer.find_due(prospect)).await {
-            Ok(Ok(found)) => Some(found),
+            Ok(Ok(found)) => {
+                self.complaints.read = None;
+                Some(found)
+            }
             Ok(Err(error)) => {
-                error!(%error, "the queue can't be read");
+                if is_news(&mut self.complaints.read, Some(error.to_string())) {
+                    error!(%error, "the queue can't be read");
+                }
                 None
             }
             Err(error) => {
@@ -416,8 +437,15 @@ impl Runner {
         }
         let (queue, told) = (Arc::clone(&self.deliverer.queue), notices.clone());
         match spawn_blocking(move || queue.set_notices(&told)).await {
-            Ok(Ok(())) => self.noticed = Some(notices),
-            Ok(Err(error)) => error!(%error, "the notices for operators can't be written"),
+            Ok(Ok(())) => {
+                self.noticed = Some(notices);
+                self.complaints.notices = None;
+            }
+            Ok(Err(error)) => {
+                if is_news(&mut self.complaints.notices, Some(error.to_string())) {
+                    error!(%error, "the notices for operators can't be written");
+                }
+            }
             Err(error) => error!(%error, "writing the notices for operators failed unexpectedly"),
         }
     }

@@ -25,11 +25,11 @@ impl Watch {
     pub(crate) fn begin(writer: Arc<Writer>) -> Result<Self, QueueError> {
         let (stop, stopped) = channel::<()>();
         let thread = Builder::new().name("queue-watch".to_owned()).spawn(move || {
-            let mut is_told = false;
+            let mut told = None;
             while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-                is_told = look(&writer, is_told);
+                told = look(&writer, told);
             }
-            look(&writer, is_told);
+            look(&writer, told);
         });
         let thread = thread.map_err(QueueError::io("watching", "queue.sqlite"))?;
         Ok(Self { thread: Mutex::new(Some((thread, stop))) })
@@ -56,12 +56,56 @@ impl Drop for Watch {
     }
 }
 
-/// True if it failed, which is told once.
-fn look(writer: &Writer, is_told: bool) -> bool {
-    let looked = writer.alone().refresh();
-    let Err(error) = looked else { return false };
-    if !is_told {
-        tracing::error!(%error, "the queue's database is not in its place, and can't be put there");
+/// What is wrong, if anything is: told when it is something else than what was told before.
+fn look(writer: &Writer, told: Option<String>) -> Option<String> {
+    let error = writer.alone().refresh().err()?.to_string();
+    if told.as_ref() != Some(&error) {
+        tracing::error!(error, "the queue's database is not in its place, and can't be put there");
     }
-    true
+    Some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::database::Database;
+
+    struct Lines(Sender<()>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(());
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_prevents_that_the_database_is_put_in_its_place_is_logged_once() {
+        let (sender, lines) = channel();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR);
+        let subscriber = subscriber.with_writer(move || Lines(sender.clone())).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let writer = Writer::new(Database::open(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(path.with_extension("sqlite.new")).unwrap();
+        let mut told = None;
+        for _ in 0..5 {
+            told = look(&writer, told);
+            assert!(told.is_some());
+        }
+        assert_eq!(lines.try_iter().count(), 1);
+        std::fs::remove_dir(path.with_extension("sqlite.new")).unwrap();
+        while told.is_some() {
+            told = look(&writer, told);
+        }
+        assert!(path.exists());
+    }
 }

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::config::DbConfig;
@@ -34,6 +34,11 @@ const LOG: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 /// In front of the moment in the name of one that was set aside.
 const ASIDE: &str = ".damaged-";
 
+/// How long a renewal that failed is not begun again: at first, at most, and at least as many times as long as it took, since it holds up all that write.
+const RESPITE: Duration = Duration::from_secs(1);
+const MAX_RESPITE: Duration = Duration::from_secs(60);
+const RESPITES: u32 = 10;
+
 /// By device and number.
 type Inode = (u64, u64);
 
@@ -53,6 +58,26 @@ impl FolderState {
     fn is_settled(&self, now: SystemTime) -> bool {
         let changed = u64::try_from(self.changed.0).map(|it| UNIX_EPOCH + Duration::from_secs(it));
         changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|it| it > MOMENT))
+    }
+}
+
+/// A renewal that failed: until then none is begun, and what is asked of the database fails for the same reason.
+#[derive(Debug)]
+pub(super) struct Unrenewed {
+    why: Arc<QueueError>,
+    until: Instant,
+    respite: Duration,
+}
+
+impl Unrenewed {
+    /// One that failed at `now`, having taken so long, after others or for the first time.
+    fn new(before: Option<&Self>, error: QueueError, took: Duration, now: Instant) -> Self {
+        let respite = before.map_or(RESPITE, |before| before.respite.saturating_mul(2).min(MAX_RESPITE));
+        Self { why: Arc::new(error), until: now + respite.max(took.saturating_mul(RESPITES)), respite }
+    }
+
+    fn error(&self) -> QueueError {
+        QueueError::Unrenewed(Arc::clone(&self.why))
     }
 }
 
@@ -148,7 +173,14 @@ impl Database {
             || "somebody removed or replaced it, or its -wal or -shm, while it was open".to_owned(),
             ToString::to_string,
         );
-        renew(&self.path, Some((self, error.is_none())), &why, turn)?;
+        let began = Instant::now();
+        if let Some(failed) = self.unrenewed.as_ref().filter(|failed| began < failed.until) {
+            return Err(failed.error());
+        }
+        if let Err(error) = renew(&self.path, Some((self, error.is_none())), &why, turn) {
+            let failed = Unrenewed::new(self.unrenewed.as_ref(), error, began.elapsed(), Instant::now());
+            return Err(self.unrenewed.insert(failed).error());
+        }
         *self = Self::open_what_is_there(&self.path, &self.turn)?;
         Ok(())
     }
@@ -445,6 +477,43 @@ mod tests {
         assert!(Place::of(&beside(&path, ".new")).is_empty());
         fs::remove_file(messages(&path)).unwrap();
         assert!(Database::open(&path).is_ok());
+    }
+
+    /// A disk that is full stays so for a while, and to make a large one anew is much work, during which nobody else writes.
+    #[test]
+    fn a_renewal_that_fails_is_not_begun_again_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.sqlite");
+        let mut database = Database::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let obstacle = beside(&path, ".new");
+        fs::create_dir(&obstacle).unwrap();
+        let began = Instant::now();
+        let first = database.refresh().unwrap_err().to_string();
+        fs::remove_dir(&obstacle).unwrap();
+        let mut times = 0;
+        while let Err(error) = database.refresh() {
+            times += 1;
+            assert_eq!(error.to_string(), first, "told once, since it is the same");
+            std::thread::yield_now();
+        }
+        assert!(began.elapsed() >= RESPITE && times > 0 && path.exists());
+        assert!(database.unrenewed.is_none());
+    }
+
+    #[test]
+    fn the_respite_after_a_failed_renewal_grows_and_is_longer_than_that_took() {
+        let now = Instant::now();
+        let mut failed: Option<Unrenewed> = None;
+        let mut wait = |took| {
+            let error = QueueError::NoRecipients;
+            let next = Unrenewed::new(failed.as_ref(), error, Duration::from_secs(took), now);
+            let wait = next.until - now;
+            failed = Some(next);
+            wait.as_secs()
+        };
+        assert_eq!([0, 0, 0, 0, 0, 0, 0, 0].map(&mut wait), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(wait(30), 300);
     }
 
     /// What is seen once of a folder that has been left alone holds until it changes, whatever the change is.
