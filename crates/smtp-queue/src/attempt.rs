@@ -1,6 +1,6 @@
 //! One attempt at a message's recipients at one destination: deliver, record what came of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ use crate::pick::Piece;
 use crate::routes::Destination;
 use crate::schedule::Schedule;
 use crate::tls_reports::TlsReports;
+use crate::under_way::{Tried, UnderWay};
 use crate::{
     Diagnosis, Handling, Queue, QueueError, QueueId, QueuedMessage, QueuedRecipient, RecipientState, Status,
     Suppression,
@@ -72,6 +73,7 @@ pub(crate) struct Deliverer {
     pub(crate) unrecorded: AtomicUsize,
     /// Reports that wait for others about the same message.
     pub(crate) gather: Gather,
+    pub(crate) under_way: Arc<UnderWay>,
 }
 
 /// A recipient's position, and whom it reaches.
@@ -111,6 +113,8 @@ pub(crate) struct Attempt {
     pub(crate) rest: Vec<(Address, RcptParameters)>,
     /// What goes on to others in the name of an address of ours.
     pub(crate) forwards: Vec<(Forward, RcptParameters)>,
+    /// That its recipients are being tried.
+    tried: Option<Tried>,
 }
 
 impl Deliverer {
@@ -161,8 +165,12 @@ impl Deliverer {
             forwards: Vec::new(),
             destination: piece.destination,
             message,
+            tried: None,
         };
         attempt.here = self.route(&mut attempt, Timestamp::now());
+        // Of one alone nothing is told with others.
+        let is_one_of_several = attempt.message.recipients.len() > 1;
+        attempt.tried = is_one_of_several.then(|| self.under_way.begin(&piece.id, attempt.positions()));
         match self.open(&attempt.message) {
             Ok(file) => {
                 self.damaged.is_whole(&piece.id);
@@ -425,6 +433,13 @@ impl Attempt {
     /// The same, when what came of it so far is recorded.
     pub(crate) fn recorded(self) -> Self {
         Self { outcomes: Vec::new(), rest: Vec::new(), forwards: Vec::new(), ..self }
+    }
+
+    /// Where all are that it is about.
+    fn positions(&self) -> BTreeSet<usize> {
+        let here = self.here.iter().map(|(position, _)| position);
+        let settled = self.outcomes.iter().map(|(position, _)| position);
+        here.chain(settled).chain(&self.elsewhere).copied().collect()
     }
 
     /// Something is to be done for it that blocks.

@@ -4,7 +4,8 @@
 //! failure of these within that time makes a report of all, which takes the place of the first one in the same transaction: so at any moment the
 //! queue has a report of each failure. What waits is remembered by this process only; after a restart there are two reports.
 //!
-//! That a message is late is told at once, of all recipients that it has not reached (`record.rs`): nothing waits, but only one is told at a time.
+//! That a message is late is told of all recipients that it has not reached (`record.rs`), one at a time, when nobody of them is being tried any more
+//! (`under_way.rs`).
 
 use std::collections::HashMap;
 use std::time::Duration;

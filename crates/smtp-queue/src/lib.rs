@@ -51,6 +51,7 @@ mod slots;
 mod step;
 mod suppression;
 mod tls_reports;
+mod under_way;
 mod wakeup;
 mod watch;
 mod writer;

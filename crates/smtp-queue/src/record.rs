@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mail_directory::{Forward, Through};
@@ -19,6 +19,7 @@ use crate::dsn::{Action, Report, Reported, Returned};
 use crate::gather::Gathered;
 use crate::note;
 use crate::step::Step;
+use crate::under_way::Warning;
 use crate::{
     BounceClass, Deadline, Diagnosis, Envelope, QueueError, QueueId, QueuedRecipient, RecipientState,
     Requests, Status, step,
@@ -45,6 +46,15 @@ struct Offspring {
     superseded: Option<QueueId>,
     /// The report of them that waits for others.
     waiting: Option<Gathered>,
+}
+
+/// What is to be told of an attempt.
+struct Telling {
+    news: Vec<Reported>,
+    /// What failed before and waits to be told.
+    gathered: Option<(Option<Gathered>, Timestamp)>,
+    warning: Warning,
+    at: Timestamp,
 }
 
 /// Why an outcome is not recorded.
@@ -120,15 +130,23 @@ impl Deliverer {
         let has_failed = news.iter().any(|it| it.action == Action::Failed);
         let is_trouble = news.iter().any(|it| it.action.is_trouble());
         let is_one_of_several = attempt.is_about_some();
-        let gathering = if is_trouble && is_one_of_several { Some(self.gather.begin().await) } else { None };
+        let is_late = is_one_of_several && self.is_late(attempt, now);
+        let is_shared = is_one_of_several && (is_trouble || is_late);
+        let gathering = if is_shared { Some(self.gather.begin().await) } else { None };
         let gathered = gathering.as_ref().and_then(|it| it.of(&attempt.message.id, now));
-        let Offspring { messages, warned, superseded, waiting } =
-            self.offspring_of(attempt, news, gathered, now).await?;
+        let warning = if is_late { self.warning(attempt, &mut progress, &mut news) } else { Warning::ALL };
+        let is_told = is_late && warning != Warning::Later;
+        let telling = Telling { news, gathered, warning, at: now };
+        let Offspring { messages, warned, superseded, waiting } = self.offspring_of(attempt, telling).await?;
         step::reached(Step::OffspringMade);
         let id = attempt.message.id.clone();
         let attempted = Arc::new(Attempted { id, progress, offspring: messages, warned, superseded });
         let recorded = self.queue.record(&attempted).await;
-        match recorded.map_err(|error| Unwritten { error, is_of_all: true })? {
+        let recorded = recorded.map_err(|error| Unwritten { error, is_of_all: true })?;
+        // As long as nobody else asks who is tried.
+        let positions = attempt.outcomes.iter().map(|(position, _)| *position);
+        self.under_way.recorded(&attempt.message.id, positions, is_told);
+        match recorded {
             recorded @ (Recorded::Kept | Recorded::Finished { .. }) => {
                 if let Some(gathering) = gathering.filter(|_| has_failed) {
                     gathering.end(&attempt.message.id, waiting, now);
@@ -197,19 +215,36 @@ impl Deliverer {
         }
     }
 
+    fn is_late(&self, attempt: &Attempt, now: Timestamp) -> bool {
+        self.schedule.times(attempt.message.arrived, &attempt.message.handling).is_late(now)
+    }
+
+    /// What is told of a message that is late: where others that are tried will tell, nothing, nor is anybody marked as told.
+    fn warning(&self, attempt: &Attempt, progress: &mut [Progress], news: &mut Vec<Reported>) -> Warning {
+        let mine = |position| attempt.is_about(position);
+        let warning = self.under_way.warning(&attempt.message.id, mine, Instant::now());
+        if warning == Warning::Later {
+            news.retain(|it| it.action != Action::Delayed);
+            for step in progress {
+                let recipient = attempt.message.recipients.get(step.position);
+                step.warned = recipient.is_some_and(|it| it.warned);
+            }
+        }
+        warning
+    }
+
     async fn offspring_of(
         self: &Arc<Self>,
         attempt: &Arc<Attempt>,
-        news: Vec<Reported>,
-        gathered: Option<(Option<Gathered>, Timestamp)>,
-        now: Timestamp,
+        telling: Telling,
     ) -> Result<Offspring, QueueError> {
-        if attempt.rest.is_empty() && attempt.forwards.is_empty() && news.is_empty() {
+        let is_untold = telling.news.is_empty() && !telling.warning.is_due();
+        if attempt.rest.is_empty() && attempt.forwards.is_empty() && is_untold {
             return Ok(Offspring::default());
         }
         let (this, attempt) = (Arc::clone(self), Arc::clone(attempt));
         let id = attempt.message.id.0.clone();
-        let made = spawn_blocking(move || this.offspring(&attempt, news, gathered, now)).await;
+        let made = spawn_blocking(move || this.offspring(&attempt, telling)).await;
         made.map_err(|error| {
             QueueError::io("writing what comes of message", id)(std::io::Error::other(error))
         })?
@@ -239,13 +274,8 @@ impl Deliverer {
     }
 
     /// The messages that come of this attempt, their files durable: reports, and what goes on to other addresses. Blocks.
-    fn offspring(
-        &self,
-        attempt: &Attempt,
-        news: Vec<Reported>,
-        gathered: Option<(Option<Gathered>, Timestamp)>,
-        now: Timestamp,
-    ) -> Result<Offspring, QueueError> {
+    fn offspring(&self, attempt: &Attempt, telling: Telling) -> Result<Offspring, QueueError> {
+        let Telling { news, gathered, warning, at: now } = telling;
         let mut offspring = Offspring::default();
         if !attempt.rest.is_empty() {
             offspring.messages.push(self.rest(attempt)?);
@@ -266,8 +296,8 @@ impl Deliverer {
         if !failed.is_empty() {
             self.report_failures(attempt, sender, failed, gathered, now, &mut offspring)?;
         }
-        if !delayed.is_empty() {
-            self.report_delay(attempt, sender, delayed, now, &mut offspring)?;
+        if !delayed.is_empty() || warning.is_due() {
+            self.report_delay(attempt, sender, delayed, (&warning, now), &mut offspring)?;
         }
         if !arrived.is_empty() {
             offspring.messages.push(self.report(attempt, sender, &arrived, now)?);
@@ -275,16 +305,17 @@ impl Deliverer {
         Ok(offspring)
     }
 
-    /// With all others that the message has not reached at an attempt, so that its sender hears once that it is late; what another attempt has told
-    /// meanwhile is not told again.
+    /// With all others that the message has not reached and that are not being tried, so that its sender hears once that it is late; what another
+    /// attempt has told meanwhile is not told again.
     fn report_delay(
         &self,
         attempt: &Attempt,
         sender: &Address,
         mut delayed: Vec<Reported>,
-        now: Timestamp,
+        (warning, now): (&Warning, Timestamp),
         offspring: &mut Offspring,
     ) -> Result<(), QueueError> {
+        let is_tried = |position| matches!(warning, Warning::Now { but, .. } if but.contains(&position));
         let deadline = attempt.message.handling.deadline.as_ref();
         if attempt.is_about_some() {
             let Some(message) = self.queue.show(&attempt.message.id)? else { return Ok(()) };
@@ -292,7 +323,8 @@ impl Deliverer {
                 message.recipients.iter().filter(|it| it.warned).map(|it| &it.address).collect();
             delayed.retain(|it| !told.contains(&it.recipient));
             for (position, recipient) in message.recipients.iter().enumerate() {
-                if delayed.is_empty() || attempt.is_about(position) {
+                let is_silent = delayed.is_empty() && !warning.is_due();
+                if is_silent || attempt.is_about(position) || is_tried(position) {
                     continue;
                 }
                 if let Some(late) = late(recipient, deadline, now) {

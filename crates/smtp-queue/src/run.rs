@@ -31,6 +31,7 @@ use crate::pick::{Further, Key, Piece};
 use crate::reputation::Reputation;
 use crate::schedule::Schedule;
 use crate::tls_reports::TlsReports;
+use crate::under_way::UnderWay;
 use crate::wakeup::Wakeup;
 use crate::{Queue, QueueError, QueueId, Suppression, figures};
 
@@ -146,6 +147,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
         verp,
         unrecorded: AtomicUsize::default(),
         gather: Gather::new(config.queue.gather_reports),
+        under_way: Arc::new(UnderWay::default()),
     };
     Ok((deliverer, lock_file))
 }

@@ -274,8 +274,13 @@ async fn who_was_not_tried_yet_when_a_message_is_late_is_told_of_with_the_others
     let (_dns, mut host, [one, two, three]) = direct().await;
     let (_one, mut sender) = (Peer::at(one, Manner::Willing), Peer::at(three, Manner::Willing));
     host.config.queue.warn_after = Duration::from_millis(1);
-    let running = host.run();
     let id = host.add(Some("s@c.test"), &["later@a.test", "x@b.test"]);
+    // As if a schedule had it wait.
+    let connection = rusqlite::Connection::open(host.config.queue_dir().join("queue.sqlite")).unwrap();
+    let later =
+        "UPDATE recipient SET next_attempt = next_attempt + 3600000 WHERE message = ?1 AND position = 1";
+    assert_eq!(connection.execute(later, [&id.0]).unwrap(), 1);
+    let running = host.run();
     let told = sender.next().await.text;
     for (recipient, status) in [("later@a.test", "4.2.0"), ("x@b.test", "4.4.5")] {
         let group =
@@ -285,10 +290,38 @@ async fn who_was_not_tried_yet_when_a_message_is_late_is_told_of_with_the_others
     assert_eq!(told.matches("Last-Attempt-Date: ").count(), 1, "{told}");
     // Now it turns out that nobody answers there.
     drop(two);
+    host.queue.retry(Some(&id)).unwrap();
     host.wait(&id, |message| message.is_some_and(|it| it.recipients[1].attempts == 1)).await;
     assert_eq!(host.queue.summary().unwrap().messages, 1, "no warning of its own");
     assert!(sender.received_already().is_none());
     running.stop().await;
+}
+
+/// It may get the message in that moment: who ends last tells of all that the message has not reached.
+#[tokio::test]
+async fn of_who_is_being_tried_when_a_message_is_late_no_sender_hears_before_that_has_ended() {
+    for is_delivered in [true, false] {
+        let (_dns, mut host, [one, two, three]) = direct().await;
+        let (_one, mut sender) = (Peer::at(one, Manner::Willing), Peer::at(three, Manner::Willing));
+        host.config.queue.warn_after = Duration::from_millis(1);
+        let running = host.run();
+        // Where that goes nobody takes the connection yet.
+        let id = host.add(Some("s@c.test"), &["later@a.test", "x@b.test"]);
+        host.wait(&id, |message| message.is_some_and(|it| it.recipients[0].attempts == 1)).await;
+        let message = host.queue.show(&id).unwrap().unwrap();
+        assert!(message.recipients.iter().all(|it| !it.warned) && message.recipients[1].attempts == 0);
+        assert_eq!(host.queue.summary().unwrap().messages, 1, "no warning");
+        let mut slow = is_delivered.then(|| Peer::at(two, Manner::Willing));
+        if let Some(slow) = &mut slow {
+            assert_eq!(slow.next().await.to, ["x@b.test"]);
+        }
+        let told = sender.next().await.text;
+        assert!(told.contains("Final-Recipient: rfc822; later@a.test\r\nAction: delayed\r\n"), "{told}");
+        assert_eq!(told.contains("rfc822; x@b.test"), !is_delivered, "{told}");
+        assert!(host.queue.show(&id).unwrap().unwrap().recipients[0].warned);
+        running.stop().await;
+        assert!(sender.received_already().is_none());
+    }
 }
 
 /// A message that fails at several destinations within a short time gets one report; what is still tried is waited for no longer than that.
