@@ -1,7 +1,11 @@
 //! What the operator of a sender sees, and does by hand.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use anyhow::{Context, Result, ensure};
-use e2e::{Client, Installation, Mail, free_port};
+use e2e::{Client, Installation, Mail, free_port, program};
 use testkit::TestDns;
 
 use crate::relay::wait;
@@ -103,4 +107,45 @@ fn databases_that_are_damaged_are_set_aside_and_named_and_mail_goes_on() -> Resu
         ensure!(queued.contains("bob@elsewhere.test"), "{queued}");
         Ok(())
     })
+}
+
+/// As a command that was stopped (Ctrl-Z) in the midst of a change keeps it.
+#[test]
+fn who_keeps_the_turn_to_write_to_the_queue_holds_up_no_look_at_it_and_is_named() -> Result<()> {
+    let installation = Installation::new("relay.test", &["alice"], "")?;
+    let servers = installation.serve()?;
+    let alice = installation.site().person("alice");
+    let script = format!(
+        "import smtplib, ssl\ns = smtplib.SMTP('localhost', {})\ns.starttls(context=ssl.create_default_context(cafile='{}'))\n\
+         s.login('{sender}', '{}')\nassert s.sendmail('{sender}', ['bob@elsewhere.test'], 'Subject: x\\r\\n\\r\\nx\\r\\n', ['HOLDFOR=3600']) == {{}}\n",
+        installation.site().port("submission"),
+        installation.site().ca_file.display(),
+        alice.password,
+        sender = alice.address,
+    );
+    Client::new("python3").args(["-c", &script]).run()?;
+    let turn = File::options().write(true).open(installation.data().join("queue/queue.turn"))?;
+    turn.lock()?;
+    for look in [&["queue", "list"][..], &["queue", "list", "--json"], &["trace", "bob@elsewhere.test"]] {
+        let finished = installation.mailstead(look).run()?;
+        ensure!(finished.output.contains("bob@elsewhere.test") && finished.errors.is_empty(), "{finished:?}");
+    }
+    installation.mailstead(&["status"]).run()?;
+    let mut holding = Command::new(program("mailstead"))
+        .args(["queue", "hold", "--all"])
+        .env("MAILSTEAD_CONFIG", installation.config())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut said = BufReader::new(holding.stderr.take().context("its standard error")?).lines();
+    let waits = said.next().context("it says nothing")??;
+    let named = format!("process {} (`", std::process::id());
+    ensure!(
+        waits.contains("waiting for the turn to write to the queue") && waits.contains(&named),
+        "{waits}"
+    );
+    turn.unlock()?;
+    ensure!(holding.wait()?.success());
+    let held = installation.mailstead(&["queue", "list", "--state", "held"]).run()?.output;
+    ensure!(held.contains("bob@elsewhere.test"), "{held}\n{}", servers.log());
+    Ok(())
 }
