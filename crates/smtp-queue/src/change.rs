@@ -4,9 +4,6 @@ use jiff::Timestamp;
 
 use crate::{Filter, NextHop, Queue, QueueError, QueueId, QueuedMessage};
 
-/// Messages that are read, and then changed in one transaction: so no operator's change holds up for long who adds to the queue.
-const PAGE: usize = 500;
-
 /// What an operator does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -45,7 +42,8 @@ impl Queue {
         let now = Timestamp::now();
         let mut after: Option<QueueId> = None;
         loop {
-            let mut page = self.list(after.as_ref(), PAGE)?;
+            // Few enough for memory, and to be changed in one transaction: so no operator's change holds up for long who adds to the queue.
+            let mut page = self.list(after.as_ref(), self.page_behind(after.as_ref())?)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.id.clone());
             page.retain(|message| !filter.meant(message, now).is_empty());

@@ -134,6 +134,12 @@ impl Queue {
         self.read(|database| database.list(after, limit))
     }
 
+    /// How many messages after `after` are read, or changed, at once; none where there are none.
+    pub(crate) fn page_behind(&self, after: Option<&QueueId>) -> Result<usize, QueueError> {
+        let after = RawText::from(after.map_or("", |id| &id.0));
+        self.read(|database| database.count_some_behind(&after))
+    }
+
     /// One message; `None` if it is not in the queue.
     ///
     /// # Errors

@@ -33,6 +33,18 @@ impl Selection {
 
 /// How many messages are changed in one transaction where all are: so nobody waits for long, and no memory is needed for all.
 const TOGETHER: i64 = 500;
+/// And of how many recipients, unless one message has more: a newsletter has thousands.
+const RECIPIENTS: i64 = 5000;
+
+/// The messages behind `?1` that these bounds let be changed together. What damage has left of recipients alone doesn't end it.
+const SOME: &str = "
+    SELECT id FROM message WHERE id > ?1 AND id <= coalesce(max(
+        (SELECT message FROM recipient WHERE message > ?1 AND message <=
+            coalesce((SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2 - 1), x'')
+         ORDER BY message, position LIMIT 1 OFFSET ?3 - 1),
+        (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT 1)
+    ), x'')
+    ORDER BY id LIMIT ?2";
 
 /// Before that a recipient's message is not tried.
 const RELEASE: &str = "coalesce((SELECT release FROM message WHERE id = message), 0)";
@@ -136,10 +148,18 @@ impl Database {
             Ok(first.zip(last).map(|(first, last)| Selection { first, last }))
         };
         self.connection
-            .prepare_cached(
-                "SELECT min(id), max(id) FROM (SELECT id FROM message WHERE id > ?1 ORDER BY id LIMIT ?2)",
-            )
-            .and_then(|mut statement| statement.query_row(params![after, TOGETHER], selection))
+            .prepare_cached(&format!("SELECT min(id), max(id) FROM ({SOME})"))
+            .and_then(|mut statement| statement.query_row(params![after, TOGETHER, RECIPIENTS], selection))
+            .map_err(|source| self.failed(source))
+    }
+
+    /// How many these are.
+    pub(crate) fn count_some_behind(&self, after: &RawText) -> Result<usize, QueueError> {
+        let count = |row: &Row<'_>| row.get(0);
+        self.connection
+            .prepare_cached(&format!("SELECT count(*) FROM ({SOME})"))
+            .and_then(|mut statement| statement.query_row(params![after, TOGETHER, RECIPIENTS], count))
+            .map(|count: i64| usize::try_from(count).unwrap_or_default())
             .map_err(|source| self.failed(source))
     }
 
@@ -326,5 +346,28 @@ mod tests {
             after = some.into_last();
         }
         assert_eq!(removed, [500, 500, 234]);
+    }
+
+    /// Nor of what has very many recipients, of which one message may be left by damage.
+    #[test]
+    fn what_is_done_with_messages_to_thousands_is_done_with_few_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut database = Database::open(&folder.path().join("queue.sqlite")).unwrap();
+        let fill = "WITH RECURSIVE number (it) AS (SELECT 1 UNION ALL SELECT it + 1 FROM number WHERE it < 8)
+             INSERT INTO message (id, size, arrived, smtputf8, eight_bit) SELECT printf('%09d', it), 1, 0, 0, 0 FROM number;
+             WITH RECURSIVE number (it) AS (SELECT 0 UNION ALL SELECT it + 1 FROM number WHERE it < 9999)
+             INSERT INTO recipient (message, position, address, state)
+                 SELECT id, it, 'bob@example.net', 0 FROM message, number
+                 WHERE it < CASE id WHEN '000000007' THEN 10000 ELSE 2000 END;
+             PRAGMA foreign_keys = 0; DELETE FROM message WHERE id = '000000007'; PRAGMA foreign_keys = 1;";
+        database.connection.execute_batch(fill).unwrap();
+        let (mut after, mut removed) = (RawText::default(), Vec::new());
+        while let Some(some) = database.some_behind(&after).unwrap() {
+            let count = database.count_some_behind(&after).unwrap();
+            removed.push(database.remove(&some).unwrap().len());
+            assert_eq!(removed.last(), Some(&count));
+            after = some.into_last();
+        }
+        assert_eq!(removed, [3, 3, 1]);
     }
 }
