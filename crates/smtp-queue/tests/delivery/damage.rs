@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rusqlite::Connection;
-use smtp_queue::{Change, QueueId};
+use smtp_queue::{Change, Handling, QueueId, Requests};
 
 use crate::host::{Host, PATIENCE};
 use crate::peer::{Manner, Peer, listeners};
@@ -277,6 +277,50 @@ async fn a_message_of_the_right_length_that_is_not_what_was_queued_is_not_sent()
         running.stop().await;
         assert!(peer.received_already().is_none());
     }
+}
+
+/// Nothing of what is left of it comes back.
+#[tokio::test]
+async fn the_sender_of_a_damaged_message_hears_of_it_when_its_time_is_over() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.expire_after = std::time::Duration::from_millis(1);
+    let id = host.add_large("alice@example.org", "bob@example.net");
+    let file = host.config.queue_dir().join("messages").join(&id.0);
+    fs::write(&file, "y".repeat(fs::read(&file).unwrap().len())).unwrap();
+    let running = host.run();
+    let bounce = host.mail().await;
+    let words: Vec<&str> = bounce.split_whitespace().collect();
+    let words = words.join(" ");
+    assert!(words.contains("Final-Recipient: rfc822; bob@example.net Action: failed"), "{bounce}");
+    assert!(words.contains(&format!("message {id} is damaged: its text is not what was queued")), "{bounce}");
+    assert!(!bounce.contains("yyy"), "{bounce}");
+    running.stop().await;
+    assert!(peer.received_already().is_none());
+}
+
+/// What the first of them has found out holds for the others.
+#[tokio::test]
+async fn recipients_with_return_addresses_of_their_own_get_nothing_of_a_damaged_message() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::new(Some(peer.smarthost()));
+    host.config.queue.verp = vec!["alice@example.org".parse().unwrap()];
+    let ours = Handling { is_ours: true, ..Handling::default() };
+    let to = ["bob@example.net", "eve@example.net", "dave@example.net"];
+    let text = "Subject: x\r\n\r\n".to_owned() + &"x\r\n".repeat(50_000);
+    let id =
+        host.try_add(text.as_bytes(), Some("alice@example.org"), &to, Requests::default(), ours).unwrap();
+    let file = host.config.queue_dir().join("messages").join(&id.0);
+    fs::write(&file, text.replace("x\r\n", "y\r\n")).unwrap();
+    let running = host.run();
+    let is_tried = |message: &smtp_queue::QueuedMessage| message.recipients.iter().all(|it| it.attempts == 1);
+    host.wait(&id, |message| message.is_some_and(is_tried)).await;
+    let message = host.queue.show(&id).unwrap().unwrap();
+    for recipient in message.recipients {
+        assert!(recipient.diagnosis.unwrap().to_string().contains("damaged"), "{}", recipient.address);
+    }
+    running.stop().await;
+    assert!(peer.received_already().is_none());
 }
 
 /// By an older version, or found as a file of which only the recipients are known.
