@@ -491,13 +491,11 @@ mod tests {
         let began = Instant::now();
         let first = database.refresh().unwrap_err().to_string();
         fs::remove_dir(&obstacle).unwrap();
-        let mut times = 0;
         while let Err(error) = database.refresh() {
-            times += 1;
             assert_eq!(error.to_string(), first, "told once, since it is the same");
             std::thread::yield_now();
         }
-        assert!(began.elapsed() >= RESPITE && times > 0 && path.exists());
+        assert!(began.elapsed() >= RESPITE && path.exists());
         assert!(database.unrenewed.is_none());
     }
 
