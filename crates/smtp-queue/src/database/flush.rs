@@ -1,7 +1,7 @@
 //! When a change is brought to the disk: before its commit returns, or together with the next one.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -110,8 +110,15 @@ impl Unflushed {
         // In this order: what is committed from here on has the next flush.
         self.is_due.store(false, Ordering::Release);
         let committed = self.committed.load(Ordering::Acquire);
-        File::open(&self.log)?.sync_data()?;
-        self.flushed.send_replace(committed);
+        match File::open(&self.log) {
+            Ok(log) => log.sync_data()?,
+            // Who closes the database last has brought all into it before the log is removed, and on the disk.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        // One that began later may have ended before.
+        self.flushed
+            .send_if_modified(|flushed| std::mem::replace(flushed, committed.max(*flushed)) < committed);
         Ok(())
     }
 }
@@ -133,12 +140,16 @@ mod tests {
     #[tokio::test]
     async fn what_was_committed_is_waited_for_until_a_flush_of_it_succeeds() {
         let folder = tempfile::tempdir().unwrap();
-        let database = folder.path().join("queue.sqlite");
+        let place = folder.path().join("queue");
+        let database = place.join("queue.sqlite");
         let unflushed = Unflushed::of(&database);
         unflushed.gone().await;
         unflushed.count();
+        std::fs::write(&place, "no folder").unwrap();
         let soon = tokio::time::timeout(TROUBLE * 3, unflushed.gone());
         soon.await.expect_err("there is no log that could be flushed");
+        std::fs::remove_file(&place).unwrap();
+        std::fs::create_dir(&place).unwrap();
         std::fs::write(beside(&database, "-wal"), "").unwrap();
         unflushed.gone().await;
         assert!(!unflushed.is_any());
