@@ -127,3 +127,24 @@ async fn what_was_not_sent_any_more_has_the_reason_for_which_the_connection_ende
     let found = outcomes(vec![lost], &[&["a@x", "b@x"]]).await;
     assert_eq!(found, [["~ 4.3.2 421 4.3.2 closing", "~ 4.3.2 421 4.3.2 closing"]]);
 }
+
+/// RFC 9422 §3.6: what was told before TLS is forgotten, also where nothing is told behind it.
+#[tokio::test]
+async fn the_limits_of_the_last_greeting_count() {
+    let (acceptor, _) = certificate();
+    let mut whole = script(&[
+        "> 220 mx",
+        "< EHLO us.example.org",
+        "> 250-mx\r\n250-LIMITS RCPTMAX=1\r\n250 STARTTLS",
+        "< STARTTLS",
+        "> 220 go",
+        "TLS",
+        "< EHLO us.example.org",
+        "> 250 mx",
+    ]);
+    whole.extend(transaction(&["a@x", "b@x"]));
+    let server = Server::start(Some(acceptor), vec![whole]).await;
+    let relay = relay(smarthost(server.port, RelayTls::Opportunistic));
+    assert_eq!(send(&relay, &["a@x", "b@x"]).await, ["+ 250 a@x b@x", "+ 250 a@x b@x"]);
+    server.end().await;
+}
