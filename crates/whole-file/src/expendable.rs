@@ -77,14 +77,23 @@ impl<C, E: Display> Expendable<C, E> {
     fn opened(&self) -> Result<Opened<C>, E> {
         set_aside_unless(&self.path, Metadata::is_file);
         let inode = inode(&self.path);
-        let opened = match (self.open)(&self.path) {
+        let opened = match self.open_in_turn() {
             Err(error) if (self.is_damage)(&error) => {
                 set_aside_one_of_few(&self.path, inode, &error);
-                (self.open)(&self.path)
+                self.open_in_turn()
             }
             opened => opened,
         };
         opened.map(|it| (it, self::inode(&self.path)))
+    }
+
+    /// SQLite gives its log to a new database without waiting for another process that does so too.
+    fn open_in_turn(&self) -> Result<C, E> {
+        let turn = turn(&self.path);
+        if let Err(error) = &turn {
+            tracing::warn!(%error, "{} is opened without waiting for others", self.path.display());
+        }
+        (self.open)(&self.path)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Opened<C>>> {
@@ -133,10 +142,14 @@ fn set_aside(path: &Path, damaged: Option<Inode>, why: &dyn Display) {
     }
 }
 
+/// One process after the other, each until it drops this.
+fn turn(path: &Path) -> io::Result<File> {
+    let folder = File::open(folder_of(path))?;
+    folder.lock().map(|()| folder)
+}
+
 fn aside(path: &Path, damaged: Option<Inode>) -> io::Result<Option<PathBuf>> {
-    // One process after the other.
-    let turn = File::open(folder_of(path))?;
-    turn.lock()?;
+    let turn = turn(path)?;
     if damaged.is_none() || inode(path) != damaged {
         return Ok(None);
     }

@@ -79,3 +79,26 @@ fn connect(path: &Path) -> Result<Connection, Error> {
 fn is_damage(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn servers_that_start_at_the_same_time_make_it_one_after_the_other() {
+        for _ in 0..60 {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, start) = (folder.path().join("places.sqlite"), Barrier::new(4));
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        Database::open(&path, 0).unwrap();
+                    });
+                }
+            });
+        }
+    }
+}
