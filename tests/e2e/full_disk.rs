@@ -1,6 +1,6 @@
 //! A disk that is full: mail is refused for now, and nothing that was acknowledged is lost.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{Installation, free_port, program, python_of};
 use serde_json::{Value, json};
 use testkit::{OnSmallDisk, SmallDisk};
@@ -23,6 +23,36 @@ fn a_full_disk_is_452_in_sessions_that_go_on_and_nothing_acknowledged_is_lost() 
 fn on_a_small_disk() -> Result<()> {
     let Some(disk) = SmallDisk::here() else { return Ok(()) };
     dialogue(&json!({ "filling": disk.folder().join("filling") }))
+}
+
+/// Where nothing may be mounted, a disk of so little room can't be had.
+#[test]
+fn a_disk_that_is_full_of_mail_has_room_for_logins_deletions_and_outcomes() -> Result<()> {
+    match SmallDisk::run("full_disk::full_of_mail", "32m")? {
+        OnSmallDisk::Passed => {}
+        OnSmallDisk::NotHere(why) => println!("no disk can be made here that is soon full: {why}"),
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "what another test runs on a small disk"]
+fn full_of_mail() -> Result<()> {
+    let Some(disk) = SmallDisk::here() else { return Ok(()) };
+    let port = free_port();
+    let relay = format!("[relay]\nsmarthost = \"127.0.0.1:{port}\"\ntls = \"none\"\n");
+    let installation = Installation::new("full.test", &["alice", "bob"], &relay)?;
+    let servers = installation.serve()?;
+    let told = json!({
+        "smarthost": port, "mailstead": program("mailstead"), "config": installation.config(), "disk": disk.folder(),
+    });
+    python_of("/usr/bin/python3", "disk_full_of_mail.py", installation.site(), told)
+        .with_context(|| servers.log())?;
+    let log = servers.log();
+    let told = log.matches("mail is refused for now: too little is free on the disk").count();
+    ensure!((1..=6).contains(&told), "{told} times\n{log}");
+    ensure!(log.contains("the disk has room for mail again"), "{log}");
+    Ok(())
 }
 
 /// `more` says which file takes all the room.

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Client, Installation, Mail, free_port, program};
+use serde_json::Value;
 use testkit::TestDns;
 
-use crate::relay::wait;
+use crate::relay::{submit, wait};
 
 #[test]
 fn a_listing_of_our_own_address_shows_in_the_log_the_status_and_the_metrics() -> Result<()> {
@@ -71,6 +72,38 @@ fn what_a_sender_holds_back_is_found_kept_and_cancelled_by_the_operator() -> Res
         ensure!(listed.contains("bob@elsewhere.test"), "{listed}");
         Ok(())
     })
+}
+
+#[test]
+fn what_is_said_is_done_to_every_message_that_is_named_and_what_is_not_there_or_held_is_told() -> Result<()> {
+    let installation = Installation::new("relay.test", &["alice"], "")?;
+    let _servers = installation.serve()?;
+    let alice = installation.site().person("alice");
+    for to in ["bob@elsewhere.test", "eve@elsewhere.test"] {
+        submit(&installation, &Mail::new(&alice.address, to, "x", "x"), &[to])?;
+    }
+    let ask = |args: &[&str]| installation.mailstead(args).run_to_code();
+    let listed: Value = serde_json::from_str(&ask(&["queue", "list", "--json"])?.1.output)?;
+    let id = |place: usize| listed[place]["id"].as_str().context("a message");
+    let (one, other) = (id(0)?, id(1)?);
+    for told in ["2 messages held\n", "0 messages held\n"] {
+        assert_eq!(ask(&["queue", "hold", one, other])?.1.output, told);
+    }
+    let (code, missing) = ask(&["queue", "release", one, "nonesuch"])?;
+    assert_eq!((code, missing.output.as_str()), (Some(1), "1 message released\n"));
+    assert!(missing.errors.contains("there is no message nonesuch in the queue"), "{missing:?}");
+    let retried = ask(&["queue", "retry", other])?.1;
+    assert!(retried.errors.contains("what is held stays so"), "{retried:?}");
+    assert_eq!(ask(&["queue", "remove", one, other])?.1.output, "2 messages removed\n");
+    // What changed nothing is no event.
+    let trace = ask(&["trace", other])?.1.output;
+    assert_eq!(trace.matches(&format!("{other}: an operator's hold")).count(), 1, "{trace}");
+    let (code, said) = ask(&["queue", "reroute", other])?;
+    assert!(code == Some(2) && said.errors.contains("--to <HOST[:PORT]>|--back"), "{said:?}");
+    for wrong in [&["trace", "<>"][..], &["report", "--since", "1h", "--until", "2h"]] {
+        assert_eq!(ask(wrong)?.0, Some(2), "{wrong:?}");
+    }
+    Ok(())
 }
 
 /// None of them holds what mail can't do without.

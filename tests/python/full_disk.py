@@ -105,6 +105,14 @@ for way, session, sender, to in WAYS:
         code, said = send(session, sender, [to], "%s %d refused" % (way, size), size)
         assert code == 452 and said.startswith(b"4.3.1 The disk is full"), (way, size, code, said)
         assert session.noop()[0] == 250, way
+if "filling" in more:
+    # Where another program has taken what mail leaves free, nobody logs in who hasn't before, but is told why.
+    for login, expected in [(imap, "[UNAVAILABLE] The server's disk is full"), (pop3, "[SYS/TEMP] the server's disk is full")]:
+        try:
+            login("bob")
+            raise AssertionError("logged in")
+        except (imaplib.IMAP4.error, poplib.error_proto) as error:
+            assert expected in str(error.args[0]), error
 # Who comes now is served as well, as far as there is no mail to be written.
 late = submission("alice")
 assert send(late, ALICE, [FAR], "late refused", 100)[0] == 452

@@ -242,6 +242,10 @@ fn of_store(error: &StoreError) -> RespText {
         StoreError::TooManyAnnotations => Text::TooManyAnnotations.coded("METADATA TOOMANY"),
         StoreError::OverQuota => Text::MailboxFull.coded("OVERQUOTA"),
         StoreError::MessageGone(_) => Text::MessageGone.coded("EXPUNGEISSUED"),
+        error if error.is_full() => {
+            warn!(%error, "the disk is full");
+            Text::DiskFull.coded("UNAVAILABLE")
+        }
         StoreError::NumbersExhausted(_) => {
             warn!(%error, "the command failed");
             Text::NoNumbersLeft.coded("LIMIT")

@@ -26,7 +26,7 @@ pub(crate) struct LoggedIn {
 /// What the directory and the store say.
 enum Answer {
     Wrong(Text),
-    Failed,
+    Failed(Text),
     Right(Address, Arc<Account>),
 }
 
@@ -90,7 +90,7 @@ impl Door<'_> {
                 self.guard.login_failed(username).await;
                 Err(Failure::no(reason.coded("AUTHENTICATIONFAILED")))
             }
-            Answer::Failed => Err(Failure::no(Text::TryLater.coded("UNAVAILABLE"))),
+            Answer::Failed(reason) => Err(Failure::no(reason.coded("UNAVAILABLE"))),
         }
     }
 
@@ -106,7 +106,7 @@ async fn ask(shared: &Arc<Shared>, username: String, password: Secret<String>) -
         Ok(None) => return Answer::Wrong(Text::WrongCredentials),
         Err(error) => {
             error!(%error, "the directory failed");
-            return Answer::Failed;
+            return Answer::Failed(Text::TryLater);
         }
     };
     open(shared, address).await
@@ -119,11 +119,11 @@ async fn open(shared: &Arc<Shared>, address: Address) -> Answer {
         Ok(Ok(account)) => Answer::Right(address, account),
         Ok(Err(error)) => {
             error!(%error, account = %address, "the account's mail can't be opened");
-            Answer::Failed
+            Answer::Failed(if error.is_full() { Text::DiskFull } else { Text::TryLater })
         }
         Err(error) => {
             error!(%error, account = %address, "opening the account's mail failed unexpectedly");
-            Answer::Failed
+            Answer::Failed(Text::TryLater)
         }
     }
 }

@@ -51,7 +51,7 @@ pub async fn run(
 }
 
 fn open(config: Arc<Config>, metrics: &Metrics) -> Result<Arc<Shared>, Box<dyn Error + Send + Sync>> {
-    let store = Store::open_with(&config.mail_dir(), Some(Arc::new(AheadOfNeed)))?;
+    let store = Store::open_with(&config.mail_dir(), config.limits.min_free, Some(Arc::new(AheadOfNeed)))?;
     let directory = Arc::new(Directory::open(&config.directory_file())?);
     let events = EventLog::open_or_complain(&config, "imap", metrics);
     Ok(Arc::new(Shared { config, directory, store, events }))

@@ -299,6 +299,9 @@ texts! {
         NoRecipient: "a delivery needs a recipient",
             "uma entrega precisa de um destinatário", "una entrega necesita un destinatario";
         Noted: "Noted", "Anotado", "Anotado";
+        DiskFull: "The server's disk is full: delete what you don't need, or tell your administrator",
+            "O disco do servidor está cheio: apague o que não precisa ou avise o administrador",
+            "El disco del servidor está lleno: borre lo que no necesite o avise al administrador";
         StoreFailed: "The mail store failed; try again later",
             "O armazenamento do correio falhou; tente novamente mais tarde",
             "El almacén de correo ha fallado; inténtelo de nuevo más tarde";

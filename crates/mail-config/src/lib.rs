@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use disk_room::MinFree;
 use mail_types::{Address, Domain, Language, MailboxName, Network, Quota};
 
 pub use dns::DnsConfig;
@@ -419,6 +420,8 @@ pub struct LimitsConfig {
     pub drain_timeout: Duration,
     /// Offer AUTH and LOGIN without TLS on addresses other than loopback.
     pub allow_plaintext_login: bool,
+    /// What mail leaves free of a disk, for what must be written when that is full of mail.
+    pub min_free: MinFree,
 }
 
 /// `[quota]`
@@ -554,6 +557,7 @@ impl Default for LimitsConfig {
             ban_time: 10 * MINUTE,
             drain_timeout: Duration::from_secs(30),
             allow_plaintext_login: false,
+            min_free: MinFree::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use disk_room::MinFree;
 use mail_types::{Address, Domain, Language, MailboxName, Quota};
 use toml::de::DeTable;
 
@@ -71,8 +72,7 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
     }
     let data_dir = reader.path("data_dir").unwrap_or_else(|| DATA_DIR.into());
     let user = reader.string("user");
-    let tls = reader.table("tls", tls);
-    let has_certificate = !tls.certificates.is_empty();
+    let (tls, has_certificate) = reader.table("tls", tls);
     let config = Config {
         user,
         dns: reader.table("dns", dns::read),
@@ -101,15 +101,19 @@ fn config(reader: &mut Reader<'_, '_>, source: &Source<'_>) -> Option<Config> {
     Some(config)
 }
 
-fn tls(reader: &mut Reader<'_, '_>) -> TlsConfig {
+/// Also tells whether there is a certificate: one that can't be read is a mistake, but not one of each listener.
+fn tls(reader: &mut Reader<'_, '_>) -> (TlsConfig, bool) {
+    let mut is_there = false;
     let certificates = reader.tables("certificate", |reader| {
+        is_there = true;
         let (certificate, key) = (reader.file("certificate"), reader.file("key"));
         Some(CertificateFiles { certificate: certificate?, key: key? })
     });
-    TlsConfig {
+    let tls = TlsConfig {
         certificates: certificates.unwrap_or_default(),
         channel_binding: reader.bool("channel_binding", false),
-    }
+    };
+    (tls, is_there)
 }
 
 fn smtp(reader: &mut Reader<'_, '_>, has_certificate: bool) -> SmtpConfig {
@@ -305,6 +309,11 @@ fn limits(reader: &mut Reader<'_, '_>) -> LimitsConfig {
         ban_time: reader.duration("ban_time", SECOND, standard.ban_time),
         drain_timeout: reader.duration("drain_timeout", SECOND, standard.drain_timeout),
         allow_plaintext_login: reader.bool("allow_plaintext_login", standard.allow_plaintext_login),
+        min_free: if reader.has("min_free") {
+            MinFree::octets(reader.size("min_free", 0, 0))
+        } else {
+            standard.min_free
+        },
     }
 }
 

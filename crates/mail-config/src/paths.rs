@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use disk_room::Room;
+
 use crate::Config;
 
 impl Config {
@@ -15,6 +17,12 @@ impl Config {
     #[must_use]
     pub fn queue_dir(&self) -> PathBuf {
         self.data_dir.join("queue")
+    }
+
+    /// What mail may take of the disks where it lies: of that of [`Self::mail_dir`], and of that of [`Self::queue_dir`].
+    #[must_use]
+    pub fn rooms(&self) -> [Room; 2] {
+        [self.mail_dir(), self.queue_dir()].map(|folder| Room::new(folder, self.limits.min_free))
     }
 
     /// The database of domains, accounts and aliases.

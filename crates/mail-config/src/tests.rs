@@ -40,6 +40,15 @@ fn a_mistake_in_the_syntax_does_not_hide_the_others() {
 }
 
 #[test]
+fn a_certificate_that_can_not_be_read_is_one_mistake() {
+    let listener = "[[imap.listener]]\nname = \"imaps\"\ntls = \"implicit\"\naddresses = [\"127.0.0.1:0\"]\n";
+    let found = mistakes(&format!(
+        "hostname = \"a.b\"\n[[tls.certificate]]\nkey = \"/none\"\ncertificate = \"/none\"\n{listener}"
+    ));
+    assert!(found.lines().count() == 2 && found.lines().all(|line| line.contains("/none")), "{found}");
+}
+
+#[test]
 fn a_missing_file_is_said_with_what_to_do() {
     let error = Config::load(Path::new("/nowhere/mailstead.toml")).unwrap_err().to_string();
     assert!(
@@ -195,7 +204,8 @@ fn the_reference_config_shows_every_default() {
     let without_rates = QueueConfig { rates, bulk, verp, ..switched_on.queue.clone() };
     assert_eq!(without_rates, standard.queue);
     assert_eq!((as_shipped.metrics, switched_on.metrics.listeners.len()), (standard.metrics, 1));
-    assert_eq!(switched_on.limits, standard.limits);
+    let limits = LimitsConfig { min_free: MinFree::default(), ..switched_on.limits.clone() };
+    assert_eq!((limits, switched_on.limits.min_free), (standard.limits, MinFree::octets(32 << 20)));
     assert_eq!(switched_on.log, standard.log);
     assert!(switched_on.relay.smarthost.is_some() && switched_on.user.is_some());
     assert_eq!(as_shipped.relay, standard.relay);

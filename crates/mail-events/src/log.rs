@@ -3,6 +3,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use disk_room::Room;
 use mail_config::Config;
 use mail_metrics::Metrics;
 use tracing::{error, warn};
@@ -101,7 +102,15 @@ impl EventLog {
             metrics: metrics.clone(),
         };
         let shared = Arc::new(Shared { waiting: Mutex::new(waiting), something: Condvar::new() });
-        let writer = Writer { folder: folder.clone(), server, bounds, segment: Some(segment), pruned: None };
+        let writer = Writer {
+            room: Room::new(folder.clone(), config.limits.min_free),
+            folder: folder.clone(),
+            server,
+            bounds,
+            segment: Some(segment),
+            pruned: None,
+            is_scarce: false,
+        };
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("events".to_owned());
         let thread = thread
@@ -200,6 +209,10 @@ struct Writer {
     /// `None` while it can't be written to.
     segment: Option<Segment>,
     pruned: Option<Instant>,
+    /// On its disk.
+    room: Room,
+    /// What is left of that is for what can't wait.
+    is_scarce: bool,
 }
 
 impl Writer {
@@ -224,6 +237,15 @@ impl Writer {
         }
     }
 
+    fn is_scarce(&mut self) -> bool {
+        let is_scarce = self.room.is_scarce();
+        if is_scarce && !self.is_scarce {
+            warn!(folder = %self.folder.display(), "events are lost for now: the disk is nearly full");
+        }
+        self.is_scarce = is_scarce;
+        is_scarce
+    }
+
     fn write(&mut self, lines: &[u8]) -> Result<(), EventError> {
         let bounds = self.bounds;
         let mut segment = match self.segment.take() {
@@ -233,7 +255,7 @@ impl Writer {
                 Segment::open(&self.folder, &self.server, bounds)?
             }
         };
-        if !lines.is_empty() {
+        if !lines.is_empty() && !self.is_scarce() {
             segment.append(lines).map_err(EventError::io("writing to", &self.folder))?;
         }
         if self.pruned.is_none_or(|last| last.elapsed() >= PRUNE) {

@@ -14,6 +14,8 @@ use crate::{Entry, EventError, Reader};
 const SPARE: usize = 10_000;
 /// Names of messages that are left out, known so that none of these is counted twice; beyond these some may be.
 const MAX_LEFT_OUT: usize = 1_000_000;
+/// Names of messages, and of what came of them, that are followed, one of each that was found besides.
+const MAX_NAMES: usize = 200_000;
 /// Events of one message that a story has at its beginning, and as many at its end.
 const HALF: usize = 500;
 
@@ -34,6 +36,8 @@ pub struct Trace {
     pub stories: Vec<Story>,
     /// Older ones that are left out.
     pub more: usize,
+    /// More came of the messages, such as reports and copies that went on, than is followed.
+    pub is_partial: bool,
 }
 
 /// Messages that were looked for.
@@ -67,6 +71,10 @@ impl Names<'_> {
 #[derive(Debug, Default)]
 struct Groups {
     known: HashMap<String, usize>,
+    /// How many names a group may still add to these.
+    most_names: usize,
+    /// There was one more.
+    is_partial: bool,
     /// The group in which each one has gone up, or itself.
     above: Vec<usize>,
     /// When each group was last heard of.
@@ -122,7 +130,8 @@ impl Groups {
     /// Puts the names into one group; true if that tells something new.
     fn join(&mut self, names: &Names<'_>) -> bool {
         let before = self.known.len();
-        let target = names.all().find_map(|name| self.group(name)).unwrap_or_else(|| self.begin(names));
+        let found = names.all().find_map(|name| self.group(name));
+        let target = found.unwrap_or_else(|| self.begin(names));
         let mut is_new = false;
         for name in names.all() {
             match self.group(name) {
@@ -133,6 +142,7 @@ impl Groups {
                     }
                     is_new = true;
                 }
+                None if found.is_some() && self.known.len() >= self.most_names => self.is_partial = true,
                 None => drop(self.known.insert(name.to_owned(), target)),
             }
         }
@@ -160,7 +170,7 @@ impl Reader {
     /// The log can't be read.
     pub fn trace(&self, wanted: &str, limit: usize) -> Result<Trace, EventError> {
         let found = self.look_for(wanted, limit)?;
-        Ok(Trace { stories: found.stories()?, more: found.more })
+        Ok(Trace { stories: found.stories()?, more: found.more, is_partial: found.groups.is_partial })
     }
 
     /// The messages that [`Self::trace`] tells of.
@@ -168,7 +178,16 @@ impl Reader {
     /// # Errors
     /// The log can't be read.
     pub fn look_for(&self, wanted: &str, limit: usize) -> Result<Traced<'_>, EventError> {
-        let mut groups = Groups::default();
+        self.look_for_names(wanted, limit, MAX_NAMES)
+    }
+
+    fn look_for_names(
+        &self,
+        wanted: &str,
+        limit: usize,
+        most_names: usize,
+    ) -> Result<Traced<'_>, EventError> {
+        let mut groups = Groups { most_names, ..Groups::default() };
         let most = limit.saturating_add(SPARE);
         self.find(wanted, most, &mut groups)?;
         // What came of a message may stand before it: another process wrote it.
@@ -279,4 +298,35 @@ impl Story {
 
 fn names(line: &[u8]) -> Option<Names<'_>> {
     serde_json::from_slice(line).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn of_what_came_of_a_message_so_much_is_followed_and_that_there_is_more_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lines = String::new();
+        for number in 0..20 {
+            let report = format!(
+                r#"{{"at":"2026-11-28T12:00:{number:02}Z","event":"queued","queue_id":"report{number}","parent":"newsletter","sender":"","recipients":["news@example.org"],"size":1,"why":"report"}}"#
+            );
+            writeln!(lines, "{report}").unwrap();
+        }
+        std::fs::write(folder.path().join("20261128T120000.000000-queue.jsonl"), lines).unwrap();
+        let reader = Reader::open(folder.path()).unwrap();
+        for wanted in ["news@example.org", "report0"] {
+            let told = |most_names| {
+                let found = reader.look_for_names(wanted, 5, most_names).unwrap();
+                assert!(found.groups.known.len() <= most_names);
+                let events: usize = found.stories().unwrap().iter().map(|story| story.entries.len()).sum();
+                (events, found.groups.is_partial)
+            };
+            assert_eq!(told(21), (20, false), "{wanted}");
+            assert!(told(11).1, "{wanted}");
+        }
+    }
 }

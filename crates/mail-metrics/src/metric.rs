@@ -35,6 +35,10 @@ pub enum Metric {
     Listings,
     /// Block lists that could not be asked.
     UnansweredLists,
+    /// Octets that are free on a disk.
+    DiskFree,
+    /// Octets that mail leaves free there.
+    DiskMinFree,
 }
 
 /// How a figure behaves.
@@ -48,7 +52,7 @@ pub enum Kind {
 
 impl Metric {
     /// Every one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Connections,
         Self::RefusedConnections,
         Self::FailedLogins,
@@ -64,6 +68,8 @@ impl Metric {
         Self::QueueOldest,
         Self::Listings,
         Self::UnansweredLists,
+        Self::DiskFree,
+        Self::DiskMinFree,
     ];
 
     /// As Prometheus knows it.
@@ -85,6 +91,8 @@ impl Metric {
             Self::QueueOldest => "mailstead_queue_oldest_seconds",
             Self::Listings => "mailstead_blocklist_listed",
             Self::UnansweredLists => "mailstead_blocklist_unanswered",
+            Self::DiskFree => "mailstead_disk_free_octets",
+            Self::DiskMinFree => "mailstead_disk_min_free_octets",
         }
     }
 
@@ -115,6 +123,8 @@ impl Metric {
             Self::QueueOldest => "Age of the oldest message in the queue.",
             Self::Listings => "1 while an address of ours is on a block list.",
             Self::UnansweredLists => "1 while a block list gives no answer about an address of ours.",
+            Self::DiskFree => "Octets that are free on the disk where this lies.",
+            Self::DiskMinFree => "Octets that must stay free there: mail is refused rather than take them.",
         }
     }
 
@@ -130,6 +140,7 @@ impl Metric {
             Self::Offspring => &["kind"],
             Self::QueueMessages | Self::QueueOctets | Self::QueueHeld | Self::QueueOldest => &[],
             Self::Listings | Self::UnansweredLists => &["address", "list"],
+            Self::DiskFree | Self::DiskMinFree => &["disk"],
         }
     }
 
@@ -151,7 +162,9 @@ impl Metric {
             | Self::QueueHeld
             | Self::QueueOldest
             | Self::Listings
-            | Self::UnansweredLists => Kind::Gauge,
+            | Self::UnansweredLists
+            | Self::DiskFree
+            | Self::DiskMinFree => Kind::Gauge,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 use whole_file::Expendable;
 
@@ -59,7 +59,7 @@ const SCHEMA: &str = "
 /// The table of reports that came.
 #[derive(Debug)]
 pub struct Reports {
-    database: Expendable<Connection, rusqlite::Error>,
+    database: Expendable<Connection>,
 }
 
 /// Which reports are shown. What is `None` says nothing.
@@ -137,7 +137,7 @@ impl Reports {
     /// # Errors
     /// [`ReportError::Database`].
     pub fn open(path: &Path) -> Result<Self, ReportError> {
-        let database = Expendable::open(path, connect, is_damage);
+        let database = Expendable::open(path, connect);
         let database = database.map_err(|source| ReportError::Database { path: path.to_owned(), source })?;
         Ok(Self { database })
     }
@@ -254,10 +254,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(SCHEMA)?;
     connection.execute_batch(observed::SCHEMA)?;
     Ok(connection)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 /// The table of its lines.

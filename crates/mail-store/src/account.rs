@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use disk_room::Room;
 use mail_types::{MailboxName, ModSeq, Quota, SpecialUse, Uid, UidValidity, Usage};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
@@ -57,6 +58,8 @@ pub struct Account {
     /// The number of the index's last transaction that changed something, as this process has last seen it.
     commits: AtomicU64,
     recent: Weak<Recent>,
+    /// What mail may take of the disk.
+    room: Arc<Room>,
     open: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
     search: Search,
     summarizer: Option<Arc<dyn Summarizer>>,
@@ -129,6 +132,7 @@ impl Account {
         home: &Path,
         recent: Weak<Recent>,
         summarizer: Option<Arc<dyn Summarizer>>,
+        room: Arc<Room>,
     ) -> Result<Self, StoreError> {
         let path = home.join("lock");
         let lock = File::options()
@@ -153,6 +157,7 @@ impl Account {
             is_doubted: AtomicBool::new(false),
             commits: AtomicU64::default(),
             recent,
+            room,
             open: Mutex::default(),
             search: Search::new(home),
             summarizer,
@@ -197,6 +202,10 @@ impl Account {
         open.values().filter_map(Weak::upgrade).collect()
     }
 
+    pub(crate) const fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
     pub(crate) const fn search(&self) -> &Search {
         &self.search
     }
@@ -225,6 +234,20 @@ impl Account {
     pub fn check_room(&self, more: Usage) -> Result<(), StoreError> {
         let has_room = quota::has_room(&self.maildir(), self.quota(), more)?;
         if has_room { Ok(()) } else { Err(StoreError::OverQuota) }
+    }
+
+    /// Sees to it that a message of so many octets leaves of the disk what mail leaves free.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], of which [`StoreError::is_full`] is true.
+    pub fn check_disk(&self, octets: u64) -> Result<(), StoreError> {
+        self.room.admit_mail(octets).context("making room in", &self.home)
+    }
+
+    /// Sees to it that a copy, which is another name for the file, doesn't take the last of the disk by its row in the index.
+    pub(crate) fn check_disk_for_copy(&self) -> Result<(), StoreError> {
+        let scarce = std::io::ErrorKind::StorageFull.into();
+        if self.room.is_scarce() { Err(scarce).context("copying in", &self.home) } else { Ok(()) }
     }
 
     /// Counts what is about to be added, after [`Self::check_room`]: another session may have been faster.

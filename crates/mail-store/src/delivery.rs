@@ -7,6 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk_room::Room;
 use mail_types::Usage;
 
 use crate::content_hash::Hasher;
@@ -22,7 +23,7 @@ pub(crate) use notes::Notes;
 #[derive(Debug)]
 pub(crate) struct TmpFile {
     pub(crate) path: PathBuf,
-    file: BufWriter<NewFile>,
+    file: BufWriter<Admitted>,
     size: u64,
     bare_lfs: u64,
     last: u8,
@@ -33,10 +34,30 @@ pub(crate) struct TmpFile {
     is_pending: bool,
 }
 
+/// A file that leaves of the disk what mail leaves free.
+#[derive(Debug)]
+struct Admitted {
+    file: NewFile,
+    room: Arc<Room>,
+}
+
+impl Write for Admitted {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.room.admit_mail(data.len() as u64)?;
+        self.file.write(data)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
 impl TmpFile {
-    pub(crate) fn create(maildir: &Path) -> Result<Self, StoreError> {
+    /// It takes no more than there is `room` for.
+    pub(crate) fn create(maildir: &Path, room: &Arc<Room>) -> Result<Self, StoreError> {
         let path = maildir.join("tmp").join(names::unique());
-        let file = BufWriter::with_capacity(64 << 10, disk::create_new(&path)?);
+        let file = Admitted { file: disk::create_new(&path)?, room: Arc::clone(room) };
+        let file = BufWriter::with_capacity(64 << 10, file);
         let hasher = Hasher::default();
         Ok(Self { path, file, size: 0, bare_lfs: 0, last: 0, hasher, is_binary: false, is_pending: false })
     }
@@ -56,7 +77,7 @@ impl TmpFile {
         let epoch = std::time::UNIX_EPOCH;
         let time = if seconds < 0 { epoch.checked_sub(age) } else { epoch.checked_add(age) };
         self.flush().context("writing", &self.path)?;
-        self.file.get_ref().file().set_modified(time.unwrap_or(epoch)).context("dating", &self.path)
+        self.file.get_ref().file.file().set_modified(time.unwrap_or(epoch)).context("dating", &self.path)
     }
 
     /// Brings the content to the disk, and gives the name for `new/`, or the base of that for `cur/`: it tells when the message
@@ -71,7 +92,7 @@ impl TmpFile {
     /// [`Self::keep`] must be called.
     pub(crate) fn write_out(&mut self) -> Result<String, StoreError> {
         self.flush().context("writing", &self.path)?;
-        self.is_pending = disk::write_out(self.file.get_ref().file());
+        self.is_pending = disk::write_out(self.file.get_ref().file.file());
         if !self.is_pending {
             self.sync()?;
         }
@@ -85,7 +106,7 @@ impl TmpFile {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        disk::sync_file(self.file.get_ref().file(), &self.path)
+        disk::sync_file(self.file.get_ref().file.file(), &self.path)
     }
 
     fn name(&self) -> String {
@@ -139,12 +160,16 @@ struct Placed {
 
 impl Delivery {
     /// `maildirs` are those of the recipients, at least one.
-    pub(crate) fn start(maildirs: Vec<PathBuf>, notes: &Arc<Notes>) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        maildirs: Vec<PathBuf>,
+        notes: &Arc<Notes>,
+        room: &Arc<Room>,
+    ) -> Result<Self, StoreError> {
         let first = maildirs.first().ok_or(StoreError::Refused(Refusal::NoRecipient))?;
-        let tmp = match TmpFile::create(first) {
+        let tmp = match TmpFile::create(first, room) {
             Err(error) if error.is_not_found() => {
                 notes.make_home(account_of(first))?;
-                TmpFile::create(first)
+                TmpFile::create(first, room)
             }
             created => created,
         }?;
@@ -275,7 +300,7 @@ impl Delivery {
     /// All but the `copies` are on the file system where the file is, since a hard link is nowhere else.
     fn is_kept_at_once(&self, copies: impl Iterator<Item = usize>) -> bool {
         let mut copies = copies.filter_map(|position| self.maildirs.get(position));
-        let file = self.tmp.file.get_ref().file();
+        let file = self.tmp.file.get_ref().file.file();
         self.maildirs.len() >= MANY
             && disk::sync_file_system(file, &self.tmp.path)
                 // Without a journal ext4 writes the last of it behind its flush of the disk's own cache: this is one more.

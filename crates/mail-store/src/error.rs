@@ -1,6 +1,9 @@
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use mail_types::{MailboxName, MailboxNameError, Uid};
+
+use crate::index::is_full;
 
 /// What went wrong in the store.
 #[derive(Debug, thiserror::Error)]
@@ -79,18 +82,37 @@ impl<T> IoContext<T> for std::io::Result<T> {
 }
 
 impl StoreError {
+    /// There is no room left on the disk, or only what mail leaves free.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            Self::Index { source, .. } => is_full(source),
+            Self::NoSuchMailbox(_)
+            | Self::MailboxExists(_)
+            | Self::Refused(_)
+            | Self::Name(_)
+            | Self::MessageGone(_)
+            | Self::OverQuota
+            | Self::TooManyAnnotations
+            | Self::NumbersExhausted(_) => false,
+        }
+    }
+
     /// True if a file's content is at fault.
     pub(crate) fn is_damage(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData)
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::InvalidData)
     }
 
     /// True if a file was to be renamed to another file system.
     pub(crate) fn is_of_other_device(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::CrossesDevices)
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::CrossesDevices)
     }
 
     /// True if a file or folder was not there.
     pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::NotFound)
     }
 }

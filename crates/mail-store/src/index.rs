@@ -530,6 +530,13 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// True if there is no room on the disk, be it for the memory that those share who have the index open.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|failure| {
+        failure.code == ErrorCode::DiskFull || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+    })
+}
+
 /// True if it failed because the file was removed or replaced after it was opened.
 fn is_moved(error: &StoreError) -> bool {
     use rusqlite::ffi::{SQLITE_IOERR_FSTAT, SQLITE_READONLY_DBMOVED};

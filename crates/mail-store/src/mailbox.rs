@@ -298,7 +298,7 @@ impl Mailbox {
     /// # Errors
     /// [`StoreError::NoSuchMailbox`] once it was deleted, [`StoreError::Io`].
     pub fn append(self: &Arc<Self>, flags: Flags, date: Option<InternalDate>) -> Result<Append, StoreError> {
-        let tmp = TmpFile::create(&self.place.folder).or_else(|error| {
+        let tmp = TmpFile::create(&self.place.folder, self.place.account.room()).or_else(|error| {
             self.place.time("cur")?; // it may be gone as a whole
             Err(error)
         })?;

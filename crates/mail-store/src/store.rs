@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use disk_room::{MinFree, Room};
 use mail_types::{Address, LocalRecipient, Quota, SpecialUse, Usage};
 
 use crate::account::{Account, create_home, folder_for, folder_named};
@@ -20,6 +21,8 @@ use crate::summary::Summarizer;
 #[derive(Debug)]
 pub struct Store {
     mail_dir: PathBuf,
+    /// What mail may take of its disk.
+    room: Arc<Room>,
     open: Mutex<HashMap<PathBuf, Weak<Account>>>,
     recent: Arc<Recent>,
     summarizer: Option<Arc<dyn Summarizer>>,
@@ -29,25 +32,27 @@ pub struct Store {
 
 impl Store {
     /// Opens the store at `mail_dir`, making the folder when it does not exist. Takes back what a process that was killed had placed of
-    /// a message without saying that it is there; else it touches no account.
+    /// a message without saying that it is there; else it touches no account. Messages may take all of the disk.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the folder can't be made or written.
     pub fn open(mail_dir: &Path) -> Result<Arc<Self>, StoreError> {
-        Self::open_with(mail_dir, None)
+        Self::open_with(mail_dir, MinFree::NOTHING, None)
     }
 
-    /// As [`Self::open`]; what the summarizer makes is kept of messages in mailboxes that are open, before it is needed.
+    /// As [`Self::open`]; messages and caches leave so much of the disk free, or are not written, as on one that is full; copies, which are links, leave half of it. What the summarizer makes is kept of messages in mailboxes that are open, before it is needed.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(
         mail_dir: &Path,
+        min_free: MinFree,
         summarizer: Option<Arc<dyn Summarizer>>,
     ) -> Result<Arc<Self>, StoreError> {
         disk::create_dir(mail_dir)?;
         Ok(Arc::new(Self {
             mail_dir: mail_dir.to_owned(),
+            room: Arc::new(Room::new(mail_dir.to_owned(), min_free)),
             open: Mutex::default(),
             recent: Arc::default(),
             summarizer,
@@ -69,7 +74,15 @@ impl Store {
     pub fn create_account(&self, owner: &Address) -> Result<(), StoreError> {
         let home = self.home(owner);
         create_home(&self.mail_dir, &home)?;
-        Arc::new(Account::open_home(&home, Weak::new(), None)?).complete()
+        Arc::new(Account::open_home(&home, Weak::new(), None, Arc::clone(&self.room))?).complete()
+    }
+
+    /// Sees to it that so many octets more leave of the disk what mail leaves free.
+    ///
+    /// # Errors
+    /// [`std::io::ErrorKind::StorageFull`].
+    pub fn check_disk(&self, octets: u64) -> std::io::Result<()> {
+        self.room.admit_mail(octets)
     }
 
     /// The mail of `owner`, whose folders are made at first use. One [`Account`] per process and owner.
@@ -84,8 +97,9 @@ impl Store {
         if !Account::is_complete(&home)? {
             self.create_account(owner)?; // it may have got mail before
         }
-        let account =
-            Arc::new(Account::open_home(&home, Arc::downgrade(&self.recent), self.summarizer.clone())?);
+        let recent = Arc::downgrade(&self.recent);
+        let account = Account::open_home(&home, recent, self.summarizer.clone(), Arc::clone(&self.room))?;
+        let account = Arc::new(account);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = open.get(&home).and_then(Weak::upgrade).filter(|it| it.is_current()) {
             return Ok(other); // another thread was faster
@@ -159,7 +173,7 @@ impl Store {
                 None => maildir,
             });
         }
-        Delivery::start(maildirs, &self.notes)
+        Delivery::start(maildirs, &self.notes, &self.room)
     }
 
     /// As [`Self::deliver`], but to the mailbox that each recipient has for junk; to INBOX where one has none.
@@ -175,7 +189,7 @@ impl Store {
             }
             maildirs.push(folder_for(&home.join("Maildir"), SpecialUse::Junk)?);
         }
-        Delivery::start(maildirs, &self.notes)
+        Delivery::start(maildirs, &self.notes, &self.room)
     }
 }
 

@@ -26,6 +26,7 @@ mod order;
 mod quota;
 mod races;
 mod readers;
+mod room;
 mod save_dates;
 mod saved;
 mod second_opinion;

@@ -58,13 +58,13 @@ pub(crate) struct Kept {
 /// An open database. All calls block.
 #[derive(Debug)]
 pub(crate) struct Database {
-    database: Expendable<Connection, rusqlite::Error>,
+    database: Expendable<Connection>,
 }
 
 impl Database {
     /// Opens or makes it. One that is damaged is set aside, since nothing in it can't be learnt anew.
     pub(crate) fn open(path: &Path) -> Result<Self, TrustError> {
-        let database = Expendable::open(path, connect, is_damaged);
+        let database = Expendable::open(path, connect);
         let database = database.map_err(|source| TrustError::Database { path: path.to_owned(), source })?;
         Ok(Self { database })
     }
@@ -205,13 +205,6 @@ fn report(connection: &Connection, day: &str, domain: String) -> rusqlite::Resul
         sessions.push((applied, failed.map_err(|error| damaged(&error))?, row.get(2)?));
     }
     Ok(DayReport { day: day.parse().map_err(|error: jiff::Error| damaged(&error))?, domain, sessions })
-}
-
-fn is_damaged(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-    )
 }
 
 fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {

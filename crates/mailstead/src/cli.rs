@@ -13,7 +13,7 @@ use mail_types::{Address, AddressPattern, Domain, MailboxName, Rights};
 
 use crate::store::export::Format;
 pub(crate) use dkim::{DkimCommand, DkimListArguments};
-pub(crate) use moment::Moment;
+pub(crate) use moment::{Moment, span};
 pub(crate) use queue::{QueueArguments, QueueCommand, QueueSelection};
 pub(crate) use report::{Grouping, ReceivedArguments, ReceivedReports, ReportArguments};
 pub(crate) use suppression::SuppressionCommand;

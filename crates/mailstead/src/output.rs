@@ -88,11 +88,11 @@ pub(crate) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
 }
 
 /// An error and what caused it. Most errors name their cause themselves; it is not said twice.
-fn with_causes(error: &anyhow::Error) -> String {
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     let mut last = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        let is_told = text.ends_with(&cause) || (!last.is_empty() && cause.ends_with(&last));
+        let is_told = text.contains(&cause) || (!last.is_empty() && cause.ends_with(&last));
         if !is_told {
             text = if text.is_empty() { cause.clone() } else { format!("{text}: {cause}") };
         }
@@ -112,6 +112,9 @@ mod tests {
         assert_eq!(with_causes(&error.context("can't start")), "can't start: x: no database");
         let other = anyhow::anyhow!("Permission denied").context("can't write");
         assert_eq!(with_causes(&other), "can't write: Permission denied");
+        let hint =
+            anyhow::anyhow!("Permission denied").context("can't read x: Permission denied; let it be read");
+        assert_eq!(with_causes(&hint), "can't read x: Permission denied; let it be read");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use mail_config::Config;
 use nix::unistd::geteuid;
 use server_core::{TlsContext, program};
 
+use crate::output::with_causes;
 use crate::owner::{other_owner, with_the_rights_of};
 use crate::server::Server;
 
@@ -23,7 +24,7 @@ pub(crate) fn check(config: &Config) -> Result<Vec<String>, Unusable> {
         problems.push(format!("log.filter = {:?}: {error}", config.log.filter));
     }
     let mut warnings = check_certificates(config).unwrap_or_else(|error| {
-        problems.push(format!("{error:#}"));
+        problems.push(with_causes(&error));
         Vec::new()
     });
     if is_reached_from_elsewhere(config) {

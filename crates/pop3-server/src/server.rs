@@ -65,7 +65,7 @@ pub(crate) struct OpenMaildrop {
 impl Mail {
     fn open(config: Arc<Config>, metrics: &Metrics) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let directory = Arc::new(Directory::open(&config.directory_file())?);
-        let store = Store::open(&config.mail_dir())?;
+        let store = Store::open_with(&config.mail_dir(), config.limits.min_free, None)?;
         let events = EventLog::open_or_complain(&config, "pop3", metrics);
         Ok(Self { config, directory, store, events })
     }
@@ -92,12 +92,12 @@ impl Mail {
         let folder = self.config.data_dir.join("locks");
         let lock = MaildropLock::take(&folder, owner).map_err(|error| {
             error!(%error, folder = %folder.display(), "a maildrop can't be locked");
-            LoginError::Failure
+            failure(error.kind() == io::ErrorKind::StorageFull)
         })?;
         let lock = lock.ok_or(LoginError::InUse)?;
         let (mailbox, maildrop) = self.inbox(owner).map_err(|error| {
             error!(%error, account = %owner, "the maildrop can't be opened");
-            LoginError::Failure
+            failure(error.is_full())
         })?;
         Ok((OpenMaildrop { mailbox, _lock: lock }, maildrop))
     }
@@ -110,6 +110,10 @@ impl Mail {
             Maildrop::new(mailbox.uid_validity(), messages.map(|message| (message.uid, message.size)));
         Ok((mailbox, maildrop))
     }
+}
+
+const fn failure(is_full: bool) -> LoginError {
+    if is_full { LoginError::DiskFull } else { LoginError::Failure }
 }
 
 impl OpenMaildrop {

@@ -72,6 +72,8 @@ pub(crate) enum LoginError {
     InUse,
     /// The account has too many connections.
     TooManyConnections,
+    /// There is no room left on the disk.
+    DiskFull,
     /// The directory or the store failed.
     Failure,
 }
@@ -357,6 +359,10 @@ impl Session {
             }
             Err(LoginError::TooManyConnections) => {
                 reply(Response::failed_with(ResponseCode::SysTemp, "too many connections of this account"))
+            }
+            Err(LoginError::DiskFull) => {
+                let text = "the server's disk is full; tell its administrator";
+                reply(Response::failed_with(ResponseCode::SysTemp, text))
             }
             Err(LoginError::Failure) => reply(temporary()),
         }

@@ -3,7 +3,6 @@
 mod bans;
 mod channel_binding;
 mod connection;
-mod disk;
 mod drain;
 mod limits;
 mod memory;
@@ -16,7 +15,6 @@ mod stream;
 mod tls;
 
 pub use connection::{Connection, Refusals, ServerContext, serve};
-pub use disk::free_on_disk;
 pub use drain::Drain;
 pub use limits::{AccountGuard, ConnectionGuard, Limits, TurnedAway};
 pub use memory::use_small_pages;

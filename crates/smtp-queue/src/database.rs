@@ -26,8 +26,7 @@ use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::config::DbConfig;
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi,
-    params,
+    Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi, params,
 };
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
@@ -389,14 +388,6 @@ impl Database {
             .and_then(|mut statement| statement.query_row([&id.0], octets).optional())
             .map_err(|source| self.failed(source))
     }
-}
-
-/// True if an error lies in the file as a whole: what it holds is lost.
-pub(crate) fn is_loss(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|failure| {
-        matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-            || failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ
-    })
 }
 
 /// An error, as one of a damaged file where that lacks a table or a column, which SQLite takes for a mistake of whoever asks.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 
 use crate::QueueId;
-use crate::database::is_loss;
 
 /// What went wrong in the queue.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +111,7 @@ impl QueueError {
 
     /// The database as a whole is damaged, not what a row says.
     pub(crate) fn is_loss(&self) -> bool {
-        matches!(self, Self::Database { source, .. } if is_loss(source))
+        matches!(self, Self::Database { source, .. } if whole_file::is_damage(source))
     }
 
     /// For `map_err` on file operations.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use disk_room::{MinFree, Room};
 use jiff::Timestamp;
 use mail_types::Usage;
 use tokio::task::spawn_blocking;
@@ -31,6 +32,8 @@ pub struct Queue {
     watch: Option<Watch>,
     folder: PathBuf,
     messages: PathBuf,
+    /// What messages may take of the disk.
+    pub(crate) room: Room,
     wakeup: File,
     /// Opened at need.
     writer: OnceLock<Arc<Writer>>,
@@ -39,12 +42,20 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Opens the queue in `folder`, making it when it does not exist.
+    /// Opens the queue in `folder`, making it when it does not exist. Messages may take all of the disk.
     ///
     /// # Errors
     /// [`QueueError`].
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
-        let mut queue = Self::new(folder, Database::open)?;
+        Self::open_with(folder, MinFree::NOTHING)
+    }
+
+    /// As [`Self::open`]; messages that are added leave so much of the disk free, or can't be written, as on one that is full.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(folder: &Path, min_free: MinFree) -> Result<Arc<Self>, QueueError> {
+        let mut queue = Self::new(folder, min_free, Database::open)?;
         let writer = Arc::clone(queue.writer()?);
         queue.watch = Some(Watch::begin(writer)?);
         sync_folder(folder)?;
@@ -57,10 +68,14 @@ impl Queue {
     /// # Errors
     /// [`QueueError`].
     pub fn visit(folder: &Path) -> Result<Arc<Self>, QueueError> {
-        Self::new(folder, Database::visit).map(Arc::new)
+        Self::new(folder, MinFree::NOTHING, Database::visit).map(Arc::new)
     }
 
-    fn new(folder: &Path, open: fn(&Path) -> Result<Database, QueueError>) -> Result<Self, QueueError> {
+    fn new(
+        folder: &Path,
+        min_free: MinFree,
+        open: fn(&Path) -> Result<Database, QueueError>,
+    ) -> Result<Self, QueueError> {
         let messages = folder.join("messages");
         // These are ours; what is above them is not.
         for ours in [folder, &messages] {
@@ -78,6 +93,7 @@ impl Queue {
             reader: Mutex::new(open(&database)?),
             folder: folder.to_owned(),
             messages,
+            room: Room::new(folder.to_owned(), min_free),
         })
     }
 
@@ -121,6 +137,8 @@ impl Queue {
             row.first_attempt = row.arrived.checked_add(wait).unwrap_or(row.arrived).max(row.first_attempt);
             rows.push(row);
         }
+        let in_database = rows.iter().filter_map(|row| row.content.as_ref()).map(|it| it.len() as u64).sum();
+        self.room.admit_mail(in_database).map_err(QueueError::io("making room in", &self.folder))?;
         let ids = rows.iter().map(|row| row.id.clone()).collect();
         self.insert_all(rows)?;
         Ok(ids)

@@ -113,7 +113,7 @@ fn open(config: &Config, metrics: &Metrics) -> Result<(Deliverer, PathBuf), Box<
     let srs = config.smtp.srs.map(|expire| Srs::open(&config.srs_file(), expire)).transpose()?;
     let local = Local {
         directory: Directory::open(&config.directory_file())?.with_srs(srs),
-        store: Store::open(&config.mail_dir())?,
+        store: Store::open_with(&config.mail_dir(), config.limits.min_free, None)?,
         delimiter: config.smtp.recipient_delimiter,
         quota: config.quota.clone(),
     };

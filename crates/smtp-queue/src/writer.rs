@@ -110,6 +110,7 @@ impl Write for QueueWriter {
                 self.write(data)
             }
             Octets::File(_, writer, checksum) => {
+                self.queue.room.admit_mail(data.len() as u64)?;
                 let length = writer.write(data)?;
                 checksum.update(data.get(..length).unwrap_or_default());
                 Ok(length)
@@ -132,6 +133,7 @@ impl QueueWriter {
 
     /// Goes over to a file.
     fn spill(&mut self) -> io::Result<()> {
+        self.queue.room.admit_mail(SMALL as u64)?;
         let file = self.queue.new_file(&self.path)?;
         step::reached(Step::FileMade);
         let new = NewFile::new(self.id.clone(), self.path.clone());

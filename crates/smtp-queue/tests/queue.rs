@@ -7,6 +7,7 @@ use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 
+use disk_room::MinFree;
 use jiff::Timestamp;
 use mail_types::Address;
 use smtp_proto::Return;
@@ -225,6 +226,27 @@ fn a_queue_of_many_pages_is_gone_through_once() {
     expected.sort();
     assert_eq!(seen, expected);
     assert_eq!(changed(&queue, &Change::Remove, &all()).len(), 1203);
+}
+
+#[test]
+fn on_a_disk_full_of_mail_no_message_is_taken_and_what_is_queued_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = add_to(&Queue::open(folder.path()).unwrap(), &envelope());
+    let files = || fs::read_dir(folder.path().join("messages")).unwrap().count();
+    let before = files();
+    let queue = Queue::open_with(folder.path(), MinFree::octets(u64::MAX)).unwrap();
+    let add = |size: usize| {
+        let mut writer = queue.add().unwrap();
+        writer
+            .write_all(&vec![b'x'; size])
+            .map_err(|error| error.kind() == std::io::ErrorKind::StorageFull)?;
+        let messages = vec![(writer, envelope())];
+        queue.commit_all(messages, std::time::Duration::ZERO).map_err(|error| error.is_full())
+    };
+    assert_eq!([add(1000), add(100_000)], [Err(true), Err(true)]);
+    assert_eq!(files(), before);
+    assert_eq!(queue.hold(Some(&id)).unwrap(), 1);
+    assert_eq!(queue.remove(Some(&id)).unwrap(), 1);
 }
 
 /// RFC 4865

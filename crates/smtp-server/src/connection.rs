@@ -19,7 +19,7 @@ use crate::incoming::{Incoming, trouble};
 use crate::milter::{Facts, Milters};
 use crate::patience::{Kind, Patience, Wait};
 use crate::policy::{Checks, Client, Verdicts};
-use crate::room::Room;
+use crate::room::Rooms;
 use crate::session::{FutureRelease, Policy, Session, SpeaksFor, Step};
 
 /// Longest command line; RFC 5321 §4.5.3.1.4 asks for 512, AUTH for 12,288 (RFC 4954 §4).
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Arc<Directory>,
     pub(crate) to: Destinations,
     pub(crate) verdicts: Arc<Verdicts>,
-    pub(crate) room: Arc<Room>,
+    pub(crate) rooms: Arc<Rooms>,
 }
 
 /// Serves one client until it leaves.

@@ -89,12 +89,14 @@ pub(crate) enum FileError {
 impl FileError {
     /// There is no room left: 452 instead of 451.
     pub(crate) fn is_full(&self) -> bool {
-        let source = match self {
-            Self::Queue(error) => return error.is_full(),
-            Self::Io(source) | Self::Store(StoreError::Io { source, .. }) => source,
-            Self::Store(_) | Self::Directory(_) | Self::Quota(_) => return false,
-        };
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        match self {
+            Self::Queue(error) => error.is_full(),
+            Self::Store(error) => error.is_full(),
+            Self::Io(error) => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Directory(_) | Self::Quota(_) => false,
+        }
     }
 }
 
@@ -273,7 +275,8 @@ impl QueueIds {
 
 fn deliver(delivery: Delivery, transaction: &Transaction) -> Result<(), FileError> {
     delivery.commit_all().map_err(|(position, error)| {
-        if let Some(recipient) = transaction.accounts.iter().nth(position) {
+        let recipient = transaction.accounts.iter().nth(position).filter(|_| !error.is_full());
+        if let Some(recipient) = recipient {
             error!(account = %recipient.account, %error, "the message can't be delivered");
         }
         error.into()

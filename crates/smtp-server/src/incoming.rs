@@ -227,6 +227,7 @@ impl Incoming {
         }
         match &mut self.verdict {
             Verdicted::Awaited { folder, body: waiting, .. } => {
+                self.to.store.check_disk(body.len() as u64)?;
                 put_by(waiting, folder, body)?;
                 if self.held.len() > MAX_HEADER {
                     self.refuse(header_too_long());
@@ -284,7 +285,10 @@ impl Incoming {
     }
 
     fn fail(&mut self, error: &FileError) {
-        error!(id = self.trace.id, %error, "the message can't be stored");
+        // Of a disk that has no room for mail the log has been told.
+        if !error.is_full() || self.to.store.check_disk(0).is_ok() {
+            error!(id = self.trace.id, %error, "the message can't be stored");
+        }
         self.refuse(if error.is_full() { full() } else { trouble() });
     }
 

@@ -1,11 +1,11 @@
-//! Whether the disk has room for a message of the size that its sender declares. RFC 1870 §6.1.
+//! Whether the disk has room for a message, of the size that its sender declares. RFC 1870 §6.1.
 
-use std::path::PathBuf;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use disk_room::Room;
 use mail_config::Config;
-use server_core::free_on_disk;
 use smtp_proto::Reply;
 use tracing::{error, warn};
 
@@ -16,10 +16,10 @@ use crate::incoming::full;
 /// For how long a look at the disks counts.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// What is free where messages are stored, looked at once in a while.
+/// What mail may take where messages are stored, looked at once in a while: what is written is admitted by another look.
 #[derive(Debug)]
-pub(crate) struct Room {
-    folders: [PathBuf; 2],
+pub(crate) struct Rooms {
+    rooms: [Room; 2],
     seen: Mutex<Option<Seen>>,
 }
 
@@ -33,16 +33,16 @@ struct Seen {
     is_told: bool,
 }
 
-impl Room {
+impl Rooms {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { folders: [config.mail_dir(), config.queue_dir()], seen: Mutex::default() }
+        Self { rooms: config.rooms(), seen: Mutex::default() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The octets that were free a moment ago; `None` if who asks is to look. Only one does at a time, once there was a first look.
+    /// The octets that mail could take a moment ago; `None` if who asks is to look. Only one does at a time, once there was a first look.
     fn known(&self, now: Instant) -> Option<u64> {
         let mut seen = self.seen();
         let seen = seen.as_mut()?;
@@ -58,37 +58,40 @@ impl Room {
         self.seen().as_mut().is_some_and(|seen| !std::mem::replace(&mut seen.is_told, true))
     }
 
-    /// The octets that are free where there is most. What can't be found out holds up nobody. Blocks.
+    /// The octets that mail may take where these are most. What can't be found out holds up nobody. Blocks.
     fn look(&self, now: Instant) -> u64 {
-        let free = |folder: &PathBuf| {
-            free_on_disk(folder).unwrap_or_else(|error| {
-                error!(folder = %folder.display(), %error, "the room on the disk can't be found out");
+        let room = |room: &Room| {
+            room.for_mail().unwrap_or_else(|error: io::Error| {
+                error!(folder = %room.folder().display(), %error, "the room on the disk can't be found out");
                 u64::MAX
             })
         };
-        let octets = self.folders.iter().map(free).max().unwrap_or(u64::MAX);
-        *self.seen() = Some(Seen { at: now, octets, is_told: false });
+        let octets = self.rooms.iter().map(room).max().unwrap_or(u64::MAX);
+        *self.seen() = Some(Seen { at: now, octets, is_told: octets == 0 });
         octets
     }
 }
 
 impl Dialogue {
-    /// The reply to MAIL: a refusal where the message is larger than what is free.
+    /// The reply to MAIL: a refusal where the disk has no room for mail, or the message is larger than that.
     pub(crate) async fn check_room(&mut self, reply: Reply) -> Reply {
-        let Some(size) = self.session.declared_size().filter(|_| !reply.is_negative()) else { return reply };
-        let now = Instant::now();
-        let free = match self.shared.room.known(now) {
-            Some(free) => free,
-            None => {
-                let room = Arc::clone(&self.shared.room);
-                Box::pin(blocking(move || room.look(now))).await.unwrap_or(u64::MAX)
-            }
-        };
-        if size <= free {
+        if reply.is_negative() {
             return reply;
         }
-        if self.shared.room.is_news() {
-            warn!(size, free, "the disk has no room for a message");
+        let size = self.session.declared_size().unwrap_or_default();
+        let now = Instant::now();
+        let room = match self.shared.rooms.known(now) {
+            Some(room) => room,
+            None => {
+                let rooms = Arc::clone(&self.shared.rooms);
+                Box::pin(blocking(move || rooms.look(now))).await.unwrap_or(u64::MAX)
+            }
+        };
+        if size <= room && room > 0 {
+            return reply;
+        }
+        if self.shared.rooms.is_news() {
+            warn!(size, room, "the disk has no room for a message");
         }
         self.session.reset();
         full()
@@ -97,34 +100,39 @@ impl Dialogue {
 
 #[cfg(test)]
 mod tests {
+    use disk_room::MinFree;
+
     use super::*;
 
-    #[test]
-    fn one_looks_and_all_know_for_a_while() {
-        let folder = tempfile::tempdir().unwrap();
-        let folders = [folder.path().to_owned(), folder.path().to_owned()];
-        let (room, now) = (Room { folders, seen: Mutex::default() }, Instant::now());
-        assert_eq!(room.known(now), None);
-        let free = room.look(now);
-        assert!(0 < free && free < u64::MAX, "{free}");
-        assert_eq!(room.known(now + FRESH / 2), Some(free));
-        assert_eq!(room.known(now + FRESH), None);
-        assert_eq!(room.known(now + FRESH), Some(free), "somebody looks already");
+    fn rooms(folder: &str, min_free: MinFree) -> Rooms {
+        let rooms = [(); 2].map(|()| Room::new(folder.into(), min_free));
+        Rooms { rooms, seen: Mutex::default() }
     }
 
     #[test]
-    fn that_there_is_no_room_is_told_once_for_each_look() {
-        let folders = [PathBuf::from("/nowhere"), PathBuf::from("/nowhere")];
-        let room = Room { folders, seen: Mutex::default() };
-        for _ in 0..2 {
-            room.look(Instant::now());
-            assert_eq!([(); 3].map(|()| room.is_news()), [true, false, false]);
-        }
+    fn one_looks_and_all_know_for_a_while() {
+        let (rooms, now) = (rooms("/", MinFree::octets(1)), Instant::now());
+        assert_eq!(rooms.known(now), None);
+        let room = rooms.look(now);
+        assert!(0 < room && room < u64::MAX, "{room}");
+        assert_eq!(rooms.known(now + FRESH / 2), Some(room));
+        assert_eq!(rooms.known(now + FRESH), None);
+        assert_eq!(rooms.known(now + FRESH), Some(room), "somebody looks already");
+    }
+
+    #[test]
+    fn that_there_is_too_little_room_is_told_once_for_each_look_and_that_there_is_none_by_the_room() {
+        let told = |folder, min_free| {
+            let rooms = rooms(folder, min_free);
+            rooms.look(Instant::now());
+            [(); 3].map(|()| rooms.is_news())
+        };
+        assert_eq!(told("/nowhere", MinFree::default()), [true, false, false]);
+        assert_eq!(told("/", MinFree::octets(u64::MAX)), [false; 3]);
     }
 
     #[test]
     fn a_disk_that_does_not_answer_holds_up_nobody() {
-        let folders = [PathBuf::from("/nowhere"), PathBuf::from("/nowhere")];
-        assert_eq!(Room { folders, seen: Mutex::default() }.look(Instant::now()), u64::MAX);
+        assert_eq!(rooms("/nowhere", MinFree::default()).look(Instant::now()), u64::MAX);
     }
 }

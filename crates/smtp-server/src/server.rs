@@ -15,7 +15,7 @@ use crate::files::Destinations;
 use crate::held_back::HeldBack;
 use crate::policy::Verdicts;
 use crate::reports::Reports;
-use crate::room::Room;
+use crate::room::Rooms;
 use crate::suppressed::Suppressed;
 
 /// What is told to a client that is turned away.
@@ -75,8 +75,8 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
     let suppressed = Suppressed::open(&config)?;
     let reports = Reports::open(&config, suppressed.list())?;
     let to = Destinations {
-        store: Store::open(&config.mail_dir())?,
-        queue: Queue::open(&config.queue_dir())?,
+        store: Store::open_with(&config.mail_dir(), config.limits.min_free, None)?,
+        queue: Queue::open_with(&config.queue_dir(), config.limits.min_free)?,
         events: Arc::new(EventLog::open_or_complain(&config, "smtp", metrics)),
         hostname: config.hostname.clone(),
         language: config.queue.language,
@@ -85,6 +85,6 @@ fn open(config: Arc<mail_config::Config>, metrics: &Metrics) -> Result<Shared, B
         suppressed,
         held_back: Arc::new(HeldBack::new(config.smtp.max_held_back)),
     };
-    let room = Arc::new(Room::new(&config));
-    Ok(Shared { config, directory, to, verdicts, room })
+    let rooms = Arc::new(Rooms::new(&config));
+    Ok(Shared { config, directory, to, verdicts, rooms })
 }

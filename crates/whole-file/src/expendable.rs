@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use rusqlite::{Error, ErrorCode, ffi};
+
 /// What is behind the name of a file that was set aside.
 const ASIDE: &str = ".damaged";
 /// How many databases that were set aside stay, the newest ones: a disk that damages one again and again must not fill up with them.
@@ -19,29 +21,28 @@ type Inode = (u64, u64);
 /// A database of which the loss holds up nothing. One that is damaged is set aside under a name that stays, `.damaged` behind its own and a number behind
 /// that where there is one already, and made anew, whether that is found when it is opened or later. The newest 8 of these stay. Where another process did
 /// so, or a hand, all go on with what lies there then. All calls block.
-pub struct Expendable<C, E> {
+pub struct Expendable<C> {
     path: PathBuf,
-    open: fn(&Path) -> Result<C, E>,
-    is_damage: fn(&E) -> bool,
+    open: fn(&Path) -> Result<C, Error>,
     /// What is open, and which file that is. `None` where it could not be opened again.
     opened: Mutex<Option<Opened<C>>>,
 }
 
 type Opened<C> = (C, Option<Inode>);
 
-impl<C, E> fmt::Debug for Expendable<C, E> {
+impl<C> fmt::Debug for Expendable<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Expendable").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl<C, E: Display> Expendable<C, E> {
-    /// Opens what lies at `path` with `open`, which makes it where there is none. An error that `is_damage` says that the file makes no sense.
+impl<C> Expendable<C> {
+    /// Opens what lies at `path` with `open`, which makes it where there is none.
     ///
     /// # Errors
     /// What `open` says, twice where it says that the file is damaged.
-    pub fn open(path: &Path, open: fn(&Path) -> Result<C, E>, is_damage: fn(&E) -> bool) -> Result<Self, E> {
-        let this = Self { path: path.to_owned(), open, is_damage, opened: Mutex::new(None) };
+    pub fn open(path: &Path, open: fn(&Path) -> Result<C, Error>) -> Result<Self, Error> {
+        let this = Self { path: path.to_owned(), open, opened: Mutex::new(None) };
         let opened = this.opened()?;
         *this.lock() = Some(opened);
         Ok(this)
@@ -56,13 +57,13 @@ impl<C, E: Display> Expendable<C, E> {
     ///
     /// # Errors
     /// What `work` says, or what prevents that it is opened anew.
-    pub fn with<T>(&self, work: impl Fn(&mut C) -> Result<T, E>) -> Result<T, E> {
+    pub fn with<T>(&self, work: impl Fn(&mut C) -> Result<T, Error>) -> Result<T, Error> {
         let mut place = self.lock();
         // What lies elsewhere by now is closed before another one is opened.
         let kept = place.take().filter(|(_, inode)| *inode == self::inode(&self.path));
         let (mut connection, inode) = kept.map_or_else(|| self.opened(), Ok)?;
         let mut result = work(&mut connection);
-        if let Some(error) = result.as_ref().err().filter(|error| (self.is_damage)(error)) {
+        if let Some(error) = result.as_ref().err().filter(|error| is_damage(error)) {
             // Closed first: SQLite knows a file again that a process has open.
             drop(connection);
             set_aside_one_of_few(&self.path, inode, error);
@@ -74,11 +75,11 @@ impl<C, E: Display> Expendable<C, E> {
         result
     }
 
-    fn opened(&self) -> Result<Opened<C>, E> {
+    fn opened(&self) -> Result<Opened<C>, Error> {
         set_aside_unless(&self.path, Metadata::is_file);
         let inode = inode(&self.path);
         let opened = match self.open_in_turn() {
-            Err(error) if (self.is_damage)(&error) => {
+            Err(error) if is_damage(&error) => {
                 set_aside_one_of_few(&self.path, inode, &error);
                 self.open_in_turn()
             }
@@ -88,7 +89,7 @@ impl<C, E: Display> Expendable<C, E> {
     }
 
     /// SQLite gives its log to a new database without waiting for another process that does so too.
-    fn open_in_turn(&self) -> Result<C, E> {
+    fn open_in_turn(&self) -> Result<C, Error> {
         let turn = turn(&self.path);
         if let Err(error) = &turn {
             tracing::warn!(%error, "{} is opened without waiting for others", self.path.display());
@@ -100,6 +101,15 @@ impl<C, E: Display> Expendable<C, E> {
         // A panic has left nothing open.
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// True if an error of SQLite lies in the file as a whole: what it holds is lost.
+#[must_use]
+pub fn is_damage(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|failure| {
+        matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            || failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ
+    })
 }
 
 /// Files that were set aside in this folder, and when.
@@ -230,17 +240,17 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// What a database would hold.
-    fn read(path: &Path) -> io::Result<String> {
-        if !path.exists() {
-            fs::write(path, "new")?;
-        }
-        let text = fs::read_to_string(path)?;
-        if text.starts_with("bad") { Err(io::ErrorKind::InvalidData.into()) } else { Ok(text) }
+    fn failure(code: std::ffi::c_int) -> Error {
+        Error::SqliteFailure(ffi::Error::new(code), None)
     }
 
-    fn is_damage(error: &io::Error) -> bool {
-        error.kind() == io::ErrorKind::InvalidData
+    /// What a database would hold.
+    fn read(path: &Path) -> Result<String, Error> {
+        if !path.exists() {
+            fs::write(path, "new").unwrap();
+        }
+        let text = fs::read_to_string(path).map_err(|_| failure(ffi::SQLITE_CANTOPEN))?;
+        if text.starts_with("bad") { Err(failure(ffi::SQLITE_NOTADB)) } else { Ok(text) }
     }
 
     #[test]
@@ -250,7 +260,7 @@ mod tests {
         for number in 1..=3 {
             fs::write(&path, format!("bad {number}")).unwrap();
             fs::write(beside(&path, "-wal"), "its log").unwrap();
-            let one = Expendable::open(&path, read, is_damage).unwrap();
+            let one = Expendable::open(&path, read).unwrap();
             assert_eq!(one.with(|text| Ok(text.clone())).unwrap(), "new");
         }
         let aside = set_aside_in(folder.path()).unwrap();
@@ -268,7 +278,7 @@ mod tests {
         for number in 1..=12 {
             fs::write(&path, format!("bad {number}")).unwrap();
             fs::write(beside(&path, "-wal"), "its log").unwrap();
-            Expendable::open(&path, read, is_damage).unwrap();
+            Expendable::open(&path, read).unwrap();
             if number == 6 {
                 for name in ["it.sqlite.damaged-4", "it.sqlite.damaged-4-wal"] {
                     fs::remove_file(folder.path().join(name)).unwrap();
@@ -293,10 +303,10 @@ mod tests {
     fn damage_that_is_found_at_work_is_set_aside_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sqlite");
-        let [one, other] = [0, 1].map(|_| Expendable::open(&path, read, is_damage).unwrap());
+        let [one, other] = [0, 1].map(|_| Expendable::open(&path, read).unwrap());
         let fails_first = |reads: &std::cell::Cell<u32>, text: &str| {
             reads.set(reads.get() + 1);
-            if reads.get() == 1 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(text.to_owned()) }
+            if reads.get() == 1 { Err(failure(ffi::SQLITE_CORRUPT)) } else { Ok(text.to_owned()) }
         };
         let (of_one, of_other) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         // As both are at work in it.
@@ -316,7 +326,7 @@ mod tests {
     fn all_go_on_with_what_one_of_them_has_made_or_a_hand_has_put_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sqlite");
-        let one = Expendable::open(&path, read, is_damage).unwrap();
+        let one = Expendable::open(&path, read).unwrap();
         let text = || one.with(|text| Ok(text.clone())).unwrap();
         fs::rename(&path, beside(&path, ".damaged")).unwrap();
         fs::write(&path, "another's").unwrap();
@@ -331,7 +341,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sqlite");
         fs::create_dir(&path).unwrap();
-        let one = Expendable::open(&path, read, is_damage).unwrap();
+        let one = Expendable::open(&path, read).unwrap();
         assert_eq!(one.with(|text| Ok(text.clone())).unwrap(), "new");
         assert!(set_aside_in(folder.path()).unwrap()[0].0.is_dir());
     }
@@ -340,8 +350,8 @@ mod tests {
     fn other_errors_set_nothing_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.sqlite");
-        let one = Expendable::open(&path, read, is_damage).unwrap();
-        let work = |_: &mut String| Err::<(), _>(io::Error::from(io::ErrorKind::TimedOut));
+        let one = Expendable::open(&path, read).unwrap();
+        let work = |_: &mut String| Err::<(), _>(failure(ffi::SQLITE_BUSY));
         assert!(one.with(work).is_err());
         assert_eq!(one.with(|text| Ok(text.clone())).unwrap(), "new");
         assert!(set_aside_in(folder.path()).unwrap().is_empty());

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-pub use expendable::{BESIDE, Expendable, beside, set_aside_in, set_aside_unless};
+pub use expendable::{BESIDE, Expendable, beside, is_damage, set_aside_in, set_aside_unless};
 
 /// Makes a file with this content and these permissions (`0o600`, whatever the umask), in place of one that may be there, and has the disk
 /// keep it; its name only if the caller sees to that. Blocks.

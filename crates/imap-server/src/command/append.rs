@@ -1,6 +1,5 @@
 //! APPEND and REPLACE. RFC 3501 §6.3.11, RFC 3502, RFC 3516 §4.4, RFC 4315 §3, RFC 4469, RFC 8508.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use imap_proto::{AppendRequest, AppendStep, MessageSet, MessageUrl, Within};
@@ -137,6 +136,7 @@ impl Appending {
             return Err(Failure::no(Text::MessageTooBig.coded("TOOBIG")));
         }
         self.announced.storage = self.announced.storage.saturating_add(size);
+        self.place.account().check_disk(size)?;
         let replaced = self.replaced.as_ref().filter(|it| it.mailbox.is_in_account_of(self.view.mailbox()));
         let less = replaced.map(|replaced| replaced.usage).unwrap_or_default();
         Ok(self.place.account().check_exchange(self.announced, less)?)
@@ -145,10 +145,7 @@ impl Appending {
     /// Takes the next piece of the message begun last. Blocks.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let Some(message) = self.messages.last_mut() else { return Ok(()) };
-        message.append.write_all(piece).map_err(|error| {
-            error!(%error, mailbox = %self.name, "a message can't be written");
-            Failure::no(Text::StoreFailed.coded("SERVERBUG"))
-        })
+        Ok(message.append.write_message(piece)?)
     }
 
     /// Copies what a URL names into the message begun last. Blocks.
@@ -255,7 +252,7 @@ impl Message {
         let encoded =
             without_nuls(&octets).ok_or(Failure::no(Text::NulsOnlyInBinary.coded("UNKNOWN-CTE")))?;
         let mut append = view.append(&self.flags, self.date)?;
-        append.write_all(&encoded).map_err(failed)?;
+        append.write_message(&encoded)?;
         Ok(append)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
+use disk_room::Room;
 use mail_types::Address;
 
 use super::{Advance, Finding};
@@ -26,7 +27,8 @@ impl Store {
         let home = self.home(owner);
         if home.join("Maildir/cur").is_dir() {
             // Before the account is opened, which would make a new file where one is missing.
-            rebuild_all(&Arc::new(Account::open_home(&home, Weak::new(), None)?), progress)?;
+            let room = Arc::new(Room::unlimited());
+            rebuild_all(&Arc::new(Account::open_home(&home, Weak::new(), None, room)?), progress)?;
         }
         self.account(owner)?;
         self.check(owner, false, progress)

@@ -13,7 +13,7 @@ use super::work::Work;
 use super::{Mailbox, Outcome};
 use crate::delivery::TmpFile;
 use crate::disk;
-use crate::error::StoreError;
+use crate::error::{IoContext as _, StoreError};
 use crate::index::{Index, MessageRow};
 use crate::meter::Meter;
 use crate::names::FileName;
@@ -49,6 +49,14 @@ impl Append {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.tmp.size()
+    }
+
+    /// Writes more of the message, with an error that says to what.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn write_message(&mut self, octets: &[u8]) -> Result<(), StoreError> {
+        self.write_all(octets).context("writing", &self.tmp.path)
     }
 
     /// What was written so far.

@@ -41,6 +41,7 @@ impl View {
         let target = &arriving.target.mailbox;
         let there = &target.place.account;
         there.check_room(self.mailbox.usage_of(uids))?;
+        there.check_disk_for_copy()?;
         Meter::expect(uids.len());
         let (links, placed) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         let link = |work: &mut Work<'_>| {

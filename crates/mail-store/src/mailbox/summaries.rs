@@ -10,6 +10,9 @@ use crate::index::Index;
 use crate::mark::Mark;
 use crate::summary::{self, Digests};
 
+/// Octets that summaries kept at once may take of the disk.
+const BATCH: u64 = 1 << 20;
+
 /// How far the mailbox is summarized: below this UID, in the index of this inode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Summarized {
@@ -67,12 +70,15 @@ impl Mailbox {
         })
     }
 
-    /// Keeps summaries of this form, all in one transaction; those of messages that are gone are passed over. It waits for
-    /// nobody: false if others were at work on the account, and then nothing is kept.
+    /// Keeps summaries of this form, all in one transaction; those of messages that are gone are passed over, and all while the disk is
+    /// nearly full. It waits for nobody: false if others were at work on the account, and then nothing is kept.
     ///
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Index`].
     pub fn keep_summaries(&self, form: u32, summaries: &[summary::Summarized]) -> Result<bool, StoreError> {
+        if !self.place.account.room().admits_cache(BATCH) {
+            return Ok(true);
+        }
         let kept = self.place.account.locked_if_free(|index| {
             if self.is_known_to(index)? {
                 summaries.iter().try_for_each(|it| index.put_summary(&self.place.key, form, it))?;

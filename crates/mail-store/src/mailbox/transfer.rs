@@ -42,6 +42,7 @@ impl Mailbox {
     pub fn copy(&self, uids: &[Uid], target: &Arc<Self>) -> Result<Vec<(Uid, Uid)>, StoreError> {
         self.is_neighbour(target)?;
         self.place.account.check_room(self.usage_of(uids))?;
+        self.place.account.check_disk_for_copy()?;
         Meter::expect(uids.len());
         let (links, placed) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         let copy = |index: &Index| {

@@ -15,6 +15,10 @@ use crate::error::StoreError;
 const DELAY: Duration = Duration::from_secs(2);
 /// When another process is at the account.
 const BUSY: Duration = Duration::from_secs(5);
+/// Octets that the log of a full-text index may have.
+const LOG: u64 = 16 << 20;
+/// When there is no room for that.
+const FULL: Duration = Duration::from_secs(60);
 /// As `nice` has it.
 const NICE: i32 = 10;
 
@@ -84,6 +88,9 @@ impl Job {
     /// Works for a while; in how long there is more to do.
     fn work(&mut self) -> Option<Duration> {
         let account = self.account.upgrade().filter(|it| it.is_current())?;
+        if !account.room().admits_cache(LOG) {
+            return Some(FULL);
+        }
         self.advance(&account).unwrap_or_else(|error| {
             tracing::debug!(%error, "a full-text index stays as it is for now");
             is_busy(&error).then_some(BUSY)

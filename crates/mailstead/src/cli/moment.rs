@@ -6,6 +6,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use mail_config::parse_duration;
 
+use crate::output::UsageError;
+
 /// A moment as operators write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
@@ -52,6 +54,19 @@ impl Moment {
 
 fn midnight(day: Date) -> Option<Timestamp> {
     day.to_zoned(TimeZone::system()).ok().map(|midnight| midnight.timestamp())
+}
+
+/// From when to when is meant.
+pub(crate) fn span(
+    since: Option<Moment>,
+    until: Option<Moment>,
+    now: Timestamp,
+) -> Result<[Option<Timestamp>; 2], UsageError> {
+    let (since, until) = (since.map(|moment| moment.begin(now)), until.map(|moment| moment.end(now)));
+    if since.zip(until).is_some_and(|(since, until)| since > until) {
+        return Err(UsageError("--until lies before --since".to_owned()));
+    }
+    Ok([since, until])
 }
 
 #[cfg(test)]

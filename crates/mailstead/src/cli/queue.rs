@@ -1,7 +1,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use mail_config::{parse_duration, parse_size};
 use mail_types::{AddressPattern, Domain};
 use smtp_queue::{Filter, NextHop, Priority, SenderFilter, WaitState};
@@ -48,11 +48,12 @@ pub(crate) enum QueueCommand {
     /// Removes messages without telling their senders
     Remove(QueueSelection),
     /// Has recipients go to another host than the config says, at once; those here are delivered here in any case
+    #[command(group = ArgGroup::new("where").required(true).args(["to", "back"]))]
     Reroute {
         #[command(flatten)]
         selection: QueueSelection,
         /// A host, such as mx.example.net, 192.0.2.1:2525 or [2001:db8::1]; one that the config names is spoken to as it says there
-        #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "back", conflicts_with = "back")]
+        #[arg(long, value_name = "HOST[:PORT]")]
         to: Option<NextHop>,
         /// Again where the config says
         #[arg(long)]
@@ -63,8 +64,9 @@ pub(crate) enum QueueCommand {
 /// Messages are meant with all of their recipients, but where a retry or another way is for some.
 #[derive(Debug, Args)]
 pub(crate) struct QueueSelection {
-    /// As `queue list` names it
-    pub(crate) id: Option<String>,
+    /// As `queue list` names them
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
     /// Every message in the queue
     #[arg(long)]
     pub(crate) all: bool,

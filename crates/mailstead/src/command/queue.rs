@@ -9,8 +9,8 @@ use mail_config::{Config, QueueRate, RelaySource};
 use mail_events::{Event, EventLog, Operation};
 use serde_json::{Value, json};
 use smtp_queue::{
-    BounceClass, Change, Filter, Notice, Queue, QueueId, QueuedMessage, QueuedRecipient, RecipientState,
-    WaitState,
+    BounceClass, Change, Filter, Notice, Queue, QueueError, QueueId, QueuedMessage, QueuedRecipient,
+    RecipientState, WaitState,
 };
 
 use super::operator::{become_operator, open_queue};
@@ -61,24 +61,49 @@ fn change(
     change: &Change,
 ) -> anyhow::Result<()> {
     let [operation, done] = names(change);
-    let filter = selection.filter.filter();
-    let mut noted = Vec::new();
-    let count = match &selection.id {
-        Some(id) => {
-            noted.push(id.clone());
-            queue.change_one(&QueueId(id.clone()), change)?
+    let (mut noted, mut missing) = (Vec::new(), Vec::new());
+    let mut count = 0;
+    for id in &selection.ids {
+        match queue.change_one(&QueueId(id.clone()), change) {
+            Ok(changed) => {
+                count += changed;
+                noted.extend((changed > 0).then(|| id.clone()));
+            }
+            Err(QueueError::NoSuchMessage(id)) => missing.push(id),
+            Err(error) => return Err(error.into()),
         }
-        None => queue.change(&filter, change, |changed| {
+    }
+    if selection.ids.is_empty() {
+        count = queue.change(&selection.filter.filter(), change, |changed| {
             let room = MAX_NOTED.saturating_sub(noted.len());
             noted.extend(changed.iter().take(room).map(ToString::to_string));
-        })?,
-    };
+        })?;
+    }
     match EventLog::open(config, "operator") {
         Ok(events) if selection.all => note(&events, None, operation),
         Ok(events) => noted.into_iter().for_each(|id| note(&events, Some(id), operation)),
         Err(error) => output::warn(&error.to_string()),
     }
-    if selection.json {
+    if missing.is_empty() || count > 0 {
+        tell(count, operation, done, selection.json)?;
+    }
+    if matches!(change, Change::Retry | Change::Reroute(_)) && queue.summary()?.held > 0 {
+        output::warn(
+            "what is held stays so: `mailstead queue list --state held` shows it, `mailstead queue release` lets it go",
+        );
+    }
+    match missing.as_slice() {
+        [] => Ok(()),
+        [one] => Err(QueueError::NoSuchMessage(one.clone()).into()),
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            bail!("there are no messages {} in the queue", names.join(", "))
+        }
+    }
+}
+
+fn tell(count: usize, operation: &str, done: &str, json: bool) -> anyhow::Result<()> {
+    if json {
         return output::json(&json!({ "operation": operation, "messages": count }));
     }
     Ok(output::line(&format!("{count} {} {done}", if count == 1 { "message" } else { "messages" }))?)
@@ -90,13 +115,13 @@ fn note(events: &EventLog, queue_id: Option<String>, operation: &str) {
 
 /// One message, all, or a filter: one of these must be said, and no more.
 fn check(selection: &QueueSelection) -> Result<(), UsageError> {
-    let said = [selection.id.is_some(), selection.all, selection.filter.filter() != Filter::default()];
+    let said = [!selection.ids.is_empty(), selection.all, selection.filter.filter() != Filter::default()];
     let wrong = match said.into_iter().filter(|said| *said).count() {
         1 => return Ok(()),
-        0 => "say which messages: an id, --all, or what they have in common",
-        _ => "say one thing: an id, --all, or what messages have in common",
+        0 => "say which messages: ids, --all, or what they have in common",
+        _ => "say one thing: ids, --all, or what messages have in common",
     };
-    let usage = "Usage: mailstead queue retry|hold|release|remove|reroute <ID>|--all|--sender …; `--help` names the filters";
+    let usage = "Usage: mailstead queue retry|hold|release|remove|reroute <ID>…|--all|--sender …; `--help` names the filters";
     Err(UsageError(format!("{wrong}\n\n{usage}")))
 }
 
@@ -157,7 +182,7 @@ fn row(message: &QueuedMessage) -> Vec<String> {
 }
 
 fn show(config: &Config, queue: &Arc<Queue>, id: &QueueId, json: bool, whole: bool) -> anyhow::Result<()> {
-    let Some(message) = queue.show(id)? else { bail!("{id} is not in the queue") };
+    let message = queue.show(id)?.ok_or_else(|| QueueError::NoSuchMessage(id.clone()))?;
     if whole {
         return print_message(queue, id);
     }

@@ -5,8 +5,8 @@ use mail_config::Config;
 use mail_reports::{Choice, Reports};
 use serde::Serialize;
 
-use crate::cli::{ReceivedArguments, ReceivedReports};
-use crate::output;
+use crate::cli::{ReceivedArguments, ReceivedReports, span};
+use crate::output::{self, UsageError};
 
 /// Lines of a table where nothing is said.
 const LIMIT: usize = 100;
@@ -19,7 +19,7 @@ pub(super) fn run(config: &Config, wanted: &ReceivedReports) -> anyhow::Result<(
     match wanted {
         ReceivedReports::Dmarc(arguments) => {
             let heading = ["domain", "source", "messages", "disposition", "DKIM", "SPF", "reported by"];
-            show(arguments, &reports.dmarc(&choice(arguments))?, heading, |it| {
+            show(arguments, &reports.dmarc(&choice(arguments)?)?, heading, |it| {
                 let messages = it.messages.to_string();
                 [&it.domain, &it.source, &messages, &it.disposition, &it.dkim, &it.spf, &it.reporters]
                     .map(|cell| shown(cell))
@@ -27,7 +27,7 @@ pub(super) fn run(config: &Config, wanted: &ReceivedReports) -> anyhow::Result<(
         }
         ReceivedReports::Tls(arguments) => {
             let heading = ["domain", "policy", "succeeded", "failed", "why", "reported by"];
-            show(arguments, &reports.tls(&choice(arguments))?, heading, |it| {
+            show(arguments, &reports.tls(&choice(arguments)?)?, heading, |it| {
                 let (succeeded, failed) = (it.succeeded.to_string(), it.failed.to_string());
                 [&it.domain, &it.policy, &succeeded, &failed, &it.result, &it.reporters]
                     .map(|cell| shown(cell))
@@ -35,7 +35,7 @@ pub(super) fn run(config: &Config, wanted: &ReceivedReports) -> anyhow::Result<(
         }
         ReceivedReports::Feedback(arguments) => {
             let heading = ["received", "type", "recipient", "sender", "source", "domain", "reported by"];
-            show(arguments, &reports.complaints(&choice(arguments))?, heading, |it| {
+            show(arguments, &reports.complaints(&choice(arguments)?)?, heading, |it| {
                 [&it.received, &it.kind, &it.recipient, &it.sender, &it.source, &it.domain, &it.reporter]
                     .map(|cell| shown(cell))
             })
@@ -43,14 +43,14 @@ pub(super) fn run(config: &Config, wanted: &ReceivedReports) -> anyhow::Result<(
     }
 }
 
-fn choice(arguments: &ReceivedArguments) -> Choice {
-    let now = Timestamp::now();
-    Choice {
-        since: arguments.since.map(|moment| moment.begin(now)),
-        until: arguments.until.map(|moment| moment.end(now)),
+fn choice(arguments: &ReceivedArguments) -> Result<Choice, UsageError> {
+    let [since, until] = span(arguments.since, arguments.until, Timestamp::now())?;
+    Ok(Choice {
+        since,
+        until,
         domain: arguments.domain.as_ref().map(ToString::to_string),
         limit: arguments.limit.unwrap_or(if arguments.json { usize::MAX } else { LIMIT }),
-    }
+    })
 }
 
 fn show<T: Serialize, const COLUMNS: usize>(

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::operator::become_operator;
 use super::received;
-use crate::cli::{Grouping, ReportArguments};
-use crate::output;
+use crate::cli::{Grouping, ReportArguments, span};
+use crate::output::{self, UsageError};
 
 /// Lines of a table where nothing is said.
 const LIMIT: usize = 100;
@@ -24,7 +24,7 @@ pub(super) fn run(config: &Path, arguments: &ReportArguments) -> anyhow::Result<
     }
     let reader = Reader::open(&config.events_dir())?;
     let by = by(arguments.by);
-    let mut report = reader.report(by, &filter(arguments, Timestamp::now()), &TimeZone::system())?;
+    let mut report = reader.report(by, &filter(arguments, Timestamp::now())?, &TimeZone::system())?;
     let limit = arguments.limit.unwrap_or(if arguments.json { usize::MAX } else { LIMIT });
     let more = shorten(&mut report, by, limit);
     if arguments.json {
@@ -40,16 +40,17 @@ pub(super) fn run(config: &Path, arguments: &ReportArguments) -> anyhow::Result<
     Ok(())
 }
 
-fn filter(arguments: &ReportArguments, now: Timestamp) -> ReportFilter {
-    ReportFilter {
-        since: arguments.since.map(|moment| moment.begin(now)),
-        until: arguments.until.map(|moment| moment.end(now)),
+fn filter(arguments: &ReportArguments, now: Timestamp) -> Result<ReportFilter, UsageError> {
+    let [since, until] = span(arguments.since, arguments.until, now)?;
+    Ok(ReportFilter {
+        since,
+        until,
         sender: arguments.sender.clone(),
         domain: arguments.domain.clone(),
         account: arguments.account.clone(),
         client: arguments.client.clone(),
         address: arguments.address,
-    }
+    })
 }
 
 const fn by(grouping: Grouping) -> By {

@@ -37,7 +37,7 @@ pub(super) fn open_account(config: &Config, address: &Address) -> anyhow::Result
     let Some(address) = known.iter().find(same) else {
         bail!("there is no account {address}: add it with `mailstead account add {address}`");
     };
-    Ok(Store::open(&config.mail_dir())?.account(address)?)
+    Ok(Store::open_with(&config.mail_dir(), config.limits.min_free, None)?.account(address)?)
 }
 
 fn import(config: &Path, arguments: ImportArguments) -> anyhow::Result<ExitCode> {

@@ -17,12 +17,18 @@ use smtp_queue::{Filter, Queue, QueueId, QueuedMessage};
 use super::operator::{become_operator, open_queue};
 use super::queue;
 use crate::cli::TraceArguments;
-use crate::output;
+use crate::output::{self, UsageError};
 
 /// Recipients of one event that are named.
 const MAX_NAMED: usize = 20;
 
 pub(super) fn run(config: &Path, arguments: &TraceArguments) -> anyhow::Result<ExitCode> {
+    if arguments.wanted.trim_matches(['<', '>', ' ']).is_empty() {
+        return Err(UsageError(
+            "say what to look for: a Message-ID, an address, or a name in the queue".to_owned(),
+        )
+        .into());
+    }
     let config = become_operator(config)?;
     let trace = Reader::open(&config.events_dir())?.trace(&arguments.wanted, arguments.last)?;
     let queue = open_queue(&config)?;
@@ -82,7 +88,11 @@ fn write_json(out: &mut impl Write, trace: &Trace, waiting: &Waiting<'_>) -> any
     let stories: Vec<&[Entry]> = trace.stories.iter().map(|story| story.entries.as_slice()).collect();
     let omitted: Vec<usize> = trace.stories.iter().map(|story| story.omitted).collect();
     let (stories, omitted) = (serde_json::to_string(&stories)?, serde_json::to_string(&omitted)?);
-    write!(out, "{{\"messages\":{stories},\"omitted\":{omitted},\"more\":{},\"queue\":[", trace.more)?;
+    write!(
+        out,
+        "{{\"messages\":{stories},\"omitted\":{omitted},\"more\":{},\"partial\":{},\"queue\":[",
+        trace.more, trace.is_partial
+    )?;
     let mut count = 0_usize;
     waiting.each(|message| {
         let comma = if count == 0 { "" } else { "," };
@@ -102,6 +112,9 @@ fn write_text(out: &mut impl Write, trace: &Trace, waiting: &Waiting<'_>) -> any
     };
     if trace.more > 0 {
         paragraph(&format!("{} older messages are left out; --last shows more", trace.more))?;
+    }
+    if trace.is_partial {
+        paragraph("more came of these messages than is followed here; a name in the queue finds the rest")?;
     }
     let mut shown = HashSet::new();
     for story in &trace.stories {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,8 +18,8 @@ use smtp_queue::Notice;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
-use super::metrics;
 use super::run_dir::with_short_path;
+use super::{disks, metrics};
 use crate::cli::StatusArguments;
 use crate::command::operator::{become_operator, open_queue};
 use crate::owner::other_owner;
@@ -40,7 +41,7 @@ pub(super) struct Report {
     /// What they have counted since the supervisor was started.
     #[serde(default)]
     pub(super) metrics: Vec<Sample>,
-    /// What keeps mail waiting, as the queue has it; who shows the report adds them.
+    /// What keeps mail out, as the disk has it, and waiting, as the queue has it; who shows the report adds the latter.
     #[serde(default)]
     pub(super) notices: Vec<NoticeReport>,
 }
@@ -51,8 +52,9 @@ pub(super) struct NoticeReport {
     /// What it is about.
     pub(super) subject: String,
     pub(super) text: String,
-    /// Since when, as RFC 3339 writes it.
-    pub(super) since: String,
+    /// Since when, as RFC 3339 writes it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) since: Option<String>,
 }
 
 /// How one server is.
@@ -111,9 +113,15 @@ fn bind(config: &Config, path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Sends the report. Who does not read it in time goes without.
-pub(super) fn answer(mut stream: tokio::net::UnixStream, report: Report) {
+/// Sends the report, with what there is to say of the disks of the config. Who does not read it in time goes without.
+pub(super) fn answer(mut stream: tokio::net::UnixStream, mut report: Report, config: Option<Arc<Config>>) {
     tokio::spawn(async move {
+        if let Some(config) = config
+            && let Ok((samples, notices)) = tokio::task::spawn_blocking(move || disks::look(&config)).await
+        {
+            report.metrics.extend(samples);
+            report.notices.extend(notices);
+        }
         if let Ok(report) = serde_json::to_vec(&report) {
             let _ = tokio::time::timeout(TIMEOUT, stream.write_all(&report)).await;
         }
@@ -130,8 +138,11 @@ pub(crate) fn status(config: &Path, arguments: &StatusArguments) -> anyhow::Resu
     }
     let mut report = fetch(&path)?;
     match notices(config) {
-        Ok(notices) => report.notices = notices,
-        Err(error) => output::warn(&format!("the queue can't be asked what keeps mail waiting: {error:#}")),
+        Ok(notices) => report.notices.extend(notices),
+        Err(error) => {
+            let causes = output::with_causes(&error);
+            output::warn(&format!("the queue can't be asked what keeps mail waiting: {causes}"));
+        }
     }
     if arguments.json {
         output::json(&report)?;
@@ -160,7 +171,8 @@ pub(super) fn fetch(path: &Path) -> anyhow::Result<Report> {
 fn notices(config: &Path) -> anyhow::Result<Vec<NoticeReport>> {
     let config = become_operator(config)?;
     let notices = open_queue(&config)?.notices()?.into_iter();
-    let shown = |Notice { subject, text, since }| NoticeReport { subject, text, since: since.to_string() };
+    let shown =
+        |Notice { subject, text, since }| NoticeReport { subject, text, since: Some(since.to_string()) };
     let aside = [whole_file::set_aside_in(&config.data_dir)?, whole_file::set_aside_in(&config.queue_dir())?];
     let aside = aside.into_iter().flatten().map(|(path, since)| NoticeReport {
         subject: "damaged file".to_owned(),
@@ -168,7 +180,7 @@ fn notices(config: &Path) -> anyhow::Result<Vec<NoticeReport>> {
             "{} was damaged, and another one made in its place; remove it when you need it no more",
             path.display()
         ),
-        since: Timestamp::try_from(since).unwrap_or_default().to_string(),
+        since: Some(Timestamp::try_from(since).unwrap_or_default().to_string()),
     });
     Ok(notices.map(shown).chain(aside).collect())
 }
@@ -212,7 +224,8 @@ fn show(report: &Report) -> anyhow::Result<()> {
     let heading =
         ["server", "state", "pid", "uptime", "restarts", "sessions"].map(ToOwned::to_owned).to_vec();
     output::table(&std::iter::once(heading).chain(servers.iter().map(row)).collect::<Vec<_>>())?;
-    let told = notices.iter().map(|it| format!("\n{}, since {}: {}", it.subject, it.since, it.text));
+    let since = |it: &NoticeReport| it.since.as_ref().map(|it| format!(", since {it}")).unwrap_or_default();
+    let told = notices.iter().map(|it| format!("\n{}{}: {}", it.subject, since(it), it.text));
     let listings = report.metrics.iter().filter(|it| it.metric == Metric::Listings);
     let listings = listings.map(|it| {
         format!("\non a block list, so that others may refuse our mail: {}", it.labels.join(" is on "))

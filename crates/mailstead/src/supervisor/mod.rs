@@ -2,6 +2,7 @@
 
 mod backoff;
 mod control;
+mod disks;
 mod fleet;
 mod lock;
 mod metrics;
@@ -129,7 +130,9 @@ impl Supervisor {
             tokio::select! {
                 Some(event) = self.events.recv() => self.fleet.handle(event),
                 signal = signals.next() => self.signalled(signal),
-                Ok((stream, _)) = self.control.accept() => answer(stream, self.report()),
+                Ok((stream, _)) = self.control.accept() => {
+                    answer(stream, self.report(), self.setup.as_ref().map(|setup| Arc::clone(&setup.config)));
+                }
                 () = tokio::time::sleep_until(deadline) => {}
                 _ = look.tick() => self.fleet.kill_the_hung(Instant::now()),
                 _ = watchdog.tick() => tell(&[NotifyState::Watchdog]),

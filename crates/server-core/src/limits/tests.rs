@@ -11,6 +11,7 @@ fn config(max_connections: usize, per_address: usize) -> LimitsConfig {
         ban_time: Duration::from_secs(600),
         drain_timeout: Duration::from_secs(1),
         allow_plaintext_login: false,
+        ..LimitsConfig::default()
     }
 }
 

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, ErrorCode, params};
+use rusqlite::{Connection, Error, params};
 use whole_file::Expendable;
 
 /// The servers of a machine share it.
@@ -22,12 +22,12 @@ const SCHEMA: &str = "
 
 /// All SQL about places. All calls block.
 #[derive(Debug)]
-pub(super) struct Database(Expendable<Connection, Error>);
+pub(super) struct Database(Expendable<Connection>);
 
 impl Database {
     /// Opens it, and forgets what is older than `oldest`.
     pub(super) fn open(path: &Path, oldest: i64) -> Result<Self, Error> {
-        let database = Expendable::open(path, connect, is_damage)?;
+        let database = Expendable::open(path, connect)?;
         database.with(|connection| connection.execute("DELETE FROM place WHERE last < ?1", [oldest]))?;
         Ok(Self(database))
     }
@@ -74,10 +74,6 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.execute_batch(SCHEMA)?;
     Ok(connection)
-}
-
-fn is_damage(error: &Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 #[cfg(test)]

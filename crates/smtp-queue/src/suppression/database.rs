@@ -11,7 +11,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use whole_file::Expendable;
 
 use crate::QueueError;
-use crate::database::is_loss;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS address (
@@ -85,7 +84,7 @@ pub struct Suppressed {
 /// The list of suppressed addresses. All calls block; any number of processes may have it open. One that is damaged is set aside, and made anew.
 #[derive(Debug)]
 pub struct Suppression {
-    database: Expendable<Connection, rusqlite::Error>,
+    database: Expendable<Connection>,
     config: SuppressionConfig,
 }
 
@@ -95,7 +94,7 @@ impl Suppression {
     /// # Errors
     /// [`QueueError::Database`].
     pub fn open(path: &Path, config: &SuppressionConfig) -> Result<Self, QueueError> {
-        let database = Expendable::open(path, connect, is_loss);
+        let database = Expendable::open(path, connect);
         let database = database.map_err(|source| QueueError::Database { path: path.to_owned(), source })?;
         Ok(Self { database, config: config.clone() })
     }

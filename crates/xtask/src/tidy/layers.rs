@@ -10,7 +10,8 @@ const MAP: &str = "crates/ARCHITECTURE.md";
 /// The layer of the crates that have a grammar.
 const GRAMMARS: u8 = 1;
 /// Who owns a database.
-const DATABASE_OWNERS: [&str; 7] = [
+const DATABASE_OWNERS: [&str; 8] = [
+    "whole-file",
     "mail-reports",
     "mail-store",
     "mail-directory",

@@ -9,11 +9,12 @@ const MAX_LINES: usize = 600;
 const LEFTOVERS: [&str; 4] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
 /// The files, by stem or folder, that own a database.
-const DATABASE_MODULES: [&str; 2] = ["database", "index"];
+const DATABASE_MODULES: [&str; 3] = ["database", "index", "expendable"];
 /// Who reads and writes files by a right of its own: the store; the directory, the queue, the event log, the policies of others and the config, which have
 /// nothing of the users' mail; sockets and certificates; the executable; development.
-const FILE_OWNERS: [&str; 15] = [
+const FILE_OWNERS: [&str; 16] = [
     "whole-file",
+    "disk-room",
     "mail-store",
     "mail-directory",
     "mail-dkim",

@@ -1,5 +1,6 @@
 //! Messages of open mailboxes are summarized before anybody asks.
 
+use disk_room::MinFree;
 use mail_message::search::SearchedMessage;
 
 use super::*;
@@ -24,7 +25,7 @@ impl Summarizer for First {
 
 fn fixture() -> Fixture {
     let dir = fast_dir();
-    let store = Store::open_with(dir.path(), Some(Arc::new(First))).unwrap();
+    let store = Store::open_with(dir.path(), MinFree::NOTHING, Some(Arc::new(First))).unwrap();
     Fixture { dir, store }
 }
 
@@ -51,7 +52,7 @@ fn messages_of_an_open_mailbox_are_summarized_beside_their_texts() {
     inbox.sync().unwrap();
     all.index();
     assert_eq!(summarized(&inbox).last(), Some(&(101, "Subject: new".to_owned())));
-    let again = Store::open_with(all.dir.path(), Some(Arc::new(First))).unwrap();
+    let again = Store::open_with(all.dir.path(), MinFree::NOTHING, Some(Arc::new(First))).unwrap();
     let all = Fixture { dir: all.dir, store: again };
     let archive = all.open("Archive");
     all.index();

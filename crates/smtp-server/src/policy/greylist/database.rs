@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, Error, OptionalExtension as _, params};
 use whole_file::Expendable;
 
 /// Two server processes have it open while one takes over from the other.
@@ -28,7 +28,7 @@ const SCHEMA: &str = "
 
 /// All SQL of the greylist. All calls block.
 #[derive(Debug)]
-pub(super) struct Database(Expendable<State, Error>);
+pub(super) struct Database(Expendable<State>);
 
 #[derive(Debug)]
 struct State {
@@ -55,7 +55,7 @@ pub(super) struct Pair {
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Expendable::open(path, State::open, is_damage).map(Self)
+        Expendable::open(path, State::open).map(Self)
     }
 
     pub(super) fn pair(&self, network: &str, domain: &str) -> Result<Option<Pair>, Error> {
@@ -120,10 +120,6 @@ impl Database {
             insert.execute(params![address, now, TOUCH]).map(drop)
         })
     }
-}
-
-fn is_damage(error: &Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 fn sweep(connection: &Connection, oldest: i64) -> Result<(), Error> {
