@@ -173,7 +173,7 @@ impl Deliverer {
         attempt.tried = is_one_of_several.then(|| self.under_way.begin(&piece.id, attempt.positions()));
         match self.open(&attempt.message) {
             Ok(file) => {
-                self.damaged.is_whole(&piece.id);
+                self.damaged.forget(&piece.id);
                 attempt.file = Some(file);
             }
             Err(error) => self.put_off_flawed(&mut attempt, &error),
@@ -328,7 +328,7 @@ impl Deliverer {
     }
 
     /// Sends to the recipients that are elsewhere, and records what came of all. Where recipients have return addresses of their own, what came
-    /// of each is recorded before the next one's turn, so that a crash doubles one message at most; after some of them other mail has its turn, so
+    /// of each is recorded before the next one's turn, so that the death of this process doubles one message at most; after some of them other mail has its turn, so
     /// that a newsletter to very many does not keep its place to the end.
     async fn carry_out(self: Arc<Self>, mut attempt: Attempt) -> Ended {
         let parts = self.by_return_address(&mut attempt);

@@ -36,8 +36,8 @@ impl Damaged {
         self.known().insert(id.clone(), Known { why, since: now, is_text: true });
     }
 
-    /// Nothing is wrong with the message any more.
-    pub(crate) fn is_whole(&self, id: &QueueId) {
+    /// Nothing is wrong with the message any more, or it is gone.
+    pub(crate) fn forget(&self, id: &QueueId) {
         self.known().remove(id);
     }
 
@@ -114,7 +114,7 @@ mod tests {
             damaged.note_flawed(id, format!("message {id} is damaged"), now);
         }
         assert!(damaged.ids(now).is_empty() && damaged.named_long_ago(now).is_empty());
-        damaged.is_whole(&ids[0]);
+        damaged.forget(&ids[0]);
         let notices = damaged.notices();
         assert_eq!(notices.len(), 2);
         assert!(notices[0].1.starts_with("message 2 is damaged; "), "{notices:?}");

@@ -26,7 +26,8 @@ use jiff::Timestamp;
 use mail_types::Address;
 use rusqlite::config::DbConfig;
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, ffi,
+    params,
 };
 use smtp_proto::{ByMode, OriginalRecipient, Priority};
 
@@ -211,6 +212,8 @@ pub(crate) struct Database {
     settled: Cell<Option<FolderState>>,
     /// How SQLite was told to commit.
     flush: Cell<Flush>,
+    /// The system has failed to write, and may tell of that only once.
+    is_unsure: Cell<bool>,
     /// That it must be made anew, and couldn't be.
     unrenewed: Option<Unrenewed>,
 }
@@ -290,7 +293,8 @@ impl Database {
         holders: Option<Holders>,
     ) -> Self {
         let (path, settled, flush) = (path.to_owned(), Cell::default(), Cell::new(Flush::AtCommit));
-        Self { holders, connection, path, turn, place, settled, flush, unrenewed: None }
+        let is_unsure = Cell::default();
+        Self { holders, connection, path, turn, place, settled, flush, is_unsure, unrenewed: None }
     }
 
     /// Reads. Where it is damaged, or was taken away, what could be saved is read.
@@ -364,7 +368,12 @@ impl Database {
                 Ok(value)
             },
         );
-        result.map_err(|source| self.failed(source))
+        result.map_err(|source| {
+            if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+                self.is_unsure.set(true);
+            }
+            self.failed(source)
+        })
     }
 
     fn failed(&self, source: rusqlite::Error) -> QueueError {

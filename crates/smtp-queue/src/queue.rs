@@ -397,17 +397,22 @@ impl Queue {
         for entry in fs::read_dir(&self.messages).map_err(failed())? {
             let entry = entry.map_err(failed())?;
             let id = QueueId(entry.file_name().to_string_lossy().into_owned());
-            // In this order: that the database is damaged may be found out by asking it.
-            if id.moment().is_some()
-                && is_older(&entry, grace)
-                && !self.contains(&id)?
-                && !mishap::may_be_known(&self.folder, &id)?
-            {
+            if id.moment().is_some() && is_older(&entry, grace) && self.is_stray(&id)? {
                 fs::remove_file(entry.path()).map_err(QueueError::io("removing", entry.path()))?;
                 swept += 1;
             }
         }
         Ok(swept)
+    }
+
+    /// True if no message needs the file of this name, nor may one after a crash.
+    fn is_stray(&self, id: &QueueId) -> Result<bool, QueueError> {
+        if self.contains(id)? {
+            return Ok(false);
+        }
+        // That its row is gone may not be on the disk yet. And that the database is damaged may have been found out by asking it.
+        self.writer()?.flush()?;
+        Ok(!mishap::may_be_known(&self.folder, id)?)
     }
 
     /// True if the message is queued.

@@ -146,6 +146,9 @@ impl Deliverer {
         // As long as nobody else asks who is tried.
         let positions = attempt.outcomes.iter().map(|(position, _)| *position);
         self.under_way.recorded(&attempt.message.id, positions, is_told);
+        if recorded != Recorded::Kept {
+            self.damaged.forget(&attempt.message.id);
+        }
         match recorded {
             recorded @ (Recorded::Kept | Recorded::Finished { .. }) => {
                 if let Some(gathering) = gathering.filter(|_| has_failed) {

@@ -100,6 +100,12 @@ impl<'a> Pending<'a> {
         }
     }
 
+    /// A host that may take it has not been tried: what others say is not for good.
+    pub(super) fn cut_short(&mut self) {
+        let untried = || Diagnosis::ours(Status::new(4, 4, 5), "not all of its hosts could be tried");
+        self.trouble.get_or_insert_with(untried);
+    }
+
     /// The outcomes, in the order of the recipients. What a host said of a recipient tells more than that another is down.
     pub(super) fn finish(self) -> Vec<Outcome> {
         let untried = || Diagnosis::ours(Status::new(4, 4, 4), "no host to try");
@@ -187,7 +193,12 @@ mod tests {
         assert_eq!(pending.finish(), [Outcome::Failed(never.clone())]);
         let mut pending = Pending::new(&outgoing);
         pending.passed_over(diagnosis("down"));
-        pending.passed_over(never);
+        pending.passed_over(never.clone());
+        pending.cut_short();
         assert_eq!(pending.finish(), [Outcome::Deferred(diagnosis("down"))]);
+        let mut pending = Pending::new(&outgoing);
+        pending.passed_over(never);
+        pending.cut_short();
+        assert!(matches!(pending.finish()[..], [Outcome::Deferred(_)]));
     }
 }

@@ -273,6 +273,7 @@ impl Relay {
         };
         let mut demands = Demands::of(destination, self.trust.as_deref(), outgoing.must_be_secured());
         let mut waiver = Waiver::of(outgoing, message);
+        let mut passed_over = 0;
         for candidate in candidates.iter().take(MAX_ADDRESSES) {
             if !hosts.contains(&candidate.address) && hosts.len() >= MAX_SESSIONS {
                 continue;
@@ -280,12 +281,16 @@ impl Relay {
             let target = Target { destination, candidate, terms, patience: &patience };
             let met = self.visit(target, &mut demands, &mut waiver, &mut pending).await;
             reached |= met != Met::Nobody;
+            passed_over += usize::from(met != Met::Host);
             if met == Met::Host && !hosts.contains(&candidate.address) {
                 hosts.push(candidate.address);
             }
             if met == Met::Nobody && patience.is_over() {
                 break;
             }
+        }
+        if passed_over < candidates.len() {
+            pending.cut_short();
         }
         Sent { outcomes: pending.finish(), reached }
     }

@@ -124,6 +124,11 @@ impl Writer {
         self.unflushed.gone().await;
     }
 
+    /// Has them on the disk. Blocks.
+    pub(crate) fn flush(&self) -> Result<(), QueueError> {
+        self.unflushed.flush()
+    }
+
     fn take(&self) -> Vec<Waiting> {
         std::mem::take(&mut *locked(&self.room)).waiting
     }
@@ -138,9 +143,15 @@ impl Database {
             let make = |transaction: &Transaction<'_>| -> rusqlite::Result<Vec<_>> {
                 some.iter().map(|it| it.change.make(transaction)).collect()
             };
+            let before = unflushed.committed();
             let outcomes = self.write_flushed(flush, make);
-            if outcomes.is_ok() && flush == Flush::Later {
-                unflushed.count();
+            if self.is_unsure.take() {
+                unflushed.doubt();
+            }
+            match (&outcomes, flush) {
+                (Ok(_), Flush::Later) => unflushed.count(),
+                (Ok(_), Flush::AtCommit) => unflushed.flushed_with(before),
+                (Err(_), _) => {}
             }
             outcomes
         };
@@ -201,7 +212,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+impl Writer {
+    pub(super) fn unflushed(&self) -> &Unflushed {
+        &self.unflushed
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.unflushed.is_any()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
     use std::path::Path;
     use std::sync::Barrier;
 
@@ -210,11 +232,11 @@ mod tests {
     use super::*;
     use crate::{Body, Envelope, Handling, QueueId, Requests};
 
-    fn writer(folder: &Path) -> Writer {
+    pub(in super::super) fn writer(folder: &Path) -> Writer {
         Writer::new(Database::open(&folder.join("queue.sqlite")).unwrap())
     }
 
-    fn message(id: &str) -> Change {
+    pub(in super::super) fn message(id: &str) -> Change {
         let envelope = Envelope {
             sender: None,
             origin: String::new(),
@@ -282,6 +304,14 @@ mod tests {
         assert_eq!(writer.alone().list(None, 10).unwrap().len(), 2);
     }
 
+    /// One that says nothing of the recipients.
+    pub(in super::super) fn outcome(id: &str) -> Change {
+        let (id, progress) = (QueueId(id.to_owned()), Vec::new());
+        let attempted =
+            Attempted { id, progress, offspring: Vec::new(), warned: Vec::new(), superseded: None };
+        Change::Record(Arc::new(attempted))
+    }
+
     /// How SQLite made the last commit: 2 with a flush, 1 without.
     fn synchronous(writer: &Writer) -> i64 {
         writer.alone().connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap()
@@ -291,12 +321,6 @@ mod tests {
     async fn a_message_is_flushed_at_its_commit_and_an_outcome_later() {
         let folder = tempfile::tempdir().unwrap();
         let writer = Arc::new(writer(folder.path()));
-        let outcome = |id: &str| {
-            let (id, progress) = (QueueId(id.to_owned()), Vec::new());
-            let attempted =
-                Attempted { id, progress, offspring: Vec::new(), warned: Vec::new(), superseded: None };
-            Change::Record(Arc::new(attempted))
-        };
         writer.written(message("one")).await.unwrap();
         assert_eq!(synchronous(&writer), 2);
         writer.written(outcome("one")).await.unwrap();

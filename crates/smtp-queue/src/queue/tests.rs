@@ -1,6 +1,7 @@
 use std::io::Write as _;
 
 use super::*;
+use crate::database::Progress;
 use crate::{Body, Handling, Requests};
 
 fn envelope() -> Envelope {
@@ -43,6 +44,27 @@ fn only_what_an_interrupted_step_left_is_swept() {
     assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
     assert!(queue.content(&queued).is_ok());
     assert!(queue.content(&orphan.id).is_err());
+}
+
+/// By a crash of the machine a row comes back whose removal is not on the disk yet.
+#[test]
+fn a_file_is_swept_when_it_is_on_the_disk_that_its_message_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = Queue::open(folder.path()).unwrap();
+    let mut writer = queue.add().unwrap();
+    writer.write_all(&[b'x'; 100_000]).unwrap();
+    let id = writer.commit(&envelope()).unwrap();
+    let now = Timestamp::now();
+    let (state, diagnosis) = (crate::RecipientState::Delivered, None);
+    let step =
+        Progress { position: 0, state, last_attempt: now, next_attempt: None, diagnosis, warned: false };
+    let (progress, offspring, warned) = (vec![step], Vec::new(), Vec::new());
+    let done = Arc::new(Attempted { id, progress, offspring, warned, superseded: None });
+    let writer = queue.writer().unwrap();
+    writer.write(Change::Record(Arc::clone(&done))).unwrap();
+    assert!(!writer.is_flushed());
+    assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
+    assert!(writer.is_flushed());
 }
 
 #[test]

@@ -295,6 +295,7 @@ async fn the_sender_of_a_damaged_message_hears_of_it_when_its_time_is_over() {
     assert!(words.contains("Final-Recipient: rfc822; bob@example.net Action: failed"), "{bounce}");
     assert!(words.contains(&format!("message {id} is damaged: its text is not what was queued")), "{bounce}");
     assert!(!bounce.contains("yyy"), "{bounce}");
+    host.is_named(&id, None).await;
     running.stop().await;
     assert!(peer.received_already().is_none());
 }

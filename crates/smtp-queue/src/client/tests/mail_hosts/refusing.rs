@@ -46,6 +46,18 @@ async fn mail_waits_as_long_as_one_host_of_the_domain_may_take_it() -> Result<()
     Ok(())
 }
 
+/// Nor does it fail where there was no time to ask the others.
+#[tokio::test]
+async fn mail_waits_as_long_as_a_host_of_the_domain_has_not_been_tried() -> Result<()> {
+    let mut world = World::with_policy("none", &[]).await?;
+    let first = world.host(None, vec![greeting("521 no mail here")]);
+    world.relay.haste.set(Duration::from_nanos(1));
+    let sent = world.send().await;
+    assert!(sent.starts_with('~'), "{sent}");
+    first.end().await;
+    Ok(())
+}
+
 /// RFC 5321 §3.1: 554 is said to who is not wanted there as well, which lists and operators mend: other hosts are asked, then it waits.
 #[tokio::test]
 async fn a_greeting_that_refuses_us_is_no_failure_of_the_message() -> Result<()> {
