@@ -219,7 +219,7 @@ fn an_empty_queue_and_an_unknown_message_are_told() {
         installation.run(&["queue", command, "nothing"]).fails(1, &["nothing"]);
     }
     for command in ["retry", "hold", "release", "remove"] {
-        installation.run(&["queue", command]).fails(2, &["an id, --all"]);
+        installation.run(&["queue", command]).fails(2, &["ids, --all"]);
         installation.run(&["queue", command, "nothing", "--all"]).fails(2, &["one thing"]);
         installation.run(&["queue", command, "--all", "--domain", "example.net"]).fails(2, &["one thing"]);
         let of_domain = installation.run(&["queue", command, "--domain", "example.net"]);
