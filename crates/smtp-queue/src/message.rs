@@ -30,6 +30,22 @@ pub struct Envelope {
     pub handling: Handling,
 }
 
+#[cfg(test)]
+impl Envelope {
+    /// Of a report to bob@example.net.
+    pub(crate) fn plain() -> Self {
+        Self {
+            sender: None,
+            origin: String::new(),
+            recipients: vec!["bob@example.net".parse().unwrap()],
+            smtputf8: false,
+            body: Body::SevenBit,
+            requests: Requests::default(),
+            handling: Handling::default(),
+        }
+    }
+}
+
 /// What a sender wants to hear of a message: RFC 3461 §4.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Requests {

@@ -230,22 +230,14 @@ pub(super) mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{Body, Envelope, Handling, QueueId, Requests};
+    use crate::{Envelope, QueueId};
 
     pub(in super::super) fn writer(folder: &Path) -> Writer {
         Writer::new(Database::open(&folder.join("queue.sqlite")).unwrap())
     }
 
     pub(in super::super) fn message(id: &str) -> Change {
-        let envelope = Envelope {
-            sender: None,
-            origin: String::new(),
-            recipients: vec!["bob@example.net".parse().unwrap()],
-            smtputf8: false,
-            body: Body::SevenBit,
-            requests: Requests::default(),
-            handling: Handling::default(),
-        };
+        let envelope = Envelope::plain();
         let now = Timestamp::now();
         let content = Some("Subject: x\r\n\r\n".into());
         let id = QueueId(id.to_owned());

@@ -99,7 +99,7 @@ mod tests {
 
     use super::super::Database;
     use super::*;
-    use crate::{Body, Envelope, Handling, Queue, QueueId, Requests};
+    use crate::{Envelope, Queue, QueueId};
 
     /// Of a database that is open.
     fn place(folder: &Path) -> (PathBuf, Place) {
@@ -142,16 +142,7 @@ mod tests {
     }
 
     fn add(queue: &Arc<Queue>) -> QueueId {
-        let envelope = Envelope {
-            sender: None,
-            origin: String::new(),
-            recipients: vec!["bob@example.net".parse().unwrap()],
-            smtputf8: false,
-            body: Body::SevenBit,
-            requests: Requests::default(),
-            handling: Handling::default(),
-        };
-        queue.add().unwrap().commit(&envelope).unwrap()
+        queue.add().unwrap().commit(&Envelope::plain()).unwrap()
     }
 
     /// A process that has the queue open, and hangs.

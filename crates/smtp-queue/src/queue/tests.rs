@@ -1,20 +1,8 @@
 use std::io::Write as _;
 
 use super::*;
+use crate::Handling;
 use crate::database::Progress;
-use crate::{Body, Handling, Requests};
-
-fn envelope() -> Envelope {
-    Envelope {
-        sender: None,
-        origin: String::new(),
-        recipients: vec!["bob@example.net".parse().unwrap()],
-        smtputf8: false,
-        body: Body::SevenBit,
-        requests: Requests::default(),
-        handling: Handling::default(),
-    }
-}
 
 fn due(queue: &Queue, now: Timestamp) -> Vec<String> {
     let mut due = Vec::new();
@@ -35,9 +23,9 @@ fn only_what_an_interrupted_step_left_is_swept() {
         writer.write_all(&[b'x'; 100_000]).unwrap();
         writer
     };
-    let queued = large().commit(&envelope()).unwrap();
+    let queued = large().commit(&Envelope::plain()).unwrap();
     // Killed before the row was written; the file was complete already.
-    let orphan = large().persist(&envelope()).unwrap();
+    let orphan = large().persist(&Envelope::plain()).unwrap();
     let queue = Queue::open(folder.path()).unwrap();
 
     assert_eq!(queue.sweep(Duration::from_secs(3600)).unwrap(), 0, "it may be another process's work");
@@ -53,7 +41,7 @@ fn a_file_is_swept_when_it_is_on_the_disk_that_its_message_is_done() {
     let queue = Queue::open(folder.path()).unwrap();
     let mut writer = queue.add().unwrap();
     writer.write_all(&[b'x'; 100_000]).unwrap();
-    let id = writer.commit(&envelope()).unwrap();
+    let id = writer.commit(&Envelope::plain()).unwrap();
     let now = Timestamp::now();
     let (state, diagnosis) = (crate::RecipientState::Delivered, None);
     let step =
@@ -75,7 +63,7 @@ fn what_may_have_lost_its_row_is_swept_only_when_an_operator_has_done_with_that(
         writer.write_all(&[b'x'; 100_000]).unwrap();
         writer
     };
-    let queued = large(&Queue::open(folder.path()).unwrap()).commit(&envelope()).unwrap();
+    let queued = large(&Queue::open(folder.path()).unwrap()).commit(&Envelope::plain()).unwrap();
     let queue = Queue::open(folder.path()).unwrap();
     let foreign = queue.path(&QueueId("notes.txt".to_owned()));
     fs::write(&foreign, "an operator's").unwrap();
@@ -89,7 +77,7 @@ fn what_may_have_lost_its_row_is_swept_only_when_an_operator_has_done_with_that(
     while Timestamp::now().as_second() <= told[0].since.as_second() {
         std::thread::yield_now();
     }
-    let orphan = large(&queue).persist(&envelope()).unwrap().id;
+    let orphan = large(&queue).persist(&Envelope::plain()).unwrap().id;
     assert_eq!(queue.sweep(Duration::ZERO).unwrap(), 1);
     assert!(queue.path(&queued).exists() && !queue.path(&orphan).exists() && foreign.exists());
     let texts = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
@@ -104,7 +92,7 @@ fn what_may_have_lost_its_row_is_swept_only_when_an_operator_has_done_with_that(
 #[test]
 fn a_look_that_finds_the_database_damaged_fails_and_the_next_one_finds_all() {
     let folder = tempfile::tempdir().unwrap();
-    let add = |queue: &Arc<Queue>| queue.add().unwrap().commit(&envelope()).unwrap().0;
+    let add = |queue: &Arc<Queue>| queue.add().unwrap().commit(&Envelope::plain()).unwrap().0;
     let queue = Queue::open(folder.path()).unwrap();
     let ids = [add(&queue), add(&queue)];
     drop(queue);
@@ -121,7 +109,7 @@ fn a_message_that_may_be_taken_back_is_left_alone_until_it_is_retried() {
     let queue = Queue::open(folder.path()).unwrap();
     let due = || due(&queue, Timestamp::now());
     let wait = Duration::from_secs(300);
-    let id = queue.add().unwrap().commit_after(&envelope(), wait).unwrap();
+    let id = queue.add().unwrap().commit_after(&Envelope::plain(), wait).unwrap();
     assert!(due().is_empty());
     queue.retry(Some(&id)).unwrap();
     assert_eq!(due(), [id.0]);
@@ -135,7 +123,7 @@ fn what_matters_more_is_due_first_whatever_is_due_longer() {
     let add = |priority: &str| {
         let (priority, is_bulk) = (priority.parse().ok(), priority == "bulk");
         let handling = Handling { priority, is_bulk, ..Handling::default() };
-        queue.add().unwrap().commit(&Envelope { handling, ..envelope() }).unwrap().0
+        queue.add().unwrap().commit(&Envelope { handling, ..Envelope::plain() }).unwrap().0
     };
     let [bulk, low, usual, high, said] = ["bulk", "-9", "", "9", "0"].map(add);
     assert_eq!(due(&queue, Timestamp::MAX), [high, usual, said, bulk, low]);
@@ -157,7 +145,7 @@ fn a_message_being_written_is_not_in_the_queue() {
 fn a_visitor_starts_nothing_and_opens_to_write_only_when_it_writes() {
     let folder = tempfile::tempdir().unwrap();
     let server = Queue::open(folder.path()).unwrap();
-    let id = server.add().unwrap().commit(&envelope()).unwrap();
+    let id = server.add().unwrap().commit(&Envelope::plain()).unwrap();
     let visitor = Queue::visit(folder.path()).unwrap();
     assert!(visitor.show(&id).unwrap().is_some());
     assert_eq!(visitor.summary().unwrap().messages, 1);
