@@ -16,7 +16,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tracing::{Span, error, info, warn};
 
 use crate::checked::Flaw;
-use crate::client::{Outcome, Outgoing, Recipient, Relay, Told};
+use crate::client::{Hold, Outcome, Outgoing, Recipient, Relay, Told};
 use crate::damaged::Damaged;
 use crate::database::Progress;
 use crate::dsn::Action;
@@ -115,6 +115,7 @@ pub(crate) struct Attempt {
     pub(crate) forwards: Vec<(Forward, RcptParameters)>,
     /// That its recipients are being tried.
     tried: Option<Tried>,
+    hold: Hold,
 }
 
 impl Deliverer {
@@ -166,6 +167,7 @@ impl Deliverer {
             destination: piece.destination,
             message,
             tried: None,
+            hold: Hold::default(),
         };
         attempt.here = self.route(&mut attempt, Timestamp::now());
         // Of one alone nothing is told with others.
@@ -400,6 +402,7 @@ impl Deliverer {
             deadline: message.handling.deadline,
             deliver_by: None,
             priority: message.handling.priority,
+            hold: attempt.hold.clone(),
         };
         let due =
             positions.iter().filter_map(|position| message.recipients.get(*position)?.next_attempt).max();
@@ -432,7 +435,8 @@ fn unreadable(message: &QueuedMessage, error: std::io::Error) -> QueueError {
 impl Attempt {
     /// The same, when what came of it so far is recorded.
     pub(crate) fn recorded(self) -> Self {
-        Self { outcomes: Vec::new(), rest: Vec::new(), forwards: Vec::new(), ..self }
+        let hold = Hold::default();
+        Self { outcomes: Vec::new(), rest: Vec::new(), forwards: Vec::new(), hold, ..self }
     }
 
     /// Where all are that it is about.

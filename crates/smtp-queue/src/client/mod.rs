@@ -4,6 +4,7 @@ mod connection;
 mod demands;
 mod extensions;
 mod haste;
+mod hold;
 mod limits;
 mod outgoing;
 mod pending;
@@ -15,6 +16,7 @@ mod tests;
 mod tls;
 mod transaction;
 
+pub(crate) use hold::Hold;
 pub(crate) use outgoing::{Outgoing, Recipient};
 pub(crate) use relay::{NO_ROUTE, Relay};
 pub(crate) use transaction::{Outcome, Told};

@@ -3,6 +3,7 @@ use mail_types::Address;
 use smtp_proto::{Body, ByMode, DeliverBy, MailParameters, Notify, Priority, RcptParameters, Return};
 
 use super::extensions::Extensions;
+use super::hold::Hold;
 use crate::{Deadline, Diagnosis, Status};
 
 /// What is to be sent to whom.
@@ -28,6 +29,8 @@ pub(crate) struct Outgoing {
     pub(crate) deliver_by: Option<DeliverBy>,
     /// RFC 6710
     pub(crate) priority: Option<Priority>,
+    /// Held until it is recorded what came of it.
+    pub(crate) hold: Hold,
 }
 
 /// One of those whom it is sent to.
@@ -221,6 +224,7 @@ impl Outgoing {
             deadline: None,
             deliver_by: None,
             priority: None,
+            hold: Hold::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use super::hold::Hold;
 use super::outgoing::{Outgoing, Recipient};
 use super::transaction::Outcome;
 use crate::{Diagnosis, Status};
@@ -38,6 +39,10 @@ impl<'a> Pending<'a> {
             trouble: None,
             obstacle: None,
         }
+    }
+
+    pub(super) const fn hold(&self) -> &Hold {
+        &self.outgoing.hold
     }
 
     /// True if nothing is to be sent any more.

@@ -21,6 +21,7 @@ use approach::{LOOK_UPS, Waiver, is_insecure};
 use super::connection::{Connection, Timeouts};
 use super::demands::Demands;
 use super::haste::{Haste, Patience};
+use super::hold::{Held, Hold};
 use super::outgoing::Outgoing;
 use super::pending::{Part, Pending};
 use super::silence::Silence;
@@ -142,6 +143,7 @@ struct Idle {
     serves_all: bool,
     /// It has waited for this message: the server may have closed it meanwhile.
     is_kept: bool,
+    held: Held,
 }
 
 impl Terms {
@@ -329,7 +331,7 @@ impl Relay {
     ) -> Option<SocketAddr> {
         let (mut unfit, mut used) = (Vec::new(), None);
         while !pending.is_settled() {
-            let Some(mut idle) = self.take_idle(destination) else { break };
+            let Some(mut idle) = self.take_idle(destination, pending.hold()) else { break };
             let address = idle.address;
             let part = pending.part(address, |recipients| idle.connection.choose(recipients));
             let fits = part.is_some_and(|part| idle.connection.tls_obstacle(&part.outgoing).is_none());
@@ -402,6 +404,7 @@ impl Relay {
             }
         };
         let Idle { connection, address, opened, serves_all, is_kept, .. } = idle;
+        let held = outgoing.hold.held();
         let delivered = connection.deliver(&outgoing.at(Timestamp::now()), message).await;
         if delivered.stale && is_kept {
             return Err(Left::Stale);
@@ -413,7 +416,7 @@ impl Relay {
         }
         pending.sent(part, delivered.outcomes, (!delivered.in_doubt).then_some(address));
         let connection = delivered.connection.ok_or(Left::Done)?;
-        Ok(Idle { connection, address, opened, kept: Instant::now(), serves_all, is_kept: true })
+        Ok(Idle { connection, address, opened, kept: Instant::now(), serves_all, is_kept: true, held })
     }
 
     /// The message as the server takes it: converted where that must and can be (RFC 6152 §3, RFC 3030 §3), and signed as it is then.
@@ -477,8 +480,11 @@ impl Relay {
         }
     }
 
-    fn take_idle(&self, destination: &Destination) -> Option<Idle> {
-        self.idle().get_mut(destination)?.pop()
+    fn take_idle(&self, destination: &Destination, hold: &Hold) -> Option<Idle> {
+        let mut idle = self.idle();
+        let there = idle.get_mut(destination)?;
+        let free = there.iter().rposition(|it| it.held.is_free_for(hold))?;
+        Some(there.remove(free))
     }
 
     /// Who knows what mail hosts must prove, and what came of it; nobody if no mail goes to any.
@@ -523,6 +529,7 @@ impl Idle {
             kept: Instant::now(),
             serves_all: true,
             is_kept: false,
+            held: Held::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream,
 };
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::relay::Relay;
@@ -51,10 +51,13 @@ impl Server {
     fn on(listener: TcpListener, tls: Option<TlsAcceptor>, scripts: Vec<Vec<String>>) -> Self {
         let port = listener.local_addr().unwrap().port();
         let scripts = tokio::spawn(async move {
+            let mut playing = JoinSet::new();
             for script in scripts {
                 let (stream, _) = listener.accept().await.unwrap();
-                play(Box::new(stream), tls.as_ref(), &script).await;
+                let tls = tls.clone();
+                playing.spawn(async move { play(Box::new(stream), tls.as_ref(), &script).await });
             }
+            playing.join_all().await;
         });
         Self { port, scripts }
     }
@@ -195,6 +198,36 @@ async fn one_connection_carries_several_messages() {
     let relay = relay(smarthost(server.port, RelayTls::None));
     assert_eq!(send(&relay, &["bob@x.org"]).await, ["+ 250 first"]);
     assert_eq!(send(&relay, &["bob@x.org"]).await, ["+ 250 second"]);
+    relay.close_idle(true).await;
+    server.end().await;
+}
+
+/// Else the death of this process would have it sent again though its reply had long been read.
+#[tokio::test]
+async fn a_connection_carries_the_next_message_when_the_last_one_is_recorded() {
+    let one = [
+        "< MAIL FROM:<alice@example.org>",
+        "> 250 ok",
+        "< RCPT TO:<bob@x.org>",
+        "> 250 ok",
+        "< DATA",
+        "> 354 go",
+    ];
+    let body = format!("= {STUFFED}");
+    let mut first = script(&[&GREETING[..], &one].concat());
+    first.extend([body.clone(), "> 250 first".to_owned()]);
+    let second = [first.clone(), script(&["< QUIT", "> 221 bye"])].concat();
+    first.extend(script(&one));
+    first.extend([body, "> 250 third".to_owned(), "< QUIT".to_owned(), "> 221 bye".to_owned()]);
+    let server = Server::start(None, vec![first, second]).await;
+    let (relay, message) = (relay(smarthost(server.port, RelayTls::None)), message(MESSAGE));
+    let outgoing = || Outgoing::plain("alice@example.org", &["bob@x.org"], message.size());
+    let (unrecorded, other) = (outgoing(), outgoing());
+    let way = Way::Smarthost(0).into();
+    assert_eq!(send_to(&relay, &way, &unrecorded, &message).await, ["+ 250 first"]);
+    assert_eq!(send_to(&relay, &way, &other, &message).await, ["+ 250 first"]);
+    drop(unrecorded);
+    assert_eq!(send_to(&relay, &way, &outgoing(), &message).await, ["+ 250 third"]);
     relay.close_idle(true).await;
     server.end().await;
 }
