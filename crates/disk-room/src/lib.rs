@@ -112,12 +112,17 @@ impl Room {
     /// # Errors
     /// What the file system says.
     pub fn for_mail(&self) -> io::Result<u64> {
+        self.look().map(|(_, room)| room)
+    }
+
+    /// The disk, and the octets of it that mail may take.
+    fn look(&self) -> io::Result<(Disk, u64)> {
         let disk = Disk::of(&self.folder)?;
         let room = disk.above(self.min_free, 1);
         if room == 0 || room >= self.plenty(disk) {
             self.tell(disk, room == 0);
         }
-        Ok(room)
+        Ok((disk, room))
     }
 
     /// Mail is about to take so many octets more. What can't be found out holds up nobody. Blocks for about a microsecond, but where a
@@ -129,11 +134,9 @@ impl Room {
         if self.min_free == MinFree::NOTHING {
             return Ok(());
         }
-        match self.for_mail() {
-            Ok(room) if octets > room || room == 0 => {
-                if let Ok(disk) = Disk::of(&self.folder)
-                    && room < self.plenty(disk)
-                {
+        match self.look() {
+            Ok((disk, room)) if octets > room || room == 0 => {
+                if room < self.plenty(disk) {
                     self.tell(disk, true);
                 }
                 Err(io::Error::new(
