@@ -41,6 +41,12 @@ impl MinFree {
     }
 }
 
+/// True if an error says that there is no room left: on the disk, or of what the system lets its owner have of it.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A file system, as it is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {

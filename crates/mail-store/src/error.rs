@@ -86,9 +86,7 @@ impl StoreError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } => {
-                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-            }
+            Self::Io { source, .. } => disk_room::is_full(source),
             Self::Index { source, .. } => is_full(source),
             Self::NoSuchMailbox(_)
             | Self::MailboxExists(_)

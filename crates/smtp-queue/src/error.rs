@@ -1,4 +1,3 @@
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -78,9 +77,7 @@ impl QueueError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } => {
-                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-            }
+            Self::Io { source, .. } => disk_room::is_full(source),
             Self::Database { source, .. } => source.sqlite_error_code() == Some(ErrorCode::DiskFull),
             Self::Unrenewed(why) => why.is_full(),
             Self::TakenAway { .. }

@@ -92,9 +92,7 @@ impl FileError {
         match self {
             Self::Queue(error) => error.is_full(),
             Self::Store(error) => error.is_full(),
-            Self::Io(error) => {
-                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            Self::Io(error) => disk_room::is_full(error),
             Self::Directory(_) | Self::Quota(_) => false,
         }
     }
